@@ -1,0 +1,140 @@
+"""Which library, dtype and device do these arrays belong to?
+
+The only module that imports array-api-compat. Everything else receives the namespace
+``xp`` found here and calls the array API standard on it, so no other line of the
+calculus knows whose arrays it is working on.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace as _array_namespace
+from array_api_compat import device as device_of
+from array_api_compat import (
+    is_array_api_obj,
+    is_array_api_strict_namespace,
+    is_cupy_namespace,
+    is_dask_namespace,
+    is_jax_namespace,
+    is_ndonnx_namespace,
+    is_numpy_namespace,
+    is_torch_array,
+)
+
+__all__ = [
+    "Array",
+    "Namespace",
+    "current_device",
+    "device_of",
+    "dtype_name",
+    "in_one_piece",
+    "is_array",
+    "is_traced",
+    "library_name",
+    "namespace_of",
+    "on_host",
+    "resolve_namespace",
+    "same_device",
+]
+
+# The standard has no runtime type for "an array of some conforming library".
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+
+is_array = is_array_api_obj
+
+
+def namespace_of(**arrays: Array) -> Namespace:
+    """Return the one namespace that all keyword arguments belong to.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array, or if two belong to different libraries.
+        The message names the arguments.
+    """
+    first, found = "", None
+    for name, array in arrays.items():
+        if not is_array(array):
+            raise TypeError(
+                f"{name}: expected an array of an array API library, got {type(array).__name__}"
+            )
+        xp = _array_namespace(array)
+        if found is None:
+            first, found = name, xp
+        elif xp is not found:
+            raise TypeError(
+                f"{name}: expected an array of {library_name(found)} like {first}, "
+                f"got one of {library_name(xp)}; move it first, nothing is copied silently"
+            )
+    return found
+
+
+def resolve_namespace(xp: Namespace) -> Namespace:
+    """Return the array API namespace of a module such as ``numpy``, ``torch`` or ``cupy``.
+
+    Raises
+    ------
+    TypeError
+        If ``xp`` is not a module with arrays.
+    """
+    try:
+        return _array_namespace(xp.zeros(1))
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"xp: expected an array module such as numpy, cupy, torch or jax.numpy, got {xp!r}"
+        ) from None
+
+
+def library_name(xp: Namespace) -> str:
+    """``array_api_compat.torch`` and ``torch`` are both 'torch' to a reader."""
+    return str(getattr(xp, "__name__", xp)).removeprefix("array_api_compat.")
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the standard's name of a dtype: ``float32`` for ``torch.float32`` too."""
+    # A NumPy dtype has a name, a NumPy or JAX scalar type a __name__, torch's dtypes neither.
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
+    return str(name).rsplit(".", 1)[-1]
+
+
+def same_device(a: Array, b: Array) -> bool:
+    """Tell whether two arrays live together; traced arrays have no device and agree."""
+    device_a, device_b = device_of(a), device_of(b)
+    return device_a is None or device_b is None or bool(device_a == device_b)
+
+
+def on_host(array: Array) -> bool:
+    """Tell whether reading a value of ``array`` is free of any device transfer."""
+    xp = _array_namespace(array)
+    if is_torch_array(array):
+        return bool(array.device.type == "cpu")
+    return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
+
+
+def in_one_piece(xp: Namespace) -> bool:
+    """Tell whether a computation should see the whole sequence at once.
+
+    Lazy libraries optimise one graph, and JAX cannot write into an array, so for them
+    time is never cut into blocks.
+    """
+    return bool(is_jax_namespace(xp) or is_dask_namespace(xp) or is_ndonnx_namespace(xp))
+
+
+def is_traced(xp: Namespace, *arrays: Array) -> bool:
+    """Tell whether any array is a JAX tracer, that is, whether XLA will run the loop."""
+    # Whoever hands us a tracer has imported jax, so there is nothing left to import.
+    return bool(is_jax_namespace(xp)) and any(
+        isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays
+    )
+
+
+def current_device(xp: Namespace, array: Array) -> AbstractContextManager[Any]:
+    """Make the device of a CuPy array current; do nothing for every other library.
+
+    CuPy allocates on the current device, whatever device its operands live on.
+    """
+    if is_cupy_namespace(xp):
+        return array.device  # type: ignore[no-any-return]
+    return nullcontext()

@@ -1,0 +1,55 @@
+"""The affine map ``y = x Wᵀ + b`` and its cotangents: every matrix product of the library.
+
+Each product is flattened to two dimensions first. For a whole stretch of time that makes
+one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three dimensions.
+"""
+
+from ._namespace import Array, Namespace
+
+__all__ = ["affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
+
+
+def affine(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Return ``x weightᵀ + bias`` over the last axis.
+
+    Parameters
+    ----------
+    x : array, shape (..., I)
+    weight : array, shape (O, I)
+    bias : array, shape (O,), optional
+
+    Returns
+    -------
+    array, shape (..., O)
+    """
+    y = _matmul(xp, x, weight.T)
+    return y if bias is None else y + bias
+
+
+def affine_vjp_x(xp: Namespace, weight: Array, d_y: Array) -> Array:
+    """Return the cotangent of ``x``: ``d_y weight``, shape (..., I)."""
+    return _matmul(xp, d_y, weight)
+
+
+def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
+    """Return the cotangent of ``weight``: ``d_yᵀ x`` summed over all rows, shape (O, I)."""
+    return xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
+
+
+def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
+    """Return the cotangent of ``bias``: ``d_y`` summed over all rows, shape (O,)."""
+    if bias is None:
+        return None
+    # Axis by axis: partial sums over the batch, then over time, round less than one long sum.
+    while d_y.ndim > 1:
+        d_y = xp.sum(d_y, axis=d_y.ndim - 2, dtype=d_y.dtype)
+    return d_y
+
+
+def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:
+    y = xp.matmul(_rows(xp, x), matrix)
+    return y if x.ndim == 2 else xp.reshape(y, (*x.shape[:-1], matrix.shape[-1]))
+
+
+def _rows(xp: Namespace, x: Array) -> Array:
+    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))

@@ -1,0 +1,33 @@
+"""Initial parameter values, drawn on the host."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._host import from_host
+from ._namespace import Array, Namespace
+
+__all__ = ["uniform"]
+
+
+def uniform(
+    shapes: Mapping[str, tuple[int, ...]],
+    bound: float,
+    seed: int,
+    *,
+    xp: Namespace | None = None,
+    dtype: Any = "float32",
+    device: Any = None,
+) -> dict[str, Array]:
+    """Draw every array uniformly from ``[-bound, bound)``, in order, from one generator.
+
+    Parameters are those of :meth:`portable_rnn.RNN.init`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed: expected an int of at least 0, got {seed!r}")
+    rng = np.random.default_rng(seed)
+    return {
+        name: from_host(rng.uniform(-bound, bound, shape), xp, dtype, device)
+        for name, shape in shapes.items()
+    }
