@@ -1,6 +1,6 @@
 """Exact recurrent-network gradients on the arrays you already have."""
 
-from . import cells, losses
+from . import batches, cells, losses, optimizers, schedules, serialization, training
 from .api import (
     Forward,
     Gradients,
@@ -22,9 +22,14 @@ __all__ = [
     "Result",
     "Tape",
     "backward",
+    "batches",
     "bptt",
     "cells",
     "forward",
     "losses",
+    "optimizers",
     "predict",
+    "schedules",
+    "serialization",
+    "training",
 ]

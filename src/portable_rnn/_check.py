@@ -4,8 +4,10 @@ Everything here reads shapes, dtypes and devices only, except `finite`, which
 reads values and is therefore an option of its callers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._namespace import (
     Array,
@@ -16,10 +18,13 @@ from ._namespace import (
     namespace_of,
     same_device,
 )
-from .model import RNN
+
+if TYPE_CHECKING:
+    from .model import RNN
 
 __all__ = [
     "cotangent",
+    "count",
     "finite",
     "like",
     "parameters",
@@ -31,7 +36,7 @@ __all__ = [
 
 def parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
-    if not isinstance(model, RNN):
+    if not hasattr(model, "parameter_shapes"):
         raise TypeError(f"model: expected an RNN, got {type(model).__name__}")
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
@@ -148,3 +153,11 @@ def _check_inexact(xp: Namespace, name: str, array: Array) -> None:
         inexact = False
     if not inexact:
         raise TypeError(f"{name}: expected a floating dtype, got {dtype_name(array.dtype)}")
+
+
+def count(name: str, value: Any) -> None:
+    """Check that a number of steps or the like is an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")

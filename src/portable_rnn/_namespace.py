@@ -1,4 +1,4 @@
-"""Which library, dtype and device do these arrays belong to?
+"""The library, dtype and device that arrays belong to.
 
 The only module that imports array-api-compat. Everything else receives the namespace
 ``xp`` found here and calls the array API standard on it, so no other line of the
@@ -6,6 +6,7 @@ calculus knows whose arrays it is working on.
 """
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from array_api_compat import (
 __all__ = [
     "Array",
     "Namespace",
+    "compiled",
     "current_device",
     "device_of",
     "dtype_name",
@@ -138,3 +140,8 @@ def current_device(xp: Namespace, array: Array) -> AbstractContextManager[Any]:
     if is_cupy_namespace(xp):
         return array.device  # type: ignore[no-any-return]
     return nullcontext()
+
+
+def compiled(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``f`` compiled where the library compiles (JAX), and as it is elsewhere."""
+    return sys.modules["jax"].jit(f) if is_jax_namespace(xp) else f

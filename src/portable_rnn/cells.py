@@ -1,7 +1,7 @@
 """Recurrent cells: pointwise maps, each ``step`` beside its ``step_vjp``.
 
 A cell never multiplies matrices and knows nothing of time. It is given the two projections
-of one step, ``ax = x W_ihᵀ + b_ih`` and ``ah = h W_hhᵀ + b_hh``, both of shape (B, gates·H), and the
+of one step, ``ax = x W_ihᵀ + b_ih`` and ``ah = h W_hhᵀ + b_hh``, both (B, gates·H), and the
 state it starts from, a tuple of arrays (B, H) whose first entry is the hidden state ``h``.
 
 ``step(xp, ax, ah, state) -> state, residuals``

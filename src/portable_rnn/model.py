@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from . import _check as check
 from ._namespace import Array, Namespace, namespace_of
 from .bptt import Weights
 from .cells import CELLS, Cell, Elman
@@ -86,13 +87,8 @@ class RNN:
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "output_size", "num_layers"):
-            value = getattr(self, name)
-            if name == "output_size" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}: expected an int, got {value!r}")
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+            if name != "output_size" or self.output_size is not None:
+                check.count(name, getattr(self, name))
         for name in ("bias", "batch_first", "bidirectional"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: expected True or False, got {getattr(self, name)!r}")

@@ -1,0 +1,207 @@
+"""Where training takes its batches from: sequences shuffled, or one long one in windows.
+
+A source answers ``batch(step)`` for any step, from its arrays, its seed and nothing else. So the
+position in the data *is* the step, and the random state *is* the seed: a run that is resumed
+sees the very batches that it would have seen.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ._namespace import Array, device_of, namespace_of
+
+__all__ = ["Batch", "Batches", "Shuffled", "Windows"]
+
+
+class Batch(NamedTuple):
+    """Inputs, targets, weights per step (or None), and whether the state starts afresh."""
+
+    x: Array
+    targets: Array
+    weights: Array | None = None
+    fresh: bool = True
+
+
+class Batches(Protocol):
+    """A source of batches."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in which everything is seen once."""
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what fixes the batches, as plain values; compared when a run is resumed."""
+
+
+class Shuffled:
+    """Independent sequences, in a new order every epoch.
+
+    Parameters
+    ----------
+    x : array, shape (T, N, I), or (N, T, I) with ``batch_axis=0``
+    targets : array with the same axis of N sequences
+    batch_size : int
+        The last batch of an epoch holds what is left.
+    weights : array (T, N) or (N, T), optional
+        Weight of each step, handed to the loss.
+    seed : int
+    batch_axis : int
+        1 for time-major sequences, 0 with ``batch_first``.
+
+    Raises
+    ------
+    ValueError
+        If the number of sequences differs, or ``batch_size`` does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn.batches import Shuffled
+    >>> source = Shuffled(np.zeros((5, 10, 3)), np.zeros((5, 10)), batch_size=4)
+    >>> [source.batch(step).x.shape for step in range(source.steps_per_epoch)]
+    [(5, 4, 3), (5, 4, 3), (5, 2, 3)]
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        targets: Array,
+        *,
+        batch_size: int,
+        weights: Array | None = None,
+        seed: int = 0,
+        batch_axis: int = 1,
+    ) -> None:
+        if batch_axis not in (0, 1):
+            raise ValueError(f"batch_axis: expected 0 or 1, got {batch_axis!r}")
+        self._xp = namespace_of(x=x, targets=targets)
+        self._arrays = (x, targets) if weights is None else (x, targets, weights)
+        count: int = x.shape[batch_axis]
+        for name, array in zip(("x", "targets", "weights"), self._arrays, strict=False):
+            if array.ndim <= batch_axis or array.shape[batch_axis] != count:
+                raise ValueError(
+                    f"{name}: expected {count} sequences along axis {batch_axis}, "
+                    f"got shape {tuple(array.shape)}"
+                )
+        if not 1 <= batch_size <= count:
+            raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
+        self._axis, self._count = batch_axis, count
+        self._batch_size, self._seed = batch_size, seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, the last one perhaps smaller."""
+        return math.ceil(self._count / self._batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
+        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
+        picked = self._xp.asarray(chosen, device=device_of(self._arrays[0]))
+        return Batch(*(self._xp.take(a, picked, axis=self._axis) for a in self._arrays))
+
+    def describe(self) -> dict[str, Any]:
+        """Return kind, number of sequences, batch size and seed."""
+        return {
+            "kind": "shuffled",
+            "sequences": self._count,
+            "batch_size": self._batch_size,
+            "seed": self._seed,
+        }
+
+
+class Windows:
+    """One long sequence, cut into lanes that run side by side, a window at a time.
+
+    Lane b holds the b-th part of the sequence, and each batch is the next window of all
+    lanes; the state is carried from window to window, so only the gradient is truncated.
+    What is left at the end of a lane, shorter than a window, is not used.
+
+    Parameters
+    ----------
+    x, targets : arrays, shape (S, ...)
+    batch_size : int
+        Number of lanes.
+    window : int
+        Steps in a window, through which the gradient flows.
+    encode : callable, optional
+        Makes the inputs (window, B, I) from a window of ``x``; a text is kept as labels
+        this way, and each window made one-hot when its turn comes.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or the sequence is shorter than one window of every lane.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn.batches import Windows
+    >>> source = Windows(np.arange(12), np.arange(12) + 1, batch_size=2, window=3)
+    >>> source.batch(0).x.T
+    array([[0, 1, 2],
+           [6, 7, 8]])
+    >>> source.batch(1).x.T, source.batch(1).fresh
+    (array([[ 3,  4,  5],
+           [ 9, 10, 11]]), False)
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        targets: Array,
+        *,
+        batch_size: int,
+        window: int,
+        encode: Callable[[Array], Array] | None = None,
+    ) -> None:
+        xp = namespace_of(x=x, targets=targets)
+        if x.shape[0] != targets.shape[0]:
+            raise ValueError(f"targets: expected {x.shape[0]} steps like x, got {targets.shape[0]}")
+        for name, value in (("batch_size", batch_size), ("window", window)):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        lane = x.shape[0] // batch_size
+        if lane < window:
+            raise ValueError(
+                f"x: expected at least batch_size · window = {batch_size * window} steps, "
+                f"got {x.shape[0]}"
+            )
+        self._x, self._targets = (_lanes(xp, array, batch_size, lane) for array in (x, targets))
+        self._window, self._batch_size, self._steps = window, batch_size, x.shape[0]
+        self._encode = encode
+        self.steps_per_epoch = lane // window
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0."""
+        index = step % self.steps_per_epoch
+        rows = slice(index * self._window, (index + 1) * self._window)
+        x = self._x[rows, ...]
+        return Batch(
+            x if self._encode is None else self._encode(x),
+            self._targets[rows, ...],
+            fresh=index == 0,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return kind, length, batch size and window."""
+        return {
+            "kind": "windows",
+            "steps": self._steps,
+            "batch_size": self._batch_size,
+            "window": self._window,
+        }
+
+
+def _lanes(xp: Any, array: Array, batch_size: int, lane: int) -> Array:
+    """Turn (S, ...) into (lane, batch_size, ...), each column a stretch of the sequence."""
+    shape = (batch_size, lane, *array.shape[1:])
+    array = xp.reshape(array[: batch_size * lane, ...], shape)
+    return xp.permute_dims(array, (1, 0, *range(2, array.ndim)))

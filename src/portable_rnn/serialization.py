@@ -1,0 +1,151 @@
+"""Weights and checkpoints on disk: safetensors files, written whole or not at all.
+
+A file holds named arrays, and a header of plain JSON values beside them. Nothing is ever
+unpickled, so a file from elsewhere can at worst be refused.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._host import from_host, to_host
+from ._namespace import Array, Namespace
+
+__all__ = [
+    "CheckpointError",
+    "load_arrays",
+    "load_weights",
+    "save_arrays",
+    "save_weights",
+    "write_atomically",
+]
+
+_HEADER = "portable_rnn"
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read, or does not belong to what it is loaded into."""
+
+
+def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> None:
+    """Write parameters as a safetensors file, with the names of ``torch.nn``.
+
+    Parameters
+    ----------
+    path : path
+        Replaced in one step if it exists.
+    params : dict of str to array
+        Of any library and device.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed (extra ``checkpoint``).
+    """
+    save_arrays(path, params, {})
+
+
+def load_weights(
+    path: str | os.PathLike[str],
+    *,
+    xp: Namespace | None = None,
+    device: Any = None,
+) -> dict[str, Array]:
+    """Read parameters written by `save_weights`, or any safetensors file.
+
+    Parameters
+    ----------
+    path : path
+    xp : module, optional
+        Library of the arrays; NumPy by default.
+    device : device of that library, optional
+
+    Returns
+    -------
+    dict of str to array
+        In the dtypes of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read or is cut short.
+    ImportError
+        If safetensors is not installed (extra ``checkpoint``).
+    """
+    arrays, _ = load_arrays(path)
+    return {name: from_host(array, xp, device=device) for name, array in arrays.items()}
+
+
+def save_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, Array], header: Mapping[str, Any]
+) -> None:
+    """Write named arrays of any library and JSON values to one file, atomically."""
+    save = _safetensors().save
+    on_host = {name: np.ascontiguousarray(to_host(a)) for name, a in arrays.items()}
+    write_atomically(path, save(on_host, metadata={_HEADER: json.dumps(header)}))
+
+
+def load_arrays(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """Read what `save_arrays` wrote: NumPy arrays, and the JSON values.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read or is cut short.
+    """
+    load = _safetensors().load
+    try:
+        data = Path(path).read_bytes()
+        arrays = load(data)
+        (length,) = struct.unpack("<Q", data[:8])
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        return arrays, json.loads(metadata.get(_HEADER, "{}"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except Exception as error:  # safetensors' own error type is not a ValueError
+        raise CheckpointError(
+            f"{path}: expected a safetensors file, got one that is damaged or cut short ({error})"
+        ) from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+
+    Into a temporary file beside it, to the disk, then renamed over it, then the folder
+    to the disk: a crash at any moment leaves a whole file.
+    """
+    path = Path(path)
+    # One writer, one name: what a crash leaves behind is overwritten the next time.
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError(
+            "safetensors is needed to read and write files: pip install 'portable-rnn[checkpoint]'"
+        ) from None
+    return safetensors.numpy
