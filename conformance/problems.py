@@ -1,0 +1,147 @@
+"""Seeded random problems: a network, its inputs, and cotangents to pull back.
+
+A problem is only its description: the arrays are drawn from its seed when asked for, so a
+name in a failure is enough to have it again (`Problem.arrays`).
+
+The recurrent weights are drawn as torch draws them, uniform in ±1/√H, which keeps the gain
+of the recurrence below about 1. A chaotic network amplifies rounding in any implementation,
+and would test the weather rather than the code.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import portable_rnn as prnn
+
+__all__ = ["CELLS", "GROUPS", "Inputs", "Problem", "draw", "group", "shared_shapes"]
+
+CELLS = ("elman", "gru", "lstm")
+SIZE = 20  # problems of one group, which is one test
+GROUPS = (*range(10), "layouts")  # 200 problems as torch.nn has them, and 20 with options
+
+
+class Inputs(NamedTuple):
+    """All arrays of one problem; None for what is not given."""
+
+    params: Any
+    x: Any
+    state: Any
+    d_outputs: Any
+    d_state: Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One network on one input, and which cotangents come back."""
+
+    cell: str
+    seed: int
+    steps: int
+    batch: int | None
+    inputs: int
+    hidden: int
+    outputs: int | None
+    cotangents: str  # "outputs", "state" or "both"
+    zero_state: bool
+    nonlinearity: str = "tanh"
+    bias: bool = True
+    batch_first: bool = False
+
+    @property
+    def model(self) -> prnn.RNN:
+        return prnn.RNN(
+            self.inputs,
+            self.hidden,
+            self.outputs,
+            cell=self.cell,
+            nonlinearity=self.nonlinearity,
+            bias=self.bias,
+            batch_first=self.batch_first,
+        )
+
+    def arrays(self, dtype: str) -> Inputs:
+        """Draw the arrays, rounded to ``dtype``; the same numbers for every dtype."""
+        rng = np.random.default_rng([self.seed, CELLS.index(self.cell)])
+
+        def normal(*shape):
+            return rng.standard_normal(shape).astype(dtype)
+
+        bound = self.hidden**-0.5
+        params = {
+            name: rng.uniform(-bound, bound, shape).astype(dtype)
+            for name, shape in self.model.parameter_shapes.items()
+        }
+        parts = 2 if self.cell == "lstm" else 1
+        shape = self.model.state_shape(self.batch)
+        pairs = [tuple(normal(*shape) for _ in range(parts)) for _ in range(2)]
+        state, d_state = pairs if parts == 2 else (pair[0] for pair in pairs)
+        features = self.outputs or self.hidden
+        return Inputs(
+            params,
+            normal(*self._sequence(self.inputs)),
+            None if self.zero_state else state,
+            normal(*self._sequence(features)) if self.cotangents != "state" else None,
+            d_state if self.cotangents != "outputs" else None,
+        )
+
+    def _sequence(self, features):
+        if self.batch is None:
+            return (self.steps, features)
+        if self.batch_first:
+            return (self.batch, self.steps, features)
+        return (self.steps, self.batch, features)
+
+
+def draw(cell, seed, *, options=False) -> Problem:
+    """Draw a problem; with ``options``, also of readout, layout, bias and nonlinearity."""
+    rng = np.random.default_rng([seed, CELLS.index(cell), options])
+
+    def size(top):
+        # Extremes are drawn often: a wrong transpose is legal where everything is 1.
+        return int(rng.choice([1, top, *rng.integers(1, top + 1, 4)]))
+
+    plain = Problem(
+        cell=cell,
+        seed=seed,
+        # Uniform in the logarithm: long sequences cost most and are no likelier to be wrong.
+        steps=int(rng.choice([1, 64, *np.rint(2 ** rng.uniform(0, 6, 14)).astype(int)])),
+        batch=size(8),
+        inputs=size(32),
+        hidden=size(32),
+        outputs=None,
+        cotangents=str(rng.choice(["outputs", "state", "both"])),
+        zero_state=bool(rng.integers(2)),
+    )
+    if not options:
+        return plain
+    batched = bool(rng.integers(3))
+    return Problem(
+        **{
+            **vars(plain),
+            "batch": plain.batch if batched else None,
+            "outputs": size(16) if rng.integers(2) else None,
+            "nonlinearity": "relu" if cell == "elman" and rng.integers(2) else "tanh",
+            "bias": bool(rng.integers(2)),
+            "batch_first": bool(rng.integers(2)),
+        }
+    )
+
+
+def group(cell, name) -> list[Problem]:
+    """Return the problems of one of `GROUPS`."""
+    if name == "layouts":
+        return [draw(cell, seed, options=True) for seed in range(SIZE)]
+    return [draw(cell, seed) for seed in range(SIZE * name, SIZE * (name + 1))]
+
+
+def shared_shapes(cell) -> list[Problem]:
+    """Return 16 problems of 4 shapes, for libraries that compile anew for every shape."""
+    shapes = [
+        Problem(cell, 0, 1, 1, 1, 1, None, "both", False),
+        Problem(cell, 0, 9, 3, 5, 4, None, "outputs", True),
+        Problem(cell, 0, 6, 8, 32, 17, None, "state", False),
+        Problem(cell, 0, 12, 4, 3, 8, 5, "both", False, bias=False, batch_first=True),
+    ]
+    return [Problem(**{**vars(p), "seed": s}) for p in shapes for s in range(900, 904)]

@@ -1,0 +1,87 @@
+"""What is under test, run on one problem, and everything that is asked of its results."""
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+import portable_rnn as prnn
+
+from .problems import Inputs
+from .tolerances import assert_close
+
+__all__ = ["check", "largest", "leaves", "put", "results", "solve"]
+
+
+def solve(model, inputs):
+    """Run the network forwards and its cotangents back; a function that JAX can compile."""
+    fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
+    grads = prnn.backward(model, inputs.params, fwd.tape, inputs.d_outputs, inputs.d_state)
+    return results(fwd.outputs, fwd.state, grads.params, grads.x, grads.state)
+
+
+def results(outputs, state, d_params, d_x, d_state):
+    """Give every result a name."""
+    named = {"outputs": outputs, "d_x": d_x}
+    named |= {f"state[{i}]": part for i, part in enumerate(_parts(state))}
+    named |= {f"d_state[{i}]": part for i, part in enumerate(_parts(d_state))}
+    return named | {f"d_params[{name}]": array for name, array in d_params.items()}
+
+
+def leaves(inputs):
+    """Give every input array a name."""
+    named = {name: value for name, value in inputs._asdict().items() if name != "params"}
+    named = {
+        f"{name}[{i}]": part
+        for name, value in named.items()
+        for i, part in enumerate(_parts(value))
+    }
+    return named | {f"params[{name}]": array for name, array in inputs.params.items()}
+
+
+def check(backend, problem, dtype, reference):
+    """Hold one problem on one backend to ``reference``; return its worst error in eps.
+
+    Beyond the numbers: dtype, library and device are those of the inputs, the inputs are
+    as they were, and a second run gives the same bits.
+    """
+    host = leaves(problem.arrays(dtype))
+    inputs = put(backend, problem.arrays(dtype))  # anew: a backend may share NumPy's memory
+    found = backend.call(solve, problem.model, inputs)
+    again = backend.call(solve, problem.model, inputs)
+    cotangents = largest(array for name, array in host.items() if name.startswith("d_"))
+    parameters = largest(array for name, array in host.items() if name.startswith("params"))
+
+    assert set(found) == set(reference)
+    worst = 0.0
+    for name, array in found.items():
+        what = f"{backend.id}: {name} of {problem}"
+        assert array_namespace(array) is array_namespace(inputs.x), what
+        assert array.dtype == inputs.x.dtype, f"{what}: dtype {array.dtype}"
+        assert device(array) == device(inputs.x), f"{what}: device {device(array)}"
+        got = backend.get(array)
+        scale = cotangents if name.startswith("d_") else parameters
+        worst = max(worst, assert_close(got, reference[name], what, scale=scale))
+        assert got.tobytes() == backend.get(again[name]).tobytes(), f"{what}: other bits in run 2"
+    for name, array in leaves(inputs).items():
+        same = backend.get(array).tobytes() == host[name].tobytes()
+        assert same, f"{backend.id}: {name} of {problem} was written to"
+    return worst
+
+
+def largest(arrays):
+    return max(float(np.max(np.abs(array))) for array in arrays)
+
+
+def put(backend, host):
+    """Move all arrays of a problem to a backend."""
+
+    def move(value):
+        if value is None:
+            return None
+        return tuple(map(move, value)) if isinstance(value, tuple) else backend.put(value)
+
+    params = {name: move(array) for name, array in host.params.items()}
+    return Inputs(params, *map(move, host[1:]))
+
+
+def _parts(value):
+    return () if value is None else tuple(value) if isinstance(value, (tuple, list)) else (value,)

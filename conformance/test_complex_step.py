@@ -1,0 +1,114 @@
+"""The library against itself at complex128: gradients without an oracle, nor subtraction.
+
+``Im f(x + 1e-30 i) / 1e-30`` is the derivative of the very forward pass and loss that are
+shipped, so it agrees with the hand-written backward pass only if that is their derivative.
+"""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn import losses
+
+from .complex_step import STEP, gradient
+from .problems import CELLS
+from .tolerances import assert_close
+
+INPUTS, HIDDEN, OUTPUTS = 3, 4, 5
+
+
+def softmax_targets(rng, shape):
+    return rng.integers(0, OUTPUTS, shape)
+
+
+def real_targets(rng, shape):
+    return rng.uniform(0.0, 1.0, (*shape, OUTPUTS))
+
+
+LOSSES = {
+    "softmax_cross_entropy": (losses.softmax_cross_entropy, softmax_targets),
+    "softmax of rows": (losses.softmax_cross_entropy, real_targets),
+    "mean_squared_error": (losses.mean_squared_error, real_targets),
+    "binary_cross_entropy": (losses.binary_cross_entropy, real_targets),
+}
+
+
+def like(array, outputs):
+    """Rows of targets must have the outputs' dtype, complex or not."""
+    return array if array.dtype.kind == "i" else array.astype(outputs.dtype)
+
+
+def states(model, batch, rng):
+    parts = 2 if model.cell == "lstm" else 1
+    return [rng.standard_normal((1, batch, HIDDEN)) for _ in range(parts)]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("cell", "nonlinearity"), [*((cell, "tanh") for cell in CELLS), ("elman", "relu")]
+)
+@pytest.mark.parametrize(("steps", "batch"), [(1, 1), (5, 2)])
+def test_every_gradient_of_bptt(cell, nonlinearity, loss, steps, batch, record_error):
+    rng = np.random.default_rng([CELLS.index(cell), steps])
+    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell, nonlinearity=nonlinearity)
+    params = model.init(seed=1, dtype="float64")
+    function, draw_targets = LOSSES[loss]
+    targets = draw_targets(rng, (steps, batch))
+    x, state = rng.standard_normal((steps, batch, INPUTS)), states(model, batch, rng)
+    arrays = [*params.values(), x, *state]
+
+    def value(*arrays):
+        here = dict(zip(params, arrays, strict=False))
+        x, *state = arrays[len(params) :]
+        fwd = prnn.forward(model, here, x, tuple(state))
+        return function(fwd.outputs, like(targets, fwd.outputs))[0]
+
+    result = prnn.bptt(model, params, x, targets, loss=function, state=tuple(state))
+    parts = result.grad_state if cell == "lstm" else [result.grad_state]
+    found = {f"d_{name}": grad for name, grad in result.grads.items()}
+    found |= {"d_x": result.grad_x} | {f"d_state[{i}]": part for i, part in enumerate(parts)}
+    scale = np.max(np.abs(function(result.outputs, targets)[1]))
+    for index, (name, got) in enumerate(found.items()):
+        # Equal dtypes: the complex parameters carry the step of one array at a time.
+        want = gradient(value, arrays, index)
+        what = f"{name} of {cell}, {nonlinearity}, {loss}, T={steps}, B={batch}"
+        record_error(f"complex step {cell} float64", assert_close(got, want, what, scale=scale))
+
+
+WEIGHTED = np.asarray([[1.0, 0.5, 0.0], [2.0, 1.0, 0.25]])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weights", [None, WEIGHTED])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_d_outputs_of_a_loss(loss, weights, reduction):
+    rng = np.random.default_rng(7)
+    function, draw_targets = LOSSES[loss]
+    targets = draw_targets(rng, (2, 3))
+    outputs = 3.0 * rng.standard_normal((2, 3, OUTPUTS))
+
+    def value(outputs):
+        given = None if weights is None else weights.astype(outputs.dtype)
+        targets_here = like(targets, outputs)
+        return function(outputs, targets_here, weights=given, reduction=reduction)[0]
+
+    _, got = function(outputs, targets, weights=weights, reduction=reduction)
+    assert_close(got, gradient(value, [outputs], 0), f"d_outputs of {loss}", scale=1.0, k=8)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_gradient_itself_is_analytic(cell):
+    """Hessian-vector products come from the same source: forward over a written backward."""
+    rng = np.random.default_rng(11)
+    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell)
+    params = model.init(seed=2, dtype="float64")
+    x, targets = rng.standard_normal((4, 2, INPUTS)), rng.integers(0, OUTPUTS, (4, 2))
+    along = {n: [rng.standard_normal(p.shape) for _ in range(2)] for n, p in params.items()}
+
+    def second(u, v):
+        moved = {n: p + 1j * STEP * along[n][u] for n, p in params.items()}
+        grads = prnn.bptt(model, moved, x.astype(np.complex128), targets).grads
+        return sum(np.sum(np.imag(grads[n]) * along[n][v]) for n in params) / STEP
+
+    # A Hessian is symmetric, which no mistake in the gradient respects by chance.
+    assert_close(second(0, 1), np.float64(second(1, 0)), f"vᵀHu of {cell}", scale=1.0, k=64)

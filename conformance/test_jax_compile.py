@@ -1,0 +1,35 @@
+"""Under jax.jit the time loop is one `lax.scan`: compiling does not take longer for more steps."""
+
+import time
+
+import pytest
+
+import portable_rnn as prnn
+
+from .problems import CELLS
+
+SHORT, LONG = 25, 800
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("backend", ["jax-jit"], indirect=True)
+def test_compile_time_does_not_grow_with_time(backend, cell, record_error):
+    import jax
+
+    xp = backend.xp
+    model = prnn.RNN(8, 16, 4, cell=cell)
+    params = model.init(seed=0, xp=xp, dtype="float32")
+
+    def seconds(steps):
+        x = xp.zeros((steps, 2, 8), dtype=xp.float32)
+        targets = xp.zeros((steps, 2), dtype=xp.int32)
+        fresh = jax.jit(lambda *arrays: prnn.bptt(model, *arrays))  # nothing cached
+        start = time.perf_counter()
+        fresh.lower(params, x, targets).compile()
+        return time.perf_counter() - start
+
+    # Alternated, and the best of three, so that a busy machine disturbs both alike.
+    pairs = [(seconds(SHORT), seconds(LONG)) for _ in range(3)]
+    short, long = (min(column) for column in zip(*pairs, strict=True))
+    record_error(f"compile T={LONG} {cell}", long / short, f"of T={SHORT}")
+    assert long <= 1.5 * short, f"T={LONG} took {long:.2f} s, T={SHORT} took {short:.2f} s"
