@@ -17,7 +17,7 @@ import numpy as np
 __all__ = ["BACKENDS", "Backend", "Unavailable", "required", "why_not"]
 
 
-class Unavailable(Exception):  # noqa: N818  (a finding, not a mistake)
+class Unavailable(Exception):
     """A backend cannot run here; the message is the reason."""
 
 
