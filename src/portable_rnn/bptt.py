@@ -31,7 +31,7 @@ from .scan import Sequence, join, scan, shift, split
 
 __all__ = ["Stretch", "Weights", "run", "run_vjp"]
 
-ROWS = 2048
+ROWS = 1024
 
 
 class Weights(NamedTuple):

@@ -100,7 +100,7 @@ def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any
         if found.get(key) != wanted.get(key)
     ]
     if different:
-        raise CheckpointError(f"{path}: made with another {name}: {', '.join(different)}")
+        raise CheckpointError(f"{path}: belongs to another run; {name}: {', '.join(different)}")
 
 
 def _numbered(arrays: dict[str, Array]) -> list[Array]:

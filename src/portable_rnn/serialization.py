@@ -86,7 +86,7 @@ def save_arrays(
 ) -> None:
     """Write named arrays of any library and JSON values to one file, atomically."""
     save = _safetensors().save
-    on_host = {name: np.ascontiguousarray(to_host(a)) for name, a in arrays.items()}
+    on_host = {name: np.asarray(to_host(a), order="C") for name, a in arrays.items()}
     write_atomically(path, save(on_host, metadata={_HEADER: json.dumps(header)}))
 
 

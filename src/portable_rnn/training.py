@@ -276,7 +276,9 @@ def evaluate(
     """
     xp = check.parameters(model, params)
     measure = compiled(xp, functools.partial(_measure, model, loss))
-    state, values, counts = None, [], []
+    state = None
+    values: list[Array] = []
+    counts: list[int] = []
     for step in range(batches.steps_per_epoch):
         batch = batches.batch(step)
         value, state = measure(

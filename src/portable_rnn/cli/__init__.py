@@ -1,0 +1,19 @@
+"""The command line: ``portable-rnn train | sample | info`` (extra ``cli``)."""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; explain in one line what is missing, or what was wrong."""
+    try:
+        from .app import run
+    except ModuleNotFoundError as error:
+        if error.name in ("typer", "rich", "threadpoolctl"):
+            sys.exit(
+                f"portable-rnn needs {error.name}: pip install 'portable-rnn[cli]' "
+                "(in a checkout: pip install '.[cli,plot]')"
+            )
+        raise
+    run()

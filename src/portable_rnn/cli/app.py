@@ -1,0 +1,140 @@
+"""The commands and their options. What they do is in the modules beside this one."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .. import __version__
+from ..backends import BackendUnavailable
+from .info import show_info
+from .sample import print_sample
+from .settings import DEFAULTS, Settings
+from .train import train_text
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="portable-rnn",
+    help="Train recurrent networks by exact backpropagation through time, on your arrays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"portable-rnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
+    ] = False,
+) -> None:
+    """Take the options before the command."""
+
+
+def _default(name: str) -> str:
+    return f"[default: {getattr(DEFAULTS, name)}]"
+
+
+@app.command()
+def train(
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="UTF-8 file to learn; repeatable. [default: Python's own help texts]"),
+    ] = None,
+    cell: Annotated[
+        str | None, typer.Option(help=f"elman, gru or lstm. {_default('cell')}")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help=f"Hidden units. {_default('hidden')}")] = None,
+    steps: Annotated[int | None, typer.Option(help=f"Updates to make. {_default('steps')}")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for this long instead; with --steps, at most.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help=f"Sequences side by side. {_default('batch_size')}")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help=f"Steps the gradient flows through. {_default('window')}")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate. {_default('lr')}")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help=f"numpy, cupy, torch or jax. {_default('backend')}")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help=f"float32 or float64. {_default('dtype')}")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="In the backend's words, such as cuda:1.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Of the parameters. {_default('seed')}")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. [default: runs/DATE-TIME]")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+) -> None:
+    """Learn a text character by character, and show how well."""
+    given: dict[str, Any] = {
+        "text": None if text is None else [str(path.absolute()) for path in text],
+        "cell": cell,
+        "hidden": hidden,
+        "steps": steps,
+        "minutes": minutes,
+        "batch_size": batch_size,
+        "window": window,
+        "lr": lr,
+        "backend": backend,
+        "dtype": dtype,
+        "device": device,
+        "seed": seed,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    folder, settings = Settings.resolve(out, given, resume=resume)
+    train_text(folder, settings, Console())
+
+
+@app.command()
+def sample(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    prompt: Annotated[str, typer.Option(help="What the network reads first.")] = "The ",
+    length: Annotated[int, typer.Option(min=1, help="Characters to draw.")] = 500,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest every time.")] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Draw text from a trained run."""
+    print_sample(run_folder, prompt, length, temperature, seed)
+
+
+@app.command()
+def info() -> None:
+    """Show versions, backends, and the BLAS library that does the work."""
+    show_info(Console())
+
+
+# What a person at the command line can put right.
+_MENDABLE = (
+    ValueError,
+    TypeError,
+    FloatingPointError,
+    ImportError,
+    OSError,
+    BackendUnavailable,
+)
+
+
+def run() -> None:
+    """Run the app; errors that the user can mend are one line, not a traceback."""
+    try:
+        app()
+    except _MENDABLE as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            "[bold red]error:[/]", str(error), markup=True
+        )
+        sys.exit(2)

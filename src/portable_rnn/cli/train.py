@@ -1,0 +1,290 @@
+"""``portable-rnn train``: a character-level language model, from a text to a run's folder."""
+
+import functools
+import hashlib
+import math
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from .. import __version__, backends, schedules
+from ..batches import Windows
+from ..losses import one_hot
+from ..model import RNN
+from ..serialization import CheckpointError, save_weights, write_atomically
+from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
+from ..training import Callback, Run, train
+from .metrics import MetricsFile, read_metrics
+from .settings import (
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    PLOT,
+    UNLIMITED,
+    WEIGHTS,
+    Settings,
+    read_config,
+)
+
+__all__ = ["train_text"]
+
+VALIDATION_BATCH_SIZE = 8
+BITS = 1 / math.log(2)
+
+
+def train_text(folder: Path, settings: Settings, console: Console) -> None:
+    """Train, then show what was reached, a sample, and where the files are."""
+    found = backends.find(settings.backend, settings.device, settings.dtype)
+    text = default_text() if settings.text is None else read_text(map(Path, settings.text))
+    learned, held_out = split_text(
+        text,
+        batch_size=settings.batch_size,
+        window=settings.window,
+        validation_batch_size=VALIDATION_BATCH_SIZE,
+    )
+    vocabulary = Vocabulary.of(text)
+    model = RNN(len(vocabulary), settings.hidden, len(vocabulary), cell=settings.cell)
+    facts = {
+        "model": model.to_dict(),
+        "vocabulary": vocabulary.characters,
+        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    _open_folder(folder, settings, facts, found)
+
+    source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
+    console.print(
+        f"[bold]{settings.cell}[/], {settings.hidden} hidden units, on {settings.backend} "
+        f"{found.version} ({found.device_name}, {settings.dtype}): learning {len(learned):,} "
+        f"characters of {source}, {len(held_out):,} held out",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with console.status("baselines"):
+        levels = baselines(learned, held_out)
+    windows = functools.partial(
+        _windows, found=found, vocabulary=vocabulary, dtype=settings.dtype, window=settings.window
+    )
+    schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
+    if settings.steps != UNLIMITED:
+        schedule = functools.partial(
+            schedules.cosine,
+            lr=settings.lr,
+            steps=settings.steps,
+            warmup=20,
+            final=settings.lr / 20,
+        )
+    with _progress(console) as progress:
+        run = train(
+            model,
+            model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
+            windows(learned, batch_size=settings.batch_size),
+            steps=settings.steps,
+            lr=schedule,
+            max_norm=1.0,
+            validation=windows(held_out, batch_size=VALIDATION_BATCH_SIZE),
+            evaluate_every=100,
+            callbacks=(
+                MetricsFile(folder / METRICS),
+                Weights(folder / WEIGHTS),
+                Bar(progress, settings.batch_size * settings.window),
+                *([TimeLimit(settings.minutes)] if settings.minutes else []),
+            ),
+            checkpoint=folder / CHECKPOINT,
+            save_every=50,
+            resume=True,
+        )
+    _draw(folder, settings, levels, console)
+    _report(folder, run, vocabulary, levels, held_out, console)
+
+
+def _open_folder(
+    folder: Path, settings: Settings, facts: dict[str, Any], found: backends.Available
+) -> None:
+    """Start a run's folder, or check that the one there is of the same text."""
+    if (folder / CONFIG).exists():
+        held = read_config(folder)
+        for name, what in (("text_sha256", "text"), ("model", "model")):
+            if held.get(name) != facts[name]:
+                raise CheckpointError(f"{what}: the run in {folder} was made with another {what}")
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out: cannot make the folder {folder}: {error.strerror}") from None
+    versions = {
+        "portable_rnn": __version__,
+        "python": platform.python_version(),
+        settings.backend: found.version,
+        "device": found.device_name,
+    }
+    settings.write(folder, **facts, versions=versions)
+
+
+def _windows(
+    text: str,
+    *,
+    batch_size: int,
+    found: backends.Available,
+    vocabulary: Vocabulary,
+    dtype: str,
+    window: int,
+) -> Windows:
+    """Return the batches of a text: each character is to predict the next."""
+    labels = found.xp.asarray(vocabulary.encode(text), device=found.device)
+    return Windows(
+        labels[:-1],
+        labels[1:],
+        batch_size=batch_size,
+        window=window,
+        encode=lambda x: one_hot(found.xp, x, len(vocabulary), getattr(found.xp, dtype)),
+    )
+
+
+# ------------------------------------------------------------------------- callbacks
+
+
+class Weights(Callback):
+    """Keeps the best parameters in a file of their own, for `sample` and for others."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_save(self, run: Run, path: Path) -> None:
+        """Write the best parameters; before the first evaluation, the latest."""
+        save_weights(self._path, run.best_params or run.params)
+
+
+class TimeLimit(Callback):
+    """Ends a run after some minutes."""
+
+    def __init__(self, minutes: float) -> None:
+        self._minutes, self._end = minutes, math.inf
+
+    def on_start(self, run: Run) -> None:
+        """Start the clock."""
+        self._end = time.monotonic() + 60 * self._minutes
+
+    def on_step(self, run: Run) -> None:
+        """Look at the clock."""
+        if time.monotonic() >= self._end:
+            run.stop(f"{self._minutes:g} minutes are over")
+
+
+class Bar(Callback):
+    """A progress bar: loss in bits per character, speed, time left."""
+
+    def __init__(self, progress: Progress, characters: int) -> None:
+        self._progress, self._characters = progress, characters
+
+    def on_start(self, run: Run) -> None:
+        """Show the bar where the run stands."""
+        total = None if run.steps == UNLIMITED else run.steps
+        self._first, self._started = run.step, time.monotonic()
+        self._task = self._progress.add_task(
+            "training", total=total, completed=run.step, bits="", held_out="", speed=""
+        )
+
+    def on_step(self, run: Run) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=run.step)
+
+    def on_log(self, run: Run) -> None:
+        """Show loss and speed."""
+        seconds = time.monotonic() - self._started
+        speed = (run.step - self._first) * self._characters / seconds / 1000
+        self._progress.update(
+            self._task, bits=f"{run.loss * BITS:.3f} bits/char", speed=f"{speed:.0f}k chars/s"
+        )
+
+    def on_evaluate(self, run: Run) -> None:
+        """Show the validation loss."""
+        self._progress.update(self._task, held_out=f"(validation {run.evaluation * BITS:.3f})")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("[bold]{task.fields[bits]}[/]"),
+        TextColumn("{task.fields[held_out]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+# ----------------------------------------------------------------------------- report
+
+
+def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: Console) -> None:
+    from ..plots import learning_curve
+
+    title = f"{settings.cell}, {settings.hidden} hidden units, {settings.backend}"
+    try:
+        picture = learning_curve(read_metrics(folder / METRICS), levels, title)
+    except ImportError:
+        console.print(f"{PLOT} is not drawn: pip install 'portable-rnn[plot]'", markup=False)
+        return
+    write_atomically(folder / PLOT, picture)
+
+
+def _report(
+    folder: Path,
+    run: Run,
+    vocabulary: Vocabulary,
+    levels: dict[str, float],
+    held_out: str,
+    console: Console,
+) -> None:
+    if run.stop_reason:
+        console.print(f"[yellow]stopped at step {run.step}: {run.stop_reason}[/]")
+    if run.best_params is not None:
+        table = Table(title="bits per character on the held-out text", title_justify="left")
+        table.add_column("model")
+        table.add_column("bits", justify="right")
+        rows = {"unigram frequencies": levels["unigram"], "bigram frequencies": levels["bigram"]}
+        rows["xz, having read the training text"] = levels["xz"]
+        for name, bits in rows.items():
+            table.add_row(name, f"{bits:.3f}")
+        table.add_row(
+            f"[bold]this network[/] (step {run.best_step})",
+            f"[bold]{run.best_evaluation * BITS:.3f}[/]",
+        )
+        console.print(table)
+        prompt = held_out[:40].rsplit(" ", 1)[0] + " "
+        drawn = "".join(
+            generate(
+                run.model,
+                run.best_params,
+                vocabulary,
+                prompt=prompt,
+                length=300,
+                temperature=0.7,
+            )
+        )
+        console.print(
+            Panel(Text.assemble((prompt, "dim"), drawn), title="a sample", title_align="left")
+        )
+    files = [f for f in (WEIGHTS, CONFIG, METRICS, PLOT, CHECKPOINT) if (folder / f).exists()]
+    console.print(f"in {folder}: {', '.join(files)}", highlight=False, soft_wrap=True)
+    if not run.done:
+        command = f"portable-rnn train --out {folder} --resume"
+        console.print(f"go on with: [bold]{command}[/]", highlight=False, soft_wrap=True)
+    command = f'portable-rnn sample {folder} --prompt "The "'
+    console.print(f"more text:  [bold]{command}[/]", highlight=False, soft_wrap=True)

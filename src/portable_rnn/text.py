@@ -1,0 +1,215 @@
+"""Character-level language modelling: a text, its vocabulary, its baselines, and samples."""
+
+import lzma
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._host import to_host
+from ._namespace import Array, Namespace, device_of, namespace_of
+from .api import predict
+from .losses import one_hot
+from .model import RNN
+
+__all__ = ["Vocabulary", "baselines", "default_text", "generate", "read_text", "split_text"]
+
+
+class Vocabulary:
+    """The characters of a text, each with its index.
+
+    Parameters
+    ----------
+    characters : str
+        Every character once; their order is that of the indices.
+
+    Examples
+    --------
+    >>> from portable_rnn.text import Vocabulary
+    >>> vocabulary = Vocabulary.of("abba")
+    >>> vocabulary.characters, vocabulary.decode(vocabulary.encode("bab"))
+    ('ab', 'bab')
+    """
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters
+        self._codes = {ord(character): i for i, character in enumerate(characters)}
+
+    @classmethod
+    def of(cls, text: str) -> "Vocabulary":
+        """Return the vocabulary of a text, in the order of code points."""
+        return cls("".join(sorted(set(text))))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def encode(self, text: str) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """Return the index of each character, shape (S,), int32.
+
+        Raises
+        ------
+        ValueError
+            If a character is not in the vocabulary.
+        """
+        unknown = {character for character in text if ord(character) not in self._codes}
+        if unknown:
+            raise ValueError(
+                f"text: expected characters the network was trained on, got {sorted(unknown)}"
+            )
+        return np.asarray([self._codes[ord(character)] for character in text], dtype=np.int32)
+
+    def decode(self, indices: Iterable[int]) -> str:
+        """Return the characters of some indices."""
+        return "".join(self.characters[index] for index in indices)
+
+
+def default_text() -> str:
+    """Return the English text inside every CPython: what ``help("topics")`` shows.
+
+    About half a million characters of the Python language reference.
+    """
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name].strip() for name in sorted(topics))
+
+
+def read_text(paths: Iterable[Path]) -> str:
+    """Return the text of some UTF-8 files, one after another.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or is not UTF-8.
+    """
+    parts = []
+    for path in paths:
+        try:
+            parts.append(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"text: cannot read {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"text: expected UTF-8 in {path}, got byte {error.object[error.start]:#04x} "
+                f"at position {error.start}"
+            ) from None
+    return "\n\n".join(parts)
+
+
+def split_text(
+    text: str, *, batch_size: int, window: int, validation_batch_size: int, share: float = 0.1
+) -> tuple[str, str]:
+    """Hold out the last ``share`` of a text.
+
+    Raises
+    ------
+    ValueError
+        If a part is too short for one window of every lane.
+    """
+    cut = len(text) - round(len(text) * share)
+    need_train = batch_size * window + 1
+    need_held_out = validation_batch_size * window + 1
+    if cut < need_train or len(text) - cut < need_held_out:
+        least = max(math.ceil(need_train / (1 - share)), math.ceil(need_held_out / share)) + 1
+        raise ValueError(
+            f"text: expected at least {least:,} characters to split into training and "
+            f"validation at batch size {batch_size} and window {window}, got {len(text):,}"
+        )
+    return text[:cut], text[cut:]
+
+
+def baselines(train: str, held_out: str) -> dict[str, float]:
+    """Return bits per character on ``held_out`` of models that need no training to speak of.
+
+    Each has seen ``train``, like the network: character and pair frequencies with add-one
+    smoothing over the characters of both, and the xz compressor (size with ``held_out``
+    appended, less size without).
+    """
+    alphabet = len(set(train) | set(held_out))
+    singles = Counter(train)
+    pairs = Counter(pairwise(train))
+    firsts = Counter(train[:-1])
+    unigram = sum(math.log2((singles[b] + 1) / (len(train) + alphabet)) for b in held_out)
+    bigram = sum(
+        math.log2((pairs[a, b] + 1) / (firsts[a] + alphabet))
+        for a, b in pairwise(train[-1] + held_out)
+    )
+    xz = _xz_bits(train + held_out) - _xz_bits(train)
+    bits = {"unigram": -unigram, "bigram": -bigram, "xz": xz}
+    return {name: value / len(held_out) for name, value in bits.items()}
+
+
+def generate(
+    model: RNN,
+    params: Mapping[str, Array],
+    vocabulary: Vocabulary,
+    *,
+    prompt: str,
+    length: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Draw text from a trained network, a character at a time.
+
+    Parameters
+    ----------
+    model, params
+        A network from characters to characters.
+    vocabulary : Vocabulary
+    prompt : str
+        What the network reads first; at least one character.
+    length : int
+        Characters to draw.
+    temperature : float
+        Above 1 for more surprise, below 1 for less; 0 takes the likeliest every time.
+    seed : int
+
+    Yields
+    ------
+    str
+        One character at a time.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is empty or has unknown characters, or the temperature is negative.
+    """
+    if not prompt:
+        raise ValueError("prompt: expected at least one character, got ''")
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature: expected a number of at least 0, got {temperature}")
+    labels = vocabulary.encode(prompt)
+    return _draw(model, params, vocabulary, labels, length, temperature, seed)
+
+
+def _draw(
+    model: RNN,
+    params: Mapping[str, Array],
+    vocabulary: Vocabulary,
+    labels: np.ndarray[Any, Any],
+    length: int,
+    temperature: float,
+    seed: int,
+) -> Iterator[str]:
+    weight = params["weight_ih_l0"]
+    xp: Namespace = namespace_of(weight=weight)
+    rng, state = np.random.default_rng(seed), None
+    for _ in range(length):
+        read = xp.asarray(labels, device=device_of(weight))
+        x = one_hot(xp, read, len(vocabulary), weight.dtype)
+        outputs, state = predict(model, params, x, state, return_state=True)
+        logits = to_host(outputs[-1, :]).astype(np.float64)
+        if temperature == 0:
+            chosen = int(np.argmax(logits))
+        else:
+            p = np.exp((logits - logits.max()) / temperature)
+            chosen = int(rng.choice(len(p), p=p / p.sum()))
+        yield vocabulary.characters[chosen]
+        labels = np.asarray([chosen], dtype=np.int32)
+
+
+def _xz_bits(text: str) -> int:
+    return 8 * len(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))

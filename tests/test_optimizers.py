@@ -1,0 +1,111 @@
+"""Optimizers: pure, checked, and each the rule its paper states.
+
+Agreement with ``torch.optim`` is in the conformance suite.
+"""
+
+import numpy as np
+import pytest
+
+from portable_rnn.optimizers import adam, adamw, clip_by_global_norm, rmsprop, sgd
+
+ALL = {
+    "sgd": lambda *a: sgd(*a, lr=0.05),
+    "momentum": lambda *a: sgd(*a, lr=0.05, momentum=0.9),
+    "nesterov": lambda *a: sgd(*a, lr=0.05, momentum=0.9, nesterov=True),
+    "rmsprop": lambda *a: rmsprop(*a, lr=0.01),
+    "adam": lambda *a: adam(*a, lr=0.1),
+    "adamw": lambda *a: adamw(*a, lr=0.1, weight_decay=1e-4),
+}
+
+
+def arrays(seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(3).astype(dtype) for name in ("a", "b")}
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+def test_minimises_a_bowl(optimizer):
+    params, state = arrays(), None
+    for _ in range(400):
+        params, state = optimizer(params, {k: 2 * p for k, p in params.items()}, state)
+    assert max(np.abs(p).max() for p in params.values()) < 0.05
+    assert state["step"] == 400
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+def test_writes_to_nothing_it_was_given(optimizer):
+    params, grads = arrays(0), arrays(1)
+    _, state = optimizer(params, grads, None)
+    held = [*params.values(), *grads.values()]
+    held += [a for slot, d in state.items() if slot != "step" for a in d.values()]
+    before = [a.copy() for a in held]
+    for array in held:
+        array.flags.writeable = False
+    optimizer(params, grads, state)
+    for array, copy in zip(held, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+def test_keeps_float32(optimizer):
+    params, grads = arrays(0, np.float32), arrays(1, np.float32)
+    params, state = optimizer(params, grads, None)
+    params, state = optimizer(params, grads, state)
+    held = [d for slot, d in state.items() if slot != "step"] + [params]
+    assert {a.dtype for d in held for a in d.values()} == {np.dtype(np.float32)}
+
+
+def test_a_numpy_learning_rate_does_not_widen():
+    params, _ = sgd(arrays(0, np.float32), arrays(1, np.float32), lr=np.float64(0.1))
+    assert params["a"].dtype == np.float32
+
+
+def test_first_adam_step_is_the_learning_rate():
+    params, _ = adam({"a": np.zeros(2)}, {"a": np.asarray([1e-3, -50.0])}, lr=0.1)
+    np.testing.assert_allclose(params["a"], [-0.1, 0.1], rtol=1e-4)
+
+
+def test_clip_scales_all_by_one_factor():
+    grads = {"a": np.asarray([3.0]), "b": np.asarray([0.0, 4.0])}
+    clipped, norm = clip_by_global_norm(grads, 2.5)
+    assert float(norm) == 5.0
+    np.testing.assert_allclose(clipped["a"], [1.5])
+    np.testing.assert_allclose(clipped["b"], [0.0, 2.0])
+
+
+def test_clip_leaves_small_gradients_alone():
+    grads = arrays()
+    clipped, _ = clip_by_global_norm(grads, 1e3)
+    for name, g in grads.items():
+        np.testing.assert_array_equal(clipped[name], g)
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30, 0.0])
+def test_clip_neither_overflows_nor_divides_by_zero(size):
+    grads = {"a": np.full(4, size, dtype=np.float32)}
+    clipped, norm = clip_by_global_norm(grads, 1.0)
+    np.testing.assert_allclose(float(norm), 2 * size, rtol=1e-6)
+    np.testing.assert_allclose(clipped["a"], min(size, 0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p, g: sgd(p, g, lr=-1.0), ("lr", "at least 0", "-1.0")),
+        (lambda p, g: sgd(p, g, lr=float("nan")), ("lr", "nan")),
+        (lambda p, g: sgd(p, g, lr=0.1, momentum=1.0), ("momentum", "[0, 1)", "1.0")),
+        (lambda p, g: sgd(p, g, lr=0.1, nesterov=True), ("nesterov", "momentum above 0")),
+        (lambda p, g: rmsprop(p, g, alpha=2.0), ("alpha", "2.0")),
+        (lambda p, g: adam(p, g, betas=(0.9, 1.0)), ("betas", "1.0")),
+        (lambda p, g: adam(p, {"a": g["a"]}), ("grads", "a, b", "got a")),
+        (lambda p, g: adam(p, g | {"a": np.zeros(4)}), ("grads['a']", "(3,)", "(4,)")),
+        (lambda p, g: adam(p, g, sgd(p, g, lr=1.0)[1]), ("state", "mean_square", "got step")),
+        (lambda p, g: clip_by_global_norm(g, 0.0), ("max_norm", "above 0", "0.0")),
+        (lambda p, g: clip_by_global_norm({}, 1.0), ("grads", "got none")),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the words are checked below)
+        call(arrays(0), arrays(1))
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,261 @@
+"""The training loop: what it reaches, what it promises on resume, what it refuses."""
+
+import functools
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn.batches import Batch, Shuffled, Windows
+from portable_rnn.serialization import CheckpointError
+from portable_rnn.training import Callback, evaluate, train
+
+MODEL = prnn.RNN(input_size=1, hidden_size=8, output_size=2, cell="gru")
+
+
+def parity(count=64, steps=6, seed=0):
+    """Sequences of bits; the target at each step is the parity so far."""
+    bits = np.random.default_rng(seed).integers(0, 2, (steps, count))
+    return bits[:, :, None].astype(np.float32), np.cumsum(bits, axis=0) % 2
+
+
+def source(**options):
+    return Shuffled(*parity(), **{"batch_size": 16, "seed": 3} | options)
+
+
+def lanes():
+    bits, labels = parity(count=1, steps=600)
+    return Windows(bits[:, 0, :], labels[:, 0], batch_size=4, window=10)
+
+
+def same(a, b):
+    return all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+class Stop(Callback):
+    def __init__(self, step):
+        self.at = step
+
+    def on_step(self, run):
+        if run.step == self.at:
+            run.stop("enough")
+
+
+def test_learns_parity():
+    run = train(MODEL, MODEL.init(seed=0), source(), steps=400, lr=0.02, validation=source())
+    assert run.evaluation < 0.1 < np.log(2)
+
+
+@pytest.mark.parametrize("make", [source, lanes], ids=["shuffled", "windows"])
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, make, cell):
+    model = prnn.RNN(input_size=1, hidden_size=8, output_size=2, cell=cell)
+    go = functools.partial(
+        train,
+        model,
+        model.init(seed=0),
+        steps=53,
+        lr=functools.partial(prnn.schedules.cosine, lr=0.02, steps=53),
+        max_norm=1.0,
+        validation=make(),
+        evaluate_every=10,
+        save_every=7,
+        resume=True,
+    )
+    whole = go(make(), checkpoint=tmp_path / "whole")
+    for step in (1, 17, 28, 39, 52):
+        stopped = go(make(), checkpoint=tmp_path / "parts", callbacks=[Stop(step)])
+        assert (stopped.step, stopped.stop_reason) == (step, "enough")
+    resumed = go(make(), checkpoint=tmp_path / "parts")
+    assert resumed.step == whole.step == 53
+    assert same(resumed.params, whole.params)
+    assert same(resumed.best_params, whole.best_params)
+    for slot in ("mean", "mean_square"):
+        assert same(resumed.optimizer_state[slot], whole.optimizer_state[slot])
+    assert (resumed.best_step, resumed.evaluation) == (whole.best_step, whole.evaluation)
+    assert resumed.loss == whole.loss  # losses read but not yet logged survive too
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    go = functools.partial(train, MODEL, MODEL.init(seed=0), source(), steps=5)
+    first = go(checkpoint=tmp_path / "c")
+    again = go(checkpoint=tmp_path / "c", resume=True)
+    assert again.step == 5
+    assert same(first.params, again.params)
+
+
+def test_state_is_carried_between_windows_and_dropped_at_the_start(monkeypatch):
+    seen = []
+
+    def spy(model, params, x, targets, *, state, **options):
+        seen.append(state)
+        return prnn.bptt(model, params, x, targets, state=state, **options)
+
+    monkeypatch.setattr("portable_rnn.training.bptt", spy)
+    data = lanes()
+    train(MODEL, MODEL.init(seed=0), data, steps=data.steps_per_epoch + 2)
+    assert [state is None for state in seen[:2]] == [True, False]
+    assert seen[data.steps_per_epoch] is None
+
+
+def test_weights_of_a_batch_reach_the_loss():
+    x, labels = parity()
+    weights = np.zeros(labels.shape, dtype=np.float32)
+    start = MODEL.init(seed=0)
+    run = train(
+        MODEL,
+        start,
+        Shuffled(x, labels, weights=weights, batch_size=64),
+        steps=1,
+        optimizer=prnn.optimizers.sgd,
+        loss=functools.partial(prnn.losses.softmax_cross_entropy, reduction="sum"),
+    )
+    assert same(run.params, start)  # nothing counts, so nothing is learned
+
+
+def test_early_stopping_keeps_the_best(tmp_path):
+    start = MODEL.init(seed=0)
+    run = train(
+        MODEL,
+        start,
+        source(),
+        steps=500,
+        lr=0.0,
+        validation=source(),
+        evaluate_every=5,
+        patience=3,
+    )
+    assert run.step == 20  # the first evaluation is the best, three more are not better
+    assert run.best_step == 5
+    assert "no better evaluation since step 5" in run.stop_reason
+
+
+def test_evaluation_is_the_mean_over_everything():
+    params = MODEL.init(seed=0)
+    x, labels = parity()
+    whole, _ = prnn.losses.softmax_cross_entropy(prnn.predict(MODEL, params, x), labels)
+    for batch_size in (64, 16, 10):
+        value = evaluate(MODEL, params, source(batch_size=batch_size))
+        assert value == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_callbacks_hear_everything_in_order(tmp_path):
+    heard = []
+
+    class Listener(Callback):
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                return lambda run, *args: heard.append((name, run.step))
+            return super().__getattribute__(name)
+
+    train(
+        MODEL,
+        MODEL.init(seed=0),
+        source(),
+        steps=4,
+        validation=source(),
+        evaluate_every=2,
+        log_every=2,
+        save_every=3,
+        checkpoint=tmp_path / "c",
+        callbacks=[Listener()],
+    )
+    assert [name for name, step in heard if name != "on_step"] == [
+        "on_start",
+        "on_log",
+        "on_evaluate",
+        "on_save",
+        "on_log",
+        "on_evaluate",
+        "on_save",
+        "on_end",
+    ]
+    assert [step for name, step in heard if name == "on_step"] == [1, 2, 3, 4]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_returns(tmp_path):
+    class Interrupt(Callback):
+        def on_step(self, run):
+            if run.step == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    go = functools.partial(train, MODEL, MODEL.init(seed=0), source(), steps=9)
+    run = go(checkpoint=tmp_path / "c", callbacks=[Interrupt()])
+    assert (run.step, run.stop_reason) == (4, "interrupted")
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = go(checkpoint=tmp_path / "c", resume=True)
+    assert same(resumed.params, go().params)
+
+
+def test_without_a_checkpoint_ctrl_c_is_left_alone():
+    class Interrupt(Callback):
+        def on_step(self, run):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(MODEL, MODEL.init(seed=0), source(), steps=9, callbacks=[Interrupt()])
+
+
+def test_a_diverged_run_raises_and_keeps_the_last_good_checkpoint(tmp_path):
+    class Poison:
+        steps_per_epoch = 100
+
+        def batch(self, step):
+            x, labels = parity()
+            return Batch(x * (np.nan if step >= 5 else 1), labels)
+
+        def describe(self):
+            return {}
+
+    path = tmp_path / "c"
+    with pytest.raises(FloatingPointError, match="loss: expected a finite number, got nan"):
+        train(MODEL, MODEL.init(seed=0), Poison(), steps=50, save_every=3, checkpoint=path)
+    arrays, header = prnn.serialization.load_arrays(path)
+    assert header["step"] == 3
+    assert all(np.isfinite(a).all() for a in arrays.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "data", "words"),
+    [
+        (prnn.RNN(1, 9, 2, cell="gru"), {}, {}, ("model", "hidden_size 8", "9")),
+        (prnn.RNN(1, 8, 2, cell="lstm"), {}, {}, ("model", "cell 'gru'", "'lstm'")),
+        (MODEL, {"dtype": "float64"}, {}, ("float64", "got float32")),
+        (MODEL, {}, {"seed": 9}, ("batches", "seed 3", "9")),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, model, params, data, words):
+    path = tmp_path / "c"
+    train(MODEL, MODEL.init(seed=0), source(), steps=2, checkpoint=path)
+    before = path.read_bytes()
+    x, labels = parity()
+    data = Shuffled(
+        x.astype(params.get("dtype", "float32")), labels, **{"batch_size": 16, "seed": 3} | data
+    )
+    with pytest.raises(CheckpointError) as caught:
+        train(model, model.init(seed=0, **params), data, steps=4, checkpoint=path, resume=True)
+    for word in words:
+        assert word in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "word"),
+    [
+        ({"steps": 0}, ValueError, "steps: expected at least 1, got 0"),
+        ({"steps": 2.5}, TypeError, "steps: expected an int, got 2.5"),
+        ({"log_every": 0}, ValueError, "log_every"),
+        ({"save_every": -1}, ValueError, "save_every"),
+        ({"patience": 3}, ValueError, "patience: needs validation batches"),
+        ({"evaluate_every": 3}, ValueError, "evaluate_every: needs validation batches"),
+        ({"checkpoint": "no/such/folder/c"}, ValueError, "checkpoint: expected an existing"),
+        ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
+    ],
+)
+def test_bad_options_are_named(options, kind, word):
+    with pytest.raises(kind) as caught:
+        train(MODEL, MODEL.init(seed=0), source(), **{"steps": 3} | options)
+    assert word in str(caught.value)
