@@ -28,12 +28,12 @@ class Settings:
 
     text: list[str] | None = None
     cell: str = "gru"
-    hidden: int = 192
-    steps: int = 1000
+    hidden: int = 128
+    steps: int = 3000
     minutes: float | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     window: int = 64
-    lr: float = 4e-3
+    lr: float = 6e-3
     backend: str = "numpy"
     dtype: str = "float32"
     device: str | None = None

@@ -43,6 +43,9 @@ from .settings import (
 __all__ = ["train_text"]
 
 VALIDATION_BATCH_SIZE = 8
+EVALUATE_EVERY = 250
+SAVE_EVERY = 50
+PROMPT = "The "
 BITS = 1 / math.log(2)
 
 
@@ -96,7 +99,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
             lr=schedule,
             max_norm=1.0,
             validation=windows(held_out, batch_size=VALIDATION_BATCH_SIZE),
-            evaluate_every=100,
+            evaluate_every=EVALUATE_EVERY,
             callbacks=(
                 MetricsFile(folder / METRICS),
                 Weights(folder / WEIGHTS),
@@ -104,7 +107,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
                 *([TimeLimit(settings.minutes)] if settings.minutes else []),
             ),
             checkpoint=folder / CHECKPOINT,
-            save_every=50,
+            save_every=SAVE_EVERY,
             resume=True,
         )
     _draw(folder, settings, levels, console)
@@ -267,7 +270,8 @@ def _report(
             f"[bold]{run.best_evaluation * BITS:.3f}[/]",
         )
         console.print(table)
-        prompt = held_out[:40].rsplit(" ", 1)[0] + " "
+        known = set(PROMPT) <= set(vocabulary.characters)
+        prompt = PROMPT if known else held_out.split(maxsplit=1)[0]
         drawn = "".join(
             generate(
                 run.model,

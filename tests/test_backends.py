@@ -1,0 +1,58 @@
+"""Libraries by name: a reason in one line wherever one cannot run."""
+
+import sys
+import types
+
+import pytest
+
+from portable_rnn import backends
+from portable_rnn.backends import BackendUnavailable
+
+
+def test_numpy_is_there():
+    found = backends.find("numpy")
+    assert found.device_name == "cpu"
+
+
+def test_unknown_names_and_devices_are_errors():
+    with pytest.raises(ValueError, match="backend: expected one of numpy, cupy, torch, jax"):
+        backends.find("tensorflow")
+    with pytest.raises(ValueError, match="device: NumPy has only 'cpu', got 'cuda'"):
+        backends.find("numpy", "cuda")
+
+
+def test_not_installed_is_a_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)  # makes the import fail
+    with pytest.raises(BackendUnavailable, match="cupy is not installed"):
+        backends.find("cupy")
+
+
+def test_cupy_without_a_device_is_a_reason_in_one_line(monkeypatch):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def get_device_count():
+        raise CUDARuntimeError("cudaErrorInsufficientDriver: too old\nfor this runtime")
+
+    cuda = types.SimpleNamespace(
+        is_available=lambda: False,
+        runtime=types.SimpleNamespace(
+            CUDARuntimeError=CUDARuntimeError, getDeviceCount=get_device_count
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=cuda))
+    with pytest.raises(BackendUnavailable) as caught:
+        backends.find("cupy")
+    assert str(caught.value) == "no CUDA device (cudaErrorInsufficientDriver: too old)"
+
+
+def test_a_library_that_computes_wrongly_is_not_available(monkeypatch):
+    import numpy as np
+
+    broken = types.ModuleType("broken")
+    vars(broken).update(vars(np))
+    broken.tanh = lambda a: a
+    monkeypatch.setitem(sys.modules, "numpy_broken", broken)
+    monkeypatch.setitem(backends.BACKENDS, "numpy_broken", backends.BACKENDS["numpy"])
+    with pytest.raises(BackendUnavailable, match=r"computes tanh\(2\) as 2"):
+        backends.find("numpy_broken")

@@ -1,0 +1,239 @@
+"""The command line, from the outside: what it writes, prints, refuses and survives."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from portable_rnn.cli.metrics import read_metrics
+from portable_rnn.serialization import load_arrays, load_weights
+
+TINY = ("--hidden", "8", "--batch-size", "4", "--window", "8")
+FILES = {"config.json", "metrics.jsonl", "weights.safetensors", "checkpoint.safetensors"}
+COMMAND = (sys.executable, "-c", "from portable_rnn.cli import main; main()")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    words = random.Random(0).choices(["The ", "cat ", "sat ", "on ", "mats.\n"], k=600)
+    path.write_text("".join(words), encoding="utf-8")
+    return path
+
+
+def call(*args, code=0):
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [*COMMAND, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def train(out, *args, code=0, text=None):
+    source = () if text is None else ("--text", text)
+    return call("train", "--out", out, *source, *args, code=code)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, text):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, train(out, *TINY, "--steps", "120", text=text)
+
+
+def test_train_writes_the_run_and_shows_what_it_reached(finished):
+    out, done = finished
+    assert {p.name for p in out.iterdir()} - {"loss.png"} == FILES
+    for words in ("unigram", "bigram", "xz", "this network", "a sample", str(out)):
+        assert words in done.stdout
+    metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    training = [m["training_bits"] for m in metrics if "training_bits" in m]
+    assert len(training) == 12
+    assert training[-1] < 0.8 * training[0]
+    assert [m["step"] for m in metrics if "validation_bits" in m] == [120]
+    assert json.loads((out / "config.json").read_text())["model"]["cell"] == "gru"
+
+
+def test_the_curve_is_drawn_or_its_absence_explained(finished):
+    out, done = finished
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        assert "loss.png is not drawn" in done.stdout
+    else:
+        assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_sample_continues_the_prompt_and_repeats_itself_by_seed(finished):
+    out, _ = finished
+    first = call("sample", out, "--prompt", "The cat", "--length", "40").stdout
+    assert first.startswith("The cat")
+    assert len(first) == len("The cat") + 40 + 1
+    assert first == call("sample", out, "--prompt", "The cat", "--length", "40").stdout
+    assert (
+        first != call("sample", out, "--prompt", "The cat", "--length", "40", "--seed", "1").stdout
+    )
+
+
+def test_info_names_every_backend_and_the_blas():
+    shown = call("info").stdout
+    for words in ("portable-rnn", "numpy", "cupy", "torch", "jax", "threads"):
+        assert words in shown
+
+
+def test_minutes_end_a_run_that_can_go_on(tmp_path, text):
+    done = train(tmp_path / "r", *TINY, "--minutes", "0.02", text=text)
+    assert "0.02 minutes are over" in done.stdout
+    assert "--resume" in done.stdout
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
+    out = tmp_path / "r"
+    args = [*COMMAND, "train", "--out", out, "--text", text, *TINY, "--steps", "120000"]
+    process = subprocess.Popen(
+        list(map(str, args)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for_step(out, 30)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    assert "interrupted" in shown
+    assert f"portable-rnn train --out {out} --resume" in shown.replace("\n", " ")
+    assert (out / "checkpoint.safetensors").exists()
+
+
+def test_killed_twenty_times_it_ends_where_it_would_have_ended(tmp_path, text):
+    """Kill -9 at random moments; every time the folder resumes, in the end to the same bits."""
+    options = (*TINY, "--steps", "4000")
+    train(tmp_path / "whole", *options, text=text)
+    out, rng, reached = tmp_path / "r", random.Random(1), []
+    start = [*COMMAND, "train", "--out", out, "--text", text, *options]
+    resume = [*COMMAND, "train", "--out", out, "--resume"]
+    for kill in range(20):
+        # A start that is killed too early for a folder is made anew; all others go on.
+        command = resume if (out / "config.json").exists() else start
+        process = subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        if kill % 5:  # well into its steps, perhaps into a save
+            wait_for_step(out, round(3000 * kill / 20, -1))
+            time.sleep(rng.uniform(0, 0.1))
+        else:  # while it starts
+            time.sleep(rng.uniform(0.1, 0.6))
+        process.kill()
+        errors = process.communicate()[1].decode()
+        assert not errors, errors
+        assert process.returncode == -signal.SIGKILL, "finished: there was nothing to kill"
+        if (out / "checkpoint.safetensors").exists():
+            reached.append(load_arrays(out / "checkpoint.safetensors")[1]["step"])
+    assert reached == sorted(reached)
+    assert len(set(reached)) >= 10, f"too few kills hit a running training: {reached}"
+    call("train", "--out", out, "--resume")
+    whole, resumed = (load_weights(p / "weights.safetensors") for p in (tmp_path / "whole", out))
+    for name, array in whole.items():
+        assert resumed[name].tobytes() == array.tobytes(), name
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines if "training_bits" in line]
+    assert steps == list(range(10, 4001, 10))  # nothing missing, nothing twice
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--cell", "rnn"), "cell: expected one of elman, gru, lstm, got 'rnn'"),
+        (("--hidden", "0"), "hidden: expected at least 1, got 0"),
+        (("--steps", "-1"), "steps: expected at least 1, got -1"),
+        (("--minutes", "0"), "minutes: expected a number above 0, got 0.0"),
+        (("--dtype", "float16"), "dtype: expected float32 or float64, got 'float16'"),
+        (("--backend", "mxnet"), "backend: expected one of numpy, cupy, torch, jax, got 'mxnet'"),
+        (("--device", "cuda"), "device: NumPy has only 'cpu', got 'cuda'"),
+        (("--lr", "nan"), "lr: expected a number above 0, got nan"),
+        (("--window", "5000"), "text: expected at least"),
+        (("--text", "/no/such/file"), "text: cannot read /no/such/file"),
+        (("--resume",), "there is no run in this folder"),
+    ],
+)
+def test_bad_options_are_one_line_and_leave_nothing_behind(tmp_path, text, args, words):
+    out = tmp_path / "r"
+    done = train(out, *args, code=2, text=None if "--text" in args else text)
+    error = " ".join(done.stderr.split())
+    assert error.startswith("error:")
+    assert words in error
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--hidden", "8"), "already holds a run; pass --resume"),
+        (("--resume", "--hidden", "9"), "hidden: the run in"),
+        (("--resume", "--cell", "lstm"), "cell: the run in"),
+        (("--resume", "--seed", "3"), "seed: the run in"),
+    ],
+)
+def test_a_run_is_never_overwritten_by_another(finished, args, words):
+    out, _ = finished
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    done = train(out, *args, code=2)
+    assert words in " ".join(done.stderr.split())
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.json"])
+def test_a_damaged_folder_is_refused_and_kept(finished, tmp_path, name):
+    out = tmp_path / "copy"
+    out.mkdir()
+    for path in finished[0].iterdir():
+        (out / path.name).write_bytes(path.read_bytes())
+    damaged = (out / name).read_bytes()[:-40]
+    (out / name).write_bytes(damaged)
+    done = train(out, "--resume", code=2)
+    assert name in done.stderr
+    assert (out / name).read_bytes() == damaged
+
+
+def test_a_changed_text_is_not_resumed(tmp_path, text):
+    copy = tmp_path / "story.txt"
+    copy.write_text(text.read_text())
+    train(tmp_path / "r", *TINY, "--steps", "10", text=copy)
+    copy.write_text(text.read_text().replace("cat", "dog"))
+    done = train(tmp_path / "r", "--resume", code=2)
+    assert "text: the run in" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--prompt", "§"), "got ['§']"),
+        (("--temperature", "-1"), "temperature: expected a number of at least 0"),
+    ],
+)
+def test_sample_refuses_what_it_cannot_read(finished, args, words):
+    done = call("sample", finished[0], *args, code=2)
+    assert words in " ".join(done.stderr.split())
+
+
+def test_sample_of_an_empty_folder(tmp_path):
+    assert "there is no run" in " ".join(call("sample", tmp_path, code=2).stderr.split())
+
+
+def wait_for_step(out, step):
+    """Wait until a run has logged a step, or one after it."""
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if max((line["step"] for line in read_metrics(metrics)), default=0) >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no step {step} in {metrics} within a minute")

@@ -1,0 +1,119 @@
+"""Texts, their vocabularies, their baselines, and what is drawn from a network."""
+
+import math
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn.text import (
+    Vocabulary,
+    baselines,
+    default_text,
+    generate,
+    read_text,
+    split_text,
+)
+
+
+def test_vocabulary_round_trip_with_any_characters():
+    text = "naïve – 漢字 🙂\n"
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+    assert len(vocabulary) == len(set(text))
+
+
+def test_unknown_characters_are_named():
+    with pytest.raises(ValueError, match=r"text: .*got \['x', 'y'\]"):
+        Vocabulary.of("abc").encode("axbyx")
+
+
+def test_the_default_text_is_english_and_long_enough():
+    text = default_text()
+    assert len(text) > 300_000
+    assert text.count(" the ") > 2_000
+
+
+def test_read_text_joins_files_and_names_bad_ones(tmp_path):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("day", encoding="utf-8")
+    bad.write_bytes(b"ni\xff")
+    assert read_text([good, good]) == "day\n\nday"
+    with pytest.raises(ValueError, match=r"text: expected UTF-8 in .*bad, got byte 0xff at .* 2"):
+        read_text([good, bad])
+    with pytest.raises(ValueError, match=r"text: cannot read .*missing"):
+        read_text([tmp_path / "missing"])
+
+
+def test_split_holds_out_the_end():
+    learned, held_out = split_text(
+        "a" * 900 + "b" * 100, batch_size=2, window=5, validation_batch_size=2
+    )
+    assert (learned, held_out) == ("a" * 900, "b" * 100)
+
+
+def test_the_least_length_named_for_a_short_text_is_enough():
+    sizes = {"batch_size": 4, "window": 8, "validation_batch_size": 2}
+    with pytest.raises(ValueError, match="text: expected at least") as caught:
+        split_text("a" * 50, **sizes)
+    least = int(str(caught.value).split("at least ")[1].split()[0].replace(",", ""))
+    split_text("a" * least, **sizes)
+    with pytest.raises(ValueError, match="text"):
+        split_text("a" * (least - 20), **sizes)
+
+
+def test_baselines_against_their_definitions():
+    bits = baselines("aab", "ba")
+    # Unigram: (2+1)/(3+2) for a, (1+1)/(3+2) for b.
+    assert bits["unigram"] == pytest.approx(-(math.log2(3 / 5) + math.log2(2 / 5)) / 2)
+    # Pairs of the training text: aa and ab. Then b|b: (0+1)/(0+2), a|b: (0+1)/(0+2).
+    assert bits["bigram"] == pytest.approx(1.0)
+
+
+def test_baselines_of_noise_are_its_entropy():
+    rng = np.random.default_rng(0)
+    noise = "".join(rng.choice(list("abcd"), 40_000))
+    bits = baselines(noise[:30_000], noise[30_000:])
+    assert bits["unigram"] == pytest.approx(2, abs=0.01)
+    assert bits["bigram"] == pytest.approx(2, abs=0.01)
+    assert 2 <= bits["xz"] < 2.6
+
+
+MODEL = prnn.RNN(3, 5, 3, cell="lstm")
+VOCABULARY = Vocabulary("abc")
+
+
+def draw(**options):
+    params = MODEL.init(seed=0)
+    options = {"prompt": "a", "length": 30, "seed": 1} | options
+    return "".join(generate(MODEL, params, VOCABULARY, **options))
+
+
+def test_the_same_seed_draws_the_same_text():
+    assert draw() == draw()
+    assert draw() != draw(seed=2)
+    assert len(draw()) == 30
+
+
+def test_temperature_zero_takes_the_likeliest():
+    params = MODEL.init(seed=0)
+    text = "ab"
+    for character in draw(prompt=text, temperature=0, length=10):
+        one_hot = np.eye(3, dtype=np.float32)[VOCABULARY.encode(text)]
+        assert VOCABULARY.encode(character) == prnn.predict(MODEL, params, one_hot)[-1].argmax()
+        text += character
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompt": ""}, "prompt: expected at least one character"),
+        ({"prompt": "z"}, "got ['z']"),
+        ({"temperature": -1.0}, "temperature: expected a number of at least 0, got -1.0"),
+        ({"temperature": float("nan")}, "temperature"),
+    ],
+)
+def test_bad_requests_are_named(options, words):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the words are checked below)
+        draw(**options)
+    assert words in str(caught.value)
