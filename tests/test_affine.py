@@ -1,0 +1,70 @@
+"""The affine map and its cotangents, by the one identity that defines them."""
+
+import numpy as np
+import pytest
+from conformance.tolerances import assert_close
+
+from portable_rnn.affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
+
+SHAPES = [(5,), (4, 5), (3, 4, 5)]  # of x without its last axis; (5,) gives plain rows
+
+
+def arrays(lead, inputs=3, outputs=2):
+    rng = np.random.default_rng(len(lead))
+    shapes = {"x": (*lead, inputs), "weight": (outputs, inputs), "bias": (outputs,)}
+    drawn = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    return drawn, rng.standard_normal((*lead, outputs))
+
+
+@pytest.mark.parametrize("lead", SHAPES)
+def test_value_by_loops(lead):
+    given, _ = arrays(lead)
+    x, weight, bias = given["x"], given["weight"], given["bias"]
+    want = np.empty((*lead, 2))
+    for place in np.ndindex(*lead):
+        for o in range(2):
+            want[(*place, o)] = bias[o] + sum(weight[o, i] * x[(*place, i)] for i in range(3))
+    assert_close(affine(np, x, weight, bias), want, "affine", k=8)
+    assert_close(affine(np, x, weight), want - bias, "affine without bias", k=8)
+
+
+@pytest.mark.parametrize("lead", SHAPES)
+@pytest.mark.parametrize("name", ["x", "weight", "bias"])
+def test_cotangents_are_adjoint_to_the_linear_map(name, lead):
+    """⟨d_y, A v⟩ = ⟨Aᵀ d_y, v⟩ for every direction v of the argument."""
+    given, d_y = arrays(lead)
+    cotangent = {
+        "x": affine_vjp_x(np, given["weight"], d_y),
+        "weight": affine_vjp_weight(np, given["x"], d_y),
+        "bias": affine_vjp_bias(np, given["bias"], d_y),
+    }[name]
+    assert cotangent.shape == given[name].shape
+    # Linear in the one argument: of x and weight the product, of the bias the rest.
+    still = given | ({"x": 0.0 * given["x"]} if name == "bias" else {"bias": np.zeros(2)})
+    for entry in np.ndindex(*cotangent.shape):
+        v = np.zeros_like(cotangent)
+        v[entry] = 1.0
+        pushed = affine(np, **(still | {name: v}))
+        want = np.sum(d_y * pushed)
+        assert_close(cotangent[entry], want, f"{name}{list(entry)}", scale=np.abs(d_y).max())
+
+
+def test_square_weights_are_not_transposed_by_mistake():
+    """With equal sizes a wrong transpose is legal, so one value says which is which."""
+    weight = np.asarray([[0.0, 1.0], [0.0, 0.0]])  # y_0 = x_1
+    e0, e1 = np.asarray([[1.0, 0.0]]), np.asarray([[0.0, 1.0]])
+    assert affine(np, e1, weight).tolist() == e0.tolist()
+    assert affine_vjp_x(np, weight, e0).tolist() == e1.tolist()
+    assert affine_vjp_weight(np, e1, e0).tolist() == weight.tolist()
+
+
+def test_no_bias_has_no_cotangent():
+    assert affine_vjp_bias(np, None, np.ones((3, 2))) is None
+
+
+def test_a_long_sum_stays_in_the_callers_dtype_and_precision():
+    """A naive float32 sum of 10^6 ones and a tenth is off by percents."""
+    d_y = np.full((1000, 1000, 1), 0.1, dtype=np.float32)
+    got = affine_vjp_bias(np, np.zeros(1, dtype=np.float32), d_y)
+    assert got.dtype == np.float32
+    assert_close(got, np.asarray([1e6 * float(np.float32(0.1))]), "bias")

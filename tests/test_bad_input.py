@@ -1,0 +1,234 @@
+"""What does not fit is refused at once, by name, with what it got and what it wanted."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn import losses
+
+T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
+MODEL = prnn.RNN(I, H, O)
+PARAMS = MODEL.init(seed=0, dtype="float64")
+GRU, LSTM = (prnn.RNN(I, H, O, cell=cell) for cell in ("gru", "lstm"))
+X = np.ones((T, B, I))
+LABELS = np.zeros((T, B), dtype=np.int64)
+STATE = np.zeros((1, B, H))
+TAPE = prnn.forward(MODEL, PARAMS, X).tape
+NAN = np.where(np.arange(T)[:, None, None] == 3, np.nan, X)
+
+
+def without(name):
+    return {key: array for key, array in PARAMS.items() if key != name}
+
+
+def forward(*, model=MODEL, params=PARAMS, x=X, state=None, **options):
+    return prnn.forward(model, params, x, state, **options)
+
+
+def backward(*, model=MODEL, params=PARAMS, tape=TAPE, d_outputs=None, d_state=None):
+    return prnn.backward(model, params, tape, d_outputs, d_state)
+
+
+def bptt(*, targets=LABELS, **options):
+    return prnn.bptt(MODEL, PARAMS, X, targets, **options)
+
+
+def cross_entropy(*, outputs=np.ones((T, B, O)), targets=LABELS, **options):
+    return losses.softmax_cross_entropy(outputs, targets, **options)
+
+
+def squares(*, outputs=np.ones((T, B, O)), targets=np.ones((T, B, O)), **options):
+    return losses.mean_squared_error(outputs, targets, **options)
+
+
+def logits(*, outputs=np.ones((T, B, O)), targets=np.ones((T, B, O)), **options):
+    return losses.binary_cross_entropy(outputs, targets, **options)
+
+
+def wrong_shape(outputs, targets):
+    return np.asarray(0.0), outputs[:, 0]
+
+
+def no_gradient(outputs, targets):
+    return np.asarray(0.0), None
+
+
+def single(outputs, targets):
+    return np.asarray(0.0), outputs.astype(np.float32)
+
+
+PARTS = (STATE, STATE)
+
+# function, arguments, error, what the message starts with, what else it says
+CASES = [
+    # sequences
+    (forward, {"x": np.ones(I)}, ValueError, "x: ", r"\(T, B, 3\) or \(T, 3\).* got \(3,\)"),
+    (forward, {"x": np.ones((1, T, B, I))}, ValueError, "x: ", r"got \(1, 5, 2, 3\)"),
+    (forward, {"x": np.ones((T, B, I + 1))}, ValueError, "x: ", r"got \(5, 2, 4\)"),
+    (forward, {"x": np.ones((0, B, I))}, ValueError, "x: ", r"at least one .*got \(0, 2, 3\)"),
+    (forward, {"x": np.ones((T, 0, I))}, ValueError, "x: ", r"at least one .*got \(5, 0, 3\)"),
+    (forward, {"x": X.tolist()}, TypeError, "x: ", "got list"),
+    (forward, {"x": None}, TypeError, "x: ", "got NoneType"),
+    (forward, {"x": X.astype(np.float32)}, TypeError, "x: ", "float64 .*got float32"),
+    (forward, {"x": X.astype(np.int64)}, TypeError, "x: ", "float64 .*got int64"),
+    (forward, {"x": NAN, "check_finite": True}, ValueError, "x: ", "got 6 NaN .*out of 30"),
+    # states
+    (forward, {"state": STATE[0]}, ValueError, "state: ", r"\(1, 2, 4\), got \(2, 4\)"),
+    (forward, {"state": np.zeros((1, B + 1, H))}, ValueError, "state: ", r"got \(1, 3, 4\)"),
+    (forward, {"state": PARTS}, ValueError, "state: ", "one array, got 2"),
+    (forward, {"state": STATE.astype(np.float32)}, TypeError, "state: ", "got float32"),
+    (forward, {"state": "zeros"}, TypeError, "state: ", "got str"),
+    (
+        *(forward, {"state": np.full_like(STATE, np.inf), "check_finite": True}),
+        *(ValueError, "state", "got 8 NaN or infinite out of 8"),
+    ),
+    # parameters
+    (forward, {"params": list(PARAMS.values())}, TypeError, "params: ", "dict .*got list"),
+    (forward, {"params": {}}, ValueError, "params: ", "missing weight_ih_l0, weight_hh_l0"),
+    (forward, {"params": without("bias_hh_l0")}, ValueError, "params: ", "missing bias_hh_l0 "),
+    (
+        *(forward, {"params": without("readout.bias") | {"readout_bias": np.ones(O)}}),
+        *(ValueError, "params: ", "missing readout.bias; unknown readout_bias"),
+    ),
+    (
+        *(forward, {"params": PARAMS | {"weight_ih_l0": np.ones((I, H))}}),
+        *(ValueError, r"params\['weight_ih_l0'\]: ", r"\(4, 3\), got \(3, 4\)"),
+    ),
+    (
+        *(forward, {"params": PARAMS | {"bias_hh_l0": np.ones(H, dtype=np.float32)}}),
+        *(TypeError, r"params\['bias_hh_l0'\]: ", "float64 .*got float32"),
+    ),
+    (
+        *(forward, {"params": PARAMS | {"bias_hh_l0": [0.0] * H}}),
+        *(TypeError, r"params\['bias_hh_l0'\]: ", "got list"),
+    ),
+    (
+        *(forward, {"params": {k: a.astype(np.int64) for k, a in PARAMS.items()}}),
+        *(TypeError, "params: ", "floating .*got int64"),
+    ),
+    (
+        *(forward, {"params": PARAMS | {"bias_hh_l0": np.full(H, np.nan)}, "check_finite": True}),
+        *(ValueError, "bias_hh_l0: ", "got 4 NaN"),
+    ),
+    (
+        forward,
+        {"model": GRU},
+        ValueError,
+        r"params\['weight_ih_l0'\]: ",
+        r"\(12, 3\), got \(4, 3\)",
+    ),
+    (forward, {"model": "gru"}, TypeError, "model: ", "got str"),
+    # the backward pass
+    (backward, {}, ValueError, "d_outputs, d_state: ", "neither"),
+    (backward, {"tape": X, "d_state": STATE}, TypeError, "tape: ", "got ndarray"),
+    (backward, {"d_outputs": np.ones((T, B, H))}, ValueError, "d_outputs: ", r"got \(5, 2, 4\)"),
+    (
+        backward,
+        {"d_outputs": np.ones((T - 1, B, O))},
+        ValueError,
+        "d_outputs: ",
+        r"got \(4, 2, 6\)",
+    ),
+    (backward, {"d_outputs": 1.0}, TypeError, "d_outputs: ", "got float"),
+    (
+        *(backward, {"d_outputs": np.ones((T, B, O), dtype=np.float32)}),
+        *(TypeError, "d_outputs: ", "float64 .*got float32"),
+    ),
+    (backward, {"d_state": np.ones((B, H))}, ValueError, "d_state: ", r"got \(2, 4\)"),
+    # losses, through bptt and alone
+    (bptt, {"loss": "mse"}, TypeError, "loss: ", "callable, got str"),
+    (bptt, {"loss": wrong_shape}, ValueError, "d_outputs returned by the loss: ", r"got \(5, 6\)"),
+    (bptt, {"loss": no_gradient}, TypeError, "d_outputs returned by the loss: ", "got NoneType"),
+    (bptt, {"loss": single}, TypeError, "d_outputs returned by the loss: ", "got float32"),
+    (bptt, {"targets": LABELS - 1}, ValueError, "targets: ", "0 to 5, got values from -1 to -1"),
+    (bptt, {"targets": LABELS + O}, ValueError, "targets: ", "0 to 5, got values from 6 to 6"),
+    (bptt, {"targets": LABELS[1:]}, ValueError, "targets: ", r"\(5, 2\), got \(4, 2\)"),
+    (bptt, {"targets": LABELS.tolist()}, TypeError, "targets: ", "got list"),
+    (cross_entropy, {"targets": LABELS[..., None]}, ValueError, "targets: ", r"got \(5, 2, 1\)"),
+    (cross_entropy, {"targets": LABELS > 0}, TypeError, "targets: ", "got bool"),
+    (
+        *(cross_entropy, {"targets": np.ones((T, B, O), dtype=np.float32)}),
+        *(TypeError, "targets: ", "float64, got float32"),
+    ),
+    (cross_entropy, {"targets": np.ones((T, B, 1))}, ValueError, "targets: ", r"got \(5, 2, 1\)"),
+    (cross_entropy, {"weights": np.ones(T)}, ValueError, "weights: ", r"\(5, 2\).*got \(5,\)"),
+    (
+        *(cross_entropy, {"weights": np.ones((T, B), dtype=np.float32)}),
+        *(TypeError, "weights: ", "got float32"),
+    ),
+    (
+        *(cross_entropy, {"weights": np.ones((T, B), dtype=np.int64)}),
+        *(TypeError, "weights: ", "got int64"),
+    ),
+    (
+        cross_entropy,
+        {"class_weights": np.ones(O - 1)},
+        ValueError,
+        "class_weights: ",
+        r"got \(5,\)",
+    ),
+    (cross_entropy, {"label_smoothing": 1.5}, ValueError, "label_smoothing: ", r"got 1\.5"),
+    (cross_entropy, {"label_smoothing": -0.1}, ValueError, "label_smoothing: ", r"got -0\.1"),
+    (cross_entropy, {"reduction": "none"}, ValueError, "reduction: ", "got 'none'"),
+    (
+        *(cross_entropy, {"targets": np.ones((T, B, O)), "ignore_index": 2}),
+        *(ValueError, "ignore_index: ", "got rows"),
+    ),
+    (squares, {"targets": np.ones((T, B, 1))}, ValueError, "targets: ", r"got \(5, 2, 1\)"),
+    (squares, {"targets": LABELS}, ValueError, "targets: ", r"got \(5, 2\)"),
+    (squares, {"reduction": None}, ValueError, "reduction: ", "got None"),
+    (logits, {"targets": np.ones((T, B, O), dtype=np.int64)}, TypeError, "targets: ", "got int64"),
+    (logits, {"weights": np.ones((B, T))}, ValueError, "weights: ", r"got \(2, 5\)"),
+]
+
+
+def name_of(case):
+    function, given, _, start, _ = case
+    return f"{function.__name__}-{start.strip(': ')}-{'+'.join(given) or 'nothing'}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_message_names_the_argument_and_what_it_got(case):
+    function, given, error, start, rest = case
+    before = {k: a.copy() for k, a in PARAMS.items()} | {"x": X.copy(), "labels": LABELS.copy()}
+    with pytest.raises(error, match=f"^{start}.*{rest}"):
+        function(**given)
+    for name, array in (PARAMS | {"x": X, "labels": LABELS}).items():
+        assert np.array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (STATE, ValueError, r"^state: expected a pair \(h, c\) of arrays, got 1"),
+        ((STATE, STATE, STATE), ValueError, r"^state: .*pair .*got 3"),
+        ((STATE, STATE[0]), ValueError, r"^state\[1\]: .*got \(2, 4\)"),
+        ((STATE, None), TypeError, r"^state\[1\]: .*got NoneType"),
+        ((STATE, STATE.astype(np.float32)), TypeError, r"^state\[1\]: .*got float32"),
+    ],
+)
+def test_an_lstm_wants_a_pair(state, error, message):
+    params = LSTM.init(seed=0, dtype="float64")
+    with pytest.raises(error, match=message):
+        prnn.forward(LSTM, params, X, state)
+    with pytest.raises(error, match=message.replace("state", "d_state", 1)):
+        prnn.backward(LSTM, params, prnn.forward(LSTM, params, X).tape, None, state)
+
+
+def test_a_tape_of_other_arrays_is_refused_by_name():
+    """Promoting float32 parameters to the tape's float64 would hide a mistake."""
+    d_outputs = np.ones((T, B, O))
+    with pytest.raises(TypeError, match=r"float64.* got float32|float32.* got float64"):
+        prnn.backward(MODEL, MODEL.init(seed=0, dtype="float32"), TAPE, d_outputs)
+
+
+def test_batch_first_says_its_own_layout():
+    model = prnn.RNN(I, H, O, batch_first=True)
+    with pytest.raises(ValueError, match=r"^x: expected shape \(B, T, 3\) or \(T, 3\)"):
+        prnn.predict(model, PARAMS, np.ones((B, T, I + 1)))
+
+
+def test_infinite_values_pass_unless_the_check_is_asked_for():
+    """Reading values waits for a device, so it is an option."""
+    assert np.isnan(forward(x=NAN).outputs[3:]).all()
+    assert np.isfinite(forward(x=NAN).outputs[:3]).all()

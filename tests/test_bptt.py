@@ -1,0 +1,164 @@
+"""The engine: what must not change when time, the batch or the cotangents are cut in two."""
+
+import math
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+import pytest
+from conformance.complex_step import gradient
+from conformance.problems import CELLS, Inputs, Problem
+from conformance.subject import solve
+from conformance.tolerances import assert_close
+
+import portable_rnn as prnn
+from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
+
+engine = import_module("portable_rnn.bptt")  # the package's `bptt` is the function
+STEPS, BATCH = 11, 3
+
+
+def problem(cell):
+    drawn = Problem(cell, 0, STEPS, BATCH, 4, 5, 2, cotangents="both", zero_state=False)
+    return drawn.model, drawn.arrays("float64")
+
+
+def each(f, state):
+    """Apply ``f`` to the one array of a state, or to both."""
+    return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
+
+
+def assert_same(got, want, *, k=4):
+    assert set(got) == set(want)
+    for name, array in got.items():
+        assert_close(array, want[name], name, scale=3.0, k=k)
+
+
+@pytest.mark.parametrize("rows", [1, BATCH, 4 * BATCH + 1, STEPS * BATCH - 1])
+@pytest.mark.parametrize("cell", CELLS)
+def test_stretches_change_nothing(cell, rows, monkeypatch):
+    """Stretches of 1, 1, 4 and 10 steps, of 11: the last one is shorter."""
+    model, inputs = problem(cell)
+    monkeypatch.setattr(engine, "ROWS", 10**9)
+    fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
+    assert len(fwd.tape.stretches) == 1
+    whole = solve(model, inputs)
+    monkeypatch.setattr(engine, "ROWS", rows)
+    fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
+    assert len(fwd.tape.stretches) == math.ceil(STEPS / max(1, rows // BATCH))
+    assert_same(solve(model, inputs), whole)
+    predicted = prnn.predict(model, inputs.params, inputs.x, inputs.state)
+    assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)
+
+
+@pytest.mark.parametrize("missing", ["d_outputs", "d_state"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_stretches_change_nothing_for_one_cotangent_alone(cell, missing, monkeypatch):
+    model, inputs = problem(cell)
+    inputs = inputs._replace(**{missing: None})
+    whole = solve(model, inputs)
+    monkeypatch.setattr(engine, "ROWS", 2 * BATCH)
+    assert_same(solve(model, inputs), whole)
+
+
+@pytest.mark.parametrize("cut", [1, 6, STEPS - 1])
+@pytest.mark.parametrize("cell", CELLS)
+def test_time_can_be_split_if_the_state_is_carried(cell, cut):
+    model, inputs = problem(cell)
+    params, x, state, d_outputs, d_state = inputs
+    early = prnn.forward(model, params, x[:cut], state)
+    late = prnn.forward(model, params, x[cut:], early.state)
+    last = prnn.backward(model, params, late.tape, d_outputs[cut:], d_state)
+    first = prnn.backward(model, params, early.tape, d_outputs[:cut], last.state)
+
+    whole = solve(model, inputs)
+    assert_close(np.concat([early.outputs, late.outputs]), whole["outputs"], "outputs", k=4)
+    assert_close(np.concat([first.x, last.x]), whole["d_x"], "d_x", scale=3.0, k=4)
+    for name, want in whole.items():
+        kind, index = name.rstrip("]").split("[") if "[" in name else (name, "")
+        if kind == "d_params":
+            assert_close(first.params[index] + last.params[index], want, name, scale=3.0, k=8)
+        elif kind in ("state", "d_state"):
+            state = late.state if kind == "state" else first.state
+            part = state[int(index)] if cell == "lstm" else state
+            assert_close(part, want, name, scale=3.0, k=4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sequences_of_a_batch_do_not_know_of_each_other(cell):
+    model, inputs = problem(cell)
+
+    def only(b):
+        def pick(array):
+            return array[:, b : b + 1]
+
+        return solve(model, Inputs(inputs.params, *(each(pick, value) for value in inputs[1:])))
+
+    alone = [only(b) for b in range(BATCH)]
+    joined = {
+        name: sum(one[name] for one in alone)
+        if name.startswith("d_params")
+        else np.concat([one[name] for one in alone], axis=1)
+        for name in alone[0]
+    }
+    assert_same(joined, solve(model, inputs), k=8)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cotangents_add_up(cell):
+    model, inputs = problem(cell)
+    both = solve(model, inputs)
+    outputs = solve(model, inputs._replace(d_state=None))
+    states = solve(model, inputs._replace(d_outputs=None))
+    for name in both:
+        if name.startswith("d_"):
+            assert_close(outputs[name] + states[name], both[name], name, scale=3.0, k=8)
+            # A final state is no function of the readout: zeros, but of the right shape.
+            assert np.any(states[name]) != ("readout" in name)
+
+
+# ---------------------------------------------------------------------- a cell of one's own
+
+
+@dataclass(frozen=True)
+class MinimalGated:
+    """The minimal gated unit (Zhou et al., 2016), with one gate for reset and update."""
+
+    gates = 2
+    states = 1
+
+    def step(self, xp, ax, ah, state):
+        (h,) = state
+        size = h.shape[-1]
+        f = sigmoid(xp, ax[:, :size] + ah[:, :size])
+        ah_n = ah[:, size:]
+        n = tanh(xp, ax[:, size:] + f * ah_n)
+        return ((1.0 - f) * h + f * n,), (h, f, ah_n, n)
+
+    def step_vjp(self, xp, residuals, d_state):
+        h, f, ah_n, n = residuals
+        (d_h,) = d_state
+        d_n = d_h * f * tanh_derivative(xp, n)
+        d_f = (d_h * (n - h) + d_n * ah_n) * sigmoid_derivative(xp, f)
+        d_ax, d_ah = xp.concat([d_f, d_n], axis=1), xp.concat([d_f, d_n * f], axis=1)
+        return d_ax, d_ah, (d_h * (1.0 - f),)
+
+
+@pytest.mark.parametrize("rows", [1, 10**9])
+def test_a_cell_of_ones_own_runs_in_the_same_engine(rows, monkeypatch):
+    monkeypatch.setattr(engine, "ROWS", rows)
+    model = prnn.RNN(4, 5, 2, cell=MinimalGated())
+    params = model.init(seed=0, dtype="float64")
+    _, (_, x, state, d_outputs, d_state) = problem("gru")
+    found = solve(model, Inputs(params, x, state, d_outputs, d_state))
+    arrays = {f"d_params[{name}]": array for name, array in params.items()}
+    arrays |= {"d_x": x, "d_state[0]": state}
+
+    def value(*arrays):
+        *weights, x, h = arrays
+        fwd = prnn.forward(model, dict(zip(params, weights, strict=True)), x, h)
+        return np.sum(fwd.outputs * d_outputs) + np.sum(fwd.state * d_state)
+
+    for index, name in enumerate(arrays):
+        want = gradient(value, list(arrays.values()), index)
+        assert_close(found[name], want, name, scale=np.abs(d_outputs).max())

@@ -1,0 +1,89 @@
+"""What is imported, by whom: the core knows no array library by name."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import portable_rnn
+
+SOURCE = Path(portable_rnn.__file__).parent
+LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
+# By their nature these work on the host: they draw numbers, and read and write files.
+HOST_SIDE = {
+    *("_host", "initializers", "batches", "text", "training", "checkpoints", "serialization"),
+    *("backends", "plots", "cli"),
+}
+
+
+def imported_by(path):
+    """Return the absolute modules a file imports, wherever in it, and its siblings."""
+    others, siblings = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            others |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            others.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            siblings |= {name.split(".")[0] for name in names}
+    return {name.split(".")[0] for name in others}, siblings
+
+
+FILES = sorted(SOURCE.glob("*.py"))
+CORE = [path for path in FILES if path.stem not in HOST_SIDE]
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_the_core_names_no_array_library(path):
+    others, _ = imported_by(path)
+    assert not others & LIBRARIES
+
+
+def test_the_core_is_all_there():
+    core = {"activations", "affine", "api", "bptt", "cells", "layout", "losses", "model", "scan"}
+    assert core <= {path.stem for path in CORE}
+
+
+def test_one_module_asks_which_library_an_array_belongs_to():
+    asking = {path.stem for path in FILES if "array_api_compat" in imported_by(path)[0]}
+    assert asking == {"_namespace"}
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("_namespace", set()),
+        ("activations", {"_namespace"}),
+        ("affine", {"_namespace"}),
+        ("scan", {"_namespace"}),
+        ("cells", {"_namespace", "activations"}),
+        ("bptt", {"_namespace", "affine", "cells", "scan"}),
+        ("losses", {"_namespace", "_check"}),
+    ],
+)
+def test_imports_run_one_way(module, allowed):
+    assert imported_by(SOURCE / f"{module}.py")[1] <= allowed
+
+
+def test_the_engine_knows_no_cell_by_name():
+    source = (SOURCE / "bptt.py").read_text(encoding="utf-8")
+    names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    assert not names & {"Elman", "GRU", "LSTM", "CELLS"}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich", "dask"]
+    code = f"import sys, portable_rnn; print([m for m in {heavy} if m in sys.modules])"
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in portable_rnn.__all__:
+        assert hasattr(portable_rnn, name)
+    assert sorted(portable_rnn.__all__) == sorted(set(portable_rnn.__all__))

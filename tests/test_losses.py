@@ -1,0 +1,200 @@
+"""Losses against sums written out in 50 digits, and what they do at the edges."""
+
+import mpmath
+import numpy as np
+import pytest
+from conformance.tolerances import assert_close
+
+from portable_rnn.losses import (
+    binary_cross_entropy,
+    mean_squared_error,
+    one_hot,
+    softmax_cross_entropy,
+)
+
+T, B, C = 3, 2, 4
+OUTPUTS = 3.0 * np.random.default_rng(0).standard_normal((T, B, C))
+LABELS = np.asarray([[0, 3], [2, 2], [1, 0]])
+ROWS = np.random.default_rng(1).uniform(0.0, 2.0, (T, B, C))  # of any sum
+FACTORS = np.asarray([0.5, 2.0, 0.0, 1.25])
+WEIGHTS = np.asarray([[1.0, 0.0], [0.25, 3.0], [1.0, 2.0]])
+MASK = WEIGHTS > 0.5
+
+
+def exact(outputs, term, count=1.0):
+    """Return Σ term(o, t, b) / count and its gradient, both by mpmath at 50 digits."""
+    with mpmath.workdps(50):
+        h = mpmath.mpf(10) ** -18  # central differences err by h², 1e-36
+
+        def value(t, b, moved=None, by=0):
+            return term(
+                [mpmath.mpf(float(o)) + by * (k == moved) for k, o in enumerate(outputs[t, b])],
+                t,
+                b,
+            )
+
+        gradient = np.zeros(outputs.shape)
+        for t, b, k in np.ndindex(*outputs.shape):
+            gradient[t, b, k] = (value(t, b, k, h) - value(t, b, k, -h)) / (2 * h) / count
+        total = mpmath.fsum(value(t, b) for t, b in np.ndindex(*outputs.shape[:-1]))
+        return np.asarray(float(total / count)), gradient
+
+
+def log_softmax(o, k):
+    return o[k] - mpmath.log(mpmath.fsum(map(mpmath.exp, o)))
+
+
+def check(got, want, what):
+    value, d_outputs = got
+    assert value.shape == ()
+    assert_close(value, want[0], f"value of {what}", k=8)
+    assert_close(d_outputs, want[1], f"d_outputs of {what}", k=8)
+
+
+def reduced(want, reduction, weight):
+    return want if reduction == "sum" else (want[0] / weight, want[1] / weight)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weights", [None, WEIGHTS, MASK], ids=["all", "weights", "mask"])
+def test_weights_of_steps(weights, reduction):
+    w = np.ones((T, B)) if weights is None else weights.astype(np.float64)
+    options = {"weights": weights, "reduction": reduction}
+    for targets, y in ((LABELS, np.eye(C)[LABELS]), (ROWS, ROWS)):
+        want = exact(
+            OUTPUTS,
+            lambda o, t, b, y=y: -w[t, b] * sum(y[t, b, k] * log_softmax(o, k) for k in range(C)),
+        )
+        got = softmax_cross_entropy(OUTPUTS, targets, **options)
+        check(got, reduced(want, reduction, w.sum()), "softmax")
+
+    want = exact(
+        OUTPUTS, lambda o, t, b: w[t, b] * sum((o[k] - ROWS[t, b, k]) ** 2 for k in range(C))
+    )
+    got = mean_squared_error(OUTPUTS, ROWS, **options)
+    check(got, reduced(want, reduction, w.sum() * C), "squares")
+
+    def logistic(o, t, b):
+        p = [1 / (1 + mpmath.exp(-value)) for value in o]
+        y = ROWS[t, b] / 2.0
+        return -w[t, b] * sum(
+            y[k] * mpmath.log(p[k]) + (1 - y[k]) * mpmath.log(1 - p[k]) for k in range(C)
+        )
+
+    got = binary_cross_entropy(OUTPUTS, ROWS / 2.0, **options)
+    check(got, reduced(exact(OUTPUTS, logistic), reduction, w.sum() * C), "logits")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
+def test_class_weights_smoothing_and_ignored_labels(smoothing, reduction):
+    """Each written out: a smoothed one-hot row, times factors, of the steps that count."""
+    ignored = LABELS == 3
+    y = (1.0 - smoothing) * np.eye(C)[LABELS] + smoothing / C
+    y = y * FACTORS * np.where(ignored, 0.0, WEIGHTS)[..., None]
+    want = exact(OUTPUTS, lambda o, t, b: -sum(y[t, b, k] * log_softmax(o, k) for k in range(C)))
+    got = softmax_cross_entropy(
+        OUTPUTS,
+        LABELS,
+        weights=WEIGHTS,
+        class_weights=FACTORS,
+        ignore_index=3,
+        label_smoothing=smoothing,
+        reduction=reduction,
+    )
+    met = (FACTORS[LABELS] * np.where(ignored, 0.0, WEIGHTS)).sum()
+    check(got, reduced(want, reduction, met), "softmax with all options")
+
+
+def test_smoothing_and_factors_of_rows():
+    """A row keeps its sum when it is smoothed; "mean" divides by the steps, as torch does."""
+    y = (0.8 * ROWS + 0.2 * ROWS.sum(axis=-1, keepdims=True) / C) * FACTORS
+    want = exact(OUTPUTS, lambda o, t, b: -sum(y[t, b, k] * log_softmax(o, k) for k in range(C)))
+    got = softmax_cross_entropy(OUTPUTS, ROWS, class_weights=FACTORS, label_smoothing=0.2)
+    check(got, reduced(want, "mean", T * B), "softmax of rows")
+
+
+def test_ignored_labels_may_be_any_number():
+    labels = np.where(LABELS == 3, -100, LABELS)
+    got = softmax_cross_entropy(OUTPUTS, labels, ignore_index=-100)
+    want = softmax_cross_entropy(OUTPUTS, LABELS, weights=LABELS != 3)
+    assert got[0] == want[0]
+    assert np.array_equal(got[1], want[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extreme_logits_neither_overflow_nor_warn(dtype):
+    """Warnings are errors here."""
+    outputs = np.asarray([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype)
+    value, d_outputs = softmax_cross_entropy(outputs, np.asarray([1, 2]), reduction="sum")
+    assert_close(value, np.asarray(2e4 + np.log(3.0)), "softmax")
+    assert_close(d_outputs, np.asarray([[1.0, -1.0, 0.0], [1 / 3, 1 / 3, -2 / 3]]), "d softmax")
+
+    value, d_outputs = binary_cross_entropy(
+        outputs, np.asarray([[0.0, 1.0, 0.5], [0.0, 0.0, 1.0]], dtype=dtype), reduction="sum"
+    )
+    assert_close(value, np.asarray(3e4 + np.log(2.0)), "logits")
+    assert_close(d_outputs, np.asarray([[1.0, -1.0, 0.0], [0.0, 0.0, -1.0]]), "d logits")
+
+
+@pytest.mark.parametrize(("logit", "target"), [(40.0, 1.0), (-40.0, 0.0)])
+def test_a_confident_right_answer_costs_little_but_not_nothing(logit, target):
+    """exp(-40), which 40 + exp(-40) - 40 has lost."""
+    value, _ = binary_cross_entropy(np.asarray([[logit]]), np.asarray([[target]]))
+    assert_close(value, np.asarray(np.exp(-40.0)), "value")
+
+
+def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number():
+    for bad in (-1, C):
+        labels = np.where(LABELS == 3, bad, LABELS)
+        value, d_outputs = softmax_cross_entropy(OUTPUTS, labels, check_targets=False)
+        assert np.isnan(value)
+        value, d_outputs = softmax_cross_entropy(
+            OUTPUTS, labels, check_targets=False, reduction="sum"
+        )
+        assert np.isnan(value)
+        assert np.array_equal(np.isnan(d_outputs).all(axis=-1), labels == bad)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("loss", [softmax_cross_entropy, mean_squared_error, binary_cross_entropy])
+def test_the_mean_of_nothing_is_nan_and_its_sum_is_zero(loss):
+    nothing = np.zeros((T, B), dtype=np.bool_)
+    value, d_outputs = loss(OUTPUTS, ROWS, weights=nothing)
+    assert np.isnan(value)
+    assert np.isnan(d_outputs).all()
+    value, d_outputs = loss(OUTPUTS, ROWS, weights=nothing, reduction="sum")
+    assert value == 0.0
+    assert not d_outputs.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtypes_are_kept_and_inputs_are_not_written_to(dtype):
+    outputs, rows = OUTPUTS.astype(dtype), ROWS.astype(dtype)
+    given = [outputs, rows, LABELS.copy(), WEIGHTS.astype(dtype), FACTORS.astype(dtype)]
+    for array in given:
+        array.flags.writeable = False
+    weights = given[3]
+    found = [
+        softmax_cross_entropy(outputs, given[2], weights=weights, class_weights=given[4]),
+        softmax_cross_entropy(outputs, rows, weights=weights, label_smoothing=0.1),
+        mean_squared_error(outputs, rows, weights=weights),
+        binary_cross_entropy(outputs, rows, weights=weights),
+    ]
+    for value, d_outputs in found:
+        assert isinstance(value, np.ndarray)
+        assert value.dtype == d_outputs.dtype == dtype
+        assert d_outputs.shape == outputs.shape
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_one_hot_by_comparison(dtype):
+    found = one_hot(np, np.asarray([0, 2, 3, 100], dtype=dtype), 3, np.float32)
+    assert found.dtype == np.float32
+    assert found.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_one_hot_of_more_classes_than_the_labels_dtype_can_count():
+    found = one_hot(np, np.asarray([127], dtype=np.int8), 300, np.float64)
+    assert found.argmax() == 127
+    assert found.sum() == 1.0

@@ -1,0 +1,74 @@
+"""The time loop: what is visited when, what is carried, what comes back in which order."""
+
+import numpy as np
+import pytest
+
+from portable_rnn.scan import join, scan, shift, split
+
+
+def diary(carry, inputs):
+    """A step that writes down what it is given."""
+    return (f"{carry[0]}>{'+'.join(inputs)}",), (f"out({'+'.join(inputs)})",)
+
+
+def test_forwards_visits_the_first_step_first():
+    carry, ys = scan(diary, ("start",), (["a", "b", "c"],))
+    assert carry == ("start>a>b>c",)
+    assert ys == (["out(a)", "out(b)", "out(c)"],)
+
+
+def test_reverse_visits_the_last_step_first_and_returns_in_the_order_of_time():
+    carry, ys = scan(diary, ("start",), (["a", "b", "c"],), reverse=True)
+    assert carry == ("start>c>b>a",)
+    assert ys == (["out(a)", "out(b)", "out(c)"],)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_one_step_is_the_step_itself(reverse):
+    assert scan(diary, ("s",), (["a"],), reverse=reverse) == (("s>a",), (["out(a)"],))
+
+
+def test_sequences_are_walked_side_by_side():
+    carry, ys = scan(diary, ("s",), (["a", "b"], ["x", "y"]), reverse=True)
+    assert carry == ("s>b+y>a+x",)
+    assert ys == (["out(a+x)", "out(b+y)"],)
+
+
+def test_each_result_of_a_step_becomes_a_sequence():
+    def step(carry, inputs):
+        return carry, (inputs[0], inputs[0] * 10)
+
+    assert scan(step, (), ([1, 2, 3],)) == ((), ([1, 2, 3], [10, 20, 30]))
+
+
+def test_sequences_of_unequal_length_are_an_error():
+    with pytest.raises(ValueError, match="zip"):
+        scan(diary, ("s",), (["a", "b"], ["x"]))
+
+
+def test_what_a_step_keeps_is_not_copied():
+    kept = [np.ones(2), np.ones(2)]
+    _, (found,) = scan(lambda carry, inputs: (carry, inputs), (), (kept,))
+    assert all(a is b for a, b in zip(found, kept, strict=True))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_join_undoes_split(stacked):
+    array = np.arange(24.0).reshape(4, 3, 2)
+    sequence = split(array, stacked=stacked)
+    assert isinstance(sequence, list) != stacked
+    assert np.array_equal(join(np, sequence), array)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_shift_is_one_step_late(stacked, steps):
+    array, first = np.arange(2.0 * steps).reshape(steps, 2), np.asarray([-1.0, -2.0])
+    late = join(np, shift(np, first, split(array, stacked=stacked)))
+    assert np.array_equal(late, [first, *array[:-1]])
+
+
+def test_shift_leaves_the_sequence_as_it_was():
+    sequence = [1, 2, 3]
+    assert shift(np, 0, sequence) == [0, 1, 2]
+    assert sequence == [1, 2, 3]
