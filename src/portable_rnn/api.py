@@ -183,7 +183,8 @@ def backward(
     model, params
         Those of the forward pass.
     tape : Tape
-        From `forward`. It is read only, and can be used again.
+        From `forward`. It is read only, and can be used again. It refers to the ``x`` and the
+        initial state given there: do not write into them before the backward pass.
     d_outputs : array, shape and layout of the outputs, optional
     d_state : shape of the final state, for LSTM a pair, optional
         Give either, or both; what is None counts as zero and costs nothing.
@@ -216,6 +217,7 @@ def backward(
         raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
+    check.like("tape", tape.x, "params", next(iter(params.values())))
     if d_outputs is not None:
         shape = (*tape.x.shape[:-1], model.feature_size)
         check.cotangent("d_outputs", d_outputs, shape, tape.x)

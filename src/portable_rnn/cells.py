@@ -106,28 +106,29 @@ class GRU:
     states = 1
 
     def step(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[State, Residuals]:
-        """One step; the residuals are h, (r, z) side by side, n and ah_n."""
+        """One step; the residuals are h, r and z side by side, n, and r * ah_n."""
         (h,) = state
         size = h.shape[-1]
         rz = sigmoid(xp, ax[:, : 2 * size] + ah[:, : 2 * size])
         r, z = rz[:, :size], rz[:, size:]
-        ah_n = ah[:, 2 * size :]
-        n = tanh(xp, ax[:, 2 * size :] + r * ah_n)
-        return (n + z * (h - n),), (h, rz, n, ah_n)
+        reset = r * ah[:, 2 * size :]
+        n = tanh(xp, ax[:, 2 * size :] + reset)
+        return (n + z * (h - n),), (h, rz, n, reset)
 
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State
     ) -> tuple[Array, Array, StateCotangent]:
         """Cotangents of one step, gate by gate."""
-        h, rz, n, ah_n = residuals
+        h, rz, n, reset = residuals
         (d_h,) = d_state
         size = h.shape[-1]
         r, z = rz[:, :size], rz[:, size:]
         d_an = d_h * (1.0 - z) * tanh_derivative(xp, n)
-        d_rz = xp.concat([d_an * ah_n, d_h * (h - n)], axis=1)
-        d_arz = d_rz * sigmoid_derivative(xp, rz)
-        d_ax = xp.concat([d_arz, d_an], axis=1)
-        d_ah = xp.concat([d_arz, d_an * r], axis=1)
+        # d_r sigmoid'(r) = (d_an ah_n) r (1 - r): the product r * ah_n is all that was kept.
+        d_ar = d_an * reset * (1.0 - r)
+        d_az = d_h * (h - n) * sigmoid_derivative(xp, z)
+        d_ax = xp.concat([d_ar, d_az, d_an], axis=1)
+        d_ah = xp.concat([d_ar, d_az, d_an * r], axis=1)
         return d_ax, d_ah, (d_h * z,)
 
 

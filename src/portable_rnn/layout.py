@@ -1,8 +1,8 @@
 """Between the caller's layout and the one inside: time-major, batched, state arrays (B, H).
 
 Outside, sequences are (T, B, F), (B, T, F) with ``batch_first``, or (T, F) for a single one, and
-states have torch's leading axis of layers times directions. Every function here moves axes
-only: no value is read or copied.
+states have torch's leading axis of layers times directions. Sequences are only viewed anew;
+states that are handed out are copies.
 """
 
 from typing import Any
@@ -35,5 +35,6 @@ def state_inward(xp: Namespace, model: RNN, state: Any, *, batched: bool) -> tup
 
 def state_outward(xp: Namespace, model: RNN, state: tuple[Array, ...], *, batched: bool) -> Any:
     """Give arrays (B, H) torch's leading axis; a lone array is handed out without its tuple."""
-    parts = tuple(xp.expand_dims(part, axis=0) if batched else part for part in state)
+    # New arrays, for the tape holds these, and the caller may write into what is handed out.
+    parts = tuple(xp.stack([part]) if batched else xp.concat([part]) for part in state)
     return parts[0] if len(parts) == 1 else parts

@@ -201,7 +201,7 @@ def binary_cross_entropy(
     w = xp.expand_dims(row_weights, axis=-1)
     positive = xp.astype(_real(xp, outputs) > 0, outputs.dtype)
     shrinking = xp.exp(outputs - 2.0 * positive * outputs)  # exp(-|o|), analytically
-    value = positive * outputs + xp.log1p(shrinking) - targets * outputs
+    value = (positive - targets) * outputs + xp.log1p(shrinking)
     sigmoid = (positive + (1.0 - positive) * shrinking) / (1.0 + shrinking)
     count = _sum(xp, row_weights) * outputs.shape[-1]
     return _reduce(xp, _sum(xp, value * w), (sigmoid - targets) * w, count, reduction)
