@@ -166,6 +166,17 @@ def test_without_grad_x_nothing_else_changes(cell):
     assert prnn.bptt(model, params, x, targets, grad_x=False).grad_x is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_result_has_the_dtype_of_the_inputs(cell, dtype):
+    model, _ = problem(cell)
+    params = model.init(seed=0, dtype=dtype)
+    x, targets = np.ones((STEPS, BATCH, 4), dtype=dtype), np.zeros((STEPS, BATCH), dtype=np.int8)
+    found = prnn.bptt(model, params, x, targets)
+    named = results(found.outputs, found.state, found.grads, found.grad_x, found.grad_state)
+    assert {array.dtype.name for array in (found.loss, *named.values())} == {dtype}
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_come_in_the_order_and_shapes_of_the_parameters(cell):
     model, (params, x, state, d_outputs, _) = problem(cell)

@@ -56,7 +56,10 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        raise BackendUnavailable(f"{name} is not installed ({_first_line(error)})") from None
+        extra = "cuda12] or portable-rnn[cuda13" if name == "cupy" else name
+        raise BackendUnavailable(
+            f"{name} is not installed ({_first_line(error)}): pip install portable-rnn[{extra}]"
+        ) from None
     found = BACKENDS[name](module, device, dtype)
     try:
         # Kernels and BLAS load lazily: only a real product shows that the device works.

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from .. import __version__
 from ..backends import BackendUnavailable
@@ -41,14 +42,14 @@ def options(
 
 
 def _default(name: str) -> str:
-    return f"[default: {getattr(DEFAULTS, name)}]"
+    return f"(default: {getattr(DEFAULTS, name)})"
 
 
 @app.command()
 def train(
     text: Annotated[
         list[Path] | None,
-        typer.Option(help="UTF-8 file to learn; repeatable. [default: Python's own help texts]"),
+        typer.Option(help="UTF-8 file to learn; repeatable. (default: Python's own help texts)"),
     ] = None,
     cell: Annotated[
         str | None, typer.Option(help=f"elman, gru or lstm. {_default('cell')}")
@@ -76,9 +77,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help=f"Of the parameters. {_default('seed')}")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. [default: runs/DATE-TIME]")
+        Path | None, typer.Option(help="Folder of the run. (default: runs/DATE-TIME)")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Learn a text character by character, and show how well."""
     given: dict[str, Any] = {
@@ -135,6 +136,6 @@ def run() -> None:
         app()
     except _MENDABLE as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
-            "[bold red]error:[/]", str(error), markup=True
+            f"[bold red]error:[/] {escape(str(error))}"
         )
         sys.exit(2)
