@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import threadpoolctl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, backends
@@ -28,7 +29,7 @@ def show_info(console: Console) -> None:
             found = backends.find(name)
             table.add_row(name, found.version, f"[green]{found.device_name}[/]")
         except backends.BackendUnavailable as reason:
-            table.add_row(name, _version(name), f"[yellow]cannot run: {reason}[/]")
+            table.add_row(name, _version(name), f"[yellow]cannot run: {escape(str(reason))}[/]")
     console.print(table)
 
     blas = Table(title="BLAS and thread pools", title_justify="left")
