@@ -19,7 +19,8 @@ __all__ = ["CELLS", "GROUPS", "Inputs", "Problem", "draw", "group", "shared_shap
 
 CELLS = ("elman", "gru", "lstm")
 SIZE = 20  # problems of one group, which is one test
-GROUPS = (*range(10), "layouts")  # 200 problems as torch.nn has them, and 20 with options
+# 200 problems as torch.nn has them, 20 with options, and 2 of many steps.
+GROUPS = (*range(10), "layouts", "long")
 
 
 class Inputs(NamedTuple):
@@ -133,6 +134,11 @@ def group(cell, name) -> list[Problem]:
     """Return the problems of one of `GROUPS`."""
     if name == "layouts":
         return [draw(cell, seed, options=True) for seed in range(SIZE)]
+    if name == "long":  # more rows than the engine takes in one stretch
+        return [
+            Problem(cell, 800, 600, 8, 3, 6, 2, "both", False),
+            Problem(cell, 801, 600, 8, 2, 5, None, "both", True, batch_first=True),
+        ]
     return [draw(cell, seed) for seed in range(SIZE * name, SIZE * (name + 1))]
 
 

@@ -9,10 +9,10 @@ from .subject import check
 # One group after another, so that neighbouring tests need the same references.
 ROWS = [
     (row.id, name)
-    for name in (*GROUPS, "shared shapes")
+    for name in (*GROUPS, "shared-shapes")
     for row in BACKENDS.values()
     if row.id != "numpy"  # has test_torch.py
-    if row.compiles == (name == "shared shapes")
+    if row.compiles == (name == "shared-shapes")
 ]
 
 

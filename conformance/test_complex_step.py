@@ -27,7 +27,7 @@ def real_targets(rng, shape):
 
 LOSSES = {
     "softmax_cross_entropy": (losses.softmax_cross_entropy, softmax_targets),
-    "softmax of rows": (losses.softmax_cross_entropy, real_targets),
+    "softmax-of-rows": (losses.softmax_cross_entropy, real_targets),
     "mean_squared_error": (losses.mean_squared_error, real_targets),
     "binary_cross_entropy": (losses.binary_cross_entropy, real_targets),
 }

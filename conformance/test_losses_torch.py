@@ -37,7 +37,7 @@ FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
 # id: loss, name in torch.nn.functional, targets, our options, torch's options
 CASES = {
     "labels": ("softmax_cross_entropy", "cross_entropy", labels, {}, {}),
-    "class weights": (
+    "class-weights": (
         *("softmax_cross_entropy", "cross_entropy", labels),
         *({"class_weights": FACTORS}, {"weight": FACTORS}),
     ),
@@ -45,22 +45,22 @@ CASES = {
         *("softmax_cross_entropy", "cross_entropy", ignored_labels),
         *({"ignore_index": -100}, {"ignore_index": -100}),
     ),
-    "ignored class": (
+    "ignored-class": (
         *("softmax_cross_entropy", "cross_entropy", labels),
         *({"ignore_index": 2}, {"ignore_index": 2}),
     ),
-    "label smoothing": (
+    "label-smoothing": (
         *("softmax_cross_entropy", "cross_entropy", labels),
         *({"label_smoothing": 0.3}, {"label_smoothing": 0.3}),
     ),
-    "all of them": (
+    "all-of-them": (
         *("softmax_cross_entropy", "cross_entropy", ignored_labels),
         {"class_weights": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
         {"weight": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
     ),
     "rows": ("softmax_cross_entropy", "cross_entropy", rows, {}, {}),
-    "rows of any sum": ("softmax_cross_entropy", "cross_entropy", unit, {}, {}),
-    "rows, class weights, smoothing": (
+    "rows-of-any-sum": ("softmax_cross_entropy", "cross_entropy", unit, {}, {}),
+    "rows-class-weights-smoothing": (
         *("softmax_cross_entropy", "cross_entropy", rows),
         {"class_weights": FACTORS, "label_smoothing": 0.2},
         {"weight": FACTORS, "label_smoothing": 0.2},
