@@ -141,3 +141,31 @@ def test_any_integer_dtype_will_do_for_labels(backend, dtype):
     got = backend.call(lose, static, *given, {})
     assert_close(backend.get(got[0]), want[0], f"{backend.id}: value with {dtype} labels")
     assert_close(backend.get(got[1]), want[1], f"{backend.id}: d_outputs with {dtype} labels")
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number(backend):
+    """Where labels stay on a device nobody reads them, and indexing would wrap or clip."""
+    outputs = backend.put(np.zeros((3, CLASSES)))
+    for bad in (-1, CLASSES):
+        targets = backend.put(np.asarray([0, bad, 1]))
+        static = ("softmax_cross_entropy", ("check_targets", False))
+        value, d_outputs = (
+            backend.get(a) for a in backend.call(lose, static, outputs, targets, {})
+        )
+        assert np.isnan(value)
+        assert np.isnan(d_outputs[1]).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+def test_extreme_logits_do_not_overflow(backend):
+    host, labels = np.asarray([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]]), np.asarray([1, 2])
+    outputs, rows = backend.put(host), backend.put(np.eye(3)[labels])
+    got = backend.call(lose, ("softmax_cross_entropy", ("reduction", "sum")), outputs, rows, {})
+    want = [np.asarray(2e4 + np.log(3.0)), np.asarray([[1.0, -1.0, 0.0], [1 / 3, 1 / 3, -2 / 3]])]
+    for array, ref in zip(got, want, strict=True):
+        assert_close(backend.get(array), ref, f"{backend.id}: softmax")
+    got = backend.call(lose, ("binary_cross_entropy", ("reduction", "sum")), outputs, rows, {})
+    want = [np.asarray(3e4 + np.log(2.0)), np.asarray([[1.0, -1.0, 0.5], [0.0, 0.0, -1.0]])]
+    for array, ref in zip(got, want, strict=True):
+        assert_close(backend.get(array), ref, f"{backend.id}: logits")
