@@ -46,6 +46,6 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time and compile time beside torch and JAX. Run it on an idle machine."""
+    """Time per step beside torch and JAX. Run it on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("peers",))
     session.run("python", "benchmarks/step_time.py", *session.posargs)

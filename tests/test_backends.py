@@ -3,6 +3,7 @@
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from portable_rnn import backends
@@ -47,12 +48,20 @@ def test_cupy_without_a_device_is_a_reason_in_one_line(monkeypatch):
 
 
 def test_a_library_that_computes_wrongly_is_not_available(monkeypatch):
-    import numpy as np
-
     broken = types.ModuleType("broken")
-    vars(broken).update(vars(np))
-    broken.tanh = lambda a: a
-    monkeypatch.setitem(sys.modules, "numpy_broken", broken)
-    monkeypatch.setitem(backends.BACKENDS, "numpy_broken", backends.BACKENDS["numpy"])
+    vars(broken).update(vars(np), tanh=lambda a: a)
+    monkeypatch.setattr(backends, "resolve_namespace", lambda xp: broken)
     with pytest.raises(BackendUnavailable, match=r"computes tanh\(2\) as 2"):
-        backends.find("numpy_broken")
+        backends.find("numpy")
+
+
+def test_what_is_found_takes_a_device_where_the_module_itself_does_not(monkeypatch):
+    """As with CuPy: ``cupy.ones`` knows no ``device``, the namespace of its arrays does."""
+
+    class Bare(types.ModuleType):
+        __version__ = "1"
+        zeros = staticmethod(lambda shape: np.zeros(shape))
+
+    monkeypatch.setitem(sys.modules, "numpy", Bare("bare"))
+    found = backends.find("numpy")
+    assert found.xp.ones(2, device=None).shape == (2,)

@@ -222,6 +222,17 @@ def test_a_tape_of_other_arrays_is_refused_by_name():
         prnn.backward(MODEL, MODEL.init(seed=0, dtype="float32"), TAPE, d_outputs)
 
 
+def test_a_loss_that_returns_something_else_is_named():
+    with pytest.raises(TypeError, match=r"loss: expected it to return \(value, d_outputs\), got f"):
+        prnn.bptt(MODEL, PARAMS, X, None, loss=lambda outputs, targets: 0.5)
+
+
+def test_a_tape_of_another_model_is_refused_by_name():
+    other = prnn.RNN(I, H + 1, O)
+    with pytest.raises(ValueError, match=r"^tape: expected input size, hidden size"):
+        prnn.backward(other, other.init(seed=0, dtype="float64"), TAPE, np.ones((T, B, O)))
+
+
 def test_batch_first_says_its_own_layout():
     model = prnn.RNN(I, H, O, batch_first=True)
     with pytest.raises(ValueError, match=r"^x: expected shape \(B, T, 3\) or \(T, 3\)"):

@@ -97,6 +97,25 @@ def test_minutes_end_a_run_that_can_go_on(tmp_path, text):
     assert "--resume" in done.stdout
 
 
+def test_a_run_stopped_early_still_shows_what_it_reached(tmp_path, text):
+    done = train(tmp_path / "r", *TINY, "--minutes", "0.001", text=text)
+    for words in ("bigram", "this network", "a sample"):
+        assert words in done.stdout
+
+
+def test_several_files_and_names_that_look_like_markup(tmp_path):
+    first, second = tmp_path / "[b]a.txt", tmp_path / "b c.txt"
+    first.write_text("GATTACA" * 200)
+    second.write_text("CATTAG" * 200)
+    out = tmp_path / "r[/b] x"
+    done = train(out, *TINY, "--steps", "3", "--text", first, second)
+    assert "[b]a.txt" in done.stdout
+    assert f"portable-rnn sample '{out}' --prompt " in done.stdout.replace("\n", " ")
+    config = json.loads((out / "config.json").read_text())
+    assert config["settings"]["text"] == [str(first), str(second)]
+    assert set(config["vocabulary"]) == set("GATC\n")
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     out = tmp_path / "r"
     args = [*COMMAND, "train", "--out", out, "--text", text, *TINY, "--steps", "120000"]

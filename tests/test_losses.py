@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conformance.tolerances import assert_close
 
+import portable_rnn as prnn
 from portable_rnn.losses import (
     binary_cross_entropy,
     mean_squared_error,
@@ -198,3 +199,30 @@ def test_one_hot_of_more_classes_than_the_labels_dtype_can_count():
     found = one_hot(np, np.asarray([127], dtype=np.int8), 300, np.float64)
     assert found.argmax() == 127
     assert found.sum() == 1.0
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "mean_squared_error"])
+def test_half_precision_survives_more_steps_than_it_can_count(loss):
+    """float16 ends at 65504: a count or a sum of 80,000 steps must not pass through it."""
+    outputs = np.full((320, 250, 2), 0.5, dtype=np.float16)
+    outputs[..., 1] = 0.0
+    targets = np.zeros((320, 250), dtype=int) if "softmax" in loss else np.zeros_like(outputs)
+    value, d_outputs = getattr(prnn.losses, loss)(outputs, targets)
+    wide, d_wide = getattr(prnn.losses, loss)(
+        outputs.astype(np.float64), targets.astype(float) if "mean" in loss else targets
+    )
+    assert value.dtype == d_outputs.dtype == np.float16
+    np.testing.assert_allclose(float(value), float(wide), rtol=2e-3)
+    np.testing.assert_allclose(d_outputs, d_wide, atol=2**-24)  # one step below the normal ones
+    total, _ = getattr(prnn.losses, loss)(outputs[:100, :100], targets[:100, :100], reduction="sum")
+    np.testing.assert_allclose(
+        float(total), float(wide) * (1e4 if "soft" in loss else 2e4), rtol=2e-3
+    )
+
+
+def test_a_numpy_label_smoothing_does_not_widen():
+    outputs = np.zeros((3, 4), dtype=np.float32)
+    value, d_outputs = prnn.losses.softmax_cross_entropy(
+        outputs, np.zeros(3, dtype=int), label_smoothing=np.float64(0.1)
+    )
+    assert value.dtype == d_outputs.dtype == np.float32

@@ -55,9 +55,26 @@ def test_keeps_float32(optimizer):
     assert {a.dtype for d in held for a in d.values()} == {np.dtype(np.float32)}
 
 
-def test_a_numpy_learning_rate_does_not_widen():
-    params, _ = sgd(arrays(0, np.float32), arrays(1, np.float32), lr=np.float64(0.1))
-    assert params["a"].dtype == np.float32
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda p, g, x: sgd(p, g, lr=x, momentum=x, weight_decay=x),
+        lambda p, g, x: rmsprop(p, g, lr=x, alpha=x, eps=x),
+        lambda p, g, x: adamw(p, g, lr=x, betas=(x, x), eps=x, weight_decay=x),
+    ],
+)
+def test_numpy_options_do_not_widen(optimizer):
+    params, state = optimizer(arrays(0, np.float32), arrays(1, np.float32), np.float64(0.1))
+    held = [d for slot, d in state.items() if slot != "step"] + [params]
+    assert {a.dtype for d in held for a in d.values()} == {np.dtype(np.float32)}
+
+
+def test_an_eps_that_half_precision_cannot_hold_is_refused():
+    half = arrays(0, np.float16)
+    with pytest.raises(ValueError, match=r"eps: expected at least 6\.1e-05 for float16"):
+        adam(half, half)
+    params, _ = adam(half, {name: 0 * p for name, p in half.items()}, eps=1e-4)
+    assert all(np.isfinite(p).all() for p in params.values())
 
 
 def test_first_adam_step_is_the_learning_rate():
@@ -97,10 +114,15 @@ def test_clip_neither_overflows_nor_divides_by_zero(size):
         (lambda p, g: sgd(p, g, lr=0.1, nesterov=True), ("nesterov", "momentum above 0")),
         (lambda p, g: rmsprop(p, g, alpha=2.0), ("alpha", "2.0")),
         (lambda p, g: adam(p, g, betas=(0.9, 1.0)), ("betas", "1.0")),
+        (lambda p, g: adam(p, g, eps=-1.0), ("eps", "at least 0", "-1.0")),
+        (lambda p, g: adamw(p, g, weight_decay=-1), ("weight_decay", "-1")),
+        (lambda p, g: adam(p, g, {"step": 1, "mean": {}, "mean_square": {}}), ("state['mean']",)),
+        (lambda p, g: adam(p, g, 3), ("state", "got int")),
         (lambda p, g: adam(p, {"a": g["a"]}), ("grads", "a, b", "got a")),
         (lambda p, g: adam(p, g | {"a": np.zeros(4)}), ("grads['a']", "(3,)", "(4,)")),
         (lambda p, g: adam(p, g, sgd(p, g, lr=1.0)[1]), ("state", "mean_square", "got step")),
         (lambda p, g: clip_by_global_norm(g, 0.0), ("max_norm", "above 0", "0.0")),
+        (lambda p, g: clip_by_global_norm({"a": np.zeros(0)}, 1.0), ("grads", "none in a")),
         (lambda p, g: clip_by_global_norm({}, 1.0), ("grads", "got none")),
     ],
 )
@@ -109,3 +131,9 @@ def test_bad_input_is_named(call, words):
         call(arrays(0), arrays(1))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+def test_gradients_of_another_dtype_are_refused(optimizer):
+    with pytest.raises(TypeError, match=r"grads\['a'\]: expected dtype float32 .* got float64"):
+        optimizer(arrays(0, np.float32), arrays(1), None)

@@ -1,6 +1,7 @@
 """Files are whole or absent, and hold exactly what was put into them."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,6 +75,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_writers_and_readers_at_once_see_whole_files(tmp_path):
+    path = tmp_path / "f"
+    contents = [bytes([i]) * 100_000 for i in range(4)]
+    write_atomically(path, contents[0])
+
+    def write(content):
+        for _ in range(25):
+            write_atomically(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, content) for content in contents]:
+            done.result()
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_dtype_that_would_not_come_back_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"x: files hold the dtypes .* got complex128"):
+        save_arrays(tmp_path / "a", {"x": np.zeros(2, dtype=complex)}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_data_is_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -132,6 +133,40 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert "no better evaluation since step 5" in run.stop_reason
 
 
+def test_a_run_that_lost_its_patience_does_not_go_on_when_resumed(tmp_path):
+    go = functools.partial(
+        train,
+        MODEL,
+        MODEL.init(seed=0),
+        source(),
+        steps=500,
+        lr=0.0,
+        validation=source(),
+        evaluate_every=5,
+        patience=3,
+        checkpoint=tmp_path / "c",
+    )
+    assert go().step == 20
+    again = go(resume=True)
+    assert (again.step, again.stop_reason) == (20, "no better evaluation since step 5")
+
+
+def test_evaluation_counts_what_the_weights_count():
+    """However the sequences fall into batches, some of which may count for nothing."""
+    params = MODEL.init(seed=0)
+    x, labels = parity()
+    weights = np.zeros(labels.shape, dtype=np.float32)
+    weights[:4, :20] = 1.0
+    whole, _ = prnn.losses.softmax_cross_entropy(
+        prnn.predict(MODEL, params, x), labels, weights=weights
+    )
+    with warnings.catch_warnings():  # NumPy on the mean of a batch that counts for nothing
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for batch_size in (1, 7, 64):
+            data = Shuffled(x, labels, weights=weights, batch_size=batch_size)
+            assert evaluate(MODEL, params, data) == pytest.approx(float(whole), rel=1e-5)
+
+
 def test_evaluation_is_the_mean_over_everything():
     params = MODEL.init(seed=0)
     x, labels = parity()
@@ -225,18 +260,35 @@ def test_a_diverged_run_raises_and_keeps_the_last_good_checkpoint(tmp_path):
         (prnn.RNN(1, 8, 2, cell="lstm"), {}, {}, ("model", "cell 'gru'", "'lstm'")),
         (MODEL, {"dtype": "float64"}, {}, ("float64", "got float32")),
         (MODEL, {}, {"seed": 9}, ("batches", "seed 3", "9")),
+        (MODEL, {}, {"optimizer": prnn.optimizers.rmsprop}, ("optimizer", "adam", "rmsprop")),
+        (
+            MODEL,
+            {},
+            {"optimizer": functools.partial(prnn.optimizers.adam, eps=1e-3)},
+            ("optimizer", "eps None where '0.001'"),
+        ),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, model, params, data, words):
     path = tmp_path / "c"
     train(MODEL, MODEL.init(seed=0), source(), steps=2, checkpoint=path)
     before = path.read_bytes()
+    options = {"optimizer": data["optimizer"]} if "optimizer" in data else {}
+    data = {name: value for name, value in data.items() if name != "optimizer"}
     x, labels = parity()
     data = Shuffled(
         x.astype(params.get("dtype", "float32")), labels, **{"batch_size": 16, "seed": 3} | data
     )
     with pytest.raises(CheckpointError) as caught:
-        train(model, model.init(seed=0, **params), data, steps=4, checkpoint=path, resume=True)
+        train(
+            model,
+            model.init(seed=0, **params),
+            data,
+            steps=4,
+            checkpoint=path,
+            resume=True,
+            **options,
+        )
     for word in words:
         assert word in str(caught.value)
     assert path.read_bytes() == before
@@ -252,6 +304,8 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, model, params, data
         ({"patience": 3}, ValueError, "patience: needs validation batches"),
         ({"evaluate_every": 3}, ValueError, "evaluate_every: needs validation batches"),
         ({"checkpoint": "no/such/folder/c"}, ValueError, "checkpoint: expected an existing"),
+        ({"resume": True}, ValueError, "resume: needs a checkpoint"),
+        ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
         ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
     ],
 )
@@ -259,3 +313,41 @@ def test_bad_options_are_named(options, kind, word):
     with pytest.raises(kind) as caught:
         train(MODEL, MODEL.init(seed=0), source(), **{"steps": 3} | options)
     assert word in str(caught.value)
+
+
+class OwnCell(prnn.cells.GRU):
+    """A cell that no file can describe."""
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "optimizer", "words"),
+    [
+        (prnn.RNN(1, 8, 2, cell=OwnCell()), {}, None, "cell: only named cells"),
+        (MODEL, {"describe": lambda: {"seed": object()}}, None, "cannot be described in a file"),
+        (MODEL, {}, lambda p, g, s, lr: (p, {"n": 1}), "optimizer: a state that can be saved"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_work_is_lost(
+    tmp_path, model, data, optimizer, words
+):
+    batches = source()
+    vars(batches).update(data)
+    options = {} if optimizer is None else {"optimizer": optimizer}
+    steps = []
+
+    class Count(Callback):
+        def on_step(self, run):
+            steps.append(run.step)
+
+    with pytest.raises(TypeError, match=words):
+        train(
+            model,
+            model.init(seed=0),
+            batches,
+            steps=9,
+            checkpoint=tmp_path / "c",
+            callbacks=[Count()],
+            **options,
+        )
+    assert steps == []
+    assert not (tmp_path / "c").exists()

@@ -6,6 +6,7 @@ reads values and is therefore an option of its callers.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ._namespace import (
     device_of,
     dtype_name,
     is_array,
+    is_traced,
     namespace_of,
     same_device,
 )
@@ -23,15 +25,43 @@ if TYPE_CHECKING:
     from .model import RNN
 
 __all__ = [
-    "cotangent",
     "count",
     "finite",
+    "integer",
     "like",
+    "number",
     "parameters",
     "sequence",
+    "shaped",
     "state",
     "state_parts",
 ]
+
+
+def integer(name: str, value: Any, *, least: int | None = None) -> int:
+    """Check that ``value`` is a whole number, perhaps of some size; return it as an int."""
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an int, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected an int, got {value!r}")
+    if least is not None and whole < least:
+        raise ValueError(f"{name}: expected at least {least}, got {whole}")
+    return whole
+
+
+def count(name: str, value: Any) -> int:
+    """Check that a number of steps or the like is at least 1; return it as an int."""
+    return integer(name, value, least=1)
+
+
+def number(name: str, value: Any) -> float:
+    """Return an option as a Python float: a NumPy scalar would widen float32 arrays."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
 
 
 def parameters(model: RNN, params: Any) -> Namespace:
@@ -62,10 +92,10 @@ def like(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library, dtype and device."""
     namespace_of(**{other_name: other, name: array})
     if array.dtype != other.dtype:
-        raise TypeError(
-            f"{name}: expected dtype {dtype_name(other.dtype)} like {other_name}, "
-            f"got {dtype_name(array.dtype)}"
-        )
+        wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
+        if wanted == got:  # NumPy's other byte order
+            wanted, got = str(other.dtype), str(array.dtype)
+        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}")
     if not same_device(array, other):
         raise ValueError(
             f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
@@ -90,41 +120,37 @@ def sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
 
 def state(model: RNN, name: str, value: Any, x: Array) -> None:
     """Check a state, or a cotangent of one: number of parts, shapes, dtype and device."""
-    count = model.cell_object.states
+    states = model.cell_object.states
     parts = state_parts(value)
-    if len(parts) != count:
-        wanted = (
-            "a pair (h, c) of arrays"
-            if count == 2
-            else "one array"
-            if count == 1
-            else f"{count} arrays"
-        )
+    if len(parts) != states:
+        wanted = {1: "one array", 2: "a pair (h, c) of arrays"}.get(states, f"{states} arrays")
         raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
     batch_axis = 0 if model.batch_first else 1
     batch = x.shape[batch_axis] if x.ndim == 3 else None
     for index, part in enumerate(parts):
-        label = name if count == 1 else f"{name}[{index}]"
+        label = name if states == 1 else f"{name}[{index}]"
         _check_array(label, part)
         _check_shape(label, part, model.state_shape(batch))
         like(label, part, "x", x)
 
 
-def cotangent(name: str, array: Any, shape: tuple[int, ...], x: Array) -> None:
-    """Check a cotangent of the outputs against their shape."""
+def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
+    """Check that an array has a shape, and library, dtype and device of another."""
     _check_array(name, array)
     _check_shape(name, array, shape)
-    like(name, array, "x", x)
+    like(name, array, other_name, other)
 
 
 def finite(name: str, array: Array) -> None:
     """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device."""
     xp = namespace_of(**{name: array})
+    if is_traced(xp, array):
+        raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
     good = xp.isfinite(array)
     if not bool(xp.all(good)):
-        count = int(xp.sum(xp.astype(~good, xp.int32)))
+        bad = int(xp.sum(xp.astype(~good, xp.int32)))
         raise ValueError(
-            f"{name}: expected finite values, got {count} NaN or infinite out of {good.size}"
+            f"{name}: expected finite values, got {bad} NaN or infinite out of {good.size}"
         )
 
 
@@ -153,11 +179,3 @@ def _check_inexact(xp: Namespace, name: str, array: Array) -> None:
         inexact = False
     if not inexact:
         raise TypeError(f"{name}: expected a floating dtype, got {dtype_name(array.dtype)}")
-
-
-def count(name: str, value: Any) -> None:
-    """Check that a number of steps or the like is an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")

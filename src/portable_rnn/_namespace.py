@@ -5,17 +5,17 @@ The only module that imports array-api-compat. Everything else receives the name
 calculus knows whose arrays it is working on.
 """
 
+import functools
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from array_api_compat import array_namespace as _array_namespace
 from array_api_compat import device as device_of
 from array_api_compat import (
     is_array_api_obj,
     is_array_api_strict_namespace,
-    is_cupy_namespace,
+    is_cupy_array,
     is_dask_namespace,
     is_jax_namespace,
     is_ndonnx_namespace,
@@ -27,7 +27,7 @@ __all__ = [
     "Array",
     "Namespace",
     "compiled",
-    "current_device",
+    "detached",
     "device_of",
     "dtype_name",
     "in_one_piece",
@@ -36,13 +36,18 @@ __all__ = [
     "library_name",
     "namespace_of",
     "on_host",
+    "on_their_device",
     "resolve_namespace",
     "same_device",
+    "sum_over",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 is_array = is_array_api_obj
 
@@ -108,10 +113,12 @@ def same_device(a: Array, b: Array) -> bool:
 
 
 def on_host(array: Array) -> bool:
-    """Tell whether reading a value of ``array`` is free of any device transfer."""
+    """Tell whether a value of ``array`` can be read, and without a device transfer."""
     xp = _array_namespace(array)
     if is_torch_array(array):
         return bool(array.device.type == "cpu")
+    if is_jax_namespace(xp):
+        return not is_traced(xp, array) and {d.platform for d in array.devices()} == {"cpu"}
     return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
 
 
@@ -132,14 +139,37 @@ def is_traced(xp: Namespace, *arrays: Array) -> bool:
     )
 
 
-def current_device(xp: Namespace, array: Array) -> AbstractContextManager[Any]:
-    """Make the device of a CuPy array current; do nothing for every other library.
+def on_their_device(f: Callable[P, R]) -> Callable[P, R]:
+    """Run ``f`` with the device of its first array argument current, if that is CuPy's.
 
-    CuPy allocates on the current device, whatever device its operands live on.
+    CuPy allocates on the current device, whatever device the operands live on.
     """
-    if is_cupy_namespace(xp):
-        return array.device  # type: ignore[no-any-return]
-    return nullcontext()
+
+    @functools.wraps(f)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for arg in args:
+            array: Any = next(iter(arg.values()), None) if isinstance(arg, Mapping) else arg
+            if is_cupy_array(array):
+                with array.device:
+                    return f(*args, **kwargs)
+        return f(*args, **kwargs)
+
+    return call
+
+
+def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) -> Array:
+    """Sum over one axis in the dtype of the array; half precision adds up in float32.
+
+    The result of a half-precision sum stays float32: 65504 is soon passed.
+    """
+    half = dtype_name(array.dtype) in ("float16", "bfloat16")
+    dtype = xp.float32 if half else array.dtype
+    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def detached(array: Array) -> Array:
+    """Return a torch tensor without its autograd graph, and any other array as it is."""
+    return array.detach() if is_torch_array(array) else array
 
 
 def compiled(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:

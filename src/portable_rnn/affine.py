@@ -4,7 +4,7 @@ Each product is flattened to two dimensions first. For a whole stretch of time t
 one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three dimensions.
 """
 
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, sum_over
 
 __all__ = ["affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
@@ -41,9 +41,10 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     if bias is None:
         return None
     # Axis by axis: partial sums over the batch, then over time, round less than one long sum.
+    dtype = d_y.dtype
     while d_y.ndim > 1:
-        d_y = xp.sum(d_y, axis=d_y.ndim - 2, dtype=d_y.dtype)
-    return d_y
+        d_y = sum_over(xp, d_y, axis=d_y.ndim - 2)
+    return xp.astype(d_y, dtype, copy=False)
 
 
 def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:

@@ -12,9 +12,9 @@ from . import layout
 from ._namespace import (
     Array,
     Namespace,
-    current_device,
     device_of,
     is_traced,
+    on_their_device,
 )
 from .bptt import Stretch, run, run_vjp
 from .cells import State
@@ -70,6 +70,7 @@ class Result(NamedTuple):
     grad_state: Any
 
 
+@on_their_device
 def forward(
     model: RNN,
     params: Parameters,
@@ -117,10 +118,10 @@ def forward(
     ((7, 2, 3), (1, 2, 5))
     """
     xp = _check_inputs(model, params, x, state, finite=check_finite)
-    with current_device(xp, x):
-        return _run(xp, model, params, x, state, keep=True)
+    return _run(xp, model, params, x, state, keep=True)
 
 
+@on_their_device
 def predict(
     model: RNN,
     params: Parameters,
@@ -160,11 +161,11 @@ def predict(
     (7, 3)
     """
     xp = _check_inputs(model, params, x, state, finite=check_finite)
-    with current_device(xp, x):
-        outputs, state, _ = _run(xp, model, params, x, state, keep=False)
+    outputs, state, _ = _run(xp, model, params, x, state, keep=False)
     return (outputs, state) if return_state else outputs
 
 
+@on_their_device
 def backward(
     model: RNN,
     params: Parameters,
@@ -218,31 +219,39 @@ def backward(
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
     check.like("tape", tape.x, "params", next(iter(params.values())))
+    before = tape.stretches[0].before
+    found = (tape.x.shape[-1], before[0].shape[-1], len(before))
+    wanted = (model.input_size, model.hidden_size, model.cell_object.states)
+    if found != wanted:
+        raise ValueError(
+            "tape: expected input size, hidden size and number of states "
+            f"{wanted} of the model, got {found}"
+        )
     if d_outputs is not None:
         shape = (*tape.x.shape[:-1], model.feature_size)
-        check.cotangent("d_outputs", d_outputs, shape, tape.x)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
     if d_state is not None:
         check.state(model, "d_state", d_state, tape.x)
-    with current_device(xp, tape.x):
-        batched = tape.x.ndim == 3
-        x = layout.time_major(xp, model, tape.x)
-        d_w, d_x, d_before = run_vjp(
-            xp,
-            model.cell_object,
-            model.weights(params),
-            x,
-            tape.stretches,
-            None if d_outputs is None else layout.time_major(xp, model, d_outputs),
-            _state(xp, model, d_state, x, batched=batched),
-            grad_x=grad_x,
-        )
-        return Gradients(
-            model.parameters(d_w, like=params),
-            layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
-            layout.state_outward(xp, model, d_before, batched=batched),
-        )
+    batched = tape.x.ndim == 3
+    x = layout.time_major(xp, model, tape.x)
+    d_w, d_x, d_before = run_vjp(
+        xp,
+        model.cell_object,
+        model.weights(params),
+        x,
+        tape.stretches,
+        None if d_outputs is None else layout.time_major(xp, model, d_outputs),
+        _state(xp, model, d_state, x, batched=batched),
+        grad_x=grad_x,
+    )
+    return Gradients(
+        model.parameters(d_w, like=params),
+        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, batched=batched),
+    )
 
 
+@on_their_device
 def bptt(
     model: RNN,
     params: Parameters,
@@ -296,8 +305,14 @@ def bptt(
     if not callable(loss):
         raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
     fwd = forward(model, params, x, state, check_finite=check_finite)
-    value, d_outputs = loss(fwd.outputs, targets, **loss_options)
-    check.cotangent("d_outputs returned by the loss", d_outputs, tuple(fwd.outputs.shape), x)
+    returned = loss(fwd.outputs, targets, **loss_options)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
+        )
+    value, d_outputs = returned
+    shape = tuple(fwd.outputs.shape)
+    check.shaped("d_outputs returned by the loss", d_outputs, shape, "x", x)
     grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
     return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
 
@@ -334,7 +349,7 @@ def _run(
     )
     return Forward(
         layout.time_major_outward(xp, model, outputs, batched=batched),
-        layout.state_outward(xp, model, after, batched=batched),
+        layout.state_outward(xp, after, batched=batched),
         Tape(x, stretches),
     )
 
@@ -342,7 +357,7 @@ def _run(
 def _state(xp: Namespace, model: RNN, state: Any, x: Array, *, batched: bool) -> State:
     """Return a caller's state as arrays (B, H), or zeros for None."""
     if state is not None:
-        return layout.state_inward(xp, model, state, batched=batched)
+        return layout.state_inward(state, batched=batched)
     shape = (x.shape[1], model.hidden_size)
     zero = xp.zeros(shape, dtype=x.dtype, device=device_of(x))
     return (zero,) * model.cell_object.states

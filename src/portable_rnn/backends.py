@@ -5,12 +5,12 @@ The library itself needs none of this; it works on whatever arrays it is given.
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ._namespace import Namespace
+from ._namespace import Namespace, resolve_namespace
 
 __all__ = ["BACKENDS", "Available", "BackendUnavailable", "find"]
 
@@ -62,6 +62,8 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
         ) from None
     found = BACKENDS[name](module, device, dtype)
     try:
+        # Not the module itself: cupy.ones and the like know no `device`.
+        found = replace(found, xp=resolve_namespace(found.xp))
         # Kernels and BLAS load lazily: only a real product shows that the device works.
         a = found.xp.ones((2, 2), dtype=getattr(found.xp, dtype), device=found.device)
         value = float(found.xp.tanh(found.xp.matmul(a, a))[0, 0])
@@ -103,9 +105,7 @@ def _torch(module: Any, device: str | None, dtype: str) -> Available:
         module.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise BackendUnavailable(f"device {device!r}: {_first_line(error)}") from None
-    return Available(
-        importlib.import_module("array_api_compat.torch"), chosen, module.__version__, str(chosen)
-    )
+    return Available(module, chosen, module.__version__, str(chosen))
 
 
 def _jax(module: Any, device: str | None, dtype: str) -> Available:

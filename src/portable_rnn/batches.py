@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from . import _check as check
 from ._namespace import Array, device_of, namespace_of
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
@@ -89,10 +90,11 @@ class Shuffled:
                     f"{name}: expected {count} sequences along axis {batch_axis}, "
                     f"got shape {tuple(array.shape)}"
                 )
-        if not 1 <= batch_size <= count:
+        batch_size = check.count("batch_size", batch_size)
+        if batch_size > count:
             raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
         self._axis, self._count = batch_axis, count
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed = batch_size, check.integer("seed", seed, least=0)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -165,9 +167,8 @@ class Windows:
         xp = namespace_of(x=x, targets=targets)
         if x.shape[0] != targets.shape[0]:
             raise ValueError(f"targets: expected {x.shape[0]} steps like x, got {targets.shape[0]}")
-        for name, value in (("batch_size", batch_size), ("window", window)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
+        batch_size = check.count("batch_size", batch_size)
+        window = check.count("window", window)
         lane = x.shape[0] // batch_size
         if lane < window:
             raise ValueError(

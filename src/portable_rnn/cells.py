@@ -7,9 +7,9 @@ state it starts from, a tuple of arrays (B, H) whose first entry is the hidden s
 ``step(xp, ax, ah, state) -> state, residuals``
     ``residuals`` is a tuple of arrays: all that the derivative will need.
 ``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``
-    Turns the cotangent of the new state into those of ``ax``, ``ah`` and the old state. An entry of
-    ``d_state_before`` is None where the old state acts through ``ah`` alone. A cell that sees
-    only the sum ``ax + ah`` returns one array twice, and the engine then does the work once.
+    Turns the cotangent of the new state into those of ``ax``, ``ah`` and the old state. The first
+    entry of ``d_state_before`` is None if ``h`` acts through ``ah`` alone. A cell that sees only
+    the sum ``ax + ah`` returns one array twice, and the engine then does the work once.
 
 Gate order, names and formulas are those of ``torch.nn.RNN``, ``GRU`` and ``LSTM`` (and cuDNN's).
 """

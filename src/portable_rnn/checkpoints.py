@@ -6,6 +6,8 @@ and the descriptions of the model and of the batches stand in the header as JSON
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +15,50 @@ from ._check import state_parts
 from ._host import from_host
 from ._namespace import Array, Namespace, dtype_name
 from .batches import Batches
-from .serialization import CheckpointError, load_arrays, save_arrays
+from .serialization import (
+    CheckpointError,
+    check_dtype,
+    load_arrays,
+    safetensors_numpy,
+    save_arrays,
+)
 
 if TYPE_CHECKING:
     from .training import Run
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["check_savable", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = 1
 _COUNTERS = ("step", "loss", "evaluation", "best_evaluation", "best_step")
+
+
+def check_savable(run: Run, batches: Batches) -> None:
+    """Raise, before any work is lost, if a run cannot be written to a file.
+
+    Raises
+    ------
+    TypeError
+        If cell, optimizer, batches or dtype cannot be described or stored.
+    ImportError
+        If safetensors is not installed.
+    """
+    safetensors_numpy()
+    for name, array in run.params.items():
+        check_dtype(f"params[{name!r}]", array)
+    state = run.optimizer_state
+    if state is not None and not (
+        isinstance(state, dict)
+        and "step" in state
+        and all(isinstance(held, dict) for slot, held in state.items() if slot != "step")
+    ):
+        raise TypeError(
+            "optimizer: a state that can be saved is {'step': int, slot: {name: array}, ...}, "
+            f"got {type(state).__name__} {list(state) if isinstance(state, dict) else ''}"
+        )
+    try:
+        json.dumps(_header(run, batches))
+    except TypeError as error:
+        raise TypeError(f"checkpoint: this run cannot be described in a file: {error}") from None
 
 
 def save_checkpoint(path: Path, run: Run, batches: Batches) -> None:
@@ -35,17 +72,7 @@ def save_checkpoint(path: Path, run: Run, batches: Batches) -> None:
     for slot, held in optimizer.items():
         if slot != "step":
             arrays |= {f"optimizer/{slot}/{name}": a for name, a in held.items()}
-    header = {
-        "format": _FORMAT,
-        "model": run.model.to_dict(),
-        "batches": batches.describe(),
-        "optimizer": {
-            "step": int(optimizer["step"]),
-            "slots": [slot for slot in optimizer if slot != "step"],
-        },
-    }
-    header |= {name: getattr(run, name) for name in _COUNTERS}
-    save_arrays(path, arrays, header)
+    save_arrays(path, arrays, _header(run, batches))
 
 
 def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, device: Any) -> None:
@@ -54,7 +81,7 @@ def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, devic
     Raises
     ------
     CheckpointError
-        If the file is damaged, or is of another model, dtype or batches; ``run`` is then
+        If the file is damaged, or is of another model, optimizer, dtype or batches; ``run`` is then
         as it was.
     """
     found, header = load_arrays(path)
@@ -62,8 +89,9 @@ def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, devic
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {_FORMAT}, got {header.get('format', 'none')}"
         )
-    for name, wanted in (("model", run.model.to_dict()), ("batches", batches.describe())):
-        _compare(path, name, header[name], wanted)
+    asked = _header(run, batches)
+    for name in ("model", "batches", "optimizer"):
+        _compare(path, name, header[name], asked[name])
 
     groups: dict[str, dict[str, Array]] = {}
     for key, array in found.items():
@@ -83,14 +111,35 @@ def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, devic
     run.pending = _numbered(groups.get("pending", {}))
     state = tuple(_numbered(groups.get("state", {})))
     run.state = None if not state else state if len(state) > 1 else state[0]
-    optimizer = header["optimizer"]
-    if optimizer["step"]:
-        run.optimizer_state = {"step": optimizer["step"]} | {
+    if header["step"]:
+        run.optimizer_state = {"step": header["optimizer_step"]} | {
             slot: {name: groups[f"optimizer/{slot}"][name] for name in run.params}
-            for slot in optimizer["slots"]
+            for slot in header["slots"]
         }
     for name in _COUNTERS:
         setattr(run, name, header[name])
+
+
+def _header(run: Run, batches: Batches) -> dict[str, Any]:
+    state = run.optimizer_state or {"step": 0}
+    return {
+        "format": _FORMAT,
+        "model": run.model.to_dict(),
+        "batches": batches.describe(),
+        "optimizer": _describe(run.optimizer),
+        "optimizer_step": int(state["step"]),
+        "slots": [slot for slot in state if slot != "step"],
+    } | {name: getattr(run, name) for name in _COUNTERS}
+
+
+def _describe(optimizer: Any) -> dict[str, Any]:
+    """Return name and fixed options of an optimizer, as JSON will give them back."""
+    options: dict[str, Any] = {}
+    while isinstance(optimizer, functools.partial):
+        options = optimizer.keywords | options
+        optimizer = optimizer.func
+    name = getattr(optimizer, "__qualname__", type(optimizer).__qualname__)
+    return {"name": name} | {key: repr(value) for key, value in options.items()}
 
 
 def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ states that are handed out are copies.
 
 from typing import Any
 
+from ._check import state_parts
 from ._namespace import Array, Namespace
 from .model import RNN
 
@@ -27,13 +28,12 @@ def time_major_outward(xp: Namespace, model: RNN, sequence: Array, *, batched: b
     return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
-def state_inward(xp: Namespace, model: RNN, state: Any, *, batched: bool) -> tuple[Array, ...]:
+def state_inward(state: Any, *, batched: bool) -> tuple[Array, ...]:
     """Turn a caller's state into a tuple of arrays (B, H)."""
-    parts = state if isinstance(state, (tuple, list)) else (state,)
-    return tuple(part[0, :, :] if batched else part for part in parts)
+    return tuple(part[0, :, :] if batched else part for part in state_parts(state))
 
 
-def state_outward(xp: Namespace, model: RNN, state: tuple[Array, ...], *, batched: bool) -> Any:
+def state_outward(xp: Namespace, state: tuple[Array, ...], *, batched: bool) -> Any:
     """Give arrays (B, H) torch's leading axis; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
     parts = tuple(xp.stack([part]) if batched else xp.concat([part]) for part in state)

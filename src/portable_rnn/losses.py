@@ -12,13 +12,26 @@ weights : array, shape of the outputs without their last axis, optional
     whatever its outputs are, as long as they are finite.
 reduction : {"mean", "sum"}
     "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
-    "mean" divides it by the weight of all steps, as torch does; the mean of nothing is NaN.
+    "mean" divides it by the weight of all steps, as torch does; the mean of nothing is NaN
+    (and NumPy warns).
+
+Sums of float16 and bfloat16 are formed in float32, and rounded once.
 """
 
 from typing import Any, Literal, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_host
+from ._namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_traced,
+    namespace_of,
+    on_host,
+    on_their_device,
+    sum_over,
+)
 
 __all__ = [
     "binary_cross_entropy",
@@ -30,6 +43,7 @@ __all__ = [
 Reduction: TypeAlias = Literal["mean", "sum"]
 
 
+@on_their_device
 def softmax_cross_entropy(
     outputs: Array,
     targets: Array,
@@ -84,27 +98,31 @@ def softmax_cross_entropy(
     [ 0.125 -0.375  0.125  0.125]
     """
     xp = _check_outputs(outputs, weights, reduction)
+    label_smoothing = check.number("label_smoothing", label_smoothing)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
     classes = outputs.shape[-1]
     if class_weights is not None:
-        check.cotangent("class_weights", class_weights, (classes,), outputs)
+        check.shaped("class_weights", class_weights, (classes,), "outputs", outputs)
     row_weights = _row_weights(xp, outputs, weights)
+    if ignore_index is not None:
+        ignore_index = check.integer("ignore_index", ignore_index)
     indices = _is_index(xp, outputs, targets)
     if indices:
+        targets = _signed(xp, targets)
         _check_labels(xp, targets, classes, ignore_index, check_targets)
         y, row_weights = _rows_of_labels(xp, outputs, targets, row_weights, ignore_index)
     else:
         if ignore_index is not None:
-            raise ValueError("ignore_index: only class indices can be ignored, got rows")
+            raise ValueError("ignore_index: expected class indices as targets, got rows")
         y = targets
 
     scale = row_weights
     if class_weights is not None and indices:
-        scale = scale * xp.sum(y * class_weights, axis=-1, dtype=outputs.dtype)
+        scale = scale * xp.astype(sum_over(xp, y * class_weights, -1), outputs.dtype)
     if label_smoothing:
-        share = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype) / classes
-        y = (1.0 - label_smoothing) * y + label_smoothing * share
+        share = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
+        y = (1.0 - label_smoothing) * y + (label_smoothing / classes) * share
     if class_weights is not None:
         y = y * class_weights
     y = y * xp.expand_dims(row_weights, axis=-1)
@@ -114,6 +132,7 @@ def softmax_cross_entropy(
     return _reduce(xp, -_sum(xp, y * log_p), xp.exp(log_p) * total - y, _sum(xp, scale), reduction)
 
 
+@on_their_device
 def mean_squared_error(
     outputs: Array,
     targets: Array,
@@ -148,7 +167,7 @@ def mean_squared_error(
     1.0 [0.2 0.2]
     """
     xp = _check_outputs(outputs, weights, reduction)
-    check.cotangent("targets", targets, tuple(outputs.shape), outputs)
+    check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     row_weights = _row_weights(xp, outputs, weights)
     difference = outputs - targets
     weighted = difference * xp.expand_dims(row_weights, axis=-1)
@@ -156,6 +175,7 @@ def mean_squared_error(
     return _reduce(xp, _sum(xp, weighted * difference), 2.0 * weighted, count, reduction)
 
 
+@on_their_device
 def binary_cross_entropy(
     outputs: Array,
     targets: Array,
@@ -196,7 +216,7 @@ def binary_cross_entropy(
     0.6931
     """
     xp = _check_outputs(outputs, weights, reduction)
-    check.cotangent("targets", targets, tuple(outputs.shape), outputs)
+    check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     row_weights = _row_weights(xp, outputs, weights)
     w = xp.expand_dims(row_weights, axis=-1)
     positive = xp.astype(_real(xp, outputs) > 0, outputs.dtype)
@@ -220,8 +240,7 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     By comparison rather than indexing: no library wraps, raises or reorders here, and
     a label out of range gives a row of zeros.
     """
-    if xp.iinfo(labels.dtype).bits < 32:  # an arange of the classes may not fit
-        labels = xp.astype(labels, xp.int32)
+    labels = _signed(xp, labels)
     axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
     return xp.astype(xp.expand_dims(labels, axis=-1) == axis, dtype)
 
@@ -233,6 +252,11 @@ def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Nam
     xp = namespace_of(outputs=outputs)
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}")
+    if not outputs.ndim or not xp.isdtype(outputs.dtype, ("real floating", "complex floating")):
+        raise TypeError(
+            "outputs: expected a floating array with at least one axis, "
+            f"got dtype {dtype_name(outputs.dtype)} and shape {tuple(outputs.shape)}"
+        )
     if weights is not None:
         namespace_of(outputs=outputs, weights=weights)
         if tuple(weights.shape) != tuple(outputs.shape[:-1]):
@@ -266,7 +290,7 @@ def _is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
             "targets: expected integer class indices, or rows of dtype "
             f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)}"
         )
-    check.cotangent("targets", targets, shape, outputs)
+    check.shaped("targets", targets, shape, "outputs", outputs)
     return False
 
 
@@ -279,6 +303,8 @@ def _check_labels(
 ) -> None:
     if not (on_host(labels) if wanted is None else wanted):
         return
+    if is_traced(xp, labels):
+        raise ValueError("check_targets: values of traced arrays cannot be checked")
     good = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         good = good | (labels == ignore_index)
@@ -307,11 +333,19 @@ def _rows_of_labels(
     return y, xp.where(valid, row_weights, nan)
 
 
+def _signed(xp: Namespace, labels: Array) -> Array:
+    """Return labels in a signed type that holds any class, and a negative ``ignore_index``."""
+    name = dtype_name(labels.dtype)
+    if name in ("int32", "int64"):
+        return labels
+    return xp.astype(labels, xp.int64 if name in ("uint32", "uint64") else xp.int32)
+
+
 def _sum(xp: Namespace, array: Array) -> Array:
     """Sum over all axes, the last first: partial sums round less than one long one."""
     while array.ndim:
-        array = xp.sum(array, axis=array.ndim - 1, dtype=array.dtype)
-    return xp.asarray(array)  # NumPy hands out a scalar
+        array = sum_over(xp, array, axis=array.ndim - 1)
+    return array
 
 
 def _reduce(
@@ -321,9 +355,10 @@ def _reduce(
     weight: Array,
     reduction: str,
 ) -> tuple[Array, Array]:
-    if reduction == "sum":
-        return value, d_outputs
-    return xp.asarray(value / weight), d_outputs / weight
+    dtype = d_outputs.dtype
+    if reduction == "mean":  # half-precision sums are float32 until here
+        value, d_outputs = value / weight, xp.astype(d_outputs / weight, dtype, copy=False)
+    return xp.astype(xp.asarray(value), dtype, copy=False), d_outputs  # NumPy sums to a scalar
 
 
 def _real(xp: Namespace, z: Array) -> Array:

@@ -88,7 +88,8 @@ class RNN:
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "output_size", "num_layers"):
             if name != "output_size" or self.output_size is not None:
-                check.count(name, getattr(self, name))
+                number = check.count(name, getattr(self, name))
+                object.__setattr__(self, name, number)  # a NumPy integer becomes an int
         for name in ("bias", "batch_first", "bidirectional"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: expected True or False, got {getattr(self, name)!r}")
@@ -119,7 +120,7 @@ class RNN:
             return self.cell
         return Elman(self.nonlinearity) if self.cell == "elman" else CELLS[self.cell]()
 
-    @cached_property
+    @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the order of ``torch.nn``'s state dict."""
         rows = self.cell_object.gates * self.hidden_size

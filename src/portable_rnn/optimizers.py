@@ -5,18 +5,40 @@ Nothing is updated in place, so what you passed in is still what it was; rules a
 are those of ``torch.optim``. Learning rates may be Python numbers or 0-d arrays.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ._namespace import Array, Namespace, is_array, is_traced, namespace_of
+from . import _check as check
+from ._namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_array,
+    is_traced,
+    namespace_of,
+    on_their_device,
+)
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 
 Arrays: TypeAlias = Mapping[str, Array]
 State: TypeAlias = dict[str, Any]
 Optimizer: TypeAlias = Callable[..., tuple[dict[str, Array], State]]
-# One parameter: (xp, p, g, slots) -> (new p, new slots)
-Rule: TypeAlias = Callable[[Namespace, Array, Array, tuple[Array, ...]], tuple[Array, ...]]
+
+
+class Update(NamedTuple):
+    """What the rule of an optimizer is given for one parameter."""
+
+    xp: Namespace
+    p: Array
+    g: Array
+    slots: tuple[Array, ...]
+    step: Any  # counted from 1; an array under jax.jit
+    lr: Any
+
+
+Rule: TypeAlias = Callable[[Update], tuple[Array, ...]]
 
 
 def sgd(
@@ -64,19 +86,19 @@ def sgd(
     >>> print(params["w"])
     [0.71 0.71]
     """
-    _check_fraction("momentum", momentum)
+    momentum = _fraction("momentum", momentum)
+    weight_decay = _at_least_zero("weight_decay", weight_decay)
     if nesterov and not momentum:
         raise ValueError(f"nesterov: expected a momentum above 0, got {momentum!r}")
 
-    def rule(xp: Namespace, p: Array, g: Array, slots: tuple[Array, ...]) -> tuple[Array, ...]:
-        g = g + weight_decay * p if weight_decay else g
+    def rule(u: Update) -> tuple[Array, ...]:
+        g = u.g + weight_decay * u.p if weight_decay else u.g
         if not momentum:
-            return (p - lr * g,)
-        m = momentum * slots[0] + g
-        return p - lr * (g + momentum * m if nesterov else m), m
+            return (u.p - u.lr * g,)
+        m = momentum * u.slots[0] + g
+        return u.p - u.lr * (g + momentum * m if nesterov else m), m
 
-    lr = _learning_rate(lr)
-    return _update(params, grads, state, ("momentum",) if momentum else (), rule)
+    return _update(params, grads, state, lr, ("momentum",) if momentum else (), rule)
 
 
 def rmsprop(
@@ -116,14 +138,13 @@ def rmsprop(
     >>> print(params["w"].round(6))
     [0.9 0.9]
     """
-    _check_fraction("alpha", alpha)
+    alpha, eps = _fraction("alpha", alpha), _at_least_zero("eps", eps)
 
-    def rule(xp: Namespace, p: Array, g: Array, slots: tuple[Array, ...]) -> tuple[Array, ...]:
-        v = alpha * slots[0] + (1.0 - alpha) * g * g
-        return p - lr * g / (xp.sqrt(v) + eps), v
+    def rule(u: Update) -> tuple[Array, ...]:
+        v = alpha * u.slots[0] + (1.0 - alpha) * u.g * u.g
+        return u.p - u.lr * u.g / (u.xp.sqrt(v) + eps), v
 
-    lr = _learning_rate(lr)
-    return _update(params, grads, state, ("mean_square",), rule)
+    return _update(params, grads, state, lr, ("mean_square",), rule, eps=eps)
 
 
 def adam(
@@ -202,24 +223,20 @@ def adamw(
     >>> print(params["w"].round(6))
     [0.85 0.85]
     """
-    beta1, beta2 = betas
-    _check_fraction("betas", beta1)
-    _check_fraction("betas", beta2)
-    step = (state["step"] if state else 0) + 1
-    lr = _learning_rate(lr)
+    beta1, beta2 = (_fraction("betas", beta) for beta in betas)
+    eps, weight_decay = _at_least_zero("eps", eps), _at_least_zero("weight_decay", weight_decay)
 
-    def rule(xp: Namespace, p: Array, g: Array, slots: tuple[Array, ...]) -> tuple[Array, ...]:
-        mean = beta1 * slots[0] + (1.0 - beta1) * g
-        square = beta2 * slots[1] + (1.0 - beta2) * g * g
-        # Under jax.jit the step is an array, whose dtype must not widen the parameters'.
-        bias1, bias2 = (_as(xp, 1.0 - beta**step, p) for beta in betas)
-        if weight_decay:
-            p = p - lr * weight_decay * p
-        return p - lr / bias1 * mean / (xp.sqrt(square / bias2) + eps), mean, square
+    def rule(u: Update) -> tuple[Array, ...]:
+        mean = beta1 * u.slots[0] + (1.0 - beta1) * u.g
+        square = beta2 * u.slots[1] + (1.0 - beta2) * u.g * u.g
+        bias1, bias2 = (_bias_correction(u, beta) for beta in (beta1, beta2))
+        p = u.p - u.lr * weight_decay * u.p if weight_decay else u.p
+        return p - u.lr / bias1 * mean / (u.xp.sqrt(square / bias2) + eps), mean, square
 
-    return _update(params, grads, state, ("mean", "mean_square"), rule)
+    return _update(params, grads, state, lr, ("mean", "mean_square"), rule, eps=eps)
 
 
+@on_their_device
 def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.
 
@@ -236,7 +253,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     -------
     grads : dict of str to array
     norm : array, shape ()
-        The norm before scaling.
+        The norm before scaling; NaN if any gradient is infinite or NaN.
 
     Raises
     ------
@@ -251,73 +268,106 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     >>> print(clipped["w"], norm)
     [0.6 0.8] 5.0
     """
+    max_norm = check.number("max_norm", max_norm)
     if not max_norm > 0:
         raise ValueError(f"max_norm: expected a number above 0, got {max_norm!r}")
     if not grads:
         raise ValueError("grads: expected at least one array, got none")
     xp = namespace_of(**{f"grads[{name!r}]": g for name, g in grads.items()})
+    if empty := [name for name, g in grads.items() if 0 in g.shape]:
+        raise ValueError(f"grads: expected arrays with values, got none in {', '.join(empty)}")
     peak = xp.max(xp.stack([xp.max(xp.abs(g)) for g in grads.values()]))
     unit = xp.where(peak > 0, peak, xp.ones_like(peak))
     squares = [xp.sum((g / unit) * (g / unit), dtype=g.dtype) for g in grads.values()]
     norm = xp.sqrt(xp.sum(xp.stack(squares), dtype=peak.dtype)) * unit
-    limit = xp.full_like(norm, float(max_norm))
+    limit = xp.full_like(norm, max_norm)
     # The larger of the two as divisor: the factor is 1 at most, and there is no branch.
     factor = limit / xp.max(xp.stack([norm, limit]))
     return {name: g * factor for name, g in grads.items()}, norm
 
 
+@on_their_device
 def _update(
     params: Arrays,
     grads: Arrays,
     state: State | None,
+    lr: Any,
     slots: tuple[str, ...],
     rule: Rule,
+    *,
+    eps: float | None = None,
 ) -> tuple[dict[str, Array], State]:
-    """Apply ``rule`` to every parameter, after checking that the three dicts fit together."""
-    xp = namespace_of(
-        **{f"params[{name!r}]": p for name, p in params.items()},
-        **{f"grads[{name!r}]": g for name, g in grads.items()},
-    )
+    """Apply ``rule`` to every parameter, after checking that everything fits together."""
+    xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
+    lr = _learning_rate(lr)
     if set(params) != set(grads):
         raise ValueError(f"grads: expected the names {', '.join(params)}, got {', '.join(grads)}")
-    for name, p in params.items():
-        if grads[name].shape != p.shape:
-            raise ValueError(
-                f"grads[{name!r}]: expected shape {tuple(p.shape)}, got {tuple(grads[name].shape)}"
-            )
     if state is None:
         state = {"step": 0} | {
             slot: {name: xp.zeros_like(p) for name, p in params.items()} for slot in slots
         }
-    if set(state) != {"step", *slots}:
-        raise ValueError(
-            f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
-            f"got {', '.join(map(str, state))}"
-        )
+    _check_state(params, state, slots)
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
     for name, p in params.items():
+        check.shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), f"params[{name!r}]", p)
+        _check_eps(xp, p, eps)
         held = tuple(state[slot][name] for slot in slots)
-        updated[name], *values = rule(xp, p, grads[name], held)
+        rate = xp.astype(lr, p.dtype) if is_array(lr) else lr
+        update = Update(xp, p, grads[name], held, after["step"], rate)
+        updated[name], *values = rule(update)
         for slot, value in zip(slots, values, strict=True):
             after[slot][name] = value
     return updated, after
+
+
+def _check_state(params: Arrays, state: Any, slots: tuple[str, ...]) -> None:
+    if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
+        got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
+            f"got {got}"
+        )
+    for slot in slots:
+        if set(state[slot]) != set(params):
+            raise ValueError(
+                f"state[{slot!r}]: expected the names {', '.join(params)}, "
+                f"got {', '.join(state[slot])}"
+            )
+
+
+def _check_eps(xp: Namespace, p: Array, eps: float | None) -> None:
+    """An eps that is 0 in the parameters' dtype turns every zero gradient into NaN."""
+    if eps and eps < (least := float(xp.finfo(p.dtype).smallest_normal)):
+        raise ValueError(
+            f"eps: expected at least {least:.2g} for {dtype_name(p.dtype)} parameters, got {eps}"
+        )
+
+
+def _bias_correction(u: Update, beta: float) -> Any:
+    """Return ``1 - beta**step``, which under jax.jit would cancel if computed like that."""
+    if not is_array(u.step):
+        return 1.0 - beta**u.step
+    step = u.xp.astype(u.step, u.p.dtype)
+    return -u.xp.expm1(step * math.log(beta)) if beta else u.xp.ones_like(step)
 
 
 def _learning_rate(lr: Any) -> Any:
     """Return ``lr`` as a Python float, or as the traced array it is."""
     if is_array(lr) and is_traced(namespace_of(lr=lr), lr):
         return lr
-    value = float(lr)  # a NumPy scalar would widen float32 arrays
-    if not value >= 0:
-        raise ValueError(f"lr: expected a number of at least 0, got {lr!r}")
-    return value
+    return _at_least_zero("lr", lr)
 
 
-def _as(xp: Namespace, value: Any, like: Array) -> Any:
-    return xp.astype(value, like.dtype) if is_array(value) else value
+def _at_least_zero(name: str, value: Any) -> float:
+    number = check.number(name, value)
+    if not number >= 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
+    return number
 
 
-def _check_fraction(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
+def _fraction(name: str, value: Any) -> float:
+    number = check.number(name, value)
+    if not 0.0 <= number < 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
+    return number

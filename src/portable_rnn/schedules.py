@@ -6,11 +6,26 @@ Fix the options with :func:`functools.partial` and what is left, ``step -> lr``,
 
 import math
 
+from . import _check as check
+
 __all__ = ["constant", "cosine", "exponential"]
 
 
 def constant(step: int, *, lr: float, warmup: int = 0) -> float:
     """Return ``lr``, after a linear rise over the first ``warmup`` steps.
+
+    Parameters
+    ----------
+    step : int
+        Steps already taken.
+    lr : float
+        The rate after the warm-up.
+    warmup : int
+        Steps over which the rate rises to ``lr``, in a straight line that starts above 0.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -27,6 +42,23 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
     Loshchilov and Hutter, arXiv 1608.03983, without restarts, after a linear rise over the
     first ``warmup`` steps.
 
+    Parameters
+    ----------
+    step : int
+        Steps already taken.
+    lr : float
+        The rate after the warm-up.
+    warmup : int
+        Steps over which the rate rises to ``lr``, in a straight line that starts above 0.
+    steps : int
+        Steps in all, after which the rate stays at ``final``.
+    final : float
+        The last rate.
+
+    Returns
+    -------
+    float
+
     Examples
     --------
     >>> from portable_rnn.schedules import cosine
@@ -42,13 +74,35 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
 def exponential(step: int, *, lr: float, rate: float, every: int = 1, warmup: int = 0) -> float:
     """Return ``lr`` multiplied by ``rate`` once every ``every`` steps.
 
+    Parameters
+    ----------
+    step : int
+        Steps already taken.
+    lr : float
+        The rate after the warm-up.
+    warmup : int
+        Steps over which the rate rises to ``lr``, in a straight line that starts above 0.
+    rate : float
+        Factor, below 1 to fall.
+    every : int
+        Steps between two changes, at least 1.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If ``every`` is below 1.
+
     Examples
     --------
     >>> from portable_rnn.schedules import exponential
     >>> [exponential(step, lr=1.0, rate=0.5, every=2) for step in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    return lr * _rise(step, warmup) * rate ** (step // every)
+    return lr * _rise(step, warmup) * rate ** (step // check.count("every", every))
 
 
 def _rise(step: int, warmup: int) -> float:

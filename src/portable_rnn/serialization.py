@@ -6,6 +6,7 @@ unpickled, so a file from elsewhere can at worst be refused.
 
 import json
 import os
+import secrets
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +15,22 @@ from typing import Any
 import numpy as np
 
 from ._host import from_host, to_host
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, dtype_name
 
 __all__ = [
     "CheckpointError",
+    "check_dtype",
     "load_arrays",
     "load_weights",
+    "safetensors_numpy",
     "save_arrays",
     "save_weights",
     "write_atomically",
 ]
 
 _HEADER = "portable_rnn"
+# What NumPy and safetensors both know, and so comes back as it was; bfloat16 does not.
+DTYPES = ("float16", "float32", "float64", "int32", "int64")
 
 
 class CheckpointError(ValueError):
@@ -44,6 +49,8 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
 
     Raises
     ------
+    TypeError
+        If files cannot hold the dtype, such as bfloat16.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
     """
@@ -85,9 +92,19 @@ def save_arrays(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], header: Mapping[str, Any]
 ) -> None:
     """Write named arrays of any library and JSON values to one file, atomically."""
-    save = _safetensors().save
+    save = safetensors_numpy().save
+    for name, array in arrays.items():
+        check_dtype(name, array)
     on_host = {name: np.asarray(to_host(a), order="C") for name, a in arrays.items()}
     write_atomically(path, save(on_host, metadata={_HEADER: json.dumps(header)}))
+
+
+def check_dtype(name: str, array: Array) -> None:
+    """Raise TypeError if files cannot hold the dtype of an array."""
+    if dtype_name(array.dtype) not in DTYPES:
+        raise TypeError(
+            f"{name}: files hold the dtypes {', '.join(DTYPES)}, got {dtype_name(array.dtype)}"
+        )
 
 
 def load_arrays(
@@ -100,7 +117,7 @@ def load_arrays(
     CheckpointError
         If the file cannot be read or is cut short.
     """
-    load = _safetensors().load
+    load = safetensors_numpy().load
     try:
         data = Path(path).read_bytes()
         arrays = load(data)
@@ -109,6 +126,8 @@ def load_arrays(
         return arrays, json.loads(metadata.get(_HEADER, "{}"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     except Exception as error:  # safetensors' own error type is not a ValueError
         raise CheckpointError(
             f"{path}: expected a safetensors file, got one that is damaged or cut short ({error})"
@@ -119,11 +138,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` so that ``path`` holds either all of it or what it held before.
 
     Into a temporary file beside it, to the disk, then renamed over it, then the folder
-    to the disk: a crash at any moment leaves a whole file.
+    to the disk: a crash at any moment leaves a whole file, and perhaps a hidden ``.part``.
     """
     path = Path(path)
-    # One writer, one name: what a crash leaves behind is overwritten the next time.
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -141,7 +159,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             os.close(folder)
 
 
-def _safetensors() -> Any:
+def safetensors_numpy() -> Any:
+    """Return :mod:`safetensors.numpy`, or raise ImportError that says how to install it."""
     try:
         import safetensors.numpy
     except ImportError:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, compiled, device_of
+from ._namespace import Array, compiled, detached, device_of
 from .api import Loss, bptt, predict
 from .batches import Batches
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import check_savable, load_checkpoint, save_checkpoint
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
@@ -40,6 +40,7 @@ class Run:
     model : RNN
     params : dict of str to array
         After ``step`` updates.
+    optimizer : callable
     optimizer_state : dict or None
     state : hidden state carried to the next batch, or None
     step, steps : int
@@ -61,6 +62,7 @@ class Run:
     model: RNN
     params: dict[str, Array]
     steps: int
+    optimizer: Optimizer = adam
     optimizer_state: dict[str, Any] | None = None
     state: Any = None
     step: int = 0
@@ -143,7 +145,8 @@ def train(
     max_norm : float, optional
         Clip the gradient to this joint norm.
     validation : Batches, optional
-        Evaluated every ``evaluate_every`` steps (by default ten times in a run), and at the end.
+        Evaluated every ``evaluate_every`` steps (by default ten times in a run), and after the
+        last one, unless the run is stopped before.
     patience : int, optional
         Stop after this many evaluations without a new best.
     log_every : int
@@ -153,7 +156,8 @@ def train(
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
         checkpoint, the first Ctrl-C finishes the step, saves and returns.
     resume : bool
-        Go on from the checkpoint if there is one.
+        Go on from the checkpoint if there is one. Model, batches and optimizer are compared
+        with those it was made with; that data, ``lr`` and loss are the same is for you to see to.
 
     Returns
     -------
@@ -163,6 +167,8 @@ def train(
     ------
     TypeError, ValueError
         If an argument does not fit; the message names it.
+    ImportError
+        If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
         If the loss is no longer finite. The last checkpoint stays as it is.
     portable_rnn.serialization.CheckpointError
@@ -200,7 +206,18 @@ def train(
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"checkpoint: expected an existing folder, got {path.parent}")
 
-    run = Run(model, dict(params), steps)
+    if resume and path is None:
+        raise ValueError("resume: needs a checkpoint to go on from, got none")
+    for name, source in (("batches", batches), ("validation", validation)):
+        if not hasattr(source, "batch") and not (name == "validation" and source is None):
+            raise TypeError(
+                f"{name}: expected a source such as Shuffled or Windows, "
+                f"got {type(source).__name__}"
+            )
+
+    run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
+    if path is not None:
+        check_savable(run, batches)
     if resume and path is not None and path.exists():
         load_checkpoint(path, run, batches, xp, device_of(next(iter(params.values()))))
     update = compiled(xp, functools.partial(_update, model, optimizer, loss, max_norm))
@@ -215,6 +232,8 @@ def train(
             save_checkpoint(path, run, batches)
             tell("on_save", path)
 
+    if validation is not None:
+        _lose_patience(run, evaluate_every, patience)  # the run may have ended before
     tell("on_start")
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
@@ -229,6 +248,8 @@ def train(
                 batch.weights,
                 run.learning_rate,
             )
+            if path is not None and run.step == 0:
+                check_savable(run, batches)  # the optimizer's state too, now that there is one
             run.pending.append(value)
             run.step += 1
             tell("on_step")
@@ -237,8 +258,9 @@ def train(
                 run.pending.clear()
                 tell("on_log")
             if validation is not None and (run.step % evaluate_every == 0 or run.done):
-                _evaluate(run, validation, loss, evaluate_every, patience)
+                _evaluate(run, validation, loss)
                 tell("on_evaluate")
+                _lose_patience(run, evaluate_every, patience)
             if run.step % save_every == 0 and not run.done:
                 save()
     save()
@@ -253,7 +275,10 @@ def evaluate(
     *,
     loss: Loss = softmax_cross_entropy,
 ) -> float:
-    """Return the mean loss over one epoch of batches, weighted by their steps.
+    """Return the mean loss over one epoch of batches.
+
+    Each batch counts by the sum of its weights, or by its steps where it has none. (A loss that
+    leaves out steps by itself, by ``ignore_index``, does so within a batch only.)
 
     Parameters
     ----------
@@ -278,15 +303,19 @@ def evaluate(
     measure = compiled(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
-    counts: list[int] = []
+    counts: list[float] = []
     for step in range(batches.steps_per_epoch):
         batch = batches.batch(step)
         value, state = measure(
             params, None if batch.fresh else state, batch.x, batch.targets, batch.weights
         )
+        weight = math.prod(batch.x.shape[:2])
+        if batch.weights is not None:
+            weight = float(xp.sum(xp.astype(batch.weights, batch.x.dtype)))
         values.append(value)
-        counts.append(batch.x.shape[0] * batch.x.shape[1])
-    total: float = sum(float(v) * n for v, n in zip(values, counts, strict=True))
+        counts.append(weight)
+    # The mean of nothing is NaN, and must not make the mean of everything so.
+    total: float = sum(float(v) * n for v, n in zip(values, counts, strict=True) if n)
     return total / sum(counts)
 
 
@@ -328,14 +357,16 @@ def _measure(
     return loss(outputs, targets, **options)[0], state
 
 
-def _evaluate(
-    run: Run, validation: Batches, loss: Loss, evaluate_every: int, patience: int | None
-) -> None:
+def _evaluate(run: Run, validation: Batches, loss: Loss) -> None:
     run.evaluation = evaluate(run.model, run.params, validation, loss=loss)
     if run.evaluation < run.best_evaluation:
         run.best_evaluation, run.best_step = run.evaluation, run.step
         run.best_params = run.params
-    elif patience is not None and run.step - run.best_step >= patience * evaluate_every:
+
+
+def _lose_patience(run: Run, evaluate_every: int, patience: int | None) -> None:
+    waited = run.step - run.best_step
+    if patience is not None and run.best_params and waited >= patience * evaluate_every:
         run.stop(f"no better evaluation since step {run.best_step}")
 
 
@@ -346,8 +377,8 @@ def _refuse_nonfinite(run: Run) -> float:
     mean: float = sum(map(float, run.pending)) / len(run.pending)
     if not math.isfinite(mean):
         raise FloatingPointError(
-            f"loss: expected a finite number, got {mean} before step {run.step}; nothing was "
-            "saved since; lower lr, or set max_norm"
+            f"loss: expected a finite number, got {mean} by step {run.step}, and nothing was "
+            "saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
         )
     return mean
 

@@ -47,9 +47,12 @@ def _default(name: str) -> str:
 
 @app.command()
 def train(
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="More files, after --text.")
+    ] = None,
     text: Annotated[
         list[Path] | None,
-        typer.Option(help="UTF-8 file to learn; repeatable. (default: Python's own help texts)"),
+        typer.Option(help="UTF-8 file to learn, or several. (default: Python's own help texts)"),
     ] = None,
     cell: Annotated[
         str | None, typer.Option(help=f"elman, gru or lstm. {_default('cell')}")
@@ -82,8 +85,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Learn a text character by character, and show how well."""
+    files = [str(path.absolute()) for path in (*(text or ()), *(more or ()))]
     given: dict[str, Any] = {
-        "text": None if text is None else [str(path.absolute()) for path in text],
+        "text": files or None,
         "cell": cell,
         "hidden": hidden,
         "steps": steps,
@@ -122,7 +126,6 @@ def info() -> None:
 # What a person at the command line can put right.
 _MENDABLE = (
     ValueError,
-    TypeError,
     FloatingPointError,
     ImportError,
     OSError,

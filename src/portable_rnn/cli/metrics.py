@@ -18,11 +18,14 @@ class MetricsFile(Callback):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._started = time.monotonic()
+        self._before = 0.0
 
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the step at which the run goes on."""
         kept = [line for line in read_metrics(self._path) if line["step"] <= run.step]
         write_atomically(self._path, "".join(map(_line, kept)).encode())
+        self._started = time.monotonic()
+        self._before = kept[-1]["seconds"] if kept else 0.0
 
     def on_log(self, run: Run) -> None:
         """Write the training loss in bits per character."""
@@ -33,7 +36,7 @@ class MetricsFile(Callback):
         self._append(run, validation_bits=run.evaluation / math.log(2))
 
     def _append(self, run: Run, **values: float) -> None:
-        seconds = round(time.monotonic() - self._started, 3)
+        seconds = round(self._before + time.monotonic() - self._started, 3)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(_line({"step": run.step, "seconds": seconds} | values))
 

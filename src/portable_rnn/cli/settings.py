@@ -91,7 +91,10 @@ class Settings:
     @classmethod
     def read(cls, folder: Path) -> "Settings":
         """Read the settings of a run's folder."""
-        return cls(**read_config(folder)["settings"])
+        try:
+            return cls(**read_config(folder)["settings"])
+        except TypeError as error:
+            raise CheckpointError(f"{folder / CONFIG}: unknown settings ({error})") from None
 
     def write(self, folder: Path, **facts: Any) -> None:
         """Write the settings, and facts beside them, to a run's folder."""

@@ -4,11 +4,13 @@ import functools
 import hashlib
 import math
 import platform
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -27,7 +29,7 @@ from ..losses import one_hot
 from ..model import RNN
 from ..serialization import CheckpointError, save_weights, write_atomically
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
-from ..training import Callback, Run, train
+from ..training import Callback, Run, evaluate, train
 from .metrics import MetricsFile, read_metrics
 from .settings import (
     CHECKPOINT,
@@ -72,7 +74,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
     console.print(
         f"[bold]{settings.cell}[/], {settings.hidden} hidden units, on {settings.backend} "
         f"{found.version} ({found.device_name}, {settings.dtype}): learning {len(learned):,} "
-        f"characters of {source}, {len(held_out):,} held out",
+        f"characters of {escape(source)}, {len(held_out):,} held out",
         highlight=False,
         soft_wrap=True,
     )
@@ -81,6 +83,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
     windows = functools.partial(
         _windows, found=found, vocabulary=vocabulary, dtype=settings.dtype, window=settings.window
     )
+    validation = windows(held_out, batch_size=VALIDATION_BATCH_SIZE)
     schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
     if settings.steps != UNLIMITED:
         schedule = functools.partial(
@@ -98,7 +101,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
             steps=settings.steps,
             lr=schedule,
             max_norm=1.0,
-            validation=windows(held_out, batch_size=VALIDATION_BATCH_SIZE),
+            validation=validation,
             evaluate_every=EVALUATE_EVERY,
             callbacks=(
                 MetricsFile(folder / METRICS),
@@ -111,7 +114,9 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
             resume=True,
         )
     _draw(folder, settings, levels, console)
-    _report(folder, run, vocabulary, levels, held_out, console)
+    known = set(PROMPT) <= set(vocabulary.characters)
+    prompt = PROMPT if known else held_out[:8]
+    _report(folder, run, vocabulary, levels, validation, prompt, console)
 
 
 def _open_folder(
@@ -123,6 +128,8 @@ def _open_folder(
         for name, what in (("text_sha256", "text"), ("model", "model")):
             if held.get(name) != facts[name]:
                 raise CheckpointError(f"{what}: the run in {folder} was made with another {what}")
+        for leftover in folder.glob(".*.part"):  # of a save that was killed
+            leftover.unlink()
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -252,43 +259,33 @@ def _report(
     run: Run,
     vocabulary: Vocabulary,
     levels: dict[str, float],
-    held_out: str,
+    validation: Windows,
+    prompt: str,
     console: Console,
 ) -> None:
     if run.stop_reason:
         console.print(f"[yellow]stopped at step {run.step}: {run.stop_reason}[/]")
-    if run.best_params is not None:
-        table = Table(title="bits per character on the held-out text", title_justify="left")
-        table.add_column("model")
-        table.add_column("bits", justify="right")
-        rows = {"unigram frequencies": levels["unigram"], "bigram frequencies": levels["bigram"]}
-        rows["xz, having read the training text"] = levels["xz"]
-        for name, bits in rows.items():
-            table.add_row(name, f"{bits:.3f}")
-        table.add_row(
-            f"[bold]this network[/] (step {run.best_step})",
-            f"[bold]{run.best_evaluation * BITS:.3f}[/]",
-        )
-        console.print(table)
-        known = set(PROMPT) <= set(vocabulary.characters)
-        prompt = PROMPT if known else held_out.split(maxsplit=1)[0]
-        drawn = "".join(
-            generate(
-                run.model,
-                run.best_params,
-                vocabulary,
-                prompt=prompt,
-                length=300,
-                temperature=0.7,
-            )
-        )
-        console.print(
-            Panel(Text.assemble((prompt, "dim"), drawn), title="a sample", title_align="left")
-        )
+    params, step, nats = run.best_params, run.best_step, run.best_evaluation
+    if params is None:  # stopped before the first evaluation
+        params, step = run.params, run.step
+        nats = evaluate(run.model, params, validation)
+    table = Table(title="bits per character on the held-out text", title_justify="left")
+    table.add_column("model")
+    table.add_column("bits", justify="right")
+    table.add_row("unigram frequencies", f"{levels['unigram']:.3f}")
+    table.add_row("bigram frequencies", f"{levels['bigram']:.3f}")
+    table.add_row("xz, having read the training text", f"{levels['xz']:.3f}")
+    table.add_row(f"[bold]this network[/] (step {step})", f"[bold]{nats * BITS:.3f}[/]")
+    console.print(table)
+    drawn = generate(run.model, params, vocabulary, prompt=prompt, length=300, temperature=0.7)
+    sample = Text.assemble((prompt, "dim"), "".join(drawn))
+    console.print(Panel(sample, title="a sample", title_align="left"))
+
+    out = shlex.quote(str(folder))
     files = [f for f in (WEIGHTS, CONFIG, METRICS, PLOT, CHECKPOINT) if (folder / f).exists()]
-    console.print(f"in {folder}: {', '.join(files)}", highlight=False, soft_wrap=True)
+    lines = [f"in {out}: {', '.join(files)}"]
     if not run.done:
-        command = f"portable-rnn train --out {folder} --resume"
-        console.print(f"go on with: [bold]{command}[/]", highlight=False, soft_wrap=True)
-    command = f'portable-rnn sample {folder} --prompt "The "'
-    console.print(f"more text:  [bold]{command}[/]", highlight=False, soft_wrap=True)
+        lines.append(f"go on with: portable-rnn train --out {out} --resume")
+    lines.append(f"more text:  portable-rnn sample {out} --prompt {shlex.quote(prompt)}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
