@@ -1,6 +1,7 @@
 """Exact recurrent-network gradients on the arrays you already have."""
 
 from . import batches, cells, losses, optimizers, schedules, serialization, training
+from ._namespace import use_namespace
 from .api import (
     Forward,
     Gradients,
@@ -32,4 +33,5 @@ __all__ = [
     "schedules",
     "serialization",
     "training",
+    "use_namespace",
 ]

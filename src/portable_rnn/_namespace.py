@@ -7,11 +7,13 @@ calculus knows whose arrays it is working on.
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from array_api_compat import array_namespace as _array_namespace
-from array_api_compat import device as device_of
+from array_api_compat import device as _device
 from array_api_compat import (
     is_array_api_obj,
     is_array_api_strict_namespace,
@@ -40,6 +42,7 @@ __all__ = [
     "resolve_namespace",
     "same_device",
     "sum_over",
+    "use_namespace",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -50,6 +53,49 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 is_array = is_array_api_obj
+
+_chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
+
+
+@contextmanager
+def use_namespace(xp: Namespace) -> Iterator[None]:
+    """Compute with ``xp`` where arrays would name another namespace as their own.
+
+    For array libraries that need an adapter, and for trying out changed functions on the arrays
+    of an existing one. Holds for the current thread or task.
+
+    Parameters
+    ----------
+    xp : module
+        Has the functions of the array API standard, for the arrays that will be passed.
+
+    Examples
+    --------
+    >>> import types
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=1, bias=False)
+    >>> one = np.ones((1, 1))
+    >>> linear = types.ModuleType("linear")
+    >>> vars(linear).update(vars(np), tanh=lambda a: a)
+    >>> params = {"weight_ih_l0": one, "weight_hh_l0": one}
+    >>> with prnn.use_namespace(linear):
+    ...     print(prnn.predict(model, params, np.ones((2, 1))).T)
+    [[1. 2.]]
+    """
+    token = _chosen.set(xp)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def device_of(array: Array) -> Any:
+    """Return the device of an array; None if traced, or of a library that has only one."""
+    try:
+        return _device(array)
+    except AttributeError:
+        return None
 
 
 def namespace_of(**arrays: Array) -> Namespace:
@@ -75,7 +121,7 @@ def namespace_of(**arrays: Array) -> Namespace:
                 f"{name}: expected an array of {library_name(found)} like {first}, "
                 f"got one of {library_name(xp)}; move it first, nothing is copied silently"
             )
-    return found
+    return found if _chosen.get() is None else _chosen.get()
 
 
 def resolve_namespace(xp: Namespace) -> Namespace:
