@@ -1,0 +1,80 @@
+"""What the standard problems promise of themselves."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+
+from .problems import CELLS
+from .standard import OPTIONS, STANDARD, long, pairs, singles
+from .subject import leaves
+
+
+def test_ids_name_problems():
+    assert STANDARD["gru-one_unit-state_only"].hidden == 1
+    assert str(STANDARD["elman-default"]) == "elman-default"
+    for cell in CELLS:
+        problems = [*singles(cell), *pairs(cell), *long(cell)]
+        assert len({problem.id for problem in problems}) == len(problems)
+        assert len({problem.seed for problem in problems}) == len(problems)
+    assert len(STANDARD) == len({repr(problem) for problem in STANDARD.values()})
+
+
+def test_every_option_changes_something_and_meets_most_others():
+    for cell in CELLS:
+        default = vars(singles(cell)[0])
+        for changes in OPTIONS.values():
+            assert any(default[name] != value for name, value in changes.items())
+        for name in OPTIONS:
+            if name != "relu" or cell == "elman":
+                met = sum(name in problem.id.split("-") for problem in pairs(cell))
+                assert met >= len(OPTIONS) - 5, name
+
+
+def test_every_number_has_eight_bits():
+    """So it is exact in bfloat16 too, which NumPy has not got."""
+    for problem in STANDARD.values():
+        exact = leaves(problem.arrays("float64"))
+        for name, array in exact.items():
+            mantissa, exponent = np.frexp(array)
+            assert np.all(np.rint(256 * mantissa) == 256 * mantissa), (problem, name)
+            assert np.all((exponent >= -6) & (exponent <= 5)), (problem, name)
+        for dtype in ("float16", "float32"):
+            for name, array in leaves(problem.arrays(dtype)).items():
+                assert array.dtype == dtype
+                assert np.array_equal(array.astype(np.float64), exact[name]), (problem, name)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_options_do_what_they_say(cell):
+    def inputs(name):
+        return STANDARD[f"{cell}-{name}"].arrays("float64")
+
+    default = inputs("default")
+    assert all(value is not None for value in default)
+    assert inputs("zero_state").state is None
+    assert inputs("outputs_only").d_state is None
+    assert inputs("state_only").d_outputs is None
+    some = np.any(inputs("gaps").d_outputs != 0.0, axis=-1)
+    assert 0 < np.sum(some) < some.size
+    assert np.all(np.any(default.d_outputs != 0.0, axis=-1))
+    weights = inputs("square").params
+    assert weights["weight_ih_l0"].shape == weights["weight_hh_l0"].shape
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_saturated_problems_saturate(cell):
+    """By the outputs of cells that are all tanh, and by the gates of the others."""
+    problem = STANDARD[f"{cell}-saturated"]
+    inputs = problem.arrays("float64")
+    before_gates = inputs.x @ inputs.params["weight_ih_l0"].T
+    assert np.mean(np.abs(before_gates) > 4.0) > 0.25
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_longest_problem_is_cut_into_stretches(cell):
+    """By the number of rows; whatever that is, this must be above it."""
+    problem = STANDARD[f"{cell}-600_steps"]
+    inputs = problem.arrays("float64")
+    tape = prnn.forward(problem.model, inputs.params, inputs.x).tape
+    assert len(tape.stretches) > 2
