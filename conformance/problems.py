@@ -51,6 +51,11 @@ class Problem:
     batch_first: bool = False
 
     @property
+    def id(self) -> str:
+        """A name that finds the problem again: its group, cell and seed."""
+        return f"random-{self.cell}-{self.seed}"
+
+    @property
     def model(self) -> prnn.RNN:
         return prnn.RNN(
             self.inputs,
@@ -66,26 +71,29 @@ class Problem:
         """Draw the arrays, rounded to ``dtype``; the same numbers for every dtype."""
         rng = np.random.default_rng([self.seed, CELLS.index(self.cell)])
 
-        def normal(*shape):
-            return rng.standard_normal(shape).astype(dtype)
+        def numbers(shape, bound=None):
+            return self._draw(rng, shape, bound).astype(dtype)
 
         bound = self.hidden**-0.5
         params = {
-            name: rng.uniform(-bound, bound, shape).astype(dtype)
-            for name, shape in self.model.parameter_shapes.items()
+            name: numbers(shape, bound) for name, shape in self.model.parameter_shapes.items()
         }
         parts = 2 if self.cell == "lstm" else 1
         shape = self.model.state_shape(self.batch)
-        pairs = [tuple(normal(*shape) for _ in range(parts)) for _ in range(2)]
+        pairs = [tuple(numbers(shape) for _ in range(parts)) for _ in range(2)]
         state, d_state = pairs if parts == 2 else (pair[0] for pair in pairs)
         features = self.outputs or self.hidden
         return Inputs(
             params,
-            normal(*self._sequence(self.inputs)),
+            numbers(self._sequence(self.inputs)),
             None if self.zero_state else state,
-            normal(*self._sequence(features)) if self.cotangents != "state" else None,
+            numbers(self._sequence(features)) if self.cotangents != "state" else None,
             d_state if self.cotangents != "outputs" else None,
         )
+
+    def _draw(self, rng, shape, bound):
+        """Draw parameters within ``bound``, or, if it is None, any other array."""
+        return rng.standard_normal(shape) if bound is None else rng.uniform(-bound, bound, shape)
 
     def _sequence(self, features):
         if self.batch is None:

@@ -1,0 +1,146 @@
+"""Elman, GRU and LSTM as loops over scalars: the formulas in the docs of torch.nn, to the letter.
+
+A batch is a loop over its sequences, a product of matrices is a loop over units, and every number
+is a Python object of the kind that is asked for: float, complex, or 50 digits.
+"""
+
+from operator import attrgetter
+
+import numpy as np
+
+from . import results
+from .numbers import FLOAT
+from .tape import Tape
+
+__all__ = ["CELLS", "forward", "gradients"]
+
+
+def affine(weight, bias, v):
+    """Return ``W v + b``; ``b`` may be None."""
+    out = []
+    for i, row in enumerate(weight):
+        total = row[0] * v[0]
+        for j in range(1, len(v)):
+            total = total + row[j] * v[j]
+        out.append(total if bias is None else total + bias[i])
+    return out
+
+
+def elman(num, f, ax, ah, state):
+    """``h' = f(W_ih x + b_ih + W_hh h + b_hh)``."""
+    return ([getattr(num, f)(ax[j] + ah[j]) for j in range(len(state[0]))],)
+
+
+def gru(num, _, ax, ah, state):
+    """Rows of the weights: reset, update, new; the reset gate comes after the product."""
+    (h,) = state
+    size, after = len(h), []
+    for j in range(size):
+        r = num.sigmoid(ax[j] + ah[j])
+        z = num.sigmoid(ax[size + j] + ah[size + j])
+        n = num.tanh(ax[2 * size + j] + r * ah[2 * size + j])
+        after.append((1 - z) * n + z * h[j])
+    return (after,)
+
+
+def lstm(num, _, ax, ah, state):
+    """Rows of the weights: input, forget, cell, output."""
+    size, h_after, c_after = len(state[0]), [], []
+    for j in range(size):
+        i = num.sigmoid(ax[j] + ah[j])
+        f = num.sigmoid(ax[size + j] + ah[size + j])
+        g = num.tanh(ax[2 * size + j] + ah[2 * size + j])
+        o = num.sigmoid(ax[3 * size + j] + ah[3 * size + j])
+        c_after.append(f * state[1][j] + i * g)
+        h_after.append(o * num.tanh(c_after[j]))
+    return h_after, c_after
+
+
+CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
+
+
+def run(problem, num, w, x, state):
+    """Run one sequence (T, I) from a state of lists (H,); return outputs and state."""
+    outputs = []
+    for x_t in x:
+        ax = affine(w["weight_ih_l0"], w.get("bias_ih_l0"), x_t)
+        ah = affine(w["weight_hh_l0"], w.get("bias_hh_l0"), state[0])
+        state = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, state)
+        y = state[0]
+        if problem.outputs is not None:
+            y = affine(w["readout.weight"], w.get("readout.bias"), y)
+        outputs.append(y)
+    return outputs, state
+
+
+def forward(problem, inputs, numbers=FLOAT):
+    """Return the outputs and the tuple of final states, in the layout of the problem."""
+    make = np.frompyfunc(numbers.number, 1, 1)
+    w = {name: make(array) for name, array in inputs.params.items()}
+    xs, states, _, _ = sequences(problem, inputs)
+    ran = [run(problem, numbers, w, make(x), make(s)) for x, s in zip(xs, states, strict=True)]
+    outputs, after = zip(*ran, strict=True)
+    return steps(problem, outputs, numbers.dtype), parts(problem, after, numbers.dtype)
+
+
+def gradients(problem, inputs, numbers=FLOAT):
+    """Return all results by name: of the forward pass, and the cotangents pulled back."""
+    number, grad = np.frompyfunc(numbers.number, 1, 1), np.frompyfunc(attrgetter("grad"), 1, 1)
+    data = np.frompyfunc(attrgetter("data"), 1, 1)
+    d_w, rows = {name: 0 for name in inputs.params}, []
+    for x, state, d_y, d_s in zip(*sequences(problem, inputs), strict=True):
+        tape = Tape(numbers)
+        leaf = np.frompyfunc(tape.number, 1, 1)
+        w = {name: leaf(array) for name, array in inputs.params.items()}
+        x, state = leaf(x), leaf(state)
+        y, after = map(np.asarray, run(problem, tape, w, x, state))
+        pulled = [(y, d_y), (after, d_s)]
+        tape.pull_back(p for v, d in pulled for p in zip(v.flat, number(d).flat, strict=True))
+        rows.append((data(y), data(after), grad(x), grad(state)))
+        d_w = {name: total + grad(w[name]) for name, total in d_w.items()}
+    y, after, d_x, d_state = zip(*rows, strict=True)
+    dtype = numbers.dtype  # rounded here, and only here
+    return results(
+        steps(problem, y, dtype),
+        parts(problem, after, dtype),
+        {name: array.astype(dtype) for name, array in d_w.items()},
+        steps(problem, d_x, dtype),
+        parts(problem, d_state, dtype),
+    )
+
+
+def sequences(problem, inputs):
+    """Return x, state, d_outputs and d_state, each a list of one array per sequence."""
+    axis = 0 if problem.batch_first else 1
+
+    def of_steps(array, features):
+        if array is None:
+            array = np.zeros((*inputs.x.shape[:-1], features))
+        return [array] if problem.batch is None else list(np.moveaxis(array, axis, 0))
+
+    def of_state(state):  # (parts, H) of each
+        count = 2 if problem.cell == "lstm" else 1
+        state = np.zeros((count, problem.batch or 1, problem.hidden)) if state is None else state
+        return list(np.moveaxis(np.reshape(state, (count, -1, problem.hidden)), 1, 0))
+
+    return (
+        of_steps(inputs.x, problem.inputs),
+        of_state(inputs.state),
+        of_steps(inputs.d_outputs, problem.outputs or problem.hidden),
+        of_state(inputs.d_state),
+    )
+
+
+def steps(problem, rows, dtype):
+    """Undo `sequences`, for arrays (T, ...)."""
+    rows = np.asarray(rows, dtype=object).astype(dtype)
+    return (
+        rows[0] if problem.batch is None else np.moveaxis(rows, 0, 0 if problem.batch_first else 1)
+    )
+
+
+def parts(problem, rows, dtype):
+    """Undo `sequences`, for states."""
+    rows = np.asarray(rows, dtype=object).astype(dtype)
+    shape = (1, problem.hidden) if problem.batch is None else (1, problem.batch, problem.hidden)
+    return tuple(np.reshape(part, shape) for part in np.moveaxis(rows, 1, 0))

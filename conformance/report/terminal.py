@@ -1,0 +1,86 @@
+"""The matrix in a terminal: with rich if it is there, else as plain text."""
+
+from .document import ratio
+from .verdict import SUITE, caveats, cell, dtypes, judge, passed, table, verdict
+
+__all__ = ["plain_matrix", "print_matrix"]
+
+STYLES = {
+    "good": "green",
+    "near": "yellow",
+    "failed": "bold red",
+    "shapes only": "cyan",
+    "not run": "dim",
+    "nothing": "yellow",
+}
+
+
+def print_matrix(document: dict, console=None) -> None:
+    """Print backend by dtype: the worst error, coloured, the tests, and why others did not run.
+
+    Parameters
+    ----------
+    document : dict
+    console : rich.console.Console, optional
+        By default one of standard output. Without rich, anything with a ``print`` method.
+    """
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        (console.print if console is not None else print)(plain_matrix(document))
+        return
+    console = console or Console()
+    columns = dtypes(document)
+    grid = Table(title="worst error and tests, by backend and dtype", title_justify="left")
+    grid.add_column("backend", no_wrap=True)
+    for dtype in columns:
+        grid.add_column(dtype or "other", overflow="fold")
+    grid.add_column("", overflow="fold")
+    for row, results in table(document):
+        cells = []
+        for dtype in columns:
+            result = results.get(dtype)
+            cells.append(Text(_text(row, result), style=STYLES[judge(row, result)]))
+        name = Text(row["backend"], style="dim" if row["status"] == "not run" else "")
+        grid.add_row(name, *cells, Text(_remark(row)))
+    console.print(grid)
+    style = "bold green" if passed(document) else "bold red"
+    console.print(Text(_last_line(document), style=style))
+
+
+def plain_matrix(document: dict) -> str:
+    """Return the same as text without colours."""
+    columns = dtypes(document)
+    lines = [["backend", *(dtype or "other" for dtype in columns), ""]]
+    for row, results in table(document):
+        cells = [_text(row, results.get(dtype)).replace("\n", ", ") for dtype in columns]
+        lines.append([row["backend"], *cells, _remark(row)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join([*text, "", _last_line(document)])
+
+
+def _text(row, result):
+    if row["backend"] == SUITE and result is None:
+        return ""
+    first, second = cell(row, result)
+    if judge(row, result) == "failed":
+        over = result["worst"] and ratio(result["worst"]) > 1.0
+        first = f"FAILED {first}" + (f" > {result['worst']['allowed']:g}" if over else "")
+    elif judge(row, result) in ("good", "near") and result["worst"]:
+        first = f"{first} of {result['worst']['allowed']:g}"
+    return "\n".join(part for part in (first, second) if part)
+
+
+def _remark(row):
+    if row["status"] == "not run":
+        return row["reason"]
+    about = " ".join(row[name] for name in ("version", "device") if row[name])
+    return f"shapes only; {about}" if row["kind"] == "shapes only" else about
+
+
+def _last_line(document):
+    line = f"{'PASSED' if passed(document) else 'FAILED'}: {verdict(document)}"
+    return "\n".join([line, *caveats(document)])

@@ -1,0 +1,111 @@
+"""The standard problems: a default one for each cell, and what becomes of it under every option.
+
+Each option alone and every pair of options is a problem, but not the full product: what breaks
+in code usually takes one or two things to break it. Every number is an integer below 256 times
+a power of two, and so is the same number in bfloat16, float16, float32 and float64: one
+reference serves every dtype (see references.py).
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from .problems import CELLS, Inputs, Problem
+
+__all__ = ["OPTIONS", "STANDARD", "Standard", "long", "pairs", "singles"]
+
+DEFAULT: dict[str, Any] = {
+    "steps": 7,
+    "batch": 3,
+    "inputs": 4,
+    "hidden": 5,
+    "outputs": None,
+    "cotangents": "both",
+    "zero_state": False,
+}
+
+# What each option changes. Two options contradict each other if they change the same thing.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "one_step": {"steps": 1},
+    "40_steps": {"steps": 40},
+    "one_sequence": {"batch": 1},
+    "unbatched": {"batch": None},
+    "one_input": {"inputs": 1},
+    "one_unit": {"hidden": 1},
+    "square": {"inputs": 5, "hidden": 5},  # no shape betrays a wrong transpose
+    # Of one unit, the rounding of its slope times x would be all that is left of a gradient.
+    "saturated": {"scale": 8.0, "hidden": 5},
+    "zero_state": {"zero_state": True},
+    "outputs_only": {"cotangents": "outputs"},
+    "state_only": {"cotangents": "state"},
+    "gaps": {"cotangents": "gaps"},
+    "readout": {"outputs": 3},
+    "no_bias": {"bias": False},
+    "batch_first": {"batch_first": True},
+    "relu": {"nonlinearity": "relu"},
+}
+
+# Many steps, and more rows (steps times batch) than an engine may like to take at once.
+LONG: dict[str, dict[str, Any]] = {
+    "512_steps": {"steps": 512, "batch": 2, "inputs": 3, "hidden": 4},
+    "600_steps": {"steps": 600, "batch": 4, "inputs": 3, "hidden": 4},
+}
+
+
+@dataclass(frozen=True)
+class Standard(Problem):
+    """A problem with an id, such as ``gru-one_unit-state_only``."""
+
+    id: str = ""
+    scale: float = 1.0  # of x; a larger W_hh would make the network chaotic
+
+    def __str__(self) -> str:
+        return self.id
+
+    def arrays(self, dtype: str) -> Inputs:
+        """Draw the arrays, which are exact in ``dtype``; with "gaps", not all steps count."""
+        inputs = super().arrays(dtype)
+        inputs = inputs._replace(x=inputs.x * self.scale)
+        if self.cotangents != "gaps":
+            return inputs
+        steps = np.random.default_rng(self.seed).integers(0, 2, inputs.d_outputs.shape[:-1])
+        return inputs._replace(d_outputs=inputs.d_outputs * steps[..., None].astype(dtype))
+
+    def _draw(self, rng, shape, bound):
+        top = int(64 * (2.0 if bound is None else bound))
+        return rng.integers(-top, top, shape, endpoint=True) / 64
+
+
+def make(cell, *names) -> Standard:
+    changes = {key: value for name in names for key, value in (OPTIONS | LONG)[name].items()}
+    name = "-".join((cell, *(names or ("default",))))
+    return Standard(cell, crc32(name.encode()), **DEFAULT | changes, id=name)
+
+
+def options(cell) -> list[str]:
+    return [name for name in OPTIONS if name != "relu" or cell == "elman"]
+
+
+def singles(cell) -> list[Standard]:
+    """Return the default problem and each option alone."""
+    return [make(cell), *(make(cell, name) for name in options(cell))]
+
+
+def pairs(cell) -> list[Standard]:
+    """Return all pairs of options that do not contradict each other."""
+    return [
+        make(cell, *pair)
+        for pair in combinations(options(cell), 2)
+        if not OPTIONS[pair[0]].keys() & OPTIONS[pair[1]].keys()
+    ]
+
+
+def long(cell) -> list[Standard]:
+    """Return the problems of many steps."""
+    return [make(cell, name) for name in LONG]
+
+
+STANDARD = {p.id: p for cell in CELLS for p in (*singles(cell), *pairs(cell), *long(cell))}
