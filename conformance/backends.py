@@ -6,9 +6,7 @@ the device for real.
 """
 
 import contextlib
-import os
 import sys
-import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache

@@ -1,6 +1,6 @@
 """The few names by which MLX differs from the array API standard.
 
-As of MLX 0.32: arrays have no ``device`` and creation functions take none, ``sum`` takes no ``dtype``,
+As of MLX 0.32, arrays have no ``device``, creation functions take none, ``sum`` takes no ``dtype``,
 and ``astype`` and ``isdtype`` are missing. An example, too, of what an adapter takes.
 """
 

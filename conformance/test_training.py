@@ -25,7 +25,10 @@ def trainer(backend, cell, dtype, rounded_to=None):
     """Return `train` with everything given but where to save and when to stop."""
     rounded_to = rounded_to or dtype
     rng = np.random.default_rng(0)
-    x, targets = rng.standard_normal((6, 8, 3)).astype(rounded_to).astype(dtype), rng.integers(0, 4, (6, 8))
+    x, targets = (
+        rng.standard_normal((6, 8, 3)).astype(rounded_to).astype(dtype),
+        rng.integers(0, 4, (6, 8)),
+    )
     model = prnn.RNN(3, 5, 4, cell=cell)
     init = {n: p.astype(dtype) for n, p in model.init(seed=0, dtype=rounded_to).items()}
     return functools.partial(
