@@ -51,6 +51,11 @@ class Problem:
     batch_first: bool = False
 
     @property
+    def id(self) -> str:
+        """A name that finds the problem again: its group, cell and seed."""
+        return f"random-{self.cell}-{self.seed}"
+
+    @property
     def model(self) -> prnn.RNN:
         return prnn.RNN(
             self.inputs,

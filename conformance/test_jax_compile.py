@@ -12,11 +12,9 @@ SHORT, LONG = 25, 800
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("backend", ["jax-jit"], indirect=True)
-def test_compile_time_does_not_grow_with_time(backend, cell, record_error):
-    import jax
-
-    xp = backend.xp
+def test_compile_time_does_not_grow_with_time(cell):
+    jax = pytest.importorskip("jax", reason="not run: jax is not installed")
+    xp = jax.numpy
     model = prnn.RNN(8, 16, 4, cell=cell)
     params = model.init(seed=0, xp=xp, dtype="float32")
 
@@ -31,5 +29,4 @@ def test_compile_time_does_not_grow_with_time(backend, cell, record_error):
     # Alternated, and the best of three, so that a busy machine disturbs both alike.
     pairs = [(seconds(SHORT), seconds(LONG)) for _ in range(3)]
     short, long = (min(column) for column in zip(*pairs, strict=True))
-    record_error(f"compile T={LONG} {cell}", long / short, f"of T={SHORT}")
     assert long <= 1.5 * short, f"T={LONG} took {long:.2f} s, T={SHORT} took {short:.2f} s"

@@ -5,7 +5,7 @@ import pytest
 
 import portable_rnn as prnn
 
-from .backends import BACKENDS
+from .backends import BACKENDS, Custom, NumPy
 
 MODEL = prnn.RNN(3, 4, 2)
 
@@ -16,11 +16,9 @@ def arrays(put):
     return params, put(np.ones((5, 2, 3))), put(np.zeros((5, 2), dtype=np.int64))
 
 
-OTHERS = [row.id for row in BACKENDS.values() if row.library != "numpy"]
-
-
-@pytest.mark.parametrize("backend", OTHERS, indirect=True)
 def test_numpy_beside_another_library(backend):
+    if isinstance(backend, (NumPy, Custom)) or backend.dtypes[0] != "float64":
+        pytest.skip("not run: NumPy's own, or arrays whose dtype would be named first")
     params, x, targets = arrays(backend.put)
     host_params, host_x, host_targets = arrays(np.asarray)
     with pytest.raises(TypeError, match=r"^x: expected an array of .*, got one of numpy"):
@@ -40,8 +38,9 @@ def test_numpy_beside_another_library(backend):
         prnn.backward(MODEL, params, fwd.tape, np.ones((5, 2, 2)))
 
 
-@pytest.mark.parametrize("backend", ["array-api-strict"], indirect=True)
-def test_two_devices_of_one_library(backend):
+def test_two_devices_of_one_library():
+    pytest.importorskip("array_api_strict", reason="not run: array-api-strict is not installed")
+    backend = BACKENDS["array-api-strict-device1"]
     params, x, _ = arrays(backend.put)
     elsewhere = backend.xp.asarray(np.ones((5, 2, 3)), device=backend.xp.Device("device2"))
     elsewhere = backend.xp.astype(elsewhere, backend.xp.float64)

@@ -1,13 +1,12 @@
 """The suite's own promises: it notices what it should, and never skips in silence."""
 
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from .backends import BACKENDS, Backend, Unavailable, readonly, required, strided, why_not
+from .backends import BACKENDS, Backend, Unavailable, readonly, strided
 from .complex_step import directional, gradient
 from .problems import draw
 from .tolerances import assert_close, error_in_eps
@@ -86,17 +85,9 @@ def test_there_is_a_row_for_cupy():
     assert BACKENDS["cupy"].library == "cupy"
 
 
-def test_required_backends_are_read_by_id():
-    assert required("") == set()
-    assert required("numpy, torch") == {"numpy", "torch"}
-    with pytest.raises(ValueError, match="no backend tensorflow; there are numpy, "):
-        required("numpy,tensorflow")
-
-
-def run_pytest(require, *arguments):
+def run_pytest(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments],
-        env=os.environ | {"PORTABLE_RNN_REQUIRE": require},
         capture_output=True,
         text=True,
         check=False,
@@ -104,16 +95,40 @@ def run_pytest(require, *arguments):
 
 
 def test_an_unknown_id_is_a_usage_error():
-    ended = run_pytest("tensorflow", "conformance/test_backends.py", "--collect-only")
+    ended = run_pytest("conformance", "--backend", "tensorflow", "--collect-only")
     assert ended.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "no backend tensorflow" in ended.stdout + ended.stderr
+    assert "--backend: no row tensorflow; there are numpy, " in ended.stderr
 
 
-def test_naming_an_absent_backend_is_a_failure():
-    absent = [name for name in BACKENDS if why_not(name) is not None]
-    if not absent:
-        pytest.skip("every backend is here")
-    chosen = "conformance/test_backends.py::test_equals_torch"
-    ended = run_pytest(absent[0], f"{chosen}[elman-float64-{absent[0]}-0]")
+def test_naming_a_backend_that_cannot_run_is_a_failure():
+    # Of all rows this one runs nowhere: a library of that name does not exist.
+    ended = run_pytest("conformance/test_losses.py", "--xp", "no_such_library", "-k", "extreme")
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED, ended.stdout
-    assert "required, but not run: " in ended.stdout
+    assert "named, but cannot run: no_such_library is not installed" in ended.stdout
+
+
+def test_a_named_backend_on_which_nothing_ran_is_a_failure():
+    ended = run_pytest("conformance/test_jax_compile.py", "--backend", "numpy")
+    assert ended.returncode != 0, ended.stdout
+
+
+@pytest.mark.parametrize("pattern", ["test_losses.py::no_such_test", "unnamed"])
+def test_an_expected_failure_that_names_nothing_is_a_usage_error(tmp_path, pattern):
+    (tmp_path / "xfails").write_text(f"# for a reason\n{pattern}\n")
+    ended = run_pytest(
+        "conformance/test_losses.py", "--backend", "numpy", "--xfails-file", tmp_path / "xfails"
+    )
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"no test has {pattern!r} in its id" in ended.stderr
+
+
+def test_a_module_by_its_import_name_and_a_broken_one():
+    """As a third party would: a library that is right passes, a tanh of few digits is named."""
+    chosen = ("conformance/test_gradients.py", "-k", "gru-default or gru-square")
+    right = run_pytest(*chosen, "--xp", "conformance.examples.right")
+    assert right.returncode == 0, right.stdout
+    assert "4 passed" in right.stdout
+    broken = run_pytest(*chosen, "--xp", "conformance.examples.imprecise_tanh")
+    assert broken.returncode == pytest.ExitCode.TESTS_FAILED
+    for words in ("imprecise_tanh: outputs of gru-default", "off by", "eps of float64"):
+        assert words in broken.stdout

@@ -1,0 +1,1 @@
+"""Array modules to try the suite on: see conformance/README.md."""

@@ -1,0 +1,199 @@
+"""The losses, option by option, on every backend: value and gradient, from their definitions.
+
+On NumPy also against torch's.
+"""
+
+import numpy as np
+import pytest
+
+from portable_rnn import losses
+
+from .oracles.losses import value_and_gradient
+from .tolerances import allowed_eps, assert_close
+
+SHAPE, CLASSES = (7, 3), 5  # T, B and the number of classes or features
+
+
+def labels(rng):
+    found = rng.integers(0, CLASSES, SHAPE)
+    found[0, 0], found[1, 1] = 0, CLASSES - 1
+    return found
+
+
+def ignored_labels(rng):
+    found = labels(rng)
+    found[2:4, 1] = -100
+    return found
+
+
+def rows(rng):
+    found = rng.uniform(0.0, 1.0, (*SHAPE, CLASSES))
+    return found / found.sum(axis=-1, keepdims=True)
+
+
+def unit(rng):
+    return rng.uniform(0.0, 1.0, (*SHAPE, CLASSES))
+
+
+FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
+
+# id: loss, name in torch.nn.functional, targets, our options, torch's options
+CASES = {
+    "labels": ("softmax_cross_entropy", "cross_entropy", labels, {}, {}),
+    "class-weights": (
+        *("softmax_cross_entropy", "cross_entropy", labels),
+        *({"class_weights": FACTORS}, {"weight": FACTORS}),
+    ),
+    "ignore_index": (
+        *("softmax_cross_entropy", "cross_entropy", ignored_labels),
+        *({"ignore_index": -100}, {"ignore_index": -100}),
+    ),
+    "ignored-class": (
+        *("softmax_cross_entropy", "cross_entropy", labels),
+        *({"ignore_index": 2}, {"ignore_index": 2}),
+    ),
+    "label-smoothing": (
+        *("softmax_cross_entropy", "cross_entropy", labels),
+        *({"label_smoothing": 0.3}, {"label_smoothing": 0.3}),
+    ),
+    "all-of-them": (
+        *("softmax_cross_entropy", "cross_entropy", ignored_labels),
+        {"class_weights": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
+        {"weight": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
+    ),
+    "rows": ("softmax_cross_entropy", "cross_entropy", rows, {}, {}),
+    "rows-of-any-sum": ("softmax_cross_entropy", "cross_entropy", unit, {}, {}),
+    "rows-class-weights-smoothing": (
+        *("softmax_cross_entropy", "cross_entropy", rows),
+        {"class_weights": FACTORS, "label_smoothing": 0.2},
+        {"weight": FACTORS, "label_smoothing": 0.2},
+    ),
+    "squares": ("mean_squared_error", "mse_loss", unit, {}, {}),
+    "logits": ("binary_cross_entropy", "binary_cross_entropy_with_logits", unit, {}, {}),
+}
+
+
+def by_torch(name, outputs, targets, options, reduction):
+    import torch
+
+    outputs = torch.tensor(outputs).double().requires_grad_()
+    targets = torch.tensor(targets)
+    if targets.is_floating_point():
+        targets = targets.double()
+    flat = outputs.reshape(-1, CLASSES)
+    targets = targets.reshape(-1, CLASSES) if targets.ndim == 3 else targets.reshape(-1)
+    options = {
+        key: torch.tensor(value).double() if isinstance(value, np.ndarray) else value
+        for key, value in options.items()
+    }
+    value = getattr(torch.nn.functional, name)(flat, targets, reduction=reduction, **options)
+    value.backward()
+    return value.detach().numpy(), outputs.grad.numpy()
+
+
+def lose(static, outputs, targets, arrays):
+    """Call a loss in the form that `Backend.call` compiles."""
+    name, *options = static
+    value, d_outputs = getattr(losses, name)(outputs, targets, **dict(options), **arrays)
+    return {"value": value, "d_outputs": d_outputs}
+
+
+MASK = np.asarray([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 1], [1, 0, 0], [1, 1, 1]])
+
+
+def drawn(case, dtype):
+    """Return loss, outputs, targets, array options and plain options of a case."""
+    name, _, draw_targets, options, _ = CASES[case]
+    rng = np.random.default_rng(len(case))
+    outputs = (3.0 * rng.standard_normal((*SHAPE, CLASSES))).astype(dtype)
+    targets = draw_targets(rng)
+    if targets.dtype.kind == "f":
+        targets = targets.astype(dtype)
+    arrays = {k: v.astype(dtype) for k, v in options.items() if isinstance(v, np.ndarray)}
+    return name, outputs, targets, arrays, {k: v for k, v in options.items() if k not in arrays}
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.dtypes("float64", "float32")
+def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, record):
+    name, outputs, targets, arrays, plain = drawn(case, dtype)
+    if masked:
+        arrays["weights"] = MASK.astype(dtype)
+    static = (name, *(plain | {"reduction": reduction}).items())
+    given = backend.put(outputs), backend.put(targets)
+    moved = {key: backend.put(array) for key, array in arrays.items()}
+    found = backend.call(lose, static, *given, moved)
+    again = backend.call(lose, static, *given, moved)
+    wanted = value_and_gradient(name, outputs, targets, reduction=reduction, **arrays, **plain)
+    for what, array in found.items():
+        ref = wanted[what == "d_outputs"]
+        assert tuple(array.shape) == ref.shape
+        assert array.dtype == given[0].dtype
+        if backend.shapes_only:
+            continue
+        got, allowed = backend.get(array), allowed_eps(backend.id, dtype)
+        eps = assert_close(got, ref, f"{backend.id}: {what} of {name}, {case}, {dtype}", k=allowed)
+        record("losses", f"{name}-{case}-{reduction}", what, SHAPE[0], eps, allowed)
+        assert got.tobytes() == backend.get(again[what]).tobytes()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_definition_is_torchs_too(case, reduction):
+    pytest.importorskip("torch", reason="not run: torch is not installed")
+    name, outputs, targets, arrays, plain = drawn(case, "float64")
+    ours = value_and_gradient(name, outputs, targets, reduction=reduction, **arrays, **plain)
+    theirs = by_torch(CASES[case][1], outputs, targets, CASES[case][4], reduction)
+    for got, ref in zip(ours, theirs, strict=True):
+        assert_close(got, ref, f"{name}, {case}")
+
+
+def values(backend, name, options, outputs, targets):
+    """Return loss and gradient as NumPy arrays."""
+    static = (name, *options.items())
+    given = backend.put(outputs.astype(backend.dtypes[0])), backend.put(targets)
+    found = backend.call(lose, static, *given, {})
+    return [backend.get(found[key]) for key in ("value", "d_outputs")]
+
+
+@pytest.mark.parametrize("integer", ["uint8", "int8", "int16", "int32", "int64"])
+def test_any_integer_dtype_will_do_for_labels(backend, integer):
+    """Bytes are labels: 256 classes fit uint8, though 256 itself and -100 do not."""
+    classes = min(256, np.iinfo(integer).max + 1)
+    rng = np.random.default_rng(0)
+    outputs = rng.standard_normal((4, 2, classes)).astype("float32")
+    labels = rng.integers(0, classes, (4, 2))
+    labels[0, 0], labels[1, 0] = classes - 1, classes - 100  # -100 wraps to 156 in uint8
+    options = {"ignore_index": -100}
+    got = values(backend, "softmax_cross_entropy", options, outputs, labels.astype(integer))
+    want = value_and_gradient("softmax_cross_entropy", outputs, labels, **options)
+    for array, ref in zip(got, want, strict=True):
+        if not backend.shapes_only:
+            assert_close(array, ref, f"{backend.id}: softmax with {integer} labels")
+
+
+def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number(backend):
+    """Where labels stay on a device nobody reads them, and indexing would wrap or clip."""
+    for bad in (-1, CLASSES):
+        labels, options = np.asarray([0, bad, 1]), {"check_targets": False}
+        outputs = np.zeros((3, CLASSES))
+        value, d_outputs = values(backend, "softmax_cross_entropy", options, outputs, labels)
+        if not backend.shapes_only:
+            assert np.isnan(value)
+            assert np.isnan(d_outputs[1]).all()
+
+
+def test_extreme_logits_do_not_overflow(backend):
+    logits = np.asarray([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]])
+    rows = np.eye(3, dtype=backend.dtypes[0])[[1, 2]]
+    wanted = {
+        "softmax_cross_entropy": (2e4 + np.log(3.0), [[1.0, -1.0, 0.0], [1 / 3, 1 / 3, -2 / 3]]),
+        "binary_cross_entropy": (3e4 + np.log(2.0), [[1.0, -1.0, 0.5], [0.0, 0.0, -1.0]]),
+    }
+    for name, want in wanted.items():
+        got = values(backend, name, {"reduction": "sum"}, logits, rows)
+        for array, ref in zip(got, want, strict=True):
+            if not backend.shapes_only:
+                assert_close(array, np.asarray(ref, dtype="float64"), f"{backend.id}: {name}")
