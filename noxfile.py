@@ -3,7 +3,13 @@
 With ``nox --no-venv`` nothing is installed, and the packages of the current environment are used.
 """
 
+import sys
+from pathlib import Path
+
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conformance.backends import by_environment
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -34,6 +40,44 @@ def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
+
+
+ENVIRONMENTS = by_environment() | {"custom": []}
+REPORTS = Path("build/conformance")
+
+
+@nox.session(default=False)
+@nox.parametrize(
+    "environment",
+    [
+        nox.param(
+            name, id=name, tags=["gpu" if any(r.gpu for r in rows) else "cpu"] if rows else []
+        )
+        for name, rows in ENVIRONMENTS.items()
+    ],
+)
+def conformance(session: nox.Session, environment: str) -> None:
+    """The conformance suite on one library; `-t cpu` or `-t gpu` for all of a kind."""
+    rows = ENVIRONMENTS[environment]
+    packages = {package for row in rows for package in row.packages}
+    install(session, "-e.[checkpoint]", "rich", *packages, groups=("test",))
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    bin_folder = session.bin if session.venv_backend != "none" else ""
+    named = [f"--backend={','.join(row.id for row in rows)}"] if rows else []
+    session.run(
+        *("pytest", "conformance", "-n", "auto", "-q", *named),
+        *(f"--report-json={REPORTS / environment}.json", *session.posargs),
+        env=ONE_THREAD | {name: value for row in rows for name, value in row.environ(bin_folder)},
+    )
+
+
+@nox.session(default=False, tags=["cpu", "gpu"])
+def report(session: nox.Session) -> None:
+    """One matrix and one page of what the conformance sessions have found."""
+    install(session, "-e.", "rich")
+    found = sorted(str(path) for path in REPORTS.glob("*.json") if path.stem != "all")
+    out = (f"--json={REPORTS / 'all.json'}", f"--html={REPORTS / 'all.html'}")
+    session.run("python", "-m", "conformance.report", *found, *out)
 
 
 @nox.session(default=False)

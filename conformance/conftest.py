@@ -73,7 +73,7 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(("backend", "dtype", "problem"), cases, ids=ids, indirect=["backend"])
     elif "dtype" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("dtypes")
-        wanted = marker.args if marker else ("float64", "float32", "float16", "bfloat16")
+        wanted = marker.args if marker else ("float64", "float32", "float16")
         cases = [(row, dtype) for row in rows for dtype in row.dtypes if dtype in wanted]
         ids = [f"{row.id}-{dtype}" for row, dtype in cases]
         metafunc.parametrize(("backend", "dtype"), cases, ids=ids, indirect=["backend"])
@@ -127,7 +127,20 @@ def record(record_property):
     """Call with cell, problem, array, steps, error and allowed error (in eps) of a comparison."""
     errors = []
     record_property("errors", errors)
-    return lambda *values: errors.append(values)
+    return lambda *values: errors.append(tuple(map(_plain, values)))
+
+
+def _plain(value):
+    """Turn NumPy's numbers into Python's, which pass between processes."""
+    return value.item() if hasattr(value, "item") else value
+
+
+@pytest.fixture
+def record_error(record_property):
+    """Call with a label and an error of one oracle beside another; the worst are printed."""
+    return lambda label, error, unit="eps": record_property(
+        "measured", (f"{label} [{unit}]", float(error))
+    )
 
 
 class Collector:
@@ -135,10 +148,13 @@ class Collector:
 
     def __init__(self):
         self.tests, self.errors, self.ran_on, self.reasons = [], [], {}, {}
+        self.measured = {}
 
     def pytest_runtest_logreport(self, report):
         if report.when != "call" and (report.when != "setup" or report.outcome == "passed"):
             return
+        for label, error in [v for name, v in report.user_properties if name == "measured"]:
+            self.measured[label] = max(error, self.measured.get(label, 0.0))
         found = dict(report.user_properties)
         if "backend" not in found:
             return
@@ -171,6 +187,8 @@ class Collector:
             yield report.Row(row.id, row.library, version, device, kind, status, reason)
 
     def pytest_terminal_summary(self, terminalreporter, config):
+        for label, error in sorted(self.measured.items()):
+            terminalreporter.write_line(f"worst of {label:45}{error:6.2f}")
         if not self.tests:
             return
         document = report.build(list(self.rows(named(config))), self.tests, self.errors)

@@ -9,26 +9,24 @@ from .references import load
 from .standard import long, pairs, singles
 from .subject import check
 
-HALF = ("float16", "bfloat16")
-
 
 def cases(row, dtype):
     """Return the problems of a row; fewer where every new shape takes long, or digits are few."""
     found = []
     for cell in CELLS:
         found += singles(cell)
-        if not row.few_shapes and dtype not in HALF:
-            found += pairs(cell) + long(cell)
+        if not row.few_shapes and not row.shapes_only and dtype != "float16":
+            found += long(cell) + ([] if row.variant else pairs(cell))
     if row.few_shapes:
         found = [p for p in found if p.id.split("-")[1] in FEW]
     # Rounding of half precision adds up over many steps, and says nothing about the code.
-    return found if dtype not in HALF else [p for p in found if p.steps <= 7]
+    return found if dtype != "float16" else [p for p in found if p.steps <= 7]
 
 
 # One of each kind of code: what else there is runs the same graph at another size.
 FEW = (
-    *("default", "one_step", "unbatched", "saturated", "zero_state", "outputs_only"),
-    *("state_only", "readout", "no_bias", "batch_first", "relu"),
+    *("default", "one_step", "unbatched", "zero_state"),
+    *("state_only", "readout", "batch_first", "relu"),
 )
 
 

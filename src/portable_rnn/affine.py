@@ -4,9 +4,11 @@ Each product is flattened to two dimensions first. For a whole stretch of time t
 one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three dimensions.
 """
 
-from ._namespace import Array, Namespace, sum_over
+from ._namespace import Array, Namespace, in_one_piece, sum_over
 
 __all__ = ["affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
+
+LEAF = 32  # rows that are summed in one go
 
 
 def affine(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -32,7 +34,17 @@ def affine_vjp_x(xp: Namespace, weight: Array, d_y: Array) -> Array:
 
 
 def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
-    """Return the cotangent of ``weight``: ``d_yᵀ x`` summed over all rows, shape (O, I)."""
+    """Return the cotangent of ``weight``: ``d_yᵀ x`` summed over all rows, shape (O, I).
+
+    Over (T, B, ...), time is halved until a product has few rows: rounding then grows with the
+    logarithm of T (Higham 2002, section 4.2). Where the library sees the whole computation,
+    how to sum is left to it.
+    """
+    steps, rows = d_y.shape[0], LEAF
+    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not in_one_piece(xp):
+        half = steps // 2
+        early = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
+        return early + affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
     return xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
 
 
@@ -40,11 +52,15 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     """Return the cotangent of ``bias``: ``d_y`` summed over all rows, shape (O,)."""
     if bias is None:
         return None
-    # Axis by axis: partial sums over the batch, then over time, round less than one long sum.
+    # Over the batch, then over time by halves: that rounds less than one long sum.
     dtype = d_y.dtype
-    while d_y.ndim > 1:
+    while d_y.ndim > 2:
         d_y = sum_over(xp, d_y, axis=d_y.ndim - 2)
-    return xp.astype(d_y, dtype, copy=False)
+    while d_y.ndim > 1 and d_y.shape[0] > LEAF and not in_one_piece(xp):
+        half = d_y.shape[0] // 2
+        folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
+        d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])
+    return xp.astype(sum_over(xp, d_y, axis=0) if d_y.ndim > 1 else d_y, dtype, copy=False)
 
 
 def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:

@@ -106,7 +106,8 @@ class Shuffled:
         epoch, index = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-        picked = self._xp.asarray(chosen, device=device_of(self._arrays[0]))
+        # int32: there are devices without 64-bit types, and no batch of so many sequences.
+        picked = self._xp.asarray(chosen.astype(np.int32), device=device_of(self._arrays[0]))
         return Batch(*(self._xp.take(a, picked, axis=self._axis) for a in self._arrays))
 
     def describe(self) -> dict[str, Any]:

@@ -285,10 +285,11 @@ def _is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
                 f"targets: expected class indices of shape {shape[:-1]}, got {tuple(targets.shape)}"
             )
         return True
-    if targets.dtype != outputs.dtype:
+    if targets.dtype != outputs.dtype or targets.ndim < outputs.ndim:
         raise TypeError(
-            "targets: expected integer class indices, or rows of dtype "
-            f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)}"
+            f"targets: expected integer class indices, or rows of shape {shape} and dtype "
+            f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)} of shape "
+            f"{tuple(targets.shape)}"
         )
     check.shaped("targets", targets, shape, "outputs", outputs)
     return False
@@ -303,12 +304,15 @@ def _check_labels(
 ) -> None:
     if not (on_host(labels) if wanted is None else wanted):
         return
-    if is_traced(xp, labels):
-        raise ValueError("check_targets: values of traced arrays cannot be checked")
     good = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         good = good | (labels == ignore_index)
-    if not bool(xp.all(good)):
+    good = xp.all(good)
+    if is_traced(xp, good):  # under jit even a comparison of constants is
+        if wanted:
+            raise ValueError("check_targets: values cannot be read under jax.jit")
+        return
+    if not bool(good):
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}, "
             f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"

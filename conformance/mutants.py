@@ -1,0 +1,251 @@
+"""Planted bugs: each a change of one line of the library, and the test that must notice.
+
+The mistakes are those that people make, and some that published code has been found to contain. A
+suite that lets one live would prove little; test_mutants.py plants them one by one.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["MUTANTS", "Mutant"]
+
+GRADIENTS = "conformance/test_gradients.py::test_equals_the_reference[{}]"
+LOSSES = "conformance/test_losses.py::test_a_loss_is_its_definition[{}]"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is wrong, where, the right line and the wrong one, and the test that catches it."""
+
+    bug: str
+    module: str
+    right: str
+    wrong: str
+    caught_by: str
+
+    @property
+    def id(self) -> str:
+        return self.bug.replace(" ", "-")
+
+
+def gradients(problem, backend="numpy", dtype="float64"):
+    return GRADIENTS.format(f"{backend}-{dtype}-{problem}")
+
+
+def losses(case, reduction="mean", steps="all", backend="numpy", dtype="float64"):
+    return LOSSES.format(f"{backend}-{dtype}-{case}-{reduction}-{steps}")
+
+
+MUTANTS = [
+    Mutant(
+        "first step dropped",
+        "bptt.py",
+        "weight_hh=affine_vjp_weight(xp, h_before, d_ah)",
+        "weight_hh=affine_vjp_weight(xp, h_before[1:, ...], d_ah[1:, ...])",
+        gradients("elman-default"),
+    ),
+    Mutant(
+        "last cotangent ignored",
+        "bptt.py",
+        "            d_h = d_outputs[rows, ...]\n",
+        "            d_h = d_outputs[rows, ...]\n"
+        "            d_h = xp.concat([d_h[:-1, ...], 0.0 * d_h[-1:, ...]])\n",
+        gradients("lstm-outputs_only"),
+    ),
+    Mutant(
+        "h_t for h_t-1",
+        "bptt.py",
+        "join(xp, shift(xp, stretch.before[0], stretch.hidden))",
+        "join(xp, stretch.hidden)",
+        gradients("gru-default"),
+    ),
+    Mutant(
+        "zero for the first state",
+        "scan.py",
+        "return [first, *sequence[:-1]]",
+        "return [0.0 * first, *sequence[:-1]]",
+        gradients("elman-default"),
+    ),
+    Mutant(
+        "transposed weights in the recursion",
+        "bptt.py",
+        "d_h = affine_vjp_x(xp, w.weight_hh, d_ah)",
+        "d_h = affine_vjp_x(xp, w.weight_hh.T, d_ah)",
+        gradients("elman-square"),
+    ),
+    Mutant(
+        "transposed input weights",
+        "affine.py",
+        "y = _matmul(xp, x, weight.T)",
+        "y = _matmul(xp, x, weight if weight.shape[0] == weight.shape[1] else weight.T)",
+        gradients("elman-square"),
+    ),
+    Mutant(
+        "tanh derivative without the square",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return 1.0 - h",
+        gradients("elman-default"),
+    ),
+    Mutant(
+        "constant wrong by 1e-5 in float32",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return 1.00001 - h * h",
+        gradients("elman-default", dtype="float32"),
+    ),
+    Mutant(
+        "sigmoid derivative without 1-s",
+        "activations.py",
+        "return s * (1.0 - s)",
+        "return s",
+        gradients("lstm-default"),
+    ),
+    Mutant(
+        "reset gate on the wrong side",
+        "cells.py",
+        "n = tanh(xp, ax[:, 2 * size :] + reset)",
+        "n = tanh(xp, r * ax[:, 2 * size :] + ah[:, 2 * size :])",
+        gradients("gru-default"),
+    ),
+    Mutant(
+        "reset gate's derivative lost",
+        "cells.py",
+        "xp.concat([d_ar, d_az, d_an * r], axis=1)",
+        "xp.concat([d_ar, d_az, d_an], axis=1)",
+        gradients("gru-default"),
+    ),
+    Mutant(
+        "update gate's derivative off by a factor",
+        "cells.py",
+        "d_az = d_h * (h - n) * sigmoid_derivative(xp, z)",
+        "d_az = 0.5 * d_h * (h - n) * sigmoid_derivative(xp, z)",
+        gradients("gru-one_step"),
+    ),
+    Mutant(
+        "gates never filled",
+        "cells.py",
+        "return d_a, d_a, (None, d_c * f)",
+        "return 0.0 * d_a, 0.0 * d_a, (None, d_c * f)",
+        gradients("lstm-default"),
+    ),
+    Mutant(
+        "state gradient lost",
+        "cells.py",
+        "return d_ax, d_ah, (d_h * z,)",
+        "return d_ax, d_ah, (None,)",
+        gradients("gru-state_only"),
+    ),
+    Mutant(
+        "cell state's future lost",
+        "cells.py",
+        "d_c = d_c + d_h * o * tanh_derivative(xp, tanh_c)",
+        "d_c = d_h * o * tanh_derivative(xp, tanh_c)",
+        gradients("lstm-default"),
+    ),
+    Mutant(
+        "new cell state for the old",
+        "cells.py",
+        "xp.concat([d_c * g, d_c * c_before], axis=1)",
+        "xp.concat([d_c * g, d_c * c], axis=1)",
+        gradients("lstm-default"),
+    ),
+    Mutant(
+        "final state's cotangent ignored",
+        "api.py",
+        "        _state(xp, model, d_state, x, batched=batched),\n        grad_x",
+        "        _state(xp, model, None, x, batched=batched),\n        grad_x",
+        gradients("elman-state_only"),
+    ),
+    Mutant(
+        "accumulator started from the parameters",
+        "bptt.py",
+        "    d_w, d_x = Weights(*[None] * len(Weights._fields)), None\n",
+        "    d_w, d_x = w, None\n",
+        gradients("elman-default"),
+    ),
+    Mutant(
+        "only the last stretch's weight gradients",
+        "bptt.py",
+        "d_w = Weights(*map(_plus, d_w, d_w_rows))",
+        "d_w = d_w_rows",
+        gradients("elman-600_steps"),
+    ),
+    Mutant(
+        "hidden bias with the input's gradient",
+        "bptt.py",
+        "bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ah)",
+        "bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ax)",
+        gradients("gru-default"),
+    ),
+    Mutant(
+        "batch and time confused",
+        "layout.py",
+        "    return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence\n"
+        "\n\ndef time_major_outward",
+        "    return sequence\n\n\ndef time_major_outward",
+        gradients("gru-batch_first"),
+    ),
+    Mutant(
+        "device forgotten",
+        "api.py",
+        "zero = xp.zeros(shape, dtype=x.dtype, device=device_of(x))",
+        "zero = xp.zeros(shape, dtype=x.dtype)",
+        gradients("elman-zero_state", "array-api-strict-device1"),
+    ),
+    Mutant(
+        "dtype forgotten",
+        "api.py",
+        "zero = xp.zeros(shape, dtype=x.dtype, device=device_of(x))",
+        "zero = xp.zeros(shape, device=device_of(x))",
+        gradients("elman-zero_state", dtype="float32"),
+    ),
+    Mutant(
+        "host constant mixed in",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return __import__('numpy').ones(h.shape[-1]) - h * h",
+        gradients("elman-default", "array-api-strict"),
+    ),
+    Mutant(
+        "float in the hot path",
+        "bptt.py",
+        "        y = join(xp, hidden)\n",
+        "        y = join(xp, hidden)\n        float(y[0, 0, 0])\n",
+        gradients("elman-default", "torch-meta"),
+    ),
+    Mutant(
+        "write into the caller's array",
+        "api.py",
+        "    sequence = layout.time_major(xp, model, x)\n",
+        "    x *= 1.0\n    sequence = layout.time_major(xp, model, x)\n",
+        gradients("elman-default", "numpy-readonly"),
+    ),
+    Mutant(
+        "row sum left out of the softmax gradient",
+        "losses.py",
+        "xp.exp(log_p) * total - y",
+        "xp.exp(log_p) - y",
+        losses("rows-of-any-sum"),
+    ),
+    Mutant(
+        "mean over the masked steps too",
+        "losses.py",
+        "exp(log_p) * total - y, _sum(xp, scale), reduction)",
+        "exp(log_p) * total - y, _sum(xp, xp.ones_like(scale)), reduction)",
+        losses("labels", steps="masked"),
+    ),
+    Mutant(
+        "no shift in the softmax",
+        "losses.py",
+        "z = z - xp.astype(xp.max(_real(xp, z), axis=-1, keepdims=True), z.dtype)",
+        "z = z",
+        "conformance/test_losses.py::test_extreme_logits_do_not_overflow[numpy]",
+    ),
+    Mutant(
+        "squares' gradient without the 2",
+        "losses.py",
+        "2.0 * weighted, count",
+        "weighted, count",
+        losses("squares"),
+    ),
+]
