@@ -30,3 +30,14 @@ def test_compile_time_does_not_grow_with_time(cell):
     pairs = [(seconds(SHORT), seconds(LONG)) for _ in range(3)]
     short, long = (min(column) for column in zip(*pairs, strict=True))
     assert long <= 1.5 * short, f"T={LONG} took {long:.2f} s, T={SHORT} took {short:.2f} s"
+
+
+def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
+    """A closed-over data set is how many write a step; its labels cannot be read while tracing."""
+    jax = pytest.importorskip("jax", reason="not run: jax is not installed")
+    xp = jax.numpy
+    model = prnn.RNN(3, 4, 2)
+    x, labels = xp.ones((5, 2, 3)), xp.zeros((5, 2), dtype=xp.int32)
+    loss = jax.jit(lambda params: prnn.bptt(model, params, x, labels).loss)
+    params = model.init(seed=0, xp=xp)
+    assert float(loss(params)) == pytest.approx(float(prnn.bptt(model, params, x, labels).loss))

@@ -305,6 +305,8 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, model, params, data
         ({"evaluate_every": 3}, ValueError, "evaluate_every: needs validation batches"),
         ({"checkpoint": "no/such/folder/c"}, ValueError, "checkpoint: expected an existing"),
         ({"resume": True}, ValueError, "resume: needs a checkpoint"),
+        ({"checkpoint": __file__}, ValueError, "pass resume=True to go on"),
+        ({"optimizer": "adam"}, TypeError, "optimizer: expected a callable, got 'adam'"),
         ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
         ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
     ],

@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+# How torch ends the names of parameters of layers above the first.
+LATER = tuple(f"l{layer}" for layer in range(1, 10))
+
+
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
     """Check that ``value`` is a whole number, perhaps of some size; return it as an int."""
     try:
@@ -66,7 +70,7 @@ def number(name: str, value: Any) -> float:
 
 def parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
-    if not hasattr(model, "parameter_shapes"):
+    if not hasattr(model, "parameter_shapes") or isinstance(model, type):
         raise TypeError(f"model: expected an RNN, got {type(model).__name__}")
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
@@ -76,7 +80,12 @@ def parameters(model: RNN, params: Any) -> Namespace:
     if missing or unknown:
         found = [f"missing {', '.join(missing)}"] if missing else []
         found += [f"unknown {', '.join(map(str, unknown))}"] if unknown else []
-        raise ValueError(f"params: {'; '.join(found)} (this model has {', '.join(expected)})")
+        later = [n for n in map(str, unknown) if n.endswith("_reverse") or n[-2:] in LATER]
+        note = "; stacked, bidirectional and projected networks are not available yet"
+        raise ValueError(
+            f"params: {'; '.join(found)} (this model has {', '.join(expected)})"
+            f"{note if later else ''}"
+        )
     labelled = {f"params[{name!r}]": array for name, array in params.items()}
     xp = namespace_of(**labelled)
     first = next(iter(labelled.values()))

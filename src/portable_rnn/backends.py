@@ -56,9 +56,9 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        extra = "cuda12] or portable-rnn[cuda13" if name == "cupy" else name
+        package = "cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]" if name == "cupy" else name
         raise BackendUnavailable(
-            f"{name} is not installed ({_first_line(error)}): pip install portable-rnn[{extra}]"
+            f"{name} is not installed ({_first_line(error)}): pip install '{package}'"
         ) from None
     found = BACKENDS[name](module, device, dtype)
     try:

@@ -165,6 +165,6 @@ def safetensors_numpy() -> Any:
         import safetensors.numpy
     except ImportError:
         raise ImportError(
-            "safetensors is needed to read and write files: pip install 'portable-rnn[checkpoint]'"
+            "safetensors is needed to read and write files: pip install safetensors"
         ) from None
     return safetensors.numpy

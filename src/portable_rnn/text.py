@@ -181,7 +181,10 @@ def generate(
         raise ValueError("prompt: expected at least one character, got ''")
     if not (temperature >= 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature: expected a number of at least 0, got {temperature}")
-    labels = vocabulary.encode(prompt)
+    try:
+        labels = vocabulary.encode(prompt)
+    except ValueError as error:
+        raise ValueError(str(error).replace("text:", "prompt:", 1)) from None
     return _draw(model, params, vocabulary, labels, length, temperature, seed)
 
 

@@ -154,7 +154,8 @@ def train(
     callbacks : iterable of Callback
     checkpoint : path, optional
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
-        checkpoint, the first Ctrl-C finishes the step, saves and returns.
+        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
+        file that is there is an error: it may be hours of work.
     resume : bool
         Go on from the checkpoint if there is one. Model, batches and optimizer are compared
         with those it was made with; that data, ``lr`` and loss are the same is for you to see to.
@@ -214,6 +215,12 @@ def train(
                 f"{name}: expected a source such as Shuffled or Windows, "
                 f"got {type(source).__name__}"
             )
+
+    if path is not None and path.exists() and not resume:
+        raise ValueError(f"checkpoint: {path} exists; pass resume=True to go on, or another path")
+    for name, function in (("optimizer", optimizer), ("loss", loss)):
+        if not callable(function):
+            raise TypeError(f"{name}: expected a callable, got {function!r}")
 
     run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
     if path is not None:

@@ -12,8 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name in ("typer", "rich", "threadpoolctl"):
             sys.exit(
-                f"portable-rnn needs {error.name}: pip install 'portable-rnn[cli]' "
-                "(in a checkout: pip install '.[cli,plot]')"
+                f"portable-rnn needs {error.name}: pip install typer rich threadpoolctl safetensors"
             )
         raise
     run()

@@ -108,7 +108,9 @@ def train(
 @app.command()
 def sample(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    prompt: Annotated[str, typer.Option(help="What the network reads first.")] = "The ",
+    prompt: Annotated[
+        str | None, typer.Option(help="What the network reads first. (default: the run's own)")
+    ] = None,
     length: Annotated[int, typer.Option(min=1, help="Characters to draw.")] = 500,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest every time.")] = 0.8,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,

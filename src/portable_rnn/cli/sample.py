@@ -11,10 +11,13 @@ from .settings import WEIGHTS, read_config
 __all__ = ["print_sample"]
 
 
-def print_sample(folder: Path, prompt: str, length: int, temperature: float, seed: int) -> None:
+def print_sample(
+    folder: Path, prompt: str | None, length: int, temperature: float, seed: int
+) -> None:
     """Print the prompt and what the network makes of it, as it is drawn."""
     config = read_config(folder)
     params = load_weights(folder / WEIGHTS)
+    prompt = config.get("prompt", "") if prompt is None else prompt
     characters = generate(
         RNN(**config["model"]),
         params,

@@ -17,7 +17,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -63,7 +62,10 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
     )
     vocabulary = Vocabulary.of(text)
     model = RNN(len(vocabulary), settings.hidden, len(vocabulary), cell=settings.cell)
+    known = set(PROMPT) <= set(vocabulary.characters)
+    prompt = PROMPT if known else held_out[:8]
     facts = {
+        "prompt": prompt,
         "model": model.to_dict(),
         "vocabulary": vocabulary.characters,
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -114,8 +116,6 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
             resume=True,
         )
     _draw(folder, settings, levels, console)
-    known = set(PROMPT) <= set(vocabulary.characters)
-    prompt = PROMPT if known else held_out[:8]
     _report(folder, run, vocabulary, levels, validation, prompt, console)
 
 
@@ -217,24 +217,22 @@ class Bar(Callback):
         seconds = time.monotonic() - self._started
         speed = (run.step - self._first) * self._characters / seconds / 1000
         self._progress.update(
-            self._task, bits=f"{run.loss * BITS:.3f} bits/char", speed=f"{speed:.0f}k chars/s"
+            self._task, bits=f"{run.loss * BITS:.3f} bits/char", speed=f"{speed:.0f}k/s"
         )
 
     def on_evaluate(self, run: Run) -> None:
         """Show the validation loss."""
-        self._progress.update(self._task, held_out=f"(validation {run.evaluation * BITS:.3f})")
+        self._progress.update(self._task, held_out=f"(held out {run.evaluation * BITS:.3f})")
 
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=8),
         MofNCompleteColumn(),
         TextColumn("[bold]{task.fields[bits]}[/]"),
         TextColumn("{task.fields[held_out]}"),
         TextColumn("{task.fields[speed]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
     )
 
@@ -249,7 +247,7 @@ def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: C
     try:
         picture = learning_curve(read_metrics(folder / METRICS), levels, title)
     except ImportError:
-        console.print(f"{PLOT} is not drawn: pip install 'portable-rnn[plot]'", markup=False)
+        console.print(f"{PLOT} is not drawn: pip install matplotlib", markup=False)
         return
     write_atomically(folder / PLOT, picture)
 
