@@ -14,7 +14,7 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 
-engine = import_module("portable_rnn.bptt")  # the package's `bptt` is the function
+engine = import_module("portable_rnn.stretches")
 STEPS, BATCH = 11, 3
 
 
@@ -41,11 +41,11 @@ def test_stretches_change_nothing(cell, rows, monkeypatch):
     model, inputs = problem(cell)
     monkeypatch.setattr(engine, "ROWS", 10**9)
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
-    assert len(fwd.tape.stretches) == 1
+    assert len(fwd.tape.passages[0].kept) == 1
     whole = solve(model, inputs)
     monkeypatch.setattr(engine, "ROWS", rows)
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
-    assert len(fwd.tape.stretches) == math.ceil(STEPS / max(1, rows // BATCH))
+    assert len(fwd.tape.passages[0].kept) == math.ceil(STEPS / max(1, rows // BATCH))
     assert_same(solve(model, inputs), whole)
     predicted = prnn.predict(model, inputs.params, inputs.x, inputs.state)
     assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)

@@ -11,10 +11,10 @@ import portable_rnn
 
 SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
-# By their nature these work on the host: they draw numbers, and read and write files.
+# By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_host", "initializers", "batches", "text", "training", "checkpoints", "serialization"),
-    *("backends", "plots", "cli"),
+    *("_host", "initializers", "dropout", "steps", "ragged"),
+    *("batches", "text", "training", "checkpoints", "serialization", "backends", "plots", "cli"),
 }
 
 

@@ -1,6 +1,16 @@
 """Exact recurrent-network gradients on the arrays you already have."""
 
-from . import batches, cells, losses, optimizers, schedules, serialization, training
+from . import (
+    batches,
+    cells,
+    dropout,
+    losses,
+    optimizers,
+    ragged,
+    schedules,
+    serialization,
+    training,
+)
 from ._namespace import use_namespace
 from .api import (
     Forward,
@@ -26,10 +36,12 @@ __all__ = [
     "batches",
     "bptt",
     "cells",
+    "dropout",
     "forward",
     "losses",
     "optimizers",
     "predict",
+    "ragged",
     "schedules",
     "serialization",
     "training",

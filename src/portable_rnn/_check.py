@@ -25,21 +25,19 @@ if TYPE_CHECKING:
     from .model import RNN
 
 __all__ = [
+    "an_array",
     "count",
     "finite",
     "integer",
     "like",
     "number",
+    "of_shape",
     "parameters",
     "sequence",
     "shaped",
     "state",
     "state_parts",
 ]
-
-
-# How torch ends the names of parameters of layers above the first.
-LATER = tuple(f"l{layer}" for layer in range(1, 10))
 
 
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
@@ -80,19 +78,14 @@ def parameters(model: RNN, params: Any) -> Namespace:
     if missing or unknown:
         found = [f"missing {', '.join(missing)}"] if missing else []
         found += [f"unknown {', '.join(map(str, unknown))}"] if unknown else []
-        later = [n for n in map(str, unknown) if n.endswith("_reverse") or n[-2:] in LATER]
-        note = "; stacked, bidirectional and projected networks are not available yet"
-        raise ValueError(
-            f"params: {'; '.join(found)} (this model has {', '.join(expected)})"
-            f"{note if later else ''}"
-        )
+        raise ValueError(f"params: {'; '.join(found)} (this model has {', '.join(expected)})")
     labelled = {f"params[{name!r}]": array for name, array in params.items()}
     xp = namespace_of(**labelled)
     first = next(iter(labelled.values()))
     _check_inexact(xp, "params", first)
     for name, shape in expected.items():
         label = f"params[{name!r}]"
-        _check_shape(label, labelled[label], shape)
+        of_shape(label, labelled[label], shape)
         like(label, labelled[label], "params", first)
     return xp
 
@@ -113,7 +106,7 @@ def like(name: str, array: Array, other_name: str, other: Array) -> None:
 
 def sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
     """Check the input sequence: rank, sizes, dtype and device."""
-    _check_array("x", x)
+    an_array("x", x)
     layout = "(B, T, {})" if model.batch_first else "(T, B, {})"
     wanted = f"{layout.format(model.input_size)} or (T, {model.input_size})"
     if x.ndim not in (2, 3) or x.shape[-1] != model.input_size:
@@ -138,15 +131,15 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
     batch = x.shape[batch_axis] if x.ndim == 3 else None
     for index, part in enumerate(parts):
         label = name if states == 1 else f"{name}[{index}]"
-        _check_array(label, part)
-        _check_shape(label, part, model.state_shape(batch))
+        an_array(label, part)
+        of_shape(label, part, model.state_shape(batch))
         like(label, part, "x", x)
 
 
 def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
     """Check that an array has a shape, and library, dtype and device of another."""
-    _check_array(name, array)
-    _check_shape(name, array, shape)
+    an_array(name, array)
+    of_shape(name, array, shape)
     like(name, array, other_name, other)
 
 
@@ -168,14 +161,16 @@ def state_parts(value: Any) -> tuple[Array, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _check_array(name: str, array: Any) -> None:
+def an_array(name: str, array: Any) -> None:
+    """Check that ``array`` is an array of some library."""
     if not is_array(array):
         raise TypeError(
             f"{name}: expected an array of an array API library, got {type(array).__name__}"
         )
 
 
-def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Check the shape of an array."""
     if tuple(array.shape) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
 

@@ -5,7 +5,7 @@ calculus in :mod:`portable_rnn.bptt`; their results are in the caller's layout a
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from . import _check as check
 from . import layout
@@ -14,12 +14,15 @@ from ._namespace import (
     Namespace,
     device_of,
     is_traced,
+    namespace_of,
     on_their_device,
 )
-from .bptt import Stretch, run, run_vjp
 from .cells import State
+from .dropout import Masks, draw, expected
 from .losses import softmax_cross_entropy
 from .model import RNN
+from .network import Passage, Walk, run, run_vjp
+from .steps import Steps, check_mask, mask_of, resolve
 
 __all__ = [
     "Forward",
@@ -37,14 +40,16 @@ Loss = Callable[..., tuple[Array, Array]]
 
 
 class Tape(NamedTuple):
-    """The record of a forward pass: its inputs, and one stretch of time after another."""
+    """The record of a forward pass."""
 
     x: Array
-    stretches: tuple[Stretch, ...]
+    steps: Steps  # which steps there are
+    masks: Masks  # of dropout
+    passages: tuple[Passage, ...]  # through the columns of the network
 
 
 class Forward(NamedTuple):
-    """Outputs (T, B, O), final state (1, B, H) or a pair of them, and the tape."""
+    """Outputs (T, B, O), final state (L·D, B, H) or a pair of them, and the tape."""
 
     outputs: Array
     state: Any
@@ -77,6 +82,9 @@ def forward(
     x: Array,
     state: Any = None,
     *,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
     check_finite: bool = False,
 ) -> Forward:
     """Run the network over a sequence, keeping what `backward` needs.
@@ -90,8 +98,18 @@ def forward(
         Names and shapes as in ``model.parameter_shapes``; one library, dtype and device.
     x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
         Of the library, dtype and device of ``params``. Never written to.
-    state : array, shape (1, B, H), or (1, H) if unbatched; for LSTM a pair (h, c), optional
-        The initial state; zeros if None.
+    state : array, shape (L·D, B, H), or (L·D, H) if unbatched; for LSTM a pair (h, c), optional
+        The initial state, for L layers in D directions, in torch's order; zeros if None.
+    lengths : sequence of B ints, or integer array (B,), optional
+        How many steps each sequence has, from 0 to T, in any order; see
+        :mod:`portable_rnn.ragged`. On the host (of any library), padding costs nothing. On a
+        device they are never read: below 0 counts as 0, above T as T.
+    mask : boolean array, shape of ``x`` without its last axis, optional
+        Which steps there are, where sequences have gaps. Not together with ``lengths``.
+    dropout : int, tuple of ints, Masks or False, optional
+        A seed, another one at each step of training, such as ``(seed, step)``; or what
+        :func:`portable_rnn.dropout.draw` drew. False for none. A model with dropout or zoneout
+        must be given one of them.
     check_finite : bool
         Whether to read ``x``, the state and the parameters and refuse NaN and infinity.
 
@@ -117,8 +135,9 @@ def forward(
     >>> fwd.outputs.shape, fwd.state.shape
     ((7, 2, 3), (1, 2, 5))
     """
-    xp = _check_inputs(model, params, x, state, finite=check_finite)
-    return _run(xp, model, params, x, state, keep=True)
+    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    masks = _masks(xp, model, x, dropout)
+    return _run(xp, model, params, x, state, _steps(xp, model, x, lengths, mask), masks, keep=True)
 
 
 @on_their_device
@@ -128,16 +147,19 @@ def predict(
     x: Array,
     state: Any = None,
     *,
+    lengths: Any = None,
+    mask: Any = None,
     return_state: bool = False,
     check_finite: bool = False,
 ) -> Any:
     """Run the network without a tape: beyond inputs and outputs, memory is independent of T.
 
-    (Under JAX, and on Dask and ndonnx, the whole sequence is one graph, and it is not.)
+    (It is not under JAX, and on Dask and ndonnx, where the whole sequence is one graph, nor between
+    the layers of a bidirectional network.) Nothing is dropped out.
 
     Parameters
     ----------
-    model, params, x, state, check_finite
+    model, params, x, state, lengths, mask, check_finite
         As for `forward`.
     return_state : bool
         Whether to return the final state too.
@@ -160,8 +182,10 @@ def predict(
     >>> prnn.predict(model, model.init(seed=0), np.zeros((7, 4), dtype=np.float32)).shape
     (7, 3)
     """
-    xp = _check_inputs(model, params, x, state, finite=check_finite)
-    outputs, state, _ = _run(xp, model, params, x, state, keep=False)
+    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    steps = _steps(xp, model, x, lengths, mask)
+    masks = expected(xp, model, x)
+    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, keep=False)
     return (outputs, state) if return_state else outputs
 
 
@@ -219,35 +243,30 @@ def backward(
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
     check.like("tape", tape.x, "params", next(iter(params.values())))
-    before = tape.stretches[0].before
-    found = (tape.x.shape[-1], before[0].shape[-1], len(before))
-    wanted = (model.input_size, model.hidden_size, model.cell_object.states)
-    if found != wanted:
-        raise ValueError(
-            "tape: expected input size, hidden size and number of states "
-            f"{wanted} of the model, got {found}"
-        )
+    _check_tape(model, tape)
     if d_outputs is not None:
         shape = (*tape.x.shape[:-1], model.feature_size)
         check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
     if d_state is not None:
         check.state(model, "d_state", d_state, tape.x)
-    batched = tape.x.ndim == 3
-    x = layout.time_major(xp, model, tape.x)
+    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
+    x = layout.time_major(xp, model, tape.x, order)
+    if d_outputs is not None:
+        d_outputs = layout.time_major(xp, model, d_outputs, order)
     d_w, d_x, d_before = run_vjp(
         xp,
         model.cell_object,
         model.weights(params),
-        x,
-        tape.stretches,
-        None if d_outputs is None else layout.time_major(xp, model, d_outputs),
-        _state(xp, model, d_state, x, batched=batched),
+        tape.passages,
+        d_outputs,
+        _states(xp, model, d_state, x, order, batched=batched),
+        _walk(tape.steps, tape.masks),
         grad_x=grad_x,
     )
     return Gradients(
         model.parameters(d_w, like=params),
-        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
-        layout.state_outward(xp, d_before, batched=batched),
+        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, inverse, batched=batched),
     )
 
 
@@ -260,6 +279,9 @@ def bptt(
     *,
     loss: Loss = softmax_cross_entropy,
     state: Any = None,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
     grad_x: bool = True,
     check_finite: bool = False,
     **loss_options: Any,
@@ -268,7 +290,7 @@ def bptt(
 
     Parameters
     ----------
-    model, params, x, state, check_finite
+    model, params, x, state, lengths, mask, dropout, check_finite
         As for `forward`.
     targets : any
         Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
@@ -278,7 +300,9 @@ def bptt(
     grad_x : bool
         Whether to compute the gradient with respect to ``x``.
     **loss_options
-        Passed on to ``loss``, such as ``weights=mask`` or ``reduction="sum"``.
+        Passed on to ``loss``, such as ``class_weights=...`` or ``reduction="sum"``. With
+        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are (if you give
+        weights yourself, they are made zero at the others).
 
     Returns
     -------
@@ -304,7 +328,19 @@ def bptt(
     """
     if not callable(loss):
         raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
-    fwd = forward(model, params, x, state, check_finite=check_finite)
+    fwd = forward(
+        model,
+        params,
+        x,
+        state,
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        check_finite=check_finite,
+    )
+    if lengths is not None or mask is not None:
+        weights = loss_options.get("weights")
+        loss_options["weights"] = _weights(model, x, lengths, mask, weights)
     returned = loss(fwd.outputs, targets, **loss_options)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
@@ -318,12 +354,18 @@ def bptt(
 
 
 def _check_inputs(
-    model: RNN, params: Parameters, x: Array, state: Any, *, finite: bool
+    model: RNN, params: Parameters, x: Array, state: Any, lengths: Any, mask: Any, *, finite: bool
 ) -> Namespace:
     xp = check.parameters(model, params)
     check.sequence(model, params, x)
     if state is not None:
         check.state(model, "state", state, x)
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths, mask: expected one of them, got both")
+    if (lengths is not None or mask is not None) and x.ndim == 2:
+        raise ValueError("lengths, mask: expected a batch, got a single sequence x (T, I)")
+    if mask is not None:
+        check_mask(mask, tuple(x.shape[:2]), x)
     if finite:
         parts = check.state_parts(state) if state is not None else ()
         named = {"x": x} | {f"state[{i}]": part for i, part in enumerate(parts)}
@@ -332,32 +374,114 @@ def _check_inputs(
     return xp
 
 
+def _check_tape(model: RNN, tape: Tape) -> None:
+    """Refuse the tape of another model: of other sizes, layers, directions or states."""
+    layers = [state for passage in tape.passages for k in passage.kept[:1] for state in k.before]
+    if not layers:  # not one step was there
+        return
+    found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
+    count = model.num_layers * model.directions
+    wanted = (model.input_size, model.hidden_size, model.cell_object.states, count)
+    if found != wanted:
+        raise ValueError(
+            "tape: expected input size, hidden size, number of states, and layers times directions "
+            f"{wanted} of the model, got {found}"
+        )
+
+
 def _run(
-    xp: Namespace, model: RNN, params: Parameters, x: Array, state: Any, *, keep: bool
+    xp: Namespace,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any,
+    steps: Steps,
+    masks: Masks,
+    *,
+    keep: bool,
 ) -> Forward:
     batched = x.ndim == 3
     given = check.state_parts(state) if state is not None else ()
-    sequence = layout.time_major(xp, model, x)
-    outputs, after, stretches = run(
+    if steps.order is not None:
+        masks = _sorted(xp, masks, steps.order)
+    sequence = layout.time_major(xp, model, x, steps.order)
+    walk = _walk(steps, masks)
+    outputs, after, passages = run(
         xp,
         model.cell_object,
         model.weights(params),
         sequence,
-        _state(xp, model, state, sequence, batched=batched),
+        _states(xp, model, state, sequence, steps.order, batched=batched),
+        walk._replace(stacked=is_traced(xp, x, *params.values(), *given)),
         keep=keep,
-        stacked=is_traced(xp, x, *params.values(), *given),
     )
     return Forward(
-        layout.time_major_outward(xp, model, outputs, batched=batched),
-        layout.state_outward(xp, after, batched=batched),
-        Tape(x, stretches),
+        layout.time_major_outward(xp, model, outputs, steps.inverse, batched=batched),
+        layout.state_outward(xp, after, steps.inverse, batched=batched),
+        Tape(x, steps, masks, passages),
     )
 
 
-def _state(xp: Namespace, model: RNN, state: Any, x: Array, *, batched: bool) -> State:
-    """Return a caller's state as arrays (B, H), or zeros for None."""
+def _walk(steps: Steps, masks: Masks) -> Walk:
+    return Walk(False, steps.widths, steps.mask, *masks)
+
+
+def _states(
+    xp: Namespace, model: RNN, state: Any, x: Array, order: Array | None, *, batched: bool
+) -> tuple[State, ...]:
+    """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
     if state is not None:
-        return layout.state_inward(state, batched=batched)
+        return layout.state_inward(xp, state, order, batched=batched)
     shape = (x.shape[1], model.hidden_size)
     zero = xp.zeros(shape, dtype=x.dtype, device=device_of(x))
-    return (zero,) * model.cell_object.states
+    return ((zero,) * model.cell_object.states,) * (model.num_layers * model.directions)
+
+
+def _steps(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
+    if mask is not None and model.batch_first:
+        mask = mask.T
+    return resolve(xp, _axes(xp, model, x), lengths, mask)
+
+
+def _weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
+    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    xp = namespace_of(x=x)
+    if mask is not None and model.batch_first:
+        mask = mask.T
+    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
+    there = there.T if model.batch_first else there
+    if weights is None:
+        return there
+    return xp.where(there, weights, xp.zeros_like(weights))
+
+
+def _axes(xp: Namespace, model: RNN, x: Array) -> Array:
+    return xp.permute_dims(x, (1, 0, 2)) if model.batch_first and x.ndim == 3 else x
+
+
+def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
+    if isinstance(dropout, Masks):
+        return dropout
+    if dropout is False:
+        return expected(xp, model, x)
+    if dropout is not None:
+        return draw(model, x, dropout)
+    if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
+        raise ValueError(
+            f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
+            "each step of training, or False for none; got None"
+        )
+    return Masks()
+
+
+def _sorted(xp: Namespace, masks: Masks, order: Array) -> Masks:
+    """Bring the masks of a batch to the order of its lengths."""
+
+    def take(array: Array, axis: int) -> Array:
+        return array if array.shape[axis] == 1 else xp.take(array, order, axis=axis)
+
+    return Masks(
+        tuple(take(a, 1) for a in masks.between),
+        tuple(take(a, 0) for a in masks.recurrent),
+        tuple(tuple(take(a, 1) for a in update) for update in masks.update),
+    )

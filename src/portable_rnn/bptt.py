@@ -4,164 +4,129 @@
 
     forward     ax = x W_ihᵀ + b_ih                                  product 1, all steps at once
                 state_t = cell.step(ax_t, h_{t-1} W_hhᵀ + b_hh, state_{t-1})        scan
-                o = h Vᵀ + c                                         product 2, all steps at once
 
-    backward    d_h = d_o V                                                         (of 2)
-                d_ax_t, d_ah_t, .. = cell.step_vjp(.., d_h_t)                       scan, reversed
-                d_h_{t-1} += d_ah_t W_hh
-                d_V = d_oᵀ h    d_W_ih = d_axᵀ x    d_W_hh = d_ahᵀ h_{t-1}          products 3
-                d_x = d_ax W_ih                                                     product 4
+    backward    d_ax_t, d_ah_t, .. = cell.step_vjp(.., d_h_t)                       scan, reversed
+                d_h_{t-1} += d_ah_t W_hh                             product 2, in the scan
+                d_W_ih = d_axᵀ x    d_W_hh = d_ahᵀ h_{t-1}           products 3
+                d_x = d_ax W_ih                                      product 4
 
-Nothing here knows which cell it runs or whose arrays it holds. "All steps at once" means all
-steps of a *stretch*: time is walked in stretches of about `ROWS` rows (steps times batch), so
-that what is hoisted out of the loop fits a cache and stays small beside the tape. Libraries
-that trace, or cannot write into an array, get one stretch.
+This is one layer, read in one direction, over one stretch of time; all of it that is recurrent
+is here. :mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked
+layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
+holds.
 
-Arrays are time-major: x (T, B, I), states (B, H), outputs (T, B, O). See :mod:`portable_rnn.api`
-for the public functions.
+A step may be held back, in part or as a whole: ``update`` says for each number of the new state
+whether it takes the place of the old one (sequences with gaps; zoneout).
+
+Arrays are time-major: x (T, B, I), states (B, H). See :mod:`portable_rnn.api` for the public
+functions.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, device_of, in_one_piece
+from ._namespace import Array, Namespace
 from .affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
 from .cells import Cell, State
 from .scan import Sequence, join, scan, shift, split
+from .select import choose, choose_vjp
 
-__all__ = ["Stretch", "Weights", "run", "run_vjp"]
-
-ROWS = 1024
+__all__ = ["Options", "Record", "Weights", "layer", "layer_vjp"]
 
 
 class Weights(NamedTuple):
-    """Every array that is learned, or its gradient; None for what the model does without."""
+    """The parameters of one layer, or their gradients; None for what the model does without."""
 
     weight_ih: Array  # (G·H, I); U of the book
     weight_hh: Array  # (G·H, H); W
     bias_ih: Array | None  # (G·H,); b
     bias_hh: Array | None  # (G·H,)
-    readout_weight: Array | None  # (O, H); V
-    readout_bias: Array | None  # (O,); c
 
 
-class Stretch(NamedTuple):
-    """What the backward pass needs of one stretch of time."""
+class Options(NamedTuple):
+    """How a layer walks through its stretch."""
+
+    reverse: bool = False  # from the last step to the first
+    stacked: bool = False  # XLA runs the loops (see portable_rnn.scan)
+    update: tuple[Array, ...] = ()  # one per state array, (T, B, 1) or (T, B, H)
+    recurrent: Array | None = None  # (B, H); factors of h on its way into W_hh, for all steps
+
+
+class Record(NamedTuple):
+    """What the backward pass needs of the forward pass."""
 
     before: State
     hidden: Sequence
     residuals: Sequence
 
 
-def run(
+def layer(
+    xp: Namespace, cell: Cell, w: Weights, x: Array, state: State, options: Options, *, keep: bool
+) -> tuple[Sequence, State, Record | None]:
+    """Return the hidden states of all steps, the final state, and a record if asked to keep it."""
+
+    def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Any, ...]]:
+        ax_t, *update_t = inputs
+        h = state[0] if options.recurrent is None else state[0] * options.recurrent
+        new, residuals = cell.step(xp, ax_t, affine(xp, h, w.weight_hh, w.bias_hh), state)
+        if update_t:
+            new = choose(xp, update_t, new, state)
+        return new, (new[0], residuals) if keep else (new[0],)
+
+    before, ax = state, affine(xp, x, w.weight_ih, w.bias_ih)
+    xs = tuple(split(sequence, stacked=options.stacked) for sequence in (ax, *options.update))
+    state, (hidden, *residuals) = scan(step, state, xs, reverse=options.reverse)
+    return hidden, state, Record(before, hidden, residuals[0]) if keep else None
+
+
+def layer_vjp(
     xp: Namespace,
     cell: Cell,
     w: Weights,
     x: Array,
-    state: State,
-    *,
-    keep: bool,
-    stacked: bool,
-) -> tuple[Array, State, tuple[Stretch, ...]]:
-    """Return outputs, final state, and the stretches if they are to be kept.
-
-    ``stacked`` says that XLA will run the loops (see :mod:`portable_rnn.scan`).
-    """
-
-    def step(state: State, inputs: tuple[Array]) -> tuple[State, tuple[Any, ...]]:
-        (ax_t,) = inputs
-        ah_t = affine(xp, state[0], w.weight_hh, w.bias_hh)
-        state, residuals = cell.step(xp, ax_t, ah_t, state)
-        return state, (state[0], residuals) if keep else (state[0],)
-
-    outputs, stretches = None, []
-    for rows in _stretches(xp, x):
-        before = state
-        ax = affine(xp, x[rows, ...], w.weight_ih, w.bias_ih)
-        state, (hidden, *residuals) = scan(step, state, (split(ax, stacked=stacked),))
-        y = join(xp, hidden)
-        if w.readout_weight is not None:
-            y = affine(xp, y, w.readout_weight, w.readout_bias)
-        outputs = _place(xp, outputs, y, rows, x.shape[0])
-        if keep:
-            stretches.append(Stretch(before, hidden, residuals[0]))
-    return outputs, state, tuple(stretches)
-
-
-def run_vjp(
-    xp: Namespace,
-    cell: Cell,
-    w: Weights,
-    x: Array,
-    stretches: tuple[Stretch, ...],
-    d_outputs: Array | None,
+    record: Record,
+    d_hidden: Array | None,
     d_state: State,
+    options: Options,
     *,
     grad_x: bool,
 ) -> tuple[Weights, Array | None, State]:
-    """Return the cotangents of the weights, of ``x``, and of the initial state."""
+    """Return the cotangents of the weights, of ``x``, and of the state before."""
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
-        residuals, *d_h_t = inputs
-        d_h, *d_others = d_state
-        if d_h_t:
-            d_h = d_h + d_h_t[0]
-        d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, (d_h, *d_others))
+        residuals, *rest = inputs
+        if d_hidden is not None:
+            d_h_t, *rest = rest
+            d_state = (d_state[0] + d_h_t, *d_state[1:])
+        d_held = None
+        if rest:
+            d_state, d_held = choose_vjp(xp, rest, d_state)
+        d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, d_state)
         d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
+        if options.recurrent is not None:
+            d_h = d_h * options.recurrent
         if d_before[0] is not None:
             d_h = d_h + d_before[0]
+        d_state = (d_h, *d_before[1:])
+        if d_held is not None:
+            d_state = tuple(map(xp.add, d_state, d_held))
         # A cell that sees only ax + ah hands one array out twice: keep it once.
-        return (d_h, *d_before[1:]), ((d_ax,) if d_ax is d_ah else (d_ax, d_ah))
+        return d_state, ((d_ax,) if d_ax is d_ah else (d_ax, d_ah))
 
-    d_w, d_x = Weights(*[None] * len(Weights._fields)), None
-    for rows, stretch in reversed(list(zip(_stretches(xp, x), stretches, strict=True))):
-        xs: tuple[Sequence, ...] = (stretch.residuals,)
-        d_v = d_c = None
-        if d_outputs is not None:
-            d_h = d_outputs[rows, ...]
-            if w.readout_weight is not None:
-                d_v = affine_vjp_weight(xp, join(xp, stretch.hidden), d_h)
-                d_c = affine_vjp_bias(xp, w.readout_bias, d_h)
-                d_h = affine_vjp_x(xp, w.readout_weight, d_h)
-            xs += (split(d_h, stacked=not isinstance(stretch.hidden, list)),)
+    arrays = (() if d_hidden is None else (d_hidden,)) + options.update
+    stacked = not isinstance(record.hidden, list)
+    xs = tuple(split(sequence, stacked=stacked) for sequence in arrays)
+    reverse = not options.reverse
+    d_state, d_pre = scan(step_vjp, d_state, (record.residuals, *xs), reverse=reverse)
 
-        d_state, d_pre = scan(step_vjp, d_state, xs, reverse=True)
-
-        d_pre = [join(xp, sequence) for sequence in d_pre]
-        d_ax, d_ah = d_pre[0], d_pre[-1]
-        h_before = join(xp, shift(xp, stretch.before[0], stretch.hidden))
-        d_w_rows = Weights(
-            weight_ih=affine_vjp_weight(xp, x[rows, ...], d_ax),
-            weight_hh=affine_vjp_weight(xp, h_before, d_ah),
-            bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax),
-            bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ah),
-            readout_weight=d_v,
-            readout_bias=d_c,
-        )
-        d_w = Weights(*map(_plus, d_w, d_w_rows))
-        if grad_x:
-            d_x_rows = affine_vjp_x(xp, w.weight_ih, d_ax)
-            d_x = _place(xp, d_x, d_x_rows, rows, x.shape[0])
-    return d_w, d_x, d_state
-
-
-def _stretches(xp: Namespace, x: Array) -> Iterable[slice]:
-    """Cut time into slices of about `ROWS` rows."""
-    steps, batch = x.shape[0], x.shape[1]
-    size = steps if in_one_piece(xp) else max(1, ROWS // batch)
-    return [slice(t, min(t + size, steps)) for t in range(0, steps, size)]
-
-
-def _place(xp: Namespace, whole: Array | None, part: Array, rows: slice, steps: int) -> Array:
-    """Write ``part`` into its rows of a new array of ``steps`` rows, made when first needed."""
-    if part.shape[0] == steps:
-        return part
-    if whole is None:
-        shape = (steps, *part.shape[1:])
-        whole = xp.empty(shape, dtype=part.dtype, device=device_of(part))
-    whole[rows, ...] = part
-    return whole
-
-
-def _plus(total: Array | None, part: Array | None) -> Array | None:
-    return part if total is None else total if part is None else total + part
+    d_pre = [join(xp, sequence) for sequence in d_pre]
+    d_ax, d_ah = d_pre[0], d_pre[-1]
+    h_before = join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))
+    if options.recurrent is not None:
+        h_before = h_before * options.recurrent
+    d_w = Weights(
+        weight_ih=affine_vjp_weight(xp, x, d_ax),
+        weight_hh=affine_vjp_weight(xp, h_before, d_ah),
+        bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax),
+        bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ah),
+    )
+    return d_w, affine_vjp_x(xp, w.weight_ih, d_ax) if grad_x else None, d_state

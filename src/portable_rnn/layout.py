@@ -1,40 +1,64 @@
-"""Between the caller's layout and the one inside: time-major, batched, state arrays (B, H).
+"""Between the caller's layout and the one inside: time-major, batched, states (B, H) per layer.
 
 Outside, sequences are (T, B, F), (B, T, F) with ``batch_first``, or (T, F) for a single one, and
-states have torch's leading axis of layers times directions. Sequences are only viewed anew;
-states that are handed out are copies.
+states have torch's leading axis of layers times directions. Inside, sequences of different lengths
+are sorted by length: ``order`` is where each one comes from, ``inverse`` where it went. Sequences
+are only viewed anew, unless they are sorted; states that are handed out are copies.
 """
 
 from typing import Any
 
 from ._check import state_parts
 from ._namespace import Array, Namespace
+from .cells import State
 from .model import RNN
 
 __all__ = ["state_inward", "state_outward", "time_major", "time_major_outward"]
 
 
-def time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:
+def time_major(xp: Namespace, model: RNN, sequence: Array, order: Array | None = None) -> Array:
     """Bring a caller's sequence to (T, B, F)."""
     if sequence.ndim == 2:
         return xp.expand_dims(sequence, axis=1)
-    return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
+    sequence = xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
+    return _sorted(xp, sequence, order, axis=1)
 
 
-def time_major_outward(xp: Namespace, model: RNN, sequence: Array, *, batched: bool) -> Array:
+def time_major_outward(
+    xp: Namespace, model: RNN, sequence: Array, inverse: Array | None = None, *, batched: bool
+) -> Array:
     """Undo `time_major`: give (T, B, F) back in the caller's layout."""
     if not batched:
         return sequence[:, 0, :]
+    sequence = _sorted(xp, sequence, inverse, axis=1)
     return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
-def state_inward(state: Any, *, batched: bool) -> tuple[Array, ...]:
-    """Turn a caller's state into a tuple of arrays (B, H)."""
-    return tuple(part[0, :, :] if batched else part for part in state_parts(state))
+def state_inward(
+    xp: Namespace, state: Any, order: Array | None = None, *, batched: bool
+) -> tuple[State, ...]:
+    """Turn a caller's state into arrays (B, H): a tuple of them for each layer and direction."""
+    parts = state_parts(state)
+    if not batched:
+        parts = tuple(xp.expand_dims(part, axis=1) for part in parts)
+    return tuple(
+        tuple(_sorted(xp, part[i, :, :], order, axis=0) for part in parts)
+        for i in range(parts[0].shape[0])
+    )
 
 
-def state_outward(xp: Namespace, state: tuple[Array, ...], *, batched: bool) -> Any:
-    """Give arrays (B, H) torch's leading axis; a lone array is handed out without its tuple."""
+def state_outward(
+    xp: Namespace, states: tuple[State, ...], inverse: Array | None = None, *, batched: bool
+) -> Any:
+    """Undo `state_inward`; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
-    parts = tuple(xp.stack([part]) if batched else xp.concat([part]) for part in state)
+    join = xp.stack if batched else xp.concat
+    parts = tuple(
+        join([_sorted(xp, part, inverse, axis=0) for part in layers])
+        for layers in zip(*states, strict=True)
+    )
     return parts[0] if len(parts) == 1 else parts
+
+
+def _sorted(xp: Namespace, array: Array, order: Array | None, *, axis: int) -> Array:
+    return array if order is None else xp.take(array, order, axis=axis)

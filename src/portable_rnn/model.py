@@ -10,18 +10,12 @@ from ._namespace import Array, Namespace, namespace_of
 from .bptt import Weights
 from .cells import CELLS, Cell, Elman
 from .initializers import uniform
+from .network import Parameters
 
 __all__ = ["RNN"]
 
-# The names under which the fields of `Weights` are known outside, in order.
-_NAMES = (
-    "weight_ih_l0",
-    "weight_hh_l0",
-    "bias_ih_l0",
-    "bias_hh_l0",
-    "readout.weight",
-    "readout.bias",
-)
+# torch's names of the fields of `Weights`, to which it adds layer and direction.
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True)
@@ -50,16 +44,18 @@ class RNN:
     batch_first : bool
         Whether sequences are (B, T, F) rather than (T, B, F). States never are.
     num_layers : int
-        Layers stacked on one another. Only 1 is available yet.
+        Layers stacked on one another.
     bidirectional : bool
-        Whether a second network reads backwards. Only False is available yet.
+        Whether each layer also reads backwards, with weights of its own. Outputs, and the inputs
+        of the next layer, are those of both directions side by side.
+    dropout, recurrent_dropout, zoneout : float in [0, 1)
+        Chances to drop while training; see :mod:`portable_rnn.dropout`. ``dropout`` acts between
+        layers.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong type or value; the message names it.
-    NotImplementedError
-        If ``num_layers`` is above 1 or ``bidirectional`` is true.
 
     Examples
     --------
@@ -84,6 +80,9 @@ class RNN:
     batch_first: bool = False
     num_layers: int = 1
     bidirectional: bool = False
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "output_size", "num_layers"):
@@ -108,10 +107,13 @@ class RNN:
                 f"got {self.nonlinearity!r} with cell={self.cell!r}"
             )
         Elman(self.nonlinearity)  # names a wrong nonlinearity
-        if self.num_layers != 1:
-            raise NotImplementedError(f"num_layers: only 1 is available yet, got {self.num_layers}")
-        if self.bidirectional:
-            raise NotImplementedError("bidirectional: only False is available yet, got True")
+        for name in ("dropout", "recurrent_dropout", "zoneout"):
+            chance = check.number(name, getattr(self, name))
+            if not 0.0 <= chance < 1.0:
+                raise ValueError(f"{name}: expected a number in [0, 1), got {chance!r}")
+            object.__setattr__(self, name, chance)
+        if self.dropout and self.num_layers == 1:
+            raise ValueError("dropout: acts between layers, and num_layers is 1")
 
     @cached_property
     def cell_object(self) -> Cell:
@@ -123,37 +125,60 @@ class RNN:
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the order of ``torch.nn``'s state dict."""
-        rows = self.cell_object.gates * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih_l0": (rows, self.input_size),
-            "weight_hh_l0": (rows, self.hidden_size),
-        }
-        if self.bias:
-            shapes |= {"bias_ih_l0": (rows,), "bias_hh_l0": (rows,)}
+        rows, size = self.cell_object.gates * self.hidden_size, self.input_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            for suffix in self._suffixes:
+                end = f"_l{layer}{suffix}"
+                shapes[f"weight_ih{end}"] = (rows, size)
+                shapes[f"weight_hh{end}"] = (rows, self.hidden_size)
+                if self.bias:
+                    shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
+            size = self.directions * self.hidden_size
         if self.output_size is not None:
-            shapes["readout.weight"] = (self.output_size, self.hidden_size)
+            shapes["readout.weight"] = (self.output_size, size)
             if self.bias:
                 shapes["readout.bias"] = (self.output_size,)
         return shapes
 
     @property
+    def directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("", "_reverse")[: self.directions]
+
+    @property
     def feature_size(self) -> int:
-        """Size of one output vector: O, or H without a readout."""
-        return self.hidden_size if self.output_size is None else self.output_size
+        """Size of one output vector: O, or D·H without a readout."""
+        return self.output_size or self.directions * self.hidden_size
 
     def state_shape(self, batch_size: int | None) -> tuple[int, ...]:
         """Shape of each state array: (layers · directions, B, H), without B if unbatched."""
-        stack = self.num_layers * (2 if self.bidirectional else 1)
+        stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
         return (stack, *batch, self.hidden_size)
 
-    def weights(self, params: Mapping[str, Array]) -> Weights:
+    def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for what there is not."""
-        return Weights(*(params.get(name) for name in _NAMES))
+        layers = tuple(
+            tuple(
+                Weights(*(params.get(f"{name}_l{layer}{suffix}") for name in _WEIGHTS))
+                for suffix in self._suffixes
+            )
+            for layer in range(self.num_layers)
+        )
+        return Parameters(layers, params.get("readout.weight"), params.get("readout.bias"))
 
-    def parameters(self, weights: Weights, *, like: Mapping[str, Array]) -> dict[str, Array]:
+    def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; what is None there becomes zeros."""
-        found = dict(zip(_NAMES, weights, strict=True))
+        found = {"readout.weight": weights.readout_weight, "readout.bias": weights.readout_bias}
+        for layer, directions in enumerate(weights.layers):
+            for suffix, w in zip(self._suffixes, directions, strict=True):
+                named = zip(_WEIGHTS, w, strict=True)
+                found |= {f"{name}_l{layer}{suffix}": array for name, array in named}
         xp = namespace_of(params=next(iter(like.values())))
         return {
             name: xp.zeros_like(array) if found[name] is None else found[name]

@@ -70,8 +70,12 @@ def join(xp: Namespace, sequence: Sequence) -> Array:
     return xp.stack(sequence) if isinstance(sequence, list) else sequence
 
 
-def shift(xp: Namespace, first: Array, sequence: Sequence) -> Sequence:
-    """Return the sequence one step late: ``first``, then all but the last."""
+def shift(xp: Namespace, first: Array, sequence: Sequence, *, reverse: bool = False) -> Sequence:
+    """Return the sequence one step late: ``first``, then all but the last.
+
+    In reverse, "late" is towards the past: all but the first step, then ``first``.
+    """
     if isinstance(sequence, list):
-        return [first, *sequence[:-1]]
-    return xp.concat([xp.expand_dims(first, axis=0), sequence[:-1, ...]])
+        return [*sequence[1:], first] if reverse else [first, *sequence[:-1]]
+    lone = xp.expand_dims(first, axis=0)
+    return xp.concat([sequence[1:, ...], lone] if reverse else [lone, sequence[:-1, ...]])

@@ -1,0 +1,113 @@
+"""The random factors of dropout and zoneout, drawn on the host: one seed, the same everywhere.
+
+Three kinds, each an option of :class:`portable_rnn.RNN`:
+
+dropout
+    Zeroes outputs of each layer but the last, anew at each step, as torch's ``dropout`` does
+    (Srivastava et al., 2014).
+recurrent_dropout
+    Zeroes entries of ``h`` on its way into ``W_hh``, the same ones at every step of a sequence
+    (Gal and Ghahramani, arXiv 1512.05287).
+zoneout
+    Keeps entries of the state as they were, anew at each step (Krueger et al., arXiv 1606.01305).
+
+What is left by the first two is scaled by 1/(1-p), so that prediction needs neither; zoneout
+predicts with the expected state, ``p old + (1-p) new``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _check as check
+from ._host import from_host
+from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of
+from .model import RNN
+
+__all__ = ["Masks", "draw", "expected"]
+
+
+class Masks(NamedTuple):
+    """Factors and choices of one forward pass, by layer and direction as the states are."""
+
+    between: tuple[Array, ...] = ()  # (T, B, D·H) for each layer but the first
+    recurrent: tuple[Array, ...] = ()  # (B, H)
+    update: tuple[tuple[Array, ...], ...] = ()  # (T, B, H) boolean, for each state array
+
+
+def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
+    """Draw the masks of one forward pass over ``x``.
+
+    Parameters
+    ----------
+    model : RNN
+    x : array, in the layout of the model
+        Says how many steps and sequences, and of what library, dtype and device.
+    seed : int, or tuple of ints such as ``(seed, step)``
+        The same seed gives the same masks on every library and device.
+
+    Returns
+    -------
+    Masks
+        Empty for a model without dropout. Time-major, whatever the layout of ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` is not an array, or the seed not made of ints of at least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(4, 5, num_layers=2, dropout=0.5)
+    >>> masks = prnn.dropout.draw(model, np.zeros((7, 3, 4)), seed=0)
+    >>> masks.between[0].shape, np.unique(masks.between[0])
+    ((7, 3, 5), array([0., 2.]))
+    """
+    xp = namespace_of(x=x)
+    numbers = seed if isinstance(seed, tuple) else (seed,)
+    rng = np.random.default_rng([check.integer("seed", n, least=0) for n in numbers])
+    steps, batch = _sizes(model, x)
+    hidden, directions = model.hidden_size, model.directions
+    count, states = model.num_layers * directions, model.cell_object.states
+
+    def factors(p: float, *shape: int) -> Array:
+        kept = (rng.random(shape, dtype=np.float32) >= p) / (1.0 - p)
+        return from_host(kept, xp, dtype_name(x.dtype), device_of(x))
+
+    def choices(p: float) -> Array:
+        new = rng.random((steps, batch, hidden), dtype=np.float32) >= p
+        return xp.asarray(new, device=device_of(x))
+
+    between: tuple[Array, ...] = ()
+    recurrent: tuple[Array, ...] = ()
+    update: tuple[tuple[Array, ...], ...] = ()
+    if model.dropout:
+        size = directions * hidden
+        between = tuple(
+            factors(model.dropout, steps, batch, size) for _ in range(model.num_layers - 1)
+        )
+    if model.recurrent_dropout:
+        recurrent = tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))
+    if model.zoneout:
+        update = tuple(tuple(choices(model.zoneout) for _ in range(states)) for _ in range(count))
+    return Masks(between, recurrent, update)
+
+
+def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
+    """Return what prediction uses: nothing, or the mean of zoneout's choices."""
+    if not model.zoneout:
+        return Masks()
+    steps, _ = _sizes(model, x)
+    shape = (steps, 1, 1)
+    mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))
+    count = model.num_layers * model.directions
+    return Masks(update=((mean,) * model.cell_object.states,) * count)
+
+
+def _sizes(model: RNN, x: Array) -> tuple[int, int]:
+    """Return the numbers of steps and of sequences."""
+    if x.ndim == 2:
+        return x.shape[0], 1
+    return (x.shape[1], x.shape[0]) if model.batch_first else (x.shape[0], x.shape[1])

@@ -1,0 +1,109 @@
+"""Batches of sequences that are not all of one length, or have gaps.
+
+`pack` puts a list of sequences into one array. The functions of :mod:`portable_rnn` then take its
+``lengths``, or for gaps anywhere a ``mask``, and what stands at the other steps changes nothing: a
+state passes through them unchanged, in both directions; outputs and the gradient of ``x`` are zero
+there. A sequence without any step keeps its initial state.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _check as check
+from ._host import to_host
+from ._namespace import Array, device_of, namespace_of
+from .steps import read_lengths
+
+__all__ = ["pack", "unpack"]
+
+
+def pack(
+    sequences: Sequence[Array], *, batch_first: bool = False
+) -> tuple[Array, np.ndarray[Any, Any]]:
+    """Put sequences of different lengths into one array, padded with zeros at the end.
+
+    Parameters
+    ----------
+    sequences : sequence of arrays, shapes (T_i, F)
+        Or of any (T_i, ...), such as labels (T_i,). One library, dtype and device.
+    batch_first : bool
+        Whether the batch is the first axis of the result.
+
+    Returns
+    -------
+    packed : array, shape (T, B, F), or (B, T, F) with ``batch_first``
+        T is the longest length. Of the library, dtype and device of the sequences.
+    lengths : NumPy array of int64, shape (B,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no sequence, or they do not fit together; the message names the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> x, lengths = prnn.ragged.pack([np.ones((2, 1)), np.ones((3, 1))])
+    >>> x[:, :, 0], lengths
+    (array([[1., 1.],
+           [1., 1.],
+           [0., 1.]]), array([2, 3]))
+    """
+    if not isinstance(sequences, Sequence) or len(sequences) == 0:
+        raise ValueError("sequences: expected a list of at least one array")
+    xp = namespace_of(**{f"sequences[{i}]": a for i, a in enumerate(sequences)})
+    first = sequences[0]
+    for i, array in enumerate(sequences):
+        name = f"sequences[{i}]"
+        if array.ndim == 0:
+            raise ValueError(f"{name}: expected an array (T, ...), got a number")
+        check.shaped(name, array, (array.shape[0], *first.shape[1:]), "sequences[0]", first)
+    lengths = np.asarray([array.shape[0] for array in sequences], dtype=np.int64)
+    longest, padded = int(lengths.max()), []
+    for array in sequences:
+        shape = (longest - array.shape[0], *first.shape[1:])
+        padding = xp.zeros(shape, dtype=first.dtype, device=device_of(first))
+        padded.append(xp.concat([array, padding]) if shape[0] else array)
+    return xp.stack(padded, axis=0 if batch_first else 1), lengths
+
+
+def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Array]:
+    """Undo `pack`: return the sequences of a batch, such as outputs, without their padding.
+
+    Parameters
+    ----------
+    packed : array, shape (T, B, ...), or (B, T, ...) with ``batch_first``
+    lengths : sequence of B ints, or integer array on the host
+    batch_first : bool
+
+    Returns
+    -------
+    list of arrays, shapes (T_i, ...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``lengths`` does not fit; the message says how.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> [a.shape for a in prnn.ragged.unpack(np.zeros((3, 2, 4)), [2, 3])]
+    [(2, 4), (3, 4)]
+    """
+    namespace_of(packed=packed)
+    batch_axis = 0 if batch_first else 1
+    if packed.ndim < 2:
+        raise ValueError(f"packed: expected at least two axes, got shape {tuple(packed.shape)}")
+    steps, batch = packed.shape[1 - batch_axis], packed.shape[batch_axis]
+    values = read_lengths(lengths, steps, batch)
+    if values is None:
+        values = to_host(lengths)
+    return [
+        packed[b, : int(n), ...] if batch_first else packed[: int(n), b, ...]
+        for b, n in enumerate(values)
+    ]

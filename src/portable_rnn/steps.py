@@ -1,0 +1,111 @@
+"""Which steps there are, of a batch whose sequences have different lengths, or gaps."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _check as check
+from ._host import from_host, to_host
+from ._namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    in_one_piece,
+    is_array,
+    namespace_of,
+    on_host,
+    same_device,
+)
+
+__all__ = ["Steps", "check_mask", "mask_of", "read_lengths", "resolve"]
+
+
+class Steps(NamedTuple):
+    """Which steps there are: a staircase of sorted sequences, or a mask."""
+
+    widths: tuple[int, ...] | None = None  # sequences that have a step t, for each t
+    order: Array | None = None  # (B,); where each sorted sequence comes from
+    inverse: Array | None = None  # (B,); where each one went
+    mask: Array | None = None  # (T, B, 1)
+
+
+def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
+    """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
+    wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
+    if is_array(value) and not on_host(value):
+        if tuple(value.shape) != (batch,):
+            raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
+        if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
+            raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+        return None
+    values = to_host(value) if is_array(value) else np.asarray(value)
+    if values.dtype.kind not in "iu" and values.size:
+        raise TypeError(f"lengths: {wanted}, got dtype {values.dtype.name}")
+    if values.shape != (batch,):
+        raise ValueError(f"lengths: {wanted}, got shape {values.shape}")
+    values = values.astype(np.int64)
+    if wrong := [int(n) for n in values if not 0 <= n <= steps]:
+        raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
+    return values
+
+
+def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
+    """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
+    check.an_array("mask", value)
+    xp = namespace_of(mask=value)
+    if not xp.isdtype(value.dtype, "bool"):
+        raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
+    check.of_shape("mask", value, shape)
+    if not isinstance(value, np.ndarray):
+        _check_beside("mask", value, x)
+
+
+def _check_beside(name: str, value: Array, x: Array) -> None:
+    """Check that an array is of the library and on the device of ``x``."""
+    namespace_of(**{"x": x, name: value})
+    if not same_device(value, x):
+        raise ValueError(f"{name}: expected device {device_of(x)} like x, got {device_of(value)}")
+
+
+def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
+    """Turn checked ``lengths`` (B,), or a ``mask`` (T, B), into what the network walks by.
+
+    ``x`` is time-major. Lengths on the host are a staircase where time can be cut.
+    """
+    if lengths is None and mask is None:
+        return Steps()
+    steps, batch = x.shape[:2]
+    values = None if lengths is None else read_lengths(lengths, steps, batch)
+    if values is None and lengths is not None:
+        _check_beside("lengths", lengths, x)
+    if values is None or in_one_piece(xp):
+        there = mask_of(xp, x, lengths, mask)
+        return Steps(mask=xp.expand_dims(there, axis=2))
+    widths = tuple(int(n) for n in (values[None, :] > np.arange(steps)[:, None]).sum(axis=1))
+    order = np.argsort(-values, kind="stable")
+    if np.array_equal(order, np.arange(batch)):
+        return Steps(widths)
+    # 32 bits, for devices that have no more.
+    both = (order.astype(np.int32), np.argsort(order).astype(np.int32))
+    moved = (from_host(a, xp, device=device_of(x)) for a in both)
+    return Steps(widths, *moved)
+
+
+def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
+    """Return which steps there are, (T, B) boolean, of the library and on the device of ``x``."""
+    steps, batch = x.shape[:2]
+    if mask is not None:
+        return _moved(xp, mask, x)
+    values = read_lengths(lengths, steps, batch)
+    if values is not None:
+        return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
+    time = xp.arange(steps, dtype=lengths.dtype, device=device_of(lengths))
+    return xp.expand_dims(time, axis=1) < xp.expand_dims(lengths, axis=0)
+
+
+def _moved(xp: Namespace, mask: Any, x: Array) -> Array:
+    """Move a mask from NumPy, if it is there, to where ``x`` is."""
+    if isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray):
+        return xp.asarray(mask, device=device_of(x))
+    return mask

@@ -1,0 +1,69 @@
+"""How time is cut into stretches.
+
+A network is walked in stretches of about `ROWS` rows (steps times sequences), so that what is
+hoisted out of the time loop fits a cache and stays small beside the tape. Libraries that trace, or
+cannot write into an array, get one stretch.
+
+Sequences of different lengths, sorted by length, are a staircase: a stretch ends where a sequence
+does, and the next one is narrower. Padding is then never computed, and nothing needs a mask.
+"""
+
+from typing import NamedTuple
+
+from ._namespace import Array, Namespace, device_of, in_one_piece
+
+__all__ = ["ROWS", "Stretch", "cut", "place"]
+
+ROWS = 1024
+
+
+class Stretch(NamedTuple):
+    """A rectangle of steps and sequences: the first ``width`` of the batch."""
+
+    rows: slice
+    width: int
+
+    def of(self, array: Array) -> Array:
+        """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the stretch."""
+        if self.width >= array.shape[1]:
+            return array[self.rows, ...]
+        return array[self.rows, : self.width, ...]
+
+
+def cut(
+    xp: Namespace, steps: int, batch: int, widths: tuple[int, ...] | None = None
+) -> list[Stretch]:
+    """Cut time into stretches.
+
+    ``widths`` tells how many sequences each step has, falling from step to step; None: all.
+    """
+    if in_one_piece(xp):
+        return [Stretch(slice(0, steps), batch)]
+    found, start = [], 0
+    while start < steps:
+        width = batch if widths is None else widths[start]
+        if width == 0:
+            break
+        end = min(start + max(1, ROWS // width), steps)
+        if widths is not None:
+            end = next((t for t in range(start, end) if widths[t] != width), end)
+        found.append(Stretch(slice(start, end), width))
+        start = end
+    return found
+
+
+def place(
+    xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, steps: int, batch: int
+) -> Array:
+    """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
+    if tuple(part.shape[:2]) == (steps, batch):
+        return part
+    if whole is None:
+        # Zeros are there to stay where no stretch comes.
+        shape = (steps, batch, *part.shape[2:])
+        whole = xp.zeros(shape, dtype=part.dtype, device=device_of(part))
+    if stretch.width == batch:
+        whole[stretch.rows, ...] = part
+    else:
+        whole[stretch.rows, : stretch.width, ...] = part
+    return whole
