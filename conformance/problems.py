@@ -31,6 +31,8 @@ class Inputs(NamedTuple):
     state: Any
     d_outputs: Any
     d_state: Any
+    lengths: Any = None
+    mask: Any = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Problem:
     nonlinearity: str = "tanh"
     bias: bool = True
     batch_first: bool = False
+    layers: int = 1
+    bidirectional: bool = False
+    ragged: str = ""  # "lengths" or "mask": not all sequences have all steps
 
     @property
     def id(self) -> str:
@@ -65,6 +70,8 @@ class Problem:
             nonlinearity=self.nonlinearity,
             bias=self.bias,
             batch_first=self.batch_first,
+            num_layers=self.layers,
+            bidirectional=self.bidirectional,
         )
 
     def arrays(self, dtype: str) -> Inputs:
@@ -82,14 +89,36 @@ class Problem:
         shape = self.model.state_shape(self.batch)
         pairs = [tuple(numbers(shape) for _ in range(parts)) for _ in range(2)]
         state, d_state = pairs if parts == 2 else (pair[0] for pair in pairs)
-        features = self.outputs or self.hidden
+        features = self.model.feature_size
+        there = self.there()
         return Inputs(
             params,
             numbers(self._sequence(self.inputs)),
             None if self.zero_state else state,
             numbers(self._sequence(features)) if self.cotangents != "state" else None,
             d_state if self.cotangents != "outputs" else None,
+            there.sum(axis=0, dtype=np.int32) if self.ragged == "lengths" else None,
+            (there.T if self.batch_first else there).copy() if self.ragged == "mask" else None,
         )
+
+    def there(self) -> Any:
+        """Return which steps there are, (T, B): all, up to a length each, or any of them.
+
+        The first sequence has all, the last, if there are three, none.
+        """
+        rng = np.random.default_rng([self.seed, 1])
+        batch = self.batch or 1
+        if self.ragged == "lengths":
+            lengths = rng.integers(0, self.steps + 1, batch)
+            there = np.arange(self.steps)[:, None] < lengths
+        elif self.ragged == "mask":
+            there = rng.random((self.steps, batch)) < 0.6
+        else:
+            return np.ones((self.steps, batch), dtype=bool)
+        there[:, 0] = True
+        if batch > 2:
+            there[:, -1] = False
+        return there
 
     def _draw(self, rng, shape, bound):
         """Draw parameters within ``bound``, or, if it is None, any other array."""

@@ -46,6 +46,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no_bias": {"bias": False},
     "batch_first": {"batch_first": True},
     "relu": {"nonlinearity": "relu"},
+    "two_layers": {"layers": 2},
+    "both_directions": {"bidirectional": True},
+    "lengths": {"ragged": "lengths", "batch": 4},
+    "mask": {"ragged": "mask", "batch": 4},
 }
 
 # Many steps, and more rows (steps times batch) than an engine may like to take at once.

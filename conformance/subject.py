@@ -13,7 +13,8 @@ __all__ = ["check", "largest", "leaves", "put", "results", "solve"]
 
 def solve(model, inputs):
     """Run the network forwards and its cotangents back; a function that JAX can compile."""
-    fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
+    steps = {"lengths": inputs.lengths, "mask": inputs.mask}
+    fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state, **steps)
     grads = prnn.backward(model, inputs.params, fwd.tape, inputs.d_outputs, inputs.d_state)
     return results(fwd.outputs, fwd.state, grads.params, grads.x, grads.state)
 

@@ -28,12 +28,15 @@ def reference(problem, dtype):
                 problem.hidden,
                 bias=problem.bias,
                 batch_first=problem.batch_first,
+                num_layers=problem.layers,
+                bidirectional=problem.bidirectional,
                 **options,
             )
         }
     )
     if problem.outputs is not None:
-        modules["readout"] = torch.nn.Linear(problem.hidden, problem.outputs, bias=problem.bias)
+        features = problem.model.directions * problem.hidden
+        modules["readout"] = torch.nn.Linear(features, problem.outputs, bias=problem.bias)
     modules = modules.double()
     modules.load_state_dict(
         {_torch_name(name): torch.tensor(a).double() for name, a in host.params.items()}
@@ -43,16 +46,16 @@ def reference(problem, dtype):
         return torch.tensor(array).double().requires_grad_()
 
     x = leaf(host.x)
-    shape = (1, *(() if problem.batch is None else (problem.batch,)), problem.hidden)
-    zeros = (np.zeros(shape),) * (2 if problem.cell == "lstm" else 1)
+    zeros = (np.zeros(problem.model.state_shape(problem.batch)),) * (
+        2 if problem.cell == "lstm" else 1
+    )
     before = [leaf(part) for part in (zeros if host.state is None else _parts(host.state))]
-    outputs, after = modules["rnn"](x, tuple(before) if len(before) == 2 else before[0])
-    if problem.outputs is not None:
-        outputs = modules["readout"](outputs)
+    outputs, after = _run(modules, x, before, host.lengths)
 
+    after = tuple(after)
     pulled = [(outputs, host.d_outputs)] if host.d_outputs is not None else []
     if host.d_state is not None:
-        pulled += zip(_parts(after), _parts(host.d_state), strict=True)
+        pulled += zip(after, _parts(host.d_state), strict=True)
     # What a cotangent does not reach has no gradient in torch, and a zero one here.
     torch.autograd.backward([v for v, _ in pulled], [torch.tensor(d).double() for _, d in pulled])
 
@@ -62,11 +65,40 @@ def reference(problem, dtype):
     learned = dict(modules.named_parameters())
     return results(
         outputs.detach().numpy(),
-        tuple(part.detach().numpy() for part in _parts(after)),
+        tuple(part.detach().numpy() for part in after),
         {name: gradient(learned[_torch_name(name)]) for name in host.params},
         gradient(x),
         tuple(map(gradient, before)),
     )
+
+
+def _run(modules, x, before, lengths):
+    """Return outputs and final states; of sequences of lengths, packed as torch has it."""
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    def go(x, before):
+        return modules["rnn"](x, tuple(before) if len(before) == 2 else before[0])
+
+    if lengths is None:
+        outputs, after = go(x, before)
+        return modules["readout"](outputs) if "readout" in modules else outputs, _parts(after)
+    # torch refuses a sequence without steps: its state stays, and its outputs are zero.
+    axis = 0 if modules["rnn"].batch_first else 1
+    some, lengths = torch.tensor(np.flatnonzero(lengths)), lengths[lengths > 0]
+    options = {"batch_first": modules["rnn"].batch_first}
+    packed = pack_padded_sequence(
+        x.index_select(axis, some), torch.tensor(lengths), enforce_sorted=False, **options
+    )
+    found, after = go(packed, [part.index_select(1, some) for part in before])
+    found, _ = pad_packed_sequence(found, total_length=x.shape[1 - axis], **options)
+    if "readout" in modules:
+        there = torch.arange(x.shape[1 - axis])[:, None] < torch.tensor(lengths)
+        found = modules["readout"](found) * (there.T if axis == 0 else there)[..., None]
+    shape = [*x.shape[:2], found.shape[2]]
+    outputs = torch.zeros(shape, dtype=x.dtype).index_copy(axis, some, found)
+    both = zip(before, _parts(after), strict=True)
+    return outputs, [old.index_copy(1, some, new) for old, new in both]
 
 
 def _torch_name(name):

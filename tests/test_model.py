@@ -109,8 +109,11 @@ def test_one_seed_is_one_set_of_numbers():
         ({"bias": 1}, TypeError, "^bias: expected True or False, got 1"),
         ({"batch_first": None}, TypeError, "^batch_first: .*got None"),
         ({"num_layers": 0}, ValueError, "^num_layers: .*got 0"),
-        ({"num_layers": 2}, NotImplementedError, "^num_layers: only 1 .*yet, got 2"),
-        ({"bidirectional": True}, NotImplementedError, "^bidirectional: .*yet, got True"),
+        ({"bidirectional": 2}, TypeError, "^bidirectional: expected True or False, got 2"),
+        ({"dropout": 0.5}, ValueError, "^dropout: acts between layers, and num_layers is 1"),
+        ({"dropout": 1.0, "num_layers": 2}, ValueError, r"^dropout: .*\[0, 1\), got 1.0"),
+        ({"recurrent_dropout": -0.1}, ValueError, r"^recurrent_dropout: .*got -0.1"),
+        ({"zoneout": "a"}, TypeError, "^zoneout: expected a number, got 'a'"),
     ],
 )
 def test_a_wrong_description_names_what_is_wrong(options, error, message):

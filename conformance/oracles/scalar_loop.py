@@ -59,18 +59,28 @@ def lstm(num, _, ax, ah, state):
 CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
 
 
-def run(problem, num, w, x, state):
-    """Run one sequence (T, I) from a state of lists (H,); return outputs and state."""
-    outputs = []
-    for x_t in x:
-        ax = affine(w["weight_ih_l0"], w.get("bias_ih_l0"), x_t)
-        ah = affine(w["weight_hh_l0"], w.get("bias_hh_l0"), state[0])
-        state = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, state)
-        y = state[0]
-        if problem.outputs is not None:
-            y = affine(w["readout.weight"], w.get("readout.bias"), y)
-        outputs.append(y)
-    return outputs, state
+def run(problem, num, w, x, state, there):
+    """Run one sequence (T, I) over the steps that are there; return outputs and states.
+
+    ``state`` has a tuple of lists (H,) for each layer and direction, in torch's order.
+    """
+    steps = [t for t, here in enumerate(there) if here]
+    ys, after = dict(enumerate(x)), []
+    for i, before in enumerate(state):
+        layer, reverse = divmod(i, 2) if problem.bidirectional else (i, 0)
+        end = f"_l{layer}" + ("_reverse" if reverse else "")
+        if not reverse:
+            xs, ys = ys, {t: [] for t in steps}
+        for t in reversed(steps) if reverse else steps:
+            ax = affine(w["weight_ih" + end], w.get("bias_ih" + end), xs[t])
+            ah = affine(w["weight_hh" + end], w.get("bias_hh" + end), before[0])
+            before = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, before)
+            ys[t] = [*ys[t], *before[0]]
+        after.append(before)
+    if problem.outputs is not None:
+        ys = {t: affine(w["readout.weight"], w.get("readout.bias"), y) for t, y in ys.items()}
+    nothing = [num.number(0)] * problem.model.feature_size
+    return [ys.get(t, nothing) if here else nothing for t, here in enumerate(there)], after
 
 
 def forward(problem, inputs, numbers=FLOAT):
@@ -78,7 +88,11 @@ def forward(problem, inputs, numbers=FLOAT):
     make = np.frompyfunc(numbers.number, 1, 1)
     w = {name: make(array) for name, array in inputs.params.items()}
     xs, states, _, _ = sequences(problem, inputs)
-    ran = [run(problem, numbers, w, make(x), make(s)) for x, s in zip(xs, states, strict=True)]
+    there = problem.there().T
+    ran = [
+        run(problem, numbers, w, make(x), make(s), here)
+        for x, s, here in zip(xs, states, there, strict=True)
+    ]
     outputs, after = zip(*ran, strict=True)
     return steps(problem, outputs, numbers.dtype), parts(problem, after, numbers.dtype)
 
@@ -88,12 +102,13 @@ def gradients(problem, inputs, numbers=FLOAT):
     number, grad = np.frompyfunc(numbers.number, 1, 1), np.frompyfunc(attrgetter("grad"), 1, 1)
     data = np.frompyfunc(attrgetter("data"), 1, 1)
     d_w, rows = {name: 0 for name in inputs.params}, []
-    for x, state, d_y, d_s in zip(*sequences(problem, inputs), strict=True):
+    there = problem.there().T
+    for x, state, d_y, d_s, here in zip(*sequences(problem, inputs), there, strict=True):
         tape = Tape(numbers)
         leaf = np.frompyfunc(tape.number, 1, 1)
         w = {name: leaf(array) for name, array in inputs.params.items()}
         x, state = leaf(x), leaf(state)
-        y, after = map(np.asarray, run(problem, tape, w, x, state))
+        y, after = map(np.asarray, run(problem, tape, w, x, state, here))
         pulled = [(y, d_y), (after, d_s)]
         tape.pull_back(p for v, d in pulled for p in zip(v.flat, number(d).flat, strict=True))
         rows.append((data(y), data(after), grad(x), grad(state)))
@@ -118,15 +133,16 @@ def sequences(problem, inputs):
             array = np.zeros((*inputs.x.shape[:-1], features))
         return [array] if problem.batch is None else list(np.moveaxis(array, axis, 0))
 
-    def of_state(state):  # (parts, H) of each
-        count = 2 if problem.cell == "lstm" else 1
-        state = np.zeros((count, problem.batch or 1, problem.hidden)) if state is None else state
-        return list(np.moveaxis(np.reshape(state, (count, -1, problem.hidden)), 1, 0))
+    def of_state(state):  # (L·D, parts, H) of each
+        count, size = 2 if problem.cell == "lstm" else 1, problem.hidden
+        stack = problem.model.state_shape(None)[0]
+        state = np.zeros((count, stack, problem.batch or 1, size)) if state is None else state
+        return list(np.moveaxis(np.reshape(state, (count, stack, -1, size)), (2, 1), (0, 1)))
 
     return (
         of_steps(inputs.x, problem.inputs),
         of_state(inputs.state),
-        of_steps(inputs.d_outputs, problem.outputs or problem.hidden),
+        of_steps(inputs.d_outputs, problem.model.feature_size),
         of_state(inputs.d_state),
     )
 
@@ -141,6 +157,6 @@ def steps(problem, rows, dtype):
 
 def parts(problem, rows, dtype):
     """Undo `sequences`, for states."""
-    rows = np.asarray(rows, dtype=object).astype(dtype)
-    shape = (1, problem.hidden) if problem.batch is None else (1, problem.batch, problem.hidden)
-    return tuple(np.reshape(part, shape) for part in np.moveaxis(rows, 1, 0))
+    rows = np.asarray(rows, dtype=object).astype(dtype)  # (B, L·D, parts, H)
+    shape = problem.model.state_shape(problem.batch)
+    return tuple(np.reshape(part, shape) for part in np.moveaxis(rows, (2, 1), (0, 1)))
