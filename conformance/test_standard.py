@@ -85,4 +85,4 @@ def test_the_longest_problem_is_cut_into_stretches(cell):
     problem = STANDARD[f"{cell}-600_steps"]
     inputs = problem.arrays("float64")
     tape = prnn.forward(problem.model, inputs.params, inputs.x).tape
-    assert len(tape.passages[0].kept) > 2
+    assert len(tape.passages[0].records) > 2

@@ -43,8 +43,9 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
     steps, rows = d_y.shape[0], LEAF
     if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not in_one_piece(xp):
         half = steps // 2
-        early = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
-        return early + affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
+        total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
+        total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
+        return total
     return xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
 
 

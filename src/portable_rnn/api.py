@@ -13,16 +13,21 @@ from ._namespace import (
     Array,
     Namespace,
     device_of,
+    dtype_name,
+    in_one_piece,
     is_traced,
+    library_name,
     namespace_of,
     on_their_device,
 )
 from .cells import State
 from .dropout import Masks, draw, expected
 from .losses import softmax_cross_entropy
+from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
 from .steps import Steps, check_mask, mask_of, resolve
+from .stretches import Units
 
 __all__ = [
     "Forward",
@@ -45,6 +50,7 @@ class Tape(NamedTuple):
     x: Array
     steps: Steps  # which steps there are
     masks: Masks  # of dropout
+    units: Units | None  # under a memory budget
     passages: tuple[Passage, ...]  # through the columns of the network
 
 
@@ -85,6 +91,8 @@ def forward(
     lengths: Any = None,
     mask: Any = None,
     dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
+    memory: str | int | Plan | None = None,
+    checkpoint_every: int | None = None,
     check_finite: bool = False,
 ) -> Forward:
     """Run the network over a sequence, keeping what `backward` needs.
@@ -110,6 +118,12 @@ def forward(
         A seed, another one at each step of training, such as ``(seed, step)``; or what
         :func:`portable_rnn.dropout.draw` drew. False for none. A model with dropout or zoneout
         must be given one of them.
+    memory : str, int or Plan, optional
+        A budget for the tape, such as ``"64 MiB"``, or what :func:`portable_rnn.memory.plan`
+        returned. The backward pass then runs steps again, to the same gradients, and uses the tape
+        up. Not where the whole sequence is one computation (JAX, Dask, ndonnx).
+    checkpoint_every : int, optional
+        Rather than a budget: keep the state every so many steps, and run each step twice.
     check_finite : bool
         Whether to read ``x``, the state and the parameters and refuse NaN and infinity.
 
@@ -137,7 +151,9 @@ def forward(
     """
     xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     masks = _masks(xp, model, x, dropout)
-    return _run(xp, model, params, x, state, _steps(xp, model, x, lengths, mask), masks, keep=True)
+    steps = _steps(xp, model, x, lengths, mask)
+    units = _units(xp, model, x, memory, checkpoint_every)
+    return _run(xp, model, params, x, state, steps, masks, units, keep=True)
 
 
 @on_their_device
@@ -185,7 +201,7 @@ def predict(
     xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = _steps(xp, model, x, lengths, mask)
     masks = expected(xp, model, x)
-    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, keep=False)
+    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, None, keep=False)
     return (outputs, state) if return_state else outputs
 
 
@@ -260,7 +276,7 @@ def backward(
         tape.passages,
         d_outputs,
         _states(xp, model, d_state, x, order, batched=batched),
-        _walk(tape.steps, tape.masks),
+        _walk(tape.steps, tape.masks, tape.units),
         grad_x=grad_x,
     )
     return Gradients(
@@ -282,6 +298,8 @@ def bptt(
     lengths: Any = None,
     mask: Any = None,
     dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
+    memory: str | int | Plan | None = None,
+    checkpoint_every: int | None = None,
     grad_x: bool = True,
     check_finite: bool = False,
     **loss_options: Any,
@@ -290,7 +308,7 @@ def bptt(
 
     Parameters
     ----------
-    model, params, x, state, lengths, mask, dropout, check_finite
+    model, params, x, state, lengths, mask, dropout, memory, checkpoint_every, check_finite
         As for `forward`.
     targets : any
         Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
@@ -336,6 +354,8 @@ def bptt(
         lengths=lengths,
         mask=mask,
         dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
         check_finite=check_finite,
     )
     if lengths is not None or mask is not None:
@@ -376,9 +396,11 @@ def _check_inputs(
 
 def _check_tape(model: RNN, tape: Tape) -> None:
     """Refuse the tape of another model: of other sizes, layers, directions or states."""
-    layers = [state for passage in tape.passages for k in passage.kept[:1] for state in k.before]
-    if not layers:  # not one step was there
-        return
+    layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
+    if not layers:
+        if tape.units is not None:
+            raise ValueError("tape: under a memory budget a tape can be pulled back only once")
+        return  # not one step was there
     found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
     count = model.num_layers * model.directions
     wanted = (model.input_size, model.hidden_size, model.cell_object.states, count)
@@ -397,6 +419,7 @@ def _run(
     state: Any,
     steps: Steps,
     masks: Masks,
+    units: Units | None,
     *,
     keep: bool,
 ) -> Forward:
@@ -405,7 +428,7 @@ def _run(
     if steps.order is not None:
         masks = _sorted(xp, masks, steps.order)
     sequence = layout.time_major(xp, model, x, steps.order)
-    walk = _walk(steps, masks)
+    walk = _walk(steps, masks, units)
     outputs, after, passages = run(
         xp,
         model.cell_object,
@@ -418,12 +441,30 @@ def _run(
     return Forward(
         layout.time_major_outward(xp, model, outputs, steps.inverse, batched=batched),
         layout.state_outward(xp, after, steps.inverse, batched=batched),
-        Tape(x, steps, masks, passages),
+        Tape(x, steps, masks, units, passages),
     )
 
 
-def _walk(steps: Steps, masks: Masks) -> Walk:
-    return Walk(False, steps.widths, steps.mask, *masks)
+def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
+    return Walk(False, steps.widths, steps.mask, *masks, units=units)
+
+
+def _units(
+    xp: Namespace, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
+) -> Units | None:
+    """Return how to keep to a memory budget; None if there is none."""
+    if memory is None and checkpoint_every is None:
+        return None
+    if in_one_piece(xp):
+        raise ValueError(
+            f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
+            "sequence is one computation"
+        )
+    if isinstance(memory, Plan):
+        return memory.walk
+    steps, batch = (x.shape[0], 1) if x.ndim == 2 else _axes(xp, model, x).shape[:2]
+    options = {"memory": memory, "checkpoint_every": checkpoint_every}
+    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
 
 
 def _states(
