@@ -22,6 +22,7 @@ from .api import (
     forward,
     predict,
 )
+from .curvature import Tangents, gauss_newton_product, hvp, jvp
 from .model import RNN
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "Forward",
     "Gradients",
     "Result",
+    "Tangents",
     "Tape",
     "backward",
     "batches",
@@ -38,6 +40,9 @@ __all__ = [
     "cells",
     "dropout",
     "forward",
+    "gauss_newton_product",
+    "hvp",
+    "jvp",
     "losses",
     "optimizers",
     "predict",
