@@ -23,6 +23,7 @@ from .api import (
     predict,
 )
 from .curvature import Tangents, gauss_newton_product, hvp, jvp
+from .flow import GradientFlow, gradient_flow
 from .model import RNN
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RNN",
     "Forward",
+    "GradientFlow",
     "Gradients",
     "Result",
     "Tangents",
@@ -41,6 +43,7 @@ __all__ = [
     "dropout",
     "forward",
     "gauss_newton_product",
+    "gradient_flow",
     "hvp",
     "jvp",
     "losses",

@@ -21,7 +21,7 @@ from .directional import Lift, directional
 from .losses import softmax_cross_entropy
 from .model import RNN
 
-__all__ = ["Tangents", "gauss_newton_product", "hvp", "jvp"]
+__all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
 
 class Tangents(NamedTuple):
@@ -84,7 +84,7 @@ def jvp(
     >>> print(moved.d_outputs.T)  # tanh'(0) = 1: one more unit arrives at each step
     [[1. 2. 3.]]
     """
-    xp = _check_real(model, params)
+    xp = check_real(model, params)
     check.sequence(model, params, x)
     if state is not None:
         check.state(model, "state", state, x)
@@ -150,7 +150,7 @@ def hvp(
     >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
     True
     """
-    xp = _check_real(model, params)
+    xp = check_real(model, params)
     _check_vector(params, vector)
     names = tuple(params)
 
@@ -217,7 +217,7 @@ def gauss_newton_product(
     >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
     True
     """
-    xp = _check_real(model, params)
+    xp = check_real(model, params)
     _check_vector(params, vector)
     # Of the options, those that `forward` knows; the others are the loss's.
     known = inspect.signature(forward).parameters
@@ -278,7 +278,8 @@ def _push(
     return Tangents(outputs, state_of(after), d_outputs, state_of(d_after))
 
 
-def _check_real(model: RNN, params: Parameters) -> Namespace:
+def check_real(model: RNN, params: Parameters) -> Namespace:
+    """Check the parameters, and that they are real; return their namespace."""
     xp = check.parameters(model, params)
     dtype = next(iter(params.values())).dtype
     if not xp.isdtype(dtype, "real floating"):
