@@ -19,7 +19,7 @@ STEP = 15  # digits
 
 
 def derivatives(problem, inputs, targets, tangents):
-    """Return jvp, Hessian and Gauss-Newton product by name, float64.
+    """Return jvp, Hessian and Gauss-Newton product, and gradients by sequence, by name, float64.
 
     ``tangents`` is an `Inputs` like ``inputs`` without cotangents: a direction of parameters, x
     and state. The loss is the sum of softmax cross-entropies; the products are with the
@@ -37,30 +37,57 @@ def derivatives(problem, inputs, targets, tangents):
     outputs, after = forward(problem, along, numbers)
     (curved,) = _slope(
         numbers,
-        lambda at: (_d_outputs(numbers, at.x, targets),),
+        lambda at: (_d_outputs(problem, numbers, at.x, targets),),
         along._replace(params={}, x=outputs, state=None),
         along._replace(params={}, x=pushed, state=None),
     )
     pulled = gradients(problem, along._replace(d_outputs=curved), numbers)
+    d_loss = _d_outputs(problem, numbers, outputs, targets)
+    # As many passes as there are sequences: in plain floats, or it would take minutes.
+    each = [
+        gradients(problem, along._replace(d_outputs=alone))
+        for alone in _by_sequence(problem, d_loss.astype("float64"))
+    ]
     found = {"outputs": outputs, "jvp": d_outputs}
     found |= {f"state[{i}]": part for i, part in enumerate(after)}
     found |= {f"jvp_state[{i}]": part for i, part in enumerate(d_after)}
     found |= {f"hvp[{name}]": array for name, array in hessian.items()}
     found |= {f"gnvp[{name}]": pulled[f"d_params[{name}]"] for name in inputs.params}
+    squares = 0
+    for name in inputs.params:
+        rows = np.stack([one[f"d_params[{name}]"] for one in each])
+        found[f"each[{name}]"] = rows
+        squares = squares + np.sum(rows.reshape(len(rows), -1) ** 2, axis=1)
+    found["norms"] = np.sqrt(squares)
     return {name: np.asarray(array).astype("float64") for name, array in found.items()}
 
 
 def _gradient(problem, numbers, inputs, targets):
     outputs, _ = forward(problem, inputs, numbers)
-    d_outputs = _d_outputs(numbers, outputs, targets)
+    d_outputs = _d_outputs(problem, numbers, outputs, targets)
     found = gradients(problem, inputs._replace(d_outputs=d_outputs), numbers)
     return {name: found[f"d_params[{name}]"] for name in inputs.params}
 
 
-def _d_outputs(numbers, outputs, targets):
+def _by_sequence(problem, d_outputs):
+    """Return the cotangents of one sequence after another, zero for the others."""
+    if problem.batch is None:
+        return [d_outputs]
+    axis = 0 if problem.batch_first else 1
+    found = []
+    for b in range(problem.batch):
+        alone = np.zeros_like(d_outputs)
+        here = (b,) if axis == 0 else (slice(None), b)
+        alone[here] = d_outputs[here]
+        found.append(alone)
+    return found
+
+
+def _d_outputs(problem, numbers, outputs, targets):
     tape = Tape(numbers)
+    there = problem.there().T if problem.batch_first else problem.there()
     rows = np.frompyfunc(tape.number, 1, 1)(outputs.reshape(-1, outputs.shape[-1]))
-    value, _ = LOSSES["softmax_cross_entropy"](tape, rows, targets.reshape(-1), np.ones(len(rows)))
+    value, _ = LOSSES["softmax_cross_entropy"](tape, rows, targets.reshape(-1), there.reshape(-1))
     tape.pull_back([(value, 1)])
     return np.asarray([v.grad for v in rows.flat], dtype=object).reshape(outputs.shape)
 

@@ -25,11 +25,13 @@ from .api import (
 from .curvature import Tangents, gauss_newton_product, hvp, jvp
 from .flow import GradientFlow, gradient_flow
 from .model import RNN
+from .per_example import ExampleNorms, per_example_gradients, per_example_norms
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RNN",
+    "ExampleNorms",
     "Forward",
     "GradientFlow",
     "Gradients",
@@ -48,6 +50,8 @@ __all__ = [
     "jvp",
     "losses",
     "optimizers",
+    "per_example_gradients",
+    "per_example_norms",
     "predict",
     "ragged",
     "schedules",

@@ -82,8 +82,9 @@ def lifted(xp: Namespace, tree: Any, dtype: Any) -> Any:
     """Return a tree with its real floating arrays in another dtype, and all else as it is."""
     if isinstance(tree, Mapping):
         return {name: lifted(xp, value, dtype) for name, value in tree.items()}
-    if isinstance(tree, (tuple, list)) and not hasattr(tree, "_fields"):
-        return type(tree)(lifted(xp, value, dtype) for value in tree)
+    if isinstance(tree, (tuple, list)):
+        parts = [lifted(xp, value, dtype) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if not is_array(tree) or namespace_of(array=tree) is not xp:
         return tree
     real = xp.isdtype(tree.dtype, "real floating")

@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, dtype_name, is_traced, on_their_device
-from .api import Loss, Parameters, Tape, backward, forward, predict
+from .api import Loss, Parameters, Tape, backward, evaluate, forward
 from .cells import Cell, Residuals, State, StateCotangent
 from .curvature import check_real, jvp
 from .initializers import uniform
+from .layout import time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
+from .norms import norm
+from .steps import mask_of
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -95,6 +98,8 @@ def gradient_flow(
     *,
     loss: Loss = softmax_cross_entropy,
     state: Any = None,
+    lengths: Any = None,
+    mask: Any = None,
     by_loss_step: bool = False,
     arrays: bool = False,
     iterations: int = 30,
@@ -104,8 +109,8 @@ def gradient_flow(
 
     Parameters
     ----------
-    model, params, x, targets, loss, state, **loss_options
-        As for `bptt`; the model reads in one direction.
+    model, params, x, targets, loss, state, lengths, mask, **loss_options
+        As for `bptt`; the model reads in one direction. Dropout is off.
     by_loss_step : bool
         Whether to part the gradients by the step whose loss they come from.
     arrays : bool
@@ -125,7 +130,7 @@ def gradient_flow(
     TypeError, ValueError
         As `bptt` does, or under ``jax.jit``.
     NotImplementedError
-        For a bidirectional model, whose states have no one order in time.
+        For a bidirectional model, whose states have no one order in time, or one with zoneout.
 
     Notes
     -----
@@ -155,32 +160,39 @@ def gradient_flow(
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
         raise NotImplementedError("model: gradient_flow expects one direction, got bidirectional")
-    if not callable(loss):
-        raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
-    outputs = predict(model, params, x, state)
-    value, d_outputs = loss(outputs, targets, **loss_options)
-    shape = tuple(outputs.shape)
-    check.shaped("d_outputs returned by the loss", d_outputs, shape, "x", x)
-
-    x, d_outputs = _time_major(xp, model, x), _time_major(xp, model, d_outputs)
+    if model.zoneout:
+        raise NotImplementedError("model: gradient_flow expects no zoneout")
+    _, value, d_outputs = evaluate(
+        *(model, params, x, targets, loss, state),
+        lengths=lengths,
+        mask=mask,
+        dropout=False,
+        **loss_options,
+    )
+    there = None
+    if lengths is not None or mask is not None:
+        mask = mask.T if mask is not None and model.batch_first else mask
+        there = mask_of(xp, time_major(xp, model, x), lengths, mask)
+    x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)
-    plain = replace(model, batch_first=False)
+    plain = replace(model, batch_first=False, dropout=0.0, recurrent_dropout=0.0)
     observed = replace(plain, cell=watched, nonlinearity="tanh")  # the cell holds the real one
 
     before, tapes = [], []
     for t in range(x.shape[0]):
         before.append(states)
-        fwd = forward(observed, params, x[t : t + 1, ...], _outward(states))
+        here = None if there is None else there[t : t + 1, :]
+        fwd = forward(observed, params, x[t : t + 1, ...], _outward(states), mask=here)
         tapes.append(fwd.tape)
         states = check.state_parts(fwd.state)
-    d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, arrays=arrays)
+    d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, there, arrays=arrays)
     return GradientFlow(
         value,
         d_state,
         norms,
-        _singular_values(xp, plain, params, x, before, iterations),
-        _by_loss_step(xp, observed, params, x, before, d_outputs) if by_loss_step else None,
+        _singular_values(xp, plain, params, x, before, there, iterations),
+        _by_loss_step(xp, observed, params, x, before, d_outputs, there) if by_loss_step else None,
         kept,
     )
 
@@ -191,6 +203,7 @@ def _retreat(
     params: Parameters,
     tapes: list[Tape],
     d_outputs: Array,
+    there: Array | None,
     *,
     arrays: bool,
 ) -> tuple[tuple[Array, ...], dict[str, Array], dict[str, Array] | None]:
@@ -201,8 +214,11 @@ def _retreat(
     for t in reversed(range(len(tapes))):
         d_t = d_outputs[t : t + 1, ...]
         grads = backward(model, params, tapes[t], d_t, carry, grad_x=False)
+        seen = watched.take(xp)
+        if there is not None:
+            seen = _held(xp, there[t, :], seen, carry)
         carry = grads.state
-        d_states.append([norm(xp, part, 2) for part in watched.take(xp)])
+        d_states.append([norm(xp, part, 2) for part in seen])
         norms.append({name: norm(xp, grad, 0) for name, grad in grads.params.items()})
         if arrays:
             kept.append(grads.params)
@@ -224,26 +240,30 @@ def _by_loss_step(
     x: Array,
     before: list[State],
     d_outputs: Array,
+    there: Array | None,
 ) -> Array:
     """Go back with T cotangents side by side in the batch, each from the loss at one step."""
     watched: Any = model.cell
     steps, batch = x.shape[:2]
     loss_step = xp.arange(steps, device=device_of(x))
 
-    def side_by_side(array: Array) -> Array:  # (N, B, F) to (N, T·B, F)
-        rows = xp.broadcast_to(
-            xp.expand_dims(array, axis=1), (array.shape[0], steps, *array.shape[1:])
-        )
-        return xp.reshape(rows, (array.shape[0], steps * batch, array.shape[2]))
+    def side_by_side(array: Array) -> Array:  # (N, B, ...) to (N, T·B, ...)
+        return xp.concat([array] * steps, axis=1)
 
     found, carry = [], None
     for t in reversed(range(steps)):
         state = tuple(side_by_side(part) for part in before[t])
-        tape = forward(model, params, side_by_side(x[t : t + 1, ...]), _outward(state)).tape
+        exists = None if there is None else side_by_side(there[t : t + 1, :])
+        x_t = side_by_side(x[t : t + 1, ...])
+        tape = forward(model, params, x_t, _outward(state), mask=exists).tape
         here = xp.reshape(xp.astype(loss_step == t, x.dtype), (steps, 1, 1))
         d_t = xp.reshape(here * d_outputs[t : t + 1, ...], (1, steps * batch, -1))
-        carry = backward(model, params, tape, d_t, carry, grad_x=False).state
-        norms = norm(xp, watched.take(xp)[0], 2)
+        d_before = backward(model, params, tape, d_t, carry, grad_x=False).state
+        seen = watched.take(xp)
+        if exists is not None:
+            seen = _held(xp, exists[0, :], seen, carry)
+        carry = d_before
+        norms = norm(xp, seen[0], 2)
         found.append(xp.reshape(norms, (-1, steps, batch)))
     return xp.permute_dims(xp.stack(found[::-1]), (2, 0, 1, 3))
 
@@ -254,13 +274,15 @@ def _singular_values(
     params: Parameters,
     x: Array,
     before: list[State],
+    there: Array | None,
     iterations: int,
 ) -> Array:
     """Power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
     steps, batch, inputs = x.shape
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
-    tape = forward(model, params, x, _outward(state)).tape
+    mask = None if there is None else xp.reshape(there, (1, steps * batch))
+    tape = forward(model, params, x, _outward(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
     half = dtype_name(x.dtype) not in ("float32", "float64")
     start = uniform(
@@ -271,7 +293,8 @@ def _singular_values(
         v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(state)))
         v, _ = _normalised(xp, v)
         for _ in range(iterations):
-            pushed = jvp(model, params, x, _outward(state), d_state=_only(xp, v, layer, state))
+            d_state = _only(xp, v, layer, state)
+            pushed = jvp(model, params, x, _outward(state), d_state=d_state, mask=mask)
             u, length = _normalised(xp, _part(pushed.d_state, layer))
             d_state = _only(xp, u, layer, state)
             pulled = backward(model, params, tape, None, d_state, grad_x=False)
@@ -280,16 +303,11 @@ def _singular_values(
     return xp.stack(found, axis=1)
 
 
-def norm(xp: Namespace, array: Array, axes: int) -> Array:
-    """Return Euclidean norms over all axes but the first few, without over- or underflow."""
-    kept = tuple(array.shape[:axes])
-    wide = xp.float32 if dtype_name(array.dtype) in ("float16", "bfloat16") else array.dtype
-    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))
-    largest = xp.max(rows, axis=-1, keepdims=True)
-    rows = rows / xp.where(largest > 0, largest, xp.ones_like(largest))
-    squares = xp.sum(rows * rows, axis=-1, dtype=wide)
-    largest = xp.reshape(largest, kept)
-    return xp.astype(xp.asarray(largest * xp.sqrt(squares)), array.dtype, copy=False)
+def _held(xp: Namespace, there: Array, seen: State, carry: Any) -> State:
+    """Where there is no step the state is held: its cotangent is that of the step after."""
+    there = xp.expand_dims(there, axis=1)
+    after = map(xp.zeros_like, seen) if carry is None else check.state_parts(carry)
+    return tuple(xp.where(there, d, later) for d, later in zip(seen, after, strict=True))
 
 
 def _normalised(xp: Namespace, parts: State) -> tuple[State, Array]:
@@ -316,12 +334,6 @@ def _part(state: Any, layer: int) -> State:
 
 def _outward(state: State) -> Any:
     return state[0] if len(state) == 1 else state
-
-
-def _time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:
-    if sequence.ndim == 2:
-        return xp.expand_dims(sequence, axis=1)
-    return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
 def _initial(xp: Namespace, model: RNN, x: Array, state: Any) -> State:
