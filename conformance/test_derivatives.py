@@ -18,7 +18,7 @@ from .subject import largest, put
 from .tolerances import EPS, allowed_eps, assert_close
 
 FEW = ("readout-batch_first",)
-SOME = ("default", "two_layers-both_directions", "lengths")
+SOME = ("default", "both_directions", "lengths")
 MORE = (
     *("one_step", "unbatched", "one_unit", "saturated", "zero_state", "no_bias"),
     *(

@@ -205,6 +205,86 @@ def _leaves(flow):
     return (*named, flow.d_h_by_loss_step)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacked_layers(cell):
+    """Of the layers below, too: the contributions add up, and the state is moved in every layer."""
+    model, params, x, targets, _ = problem(cell, num_layers=2)
+    given = {"loss": mean_squared_error, "by_loss_step": True, "arrays": True}
+    flow = prnn.gradient_flow(model, params, x, targets, iterations=300, **given)
+    grads = prnn.bptt(model, params, x, targets, loss=mean_squared_error).grads
+    for name, grad in grads.items():
+        np.testing.assert_allclose(flow.arrays[name].sum(axis=0), grad, rtol=0, atol=1e-15)
+    assert flow.d_h.shape == flow.jacobian.shape == (T, 2, B)
+    assert flow.d_h_by_loss_step.shape == (T, T, 2, B)
+
+    lower = prnn.RNN(I, H, cell=cell)
+    upper = prnn.RNN(H, H, O, cell=cell)
+    ends = {name.replace("_l1", "_l0"): a for name, a in params.items() if "_l0" not in name}
+    starts = {name: a for name, a in params.items() if "_l0" in name}
+    between = prnn.predict(lower, starts, x)
+    above = prnn.gradient_flow(upper, ends, between, targets, iterations=300, **given)
+    d_between = prnn.bptt(upper, ends, between, targets, loss=mean_squared_error).grad_x
+
+    def pulled(outputs, targets):
+        return np.sum(outputs * d_between), d_between
+
+    below = prnn.gradient_flow(lower, starts, x, None, loss=pulled, iterations=300)
+    for layer, part in enumerate((below, above)):
+        for got, want in zip(flow.d_state, part.d_state, strict=True):
+            np.testing.assert_allclose(got[:, layer], want[:, 0], rtol=1e-11, atol=1e-17)
+        np.testing.assert_allclose(flow.jacobian[:, layer], part.jacobian[:, 0], rtol=1e-3)
+    np.testing.assert_allclose(
+        flow.d_h_by_loss_step[:, :, 1], above.d_h_by_loss_step[:, :, 0], rtol=1e-11, atol=1e-17
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sequences_of_different_lengths(cell):
+    """Each as it would be alone, and past its end no gradient."""
+    model, params, x, targets, state = problem(cell)
+    lengths = [4, 0, 6]
+    given = {"loss": mean_squared_error, "reduction": "sum", "by_loss_step": True}
+    flow = prnn.gradient_flow(model, params, x, targets, state=state, lengths=lengths, **given)
+    states = state if isinstance(state, tuple) else (state,)
+    for b, length in enumerate(lengths):
+        for part in flow.d_state:
+            assert np.all(part[length:, 0, b] == 0.0)
+        assert np.all(flow.d_h_by_loss_step[length:, :, :, b] == 0.0)
+        np.testing.assert_allclose(flow.jacobian[length:, 0, b], 1.0, rtol=1e-14)  # it is held
+        if length == 0:
+            continue
+        own = tuple(part[:, b : b + 1] for part in states)
+        cut = (slice(length), slice(b, b + 1))
+        alone = prnn.gradient_flow(model, params, x[cut], targets[cut], state=own, **given)
+        for got, want in zip(flow.d_state, alone.d_state, strict=True):
+            np.testing.assert_allclose(got[:length, 0, b], want[:, 0, 0], rtol=1e-12)
+        got = flow.d_h_by_loss_step[:length, :length, 0, b]
+        np.testing.assert_allclose(got, alone.d_h_by_loss_step[..., 0, 0], rtol=1e-12)
+        got = flow.jacobian[:length, 0, b]
+        np.testing.assert_allclose(got, alone.jacobian[:, 0, 0], rtol=0.05)
+
+
+def test_a_gap_passes_the_gradient_on():
+    model, params, x, targets, _ = problem("gru")
+    mask = np.ones((T, B), dtype=bool)
+    mask[2:4, 1] = False
+    given = {"loss": mean_squared_error, "mask": mask}
+    flow = prnn.gradient_flow(model, params, x, targets, **given)
+    assert np.all(flow.d_h[2:4, 0, 1] > 0.0)
+    assert flow.d_h[2, 0, 1] == flow.d_h[3, 0, 1]
+    first = replace(model, batch_first=True)
+    x, targets = np.moveaxis(x, 1, 0), np.moveaxis(targets, 1, 0)
+    same = prnn.gradient_flow(first, params, x, targets, loss=mean_squared_error, mask=mask.T)
+    np.testing.assert_allclose(same.d_h, flow.d_h, rtol=1e-13)
+
+
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"zoneout": 0.5}])
+def test_what_has_no_flow(options):
+    model, params, x, targets, _ = problem("gru", **options)
+    with pytest.raises(NotImplementedError, match="model: gradient_flow expects"):
+        prnn.gradient_flow(model, params, x, targets, loss=mean_squared_error)
+
+
 def test_relu_and_what_no_gradient_reaches():
     model = prnn.RNN(I, H, nonlinearity="relu")
     params = {name: -np.abs(array) for name, array in model.init(dtype="float64").items()}
