@@ -39,8 +39,8 @@ MUTANTS = [
     Mutant(
         "first step dropped",
         "bptt.py",
-        "weight_hh=affine_vjp_weight(xp, h_before, d_ah)",
-        "weight_hh=affine_vjp_weight(xp, h_before[1:, ...], d_ah[1:, ...])",
+        "weight_hh=products.weight(xp, h_before, d_ah)",
+        "weight_hh=products.weight(xp, h_before[1:, ...], d_ah[1:, ...])",
         gradients("elman-default"),
     ),
     Mutant(
@@ -173,8 +173,8 @@ MUTANTS = [
     Mutant(
         "hidden bias with the input's gradient",
         "bptt.py",
-        "bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ah)",
-        "bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ax)",
+        "bias_hh=products.bias(xp, w.bias_hh, d_ah)",
+        "bias_hh=products.bias(xp, w.bias_hh, d_ax)",
         gradients("gru-default"),
     ),
     Mutant(
@@ -209,8 +209,8 @@ MUTANTS = [
     Mutant(
         "float in the hot path",
         "network.py",
-        "        y = join(xp, hidden)\n",
-        "        y = join(xp, hidden)\n        float(y[0, 0, 0])\n",
+        "hidden)\n            if column",
+        "hidden)\n            float(y[0, 0, 0])\n            if column",
         gradients("elman-default", "torch-meta"),
     ),
     Mutant(
@@ -237,8 +237,8 @@ MUTANTS = [
     Mutant(
         "directions' halves of the readout exchanged",
         "network.py",
-        "d_v = xp.concat([d_one.readout_weight, d_other.readout_weight], axis=1)",
-        "d_v = xp.concat([d_other.readout_weight, d_one.readout_weight], axis=1)",
+        "d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)",
+        "d_v = walk.products.beside(xp, d_other.readout_weight, d_one.readout_weight)",
         gradients("lstm-readout-both_directions"),
     ),
     Mutant(

@@ -20,6 +20,7 @@ from ._namespace import (
     namespace_of,
     on_their_device,
 )
+from .affine import SUMS, Products
 from .cells import State
 from .dropout import Masks, draw, expected
 from .losses import softmax_cross_entropy
@@ -36,8 +37,10 @@ __all__ = [
     "Tape",
     "backward",
     "bptt",
+    "evaluate",
     "forward",
     "predict",
+    "pull_back",
 ]
 
 Parameters = Mapping[str, Array]
@@ -253,37 +256,7 @@ def backward(
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.state.shape
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
-    xp = check.parameters(model, params)
-    if d_outputs is None and d_state is None:
-        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
-    if not isinstance(tape, Tape):
-        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
-    check.like("tape", tape.x, "params", next(iter(params.values())))
-    _check_tape(model, tape)
-    if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
-    if d_state is not None:
-        check.state(model, "d_state", d_state, tape.x)
-    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x, order)
-    if d_outputs is not None:
-        d_outputs = layout.time_major(xp, model, d_outputs, order)
-    d_w, d_x, d_before = run_vjp(
-        xp,
-        model.cell_object,
-        model.weights(params),
-        tape.passages,
-        d_outputs,
-        _states(xp, model, d_state, x, order, batched=batched),
-        _walk(tape.steps, tape.masks, tape.units),
-        grad_x=grad_x,
-    )
-    return Gradients(
-        model.parameters(d_w, like=params),
-        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
-        layout.state_outward(xp, d_before, inverse, batched=batched),
-    )
+    return pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x)
 
 
 @on_their_device
@@ -344,6 +317,81 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
+    fwd, value, d_outputs = evaluate(
+        *(model, params, x, targets, loss, state),
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
+        check_finite=check_finite,
+        **loss_options,
+    )
+    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
+    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+
+
+def pull_back(
+    model: RNN,
+    params: Parameters,
+    tape: Tape,
+    d_outputs: Array | None,
+    d_state: Any,
+    *,
+    grad_x: bool,
+    products: Products = SUMS,
+) -> Gradients:
+    """Do the work of `backward`; ``products`` says what to make of the factors of gradients."""
+    xp = check.parameters(model, params)
+    if d_outputs is None and d_state is None:
+        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
+    check.like("tape", tape.x, "params", next(iter(params.values())))
+    _check_tape(model, tape)
+    if d_outputs is not None:
+        shape = (*tape.x.shape[:-1], model.feature_size)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+    if d_state is not None:
+        check.state(model, "d_state", d_state, tape.x)
+    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
+    x = layout.time_major(xp, model, tape.x, order)
+    if d_outputs is not None:
+        d_outputs = layout.time_major(xp, model, d_outputs, order)
+    d_w, d_x, d_before = run_vjp(
+        xp,
+        model.cell_object,
+        model.weights(params),
+        tape.passages,
+        d_outputs,
+        _states(xp, model, d_state, x, order, batched=batched),
+        _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
+        grad_x=grad_x,
+    )
+    return Gradients(
+        model.parameters(d_w, like=params),
+        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, inverse, batched=batched),
+    )
+
+
+def evaluate(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    loss: Loss,
+    state: Any,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: Any = None,
+    memory: Any = None,
+    checkpoint_every: int | None = None,
+    check_finite: bool = False,
+    **loss_options: Any,
+) -> tuple[Forward, Array, Array]:
+    """Do the first half of `bptt`: return the forward pass, the loss, and its gradient."""
     if not callable(loss):
         raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
     fwd = forward(
@@ -369,8 +417,7 @@ def bptt(
     value, d_outputs = returned
     shape = tuple(fwd.outputs.shape)
     check.shaped("d_outputs returned by the loss", d_outputs, shape, "x", x)
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+    return fwd, value, d_outputs
 
 
 def _check_inputs(

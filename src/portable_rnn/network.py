@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from ._namespace import Array, Namespace, device_of
-from .affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
+from .affine import SUMS, Products, affine, affine_vjp_x
 from .bptt import Options, Record, Weights, layer, layer_vjp
 from .cells import Cell, State
 from .recompute import backwards, first_places
@@ -55,6 +55,7 @@ class Walk(NamedTuple):
     update: tuple[tuple[Array, ...], ...] = ()  # see `Options`
     reverse: bool = False
     units: Units | None = None  # under a memory budget
+    products: Products = SUMS  # see `Options`
 
 
 class Passage(NamedTuple):
@@ -128,7 +129,7 @@ def run_vjp(
             if number and walk.between:
                 d_y = d_y * walk.between[number - 1]
         if d_one.readout_weight is not None:
-            d_v = xp.concat([d_one.readout_weight, d_other.readout_weight], axis=1)
+            d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)
             d_c = d_one.readout_bias
         d_layers.insert(0, (*d_one.layers, *d_other.layers))
         d_before = [*d_first, *d_second, *d_before]
@@ -292,8 +293,8 @@ def _retreat(
     """Take the cotangents of all layers back through one stretch."""
     d_v = d_c = None
     if d_y is not None and column.readout_weight is not None:
-        d_v = affine_vjp_weight(xp, join(xp, records[-1].hidden), d_y)
-        d_c = affine_vjp_bias(xp, column.readout_bias, d_y)
+        d_v = walk.products.weight(xp, join(xp, records[-1].hidden), d_y)
+        d_c = walk.products.bias(xp, column.readout_bias, d_y)
         d_y = affine_vjp_x(xp, column.readout_weight, d_y)
     d_layers: list[Weights] = []
     d_before: list[State] = []
@@ -344,7 +345,7 @@ def _options(xp: Namespace, cell: Cell, stretch: Stretch, walk: Walk, number: in
         if mask is not None:
             update = tuple(where_true(xp, mask, u) for u in update)
     recurrent = walk.recurrent[number][: stretch.width, :] if walk.recurrent else None
-    return Options(walk.reverse, walk.stacked, update, recurrent)
+    return Options(walk.reverse, walk.stacked, update, recurrent, walk.products)
 
 
 def _narrow(state: State, width: int) -> State:
