@@ -118,7 +118,8 @@ class _Run:
         whole = bptt(
             self.model, self.params, self.x, self.y, state=self.h0[None, :], reduction="sum"
         )
-        a, h, d_h = self.seen["a"], self.seen["h"], self.seen["d_h"][::-1]
+        # Copies, for the single steps below are witnessed too.
+        a, h, d_h = list(self.seen["a"]), list(self.seen["h"]), self.seen["d_h"][::-1]
         steps = len(h)
         before = [self.h0[None, :], *h[:-1]]
         _, d_o = self._loss(whole.outputs, self.y)

@@ -73,18 +73,19 @@ def draw(
     Raises
     ------
     ValueError
-        If a size is below 1, the seed below 0, or ``targets`` neither.
+        If a size is below 1 (2 for the outputs), the seed below 0, or ``targets`` neither.
 
     Examples
     --------
     >>> from portable_rnn import book
     >>> book.draw(inputs=2, hidden=2, outputs=2, steps=1).x
-    ((0.875, 0.125),)
+    ((0.625, 0.8125),)
     """
     sizes = {"inputs": inputs, "hidden": hidden, "outputs": outputs, "steps": steps}
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+        least = 2 if name == "outputs" else 1  # of one class, the loss is always 0
+        if size < least:
+            raise ValueError(f"{name}: expected at least {least}, got {size}")
     if seed < 0:
         raise ValueError(f"seed: expected at least 0, got {seed}")
     if targets not in ("one-hot", "general"):
