@@ -98,7 +98,7 @@ def given() -> str:
     """The numbers of the example."""
     names = {"h0": "h^{(0)}"}
     lines = []
-    for group in ("UW", "bcV", ("h0",), ("x",), ("y",)):
+    for group in ("U", "W", "V", ("b", "c", "h0"), "x", "y"):
         terms = []
         for letter in group:
             numbers = getattr(example, letter)

@@ -106,7 +106,7 @@ class Picture:
                 ".letters{font-family:'STIX Two Text','Times New Roman',Times,serif;"
                 "font-style:italic}"
                 ".words{font-family:system-ui,'Segoe UI',Roboto,Arial,sans-serif}</style>",
-                f'<rect width="{width}" height="{height}" rx="10" class="f-paper"/>',
+                f'<rect width="{width}" height="{height}" class="f-paper"/>',
                 *self.parts,
                 "</svg>\n",
             ]

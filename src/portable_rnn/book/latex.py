@@ -10,6 +10,8 @@ __all__ = ["array", "document", "number", "symbol"]
 
 PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath, amssymb}
+\usepackage[landscape, margin=1cm]{geometry}
+\setcounter{MaxMatrixCols}{500}
 \allowdisplaybreaks
 \begin{document}"""
 
@@ -40,7 +42,7 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     lines = [PREAMBLE, title, ""]
     for equation, group in groupby(checks, key=lambda check: check.equation):
         lines += [
-            f"{equation.says[0].upper()}{equation.says[1:]}:",
+            f"{_words(equation.says)}:",
             rf"\begin{{gather*}} {equation.latex} \tag{{{equation.number}}} \\",
         ]
         rows = []
@@ -55,6 +57,11 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     return "\n".join([*lines, r"\end{document}"])
 
 
+def _words(says: str) -> str:
+    says = says.replace("ŷ_i", r"$\hat y_i$").replace("ŷ", r"$\hat y$")
+    return says[0].upper() + says[1:]
+
+
 def symbol(check: Check) -> str:
     """Return the LaTeX of what is checked, with its step."""
     if check.step is None:
@@ -65,7 +72,8 @@ def symbol(check: Check) -> str:
             return rf"\nabla_{{{gradient}{step}}} L"
     if letter.startswith(r"\nabla_"):
         return rf"\nabla_{{{letter[7]}{step}}} L"
-    return rf"{letter}{step}" if " " not in letter else rf"\bigl({letter}\bigr){step}"
+    compound = " " in letter.removeprefix(r"\hat ").removeprefix(r"\log ")
+    return rf"\bigl({letter}\bigr){step}" if compound else rf"{letter}{step}"
 
 
 def array(tree: Any, digits: int = 5) -> str:

@@ -105,8 +105,8 @@ def _print_all(
         and not any(c.equation is e for c in checks)
     ]
     if missing:
-        why = "is for longer sequences" if options.steps < 2 else "is for one-hot targets"
-        console.print(f"[yellow]not checked: {', '.join(missing)}, which {why}[/]")
+        why = "longer sequences" if options.steps < 2 else "one-hot targets"
+        console.print(f"[yellow]not checked: {', '.join(missing)}, for want of {why}[/]")
     failed = sorted({c.equation.number for c in checks if not c.passed}, key=_order)
     if failed:
         console.print(f"[bold red]more than {ALLOWED:g} eps off: {', '.join(failed)}[/]")
