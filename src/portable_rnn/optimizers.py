@@ -25,6 +25,7 @@ __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"
 Arrays: TypeAlias = Mapping[str, Array]
 State: TypeAlias = dict[str, Any]
 Optimizer: TypeAlias = Callable[..., tuple[dict[str, Array], State]]
+"""Any ``(params, grads, state, lr=...) -> (params, state)``, such as `sgd`."""
 
 
 class Update(NamedTuple):
@@ -59,7 +60,7 @@ def sgd(
         Same names, shapes and dtypes.
     state : dict, optional
         As returned by the previous step; None for the first.
-    lr : float
+    lr : float, or array of shape ()
         Learning rate, at least 0.
     momentum : float in [0, 1)
         Heavy-ball momentum (Polyak 1964): ``m = momentum m + g``, ``p -= lr m``.
