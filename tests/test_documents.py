@@ -26,7 +26,7 @@ DOCUMENTS = [
 ]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
-OPTIONAL = ("jax", "matplotlib", "safetensors", "torch")
+OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
 # What Python does not run is shown as it is, and checked below.
 LANGUAGES = {"python", "sh", "text"}
 

@@ -259,6 +259,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     b'whole'
     """
     path = Path(path)
+    if not path.parent.is_dir():  # or the message would name the temporary file
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open(temporary, "wb") as file:
