@@ -43,7 +43,7 @@ def tests(session: nox.Session) -> None:
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
-REPORTS = Path("build/conformance")
+REPORTS, COMMITTED = Path("build/conformance"), Path("conformance/reports")
 
 
 @nox.session(default=False)
@@ -78,6 +78,20 @@ def report(session: nox.Session) -> None:
     found = sorted(str(path) for path in REPORTS.glob("*.json") if path.stem != "all")
     out = (f"--json={REPORTS / 'all.json'}", f"--html={REPORTS / 'all.html'}")
     session.run("python", "-m", "conformance.report", *found, *out)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The site, in build/site: tutorials run, links checked, warnings are errors."""
+    install(session, "-e.[cli,plot]", "rich", groups=("docs", "peers", "test"))
+    if not list(COMMITTED.glob("*.json")):
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")
+        session.run("pytest", "conformance", "-n", "auto", "-q", *numpy, env=ONE_THREAD)
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # a note on the future of the tool, not on these pages
+    session.run(
+        "mkdocs", "build", "--site-dir=build/site", *session.posargs, env=ONE_THREAD | quiet
+    )
 
 
 @nox.session(default=False)

@@ -1,23 +1,61 @@
-"""What README and CONTRIBUTING show is what happens."""
+"""What the documents show is what happens: every block of code is run, every command tried."""
 
+import ast
+import doctest
+import importlib
+import itertools
+import os
+import pkgutil
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from docs import blocks
+
+import portable_rnn
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "conformance/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
+PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
+OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
+# What Python does not run is shown as it is, and checked below.
+LANGUAGES = {"python", "sh", "text"}
 
 
-def blocks(name, language):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+def require(*modules):
+    """Skip where an optional library is missing, which it is in the session of old versions."""
+    for module in modules:
+        pytest.importorskip(module)
+
+
+def imports(name):
+    source = "\n".join(block.source for block in blocks.find(TEXTS[name], "python"))
+    return [m for m in OPTIONAL if re.search(rf"^\s*(import|from) {m}\b", source, re.MULTILINE)]
+
+
+# ------------------------------------------------------------------------------ Python
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_runs_from_its_first_block_to_its_last(name, tmp_path):
+    require(*imports(name))
+    printed = blocks.run(ROOT / name, tmp_path)
+    assert len(printed) == len(blocks.find(TEXTS[name], "python"))
 
 
 def test_the_readme_trains(capsys):
-    (source,) = blocks("README.md", "python")
+    (block,) = blocks.find(TEXTS["README.md"], "python")
     names = {}
-    exec(compile(source, "README.md", "exec"), names)
+    exec(compile(block.source, "README.md", "exec"), names)
     losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert len(losses) == 6
     assert losses[-1] < 0.02 * losses[0]
@@ -26,14 +64,176 @@ def test_the_readme_trains(capsys):
 
 def test_the_cell_of_the_guide_has_the_right_gradient():
     names = {}
-    for source in blocks("CONTRIBUTING.md", "python"):
-        exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    for block in blocks.find(TEXTS["CONTRIBUTING.md"], "python"):
+        exec(compile(block.source, "CONTRIBUTING.md", "exec"), names)
     assert names["gradient"].shape == (2,)  # the assertions ran for every parameter
 
 
+def test_the_cell_of_the_tutorial_is_short():
+    source = blocks.find(TEXTS["docs/tutorials/cell.md"], "python")[0].source
+    assert "class MinimalGatedUnit" in source
+    assert len(source.splitlines()) < 40
+
+
+def test_a_block_that_fails_names_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("words\n\n```python\nx = 1\n```\n\n```python\n\nx / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as error:
+        blocks.run(page, tmp_path)
+    assert error.traceback[-1].lineno + 1 == 9
+
+
+def test_outputs_are_put_below_their_blocks():
+    text = '=== "tab"\n\n    ```python\n    print(1)\n    ```\n\n```python\nx = 2\n```\nend\n'
+    shown = blocks.with_outputs(text, ["1\n", ""])
+    assert "    ```\n    ``` { .text .output }\n    1\n    ```\n" in shown
+    assert shown.endswith("x = 2\n```\nend\n")
+
+
+def doctests():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
+        if info.name.startswith("portable_rnn.cli"):
+            continue
+        for test in finder.find(importlib.import_module(info.name)):
+            if test.examples:
+                yield pytest.param(test, id=test.name)
+
+
+@pytest.mark.parametrize("test", list(doctests()))
+def test_the_example_of_a_docstring_runs(test):
+    if "serialization" in test.name:
+        require("safetensors")
+    said = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert runner.run(test, out=said.append).failed == 0, "".join(said)
+
+
+# ------------------------------------------------------------------------------- shell
+
+
+def commands():
+    """Return every command of every shell block, once, with the page it was first found on."""
+    found = {}
+    for name, text in TEXTS.items():
+        for block in blocks.find(text, "sh"):
+            for line in block.source.splitlines():
+                for command in line.split("&&"):
+                    words = shlex.split(command, comments=True)
+                    found.setdefault(shlex.join(words), name)
+    return {command: name for command, name in found.items() if command}
+
+
+def run(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def try_pip(words, tmp_path):
+    """Extras and groups exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = [e for word in words for e in re.findall(r"^\.\[(.*)\]$", word)]
+    for extra in ",".join(extras).split(",") if extras else ():
+        assert extra in project["project"]["optional-dependencies"]
+    if "--group" in words:
+        assert words[words.index("--group") + 1] in project["dependency-groups"]
+
+
+def try_nox(words, tmp_path):
+    """Sessions and tags exist."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    environments = importlib.import_module("conformance.backends").by_environment()
+    for option, value in itertools.pairwise(words):
+        if option == "-s":
+            session, _, environment = value.rstrip(")").partition("(")
+            assert session in functions
+            assert not environment or environment in environments
+        if option == "-t":
+            assert f'"{value}"' in source
+
+
+def try_pytest(words, tmp_path):
+    """The suite takes the options, and finds tests."""
+    words = [w.replace("your.module", "conformance.examples.right") for w in words]
+    if any("known.txt" in word for word in words):
+        (tmp_path / "known.txt").write_text("# a reason\ntest_gradients.py\n")
+        words = [w.replace("known.txt", str(tmp_path / "known.txt")) for w in words]
+    out = run("-m", "pytest", *words, "--collect-only", "-q", "-p", "no:cacheprovider")
+    assert re.search(r"\d+ tests collected|\d+/\d+ tests collected", out)
+
+
+def try_python(words, tmp_path):
+    """The script or module is there and knows its options."""
+    if words[0] == "benchmarks/plot.py":
+        require("matplotlib")
+        run(words[0], str(ROOT / "benchmarks/records/2026-11.json"), str(tmp_path / "plot.svg"))
+        assert (tmp_path / "plot.svg").read_text(encoding="utf-8").startswith("<?xml")
+        return
+    if words[0] == "benchmarks/step_time.py":
+        require("torch", "jax")
+    out = run(*words, "--help")
+    for word in words:
+        assert not word.startswith("--") or word in out
+
+
+def try_portable_rnn(words, tmp_path):
+    """Runs as it is, if for a moment only."""
+    require("typer", "safetensors")
+    if words[0] == "train" and "--out" not in words:
+        out = blocks.call(shlex.join(["portable-rnn", *words, "--minutes", "0.01"]), tmp_path)
+        assert "this network" in out
+    # Those with a folder depend on each other, and are run with their page.
+
+
+TRIED = {
+    "pip": try_pip,
+    "nox": try_nox,
+    "pytest": try_pytest,
+    "python": try_python,
+    "portable-rnn": try_portable_rnn,
+}
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, id=c) for c in commands()])
+def test_a_command_can_be_given(command, tmp_path):
+    first, *words = shlex.split(command)
+    TRIED[first](words, tmp_path)
+
+
+def test_the_message_of_the_tutorial_is_what_the_suite_says():
+    page = TEXTS["docs/tutorials/conformance.md"]
+    (shown,) = blocks.find(page, "text")
+    (line,) = [
+        line
+        for block in blocks.find(page, "sh")
+        for line in block.source.splitlines()
+        if "imprecise_tanh" in line
+    ]
+    out = run("-m", *shlex.split(line), "-q", "-p", "no:cacheprovider", code=1)
+    assert shown.source.strip() in out
+
+
 def test_ci_runs_the_command_of_the_readme():
-    _, command = blocks("README.md", "sh")
-    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    _, command = blocks.find(TEXTS["README.md"], "sh")
+    assert command.source in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_nothing_is_left_unchecked():
+    fences = {name: re.findall(r"^ *```(\S+)", text, re.MULTILINE) for name, text in TEXTS.items()}
+    assert all(set(found) <= LANGUAGES for found in fences.values()), fences
+    assert [name for name, text in TEXTS.items() if blocks.find(text, "text")] == [
+        "docs/tutorials/conformance.md"
+    ]
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "conformance/README.md"])

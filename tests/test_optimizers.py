@@ -6,6 +6,7 @@ Agreement with ``torch.optim`` is in the conformance suite.
 import numpy as np
 import pytest
 
+import portable_rnn as prnn
 from portable_rnn.optimizers import adam, adamw, clip_by_global_norm, rmsprop, sgd
 
 ALL = {
@@ -137,3 +138,16 @@ def test_bad_input_is_named(call, words):
 def test_gradients_of_another_dtype_are_refused(optimizer):
     with pytest.raises(TypeError, match=r"grads\['a'\]: expected dtype float32 .* got float64"):
         optimizer(arrays(0, np.float32), arrays(1), None)
+
+
+def test_a_whole_result_in_the_place_of_its_gradients_is_named():
+    model = prnn.RNN(3, 4, 2)
+    params = model.init(seed=0, dtype="float64")
+    result = prnn.bptt(model, params, np.ones((5, 2, 3)), np.zeros((5, 2), dtype=int))
+    message = r"^grads: expected a dict of arrays, got Result; give its \.grads$"
+    with pytest.raises(TypeError, match=message):
+        adam(params, result)
+    with pytest.raises(TypeError, match=message):
+        clip_by_global_norm(result, 1.0)
+    with pytest.raises(TypeError, match=r"^params: expected a dict of arrays, got list$"):
+        adam(list(params.values()), result.grads)

@@ -106,3 +106,8 @@ def test_data_is_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
     write_atomically(tmp_path / "f", b"data")
     assert events[:2] == ["fsync", "rename"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"w\.safetensors: there is no folder .*nowhere$"):
+        save_weights(tmp_path / "nowhere" / "w.safetensors", {"w": np.ones(2)})

@@ -69,6 +69,10 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     xp : module
         Has the functions of the array API standard, for the arrays that will be passed.
 
+    Returns
+    -------
+    context manager
+
     Examples
     --------
     >>> import types

@@ -48,7 +48,25 @@ Loss = Callable[..., tuple[Array, Array]]
 
 
 class Tape(NamedTuple):
-    """The record of a forward pass."""
+    """The record of a forward pass, from `forward` and for `backward`.
+
+    Attributes
+    ----------
+    x : array, shape and layout as given to `forward`
+        The array itself, not a copy.
+    steps, masks, passages
+        Which steps there were, what was dropped out, and what each layer kept. Their form is
+        not part of the interface.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5)
+    >>> x = np.ones((7, 2, 4), dtype=np.float32)
+    >>> prnn.forward(model, model.init(seed=0), x).tape.x is x
+    True
+    """
 
     x: Array
     steps: Steps  # which steps there are
@@ -58,7 +76,27 @@ class Tape(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """Outputs (T, B, O), final state (L·D, B, H) or a pair of them, and the tape."""
+    """What `forward` returns.
+
+    Attributes
+    ----------
+    outputs : array, shape (T, B, O), in the layout of ``x``
+        Of the readout, or without one the hidden states (O is then D·H).
+    state : array, shape (L·D, B, H), for LSTM a pair (h, c)
+        After the last step.
+    tape : Tape
+        For `backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> x = np.ones((7, 2, 4), dtype=np.float32)
+    >>> outputs, state, tape = prnn.forward(model, model.init(seed=0), x)
+    >>> outputs.shape, state.shape
+    ((7, 2, 3), (1, 2, 5))
+    """
 
     outputs: Array
     state: Any
@@ -66,7 +104,28 @@ class Forward(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Cotangents of the parameters (a dict), of ``x``, and of the initial state."""
+    """What `backward` returns: a cotangent for everything that went into the forward pass.
+
+    Attributes
+    ----------
+    params : dict of str to array
+        Names, shapes and order of the parameters.
+    x : array, shape and layout of ``x``, or None
+        None without ``grad_x``.
+    state : array, shape (L·D, B, H), for LSTM a pair
+        Of the initial state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> fwd = prnn.forward(model, params, np.ones((7, 2, 4)))
+    >>> grads = prnn.backward(model, params, fwd.tape, np.ones((7, 2, 5)), grad_x=False)
+    >>> grads.params.keys() == params.keys(), grads.x, grads.state.shape
+    (True, None, (1, 2, 5))
+    """
 
     params: dict[str, Array]
     x: Array | None
@@ -74,7 +133,33 @@ class Gradients(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Loss (0-d), its gradients, the final state, and the outputs it was computed from."""
+    """What `bptt` returns.
+
+    Attributes
+    ----------
+    loss : array, shape ()
+        Of the library, dtype and device of the outputs.
+    grads : dict of str to array
+        Names, shapes and order of the parameters.
+    state : array, shape (L·D, B, H), for LSTM a pair (h, c)
+        After the last step; give it to the next call to go on.
+    outputs : array, shape (T, B, O), in the layout of ``x``
+        What the loss was computed from.
+    grad_x : array, shape and layout of ``x``, or None
+        None without ``grad_x=True``.
+    grad_state : array, shape (L·D, B, H), for LSTM a pair
+        Of the initial state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> x, labels = np.ones((7, 2, 4), dtype=np.float32), np.zeros((7, 2), dtype=np.int64)
+    >>> result = prnn.bptt(model, model.init(seed=0), x, labels)
+    >>> result.loss.shape, result.outputs.shape, result.grad_x.shape
+    ((), (7, 2, 3), (7, 2, 4))
+    """
 
     loss: Array
     grads: dict[str, Array]

@@ -18,7 +18,25 @@ __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
 
 
 class Batch(NamedTuple):
-    """Inputs, targets, weights per step (or None), and whether the state starts afresh."""
+    """One batch.
+
+    Attributes
+    ----------
+    x : array, shape (T, B, I)
+        Inputs, in the layout of the model.
+    targets : array, shape as the loss wants it
+    weights : array, shape (T, B), or None
+        Weight of each step, handed to the loss.
+    fresh : bool
+        Whether the state starts afresh, rather than go on from the batch before.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn.batches import Batch
+    >>> Batch(np.ones((5, 2, 3)), np.zeros((5, 2))).fresh
+    True
+    """
 
     x: Array
     targets: Array
@@ -27,7 +45,25 @@ class Batch(NamedTuple):
 
 
 class Batches(Protocol):
-    """A source of batches."""
+    """A source of batches: any object with these three members.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn.batches import Batch
+    >>> class Noise:
+    ...     steps_per_epoch = 10
+    ...
+    ...     def batch(self, step):
+    ...         x = np.random.default_rng([7, step]).normal(size=(5, 2, 3))
+    ...         return Batch(x, x[:, :, :1])
+    ...
+    ...     def describe(self):
+    ...         return {"kind": "noise", "seed": 7}
+    >>> source = Noise()
+    >>> bool((source.batch(3).x == source.batch(3).x).all())
+    True
+    """
 
     @property
     def steps_per_epoch(self) -> int:

@@ -4,12 +4,12 @@ A cell never multiplies matrices and knows nothing of time. It is given the two 
 of one step, ``ax = x W_ihᵀ + b_ih`` and ``ah = h W_hhᵀ + b_hh``, both (B, gates·H), and the
 state it starts from, a tuple of arrays (B, H) whose first entry is the hidden state ``h``.
 
-``step(xp, ax, ah, state) -> state, residuals``
-    ``residuals`` is a tuple of arrays: all that the derivative will need.
-``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``
-    Turns the cotangent of the new state into those of ``ax``, ``ah`` and the old state. The first
-    entry of ``d_state_before`` is None if ``h`` acts through ``ah`` alone. A cell that sees only
-    the sum ``ax + ah`` returns one array twice, and the engine then does the work once.
+- ``step(xp, ax, ah, state) -> state, residuals``: one step. ``residuals`` is a tuple of arrays, all
+  that the derivative will need.
+- ``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``: the cotangent of the new state
+  turned into those of ``ax``, ``ah`` and the old state. The first entry of ``d_state_before`` is
+  None if ``h`` acts through ``ah`` alone. A cell that sees only the sum ``ax + ah`` returns one
+  array twice, and the engine then does the work once.
 
 Gate order, names and formulas are those of ``torch.nn.RNN``, ``GRU`` and ``LSTM`` (and cuDNN's).
 """
@@ -30,7 +30,30 @@ StateCotangent: TypeAlias = tuple[Array | None, ...]
 
 @runtime_checkable
 class Cell(Protocol):
-    """What the engine asks of a cell. Cells must be hashable: frozen dataclasses are."""
+    """What the engine asks of a cell. Cells must be hashable: frozen dataclasses are.
+
+    Examples
+    --------
+    A cell without gates or weights of its own, ``h' = (ax + ah) / 2``:
+
+    >>> from dataclasses import dataclass
+    >>> import portable_rnn as prnn
+    >>> @dataclass(frozen=True)
+    ... class Average:
+    ...     gates = 1
+    ...     states = 1
+    ...
+    ...     def step(self, xp, ax, ah, state):
+    ...         return (0.5 * (ax + ah),), ()
+    ...
+    ...     def step_vjp(self, xp, residuals, d_state):
+    ...         d_a = 0.5 * d_state[0]
+    ...         return d_a, d_a, (None,)
+    >>> isinstance(Average(), prnn.cells.Cell)
+    True
+    >>> prnn.RNN(input_size=3, hidden_size=4, cell=Average()).parameter_shapes["weight_ih_l0"]
+    (4, 3)
+    """
 
     @property
     def gates(self) -> int:
@@ -59,6 +82,17 @@ class Elman:
     Parameters
     ----------
     nonlinearity : {"tanh", "relu"}
+
+    Raises
+    ------
+    ValueError
+        If ``nonlinearity`` is neither.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> prnn.RNN(4, 5, nonlinearity="relu").cell_object
+    Elman(nonlinearity='relu')
     """
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
@@ -100,6 +134,13 @@ class GRU:
         n = tanh(ax_n + r * ah_n)       h' = (1 - z) n + z h
 
     Cho et al., arXiv 1406.1078, in the form of cuDNN and ``torch.nn.GRU``.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(4, 5, cell="gru")
+    >>> model.cell_object, model.parameter_shapes["weight_hh_l0"]  # r, z and n, 5 rows each
+    (GRU(), (15, 5))
     """
 
     gates = 3
@@ -142,6 +183,13 @@ class LSTM:
         c' = f c + i g                                          h' = o tanh(c')
 
     Hochreiter and Schmidhuber (1997); Gers et al. (2000). Same as ``torch.nn.LSTM``.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(4, 5, cell="lstm")
+    >>> model.cell_object, model.parameter_shapes["weight_hh_l0"]  # i, f, g and o, 5 rows each
+    (LSTM(), (20, 5))
     """
 
     gates = 4
@@ -185,3 +233,4 @@ CELLS: dict[str, type[Elman] | type[GRU] | type[LSTM]] = {
     "gru": GRU,
     "lstm": LSTM,
 }
+"""The cells that `RNN` knows by name."""

@@ -28,7 +28,23 @@ __all__ = ["Masks", "draw", "expected"]
 
 
 class Masks(NamedTuple):
-    """Factors and choices of one forward pass, by layer and direction as the states are."""
+    """Factors and choices of one forward pass, by layer and direction as the states are.
+
+    Attributes
+    ----------
+    between : tuple of arrays, shape (T, B, D·H)
+        Factors for the inputs of each layer but the first; empty without dropout.
+    recurrent : tuple of arrays, shape (B, H)
+        Factors for ``h``, for each layer and direction.
+    update : tuple of tuples of boolean arrays, shape (T, B, H)
+        Where the new state takes the place of the old, for each layer, direction and state array.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> prnn.dropout.Masks()  # nothing is dropped
+    Masks(between=(), recurrent=(), update=())
+    """
 
     between: tuple[Array, ...] = ()  # (T, B, D·H) for each layer but the first
     recurrent: tuple[Array, ...] = ()  # (B, H)
@@ -41,7 +57,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     Parameters
     ----------
     model : RNN
-    x : array, in the layout of the model
+    x : array, shape (T, B, I), in the layout of the model
         Says how many steps and sequences, and of what library, dtype and device.
     seed : int, or tuple of ints such as ``(seed, step)``
         The same seed gives the same masks on every library and device.
@@ -96,7 +112,28 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
 
 
 def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
-    """Return what prediction uses: nothing, or the mean of zoneout's choices."""
+    """Return what prediction uses: nothing, or the mean of zoneout's choices.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of ``x``.
+    model : RNN
+    x : array, shape (T, B, I), in the layout of the model
+
+    Returns
+    -------
+    Masks
+        Empty without zoneout; else ``update`` has arrays (T, 1, 1) of the dtype of ``x``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> masks = prnn.dropout.expected(np, prnn.RNN(4, 5, zoneout=0.25), np.ones((2, 3, 4)))
+    >>> print(masks.update[0][0][:, 0, 0])
+    [0.75 0.75]
+    """
     if not model.zoneout:
         return Masks()
     steps, _ = _sizes(model, x)

@@ -239,6 +239,27 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
 
     By comparison rather than indexing: no library wraps, raises or reorders here, and
     a label out of range gives a row of zeros.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of the labels.
+    labels : integer array, shape (...)
+    classes : int
+    dtype : dtype of that library
+
+    Returns
+    -------
+    array, shape (..., classes)
+        Of ``dtype``, on the device of the labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn.losses import one_hot
+    >>> print(one_hot(np, np.asarray([2, 0]), 3, np.float32))
+    [[0. 0. 1.]
+     [1. 0. 0.]]
     """
     labels = _signed(xp, labels)
     axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))

@@ -25,6 +25,7 @@ __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"
 Arrays: TypeAlias = Mapping[str, Array]
 State: TypeAlias = dict[str, Any]
 Optimizer: TypeAlias = Callable[..., tuple[dict[str, Array], State]]
+"""Any ``(params, grads, state, lr=...) -> (params, state)``, such as `sgd`."""
 
 
 class Update(NamedTuple):
@@ -59,7 +60,7 @@ def sgd(
         Same names, shapes and dtypes.
     state : dict, optional
         As returned by the previous step; None for the first.
-    lr : float
+    lr : float, or array of shape ()
         Learning rate, at least 0.
     momentum : float in [0, 1)
         Heavy-ball momentum (Polyak 1964): ``m = momentum m + g``, ``p -= lr m``.
@@ -74,6 +75,8 @@ def sgd(
 
     Raises
     ------
+    TypeError
+        If ``params`` or ``grads`` is not a dict of arrays, or their libraries or dtypes differ.
     ValueError
         If names or shapes differ, or an option is out of range.
 
@@ -271,6 +274,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     max_norm = check.number("max_norm", max_norm)
     if not max_norm > 0:
         raise ValueError(f"max_norm: expected a number above 0, got {max_norm!r}")
+    _check_dict("grads", grads)
     if not grads:
         raise ValueError("grads: expected at least one array, got none")
     xp = namespace_of(**{f"grads[{name!r}]": g for name, g in grads.items()})
@@ -298,6 +302,8 @@ def _update(
     eps: float | None = None,
 ) -> tuple[dict[str, Array], State]:
     """Apply ``rule`` to every parameter, after checking that everything fits together."""
+    _check_dict("params", params)
+    _check_dict("grads", grads)
     xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
     lr = _learning_rate(lr)
     if set(params) != set(grads):
@@ -319,6 +325,12 @@ def _update(
         for slot, value in zip(slots, values, strict=True):
             after[slot][name] = value
     return updated, after
+
+
+def _check_dict(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        hint = f"; give its .{name}" if hasattr(value, name) else ""
+        raise TypeError(f"{name}: expected a dict of arrays, got {type(value).__name__}{hint}")
 
 
 def _check_state(params: Arrays, state: Any, slots: tuple[str, ...]) -> None:

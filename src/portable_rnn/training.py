@@ -57,6 +57,16 @@ class Run:
         The parameters at that step.
     stop_reason : str or None
         Why the run ended before ``steps``, or None.
+    pending : list of arrays, shape ()
+        Losses since the last log, not read yet.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(4, 5)
+    >>> run = prnn.training.Run(model, model.init(seed=0), steps=100)
+    >>> run.step, run.done
+    (0, False)
     """
 
     model: RNN
@@ -86,7 +96,17 @@ class Run:
 
 
 class Callback:
-    """Watches a run. Override what you need; call ``run.stop(reason)`` to end it."""
+    """Watches a run. Override what you need; call ``run.stop(reason)`` to end it.
+
+    Examples
+    --------
+    >>> from portable_rnn.training import Callback
+    >>> class GoodEnough(Callback):
+    ...     def on_log(self, run):
+    ...         if run.loss < 0.01:
+    ...             run.stop("good enough")
+    >>> callbacks = [GoodEnough()]  # an argument of `train`
+    """
 
     def on_start(self, run: Run) -> None:
         """Before the first step, of a new run or a resumed one."""
@@ -145,8 +165,10 @@ def train(
     max_norm : float, optional
         Clip the gradient to this joint norm.
     validation : Batches, optional
-        Evaluated every ``evaluate_every`` steps (by default ten times in a run), and after the
-        last one, unless the run is stopped before.
+        Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
+        stopped before.
+    evaluate_every : int, optional
+        Steps between two evaluations; by default there are ten in a run.
     patience : int, optional
         Stop after this many evaluations without a new best.
     log_every : int
@@ -156,6 +178,8 @@ def train(
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
         checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
         file that is there is an error: it may be hours of work.
+    save_every : int
+        Steps between two saves.
     resume : bool
         Go on from the checkpoint if there is one. Model, batches and optimizer are compared
         with those it was made with; that data, ``lr`` and loss are the same is for you to see to.
@@ -295,6 +319,11 @@ def evaluate(
     Returns
     -------
     float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If parameters or batches do not fit the model; the message names the argument.
 
     Examples
     --------

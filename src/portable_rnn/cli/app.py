@@ -49,7 +49,7 @@ def _default(name: str) -> str:
 @app.command()
 def train(
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE...]", help="More files, after --text.")
+        list[Path] | None, typer.Argument(metavar="FILE", help="More files, after --text.")
     ] = None,
     text: Annotated[
         list[Path] | None,

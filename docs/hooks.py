@@ -1,0 +1,106 @@
+"""What the build of the site adds to its pages: outputs, figures, tables, the report.
+
+Nothing of it is written by hand: the tutorials are run, the figures drawn from their data, and the
+conformance report made from records. ``nox -s docs`` sees to it that there is one.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import plot  # noqa: E402
+from conformance import report  # noqa: E402
+from conformance.report.verdict import number  # noqa: E402
+from docs import blocks  # noqa: E402
+
+BENCHMARK = ROOT / "benchmarks" / "records" / "2026-11.json"
+COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
+FIGURES = (".png", ".svg")
+
+_printed: dict[str, list[str]] = {}
+_tables: dict[str, str] = {}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Run every page with Python in it, and add the figures and reports."""
+    for page in files.documentation_pages():
+        if not page.inclusion.is_in_nav():
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            _printed[page.src_uri] = blocks.run(Path(page.abs_src_path), Path(folder))
+            for figure in sorted(Path(folder).iterdir()):
+                if figure.suffix in FIGURES:
+                    uri = f"{Path(page.src_uri).parent.as_posix()}/{figure.name}".removeprefix("./")
+                    files.append(File.generated(config, uri, content=figure.read_bytes()))
+
+    record = json.loads(BENCHMARK.read_text(encoding="utf-8"))
+    files.append(File.generated(config, "images/step-time.svg", content=plot.svg(record)))
+    _tables["benchmark"] = plot.table(record)
+
+    document = _conformance()
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "page.html"
+        report.write_html(document, page)
+        html = page.read_text(encoding="utf-8")
+    files.append(File.generated(config, "conformance.html", content=html))
+    _tables["conformance"] = _matrix(document)
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Put outputs under their blocks, and tables in their places."""
+    if printed := _printed.get(page.file.src_uri):
+        markdown = blocks.with_outputs(markdown, printed)
+    for name, table in _tables.items():
+        markdown = markdown.replace(f"<!-- table: {name} -->", table)
+    return markdown
+
+
+def _conformance() -> dict[str, Any]:
+    """Return the records that are committed, or else those of the last run here, as one."""
+    found = sorted(COMMITTED.glob("*.json")) or sorted(BUILT.glob("*.json"))
+    found = [path for path in found if path.stem != "all"]  # what `nox -s report` has merged
+    if not found:
+        raise PluginError(
+            f"no conformance report in {BUILT}: build the site with `nox -s docs`, or first run "
+            "`pytest conformance --backend=numpy --report-json=build/conformance/numpy.json`"
+        )
+    return report.merge(map(report.read_json, found))
+
+
+def _matrix(document: dict[str, Any]) -> str:
+    """Return worst errors and tests of every backend that ran, as a table."""
+    dtypes = [
+        name
+        for name in ("float64", "float32", "float16", "bfloat16")
+        if any(r["dtype"] == name and r["worst"] for r in document["results"])
+    ]
+    lines = [
+        f"Made {max(session['date'] for session in document['sessions'])[:10]}. "
+        f"{report.verdict(document)}",
+        "",
+        f"| backend | {' | '.join(dtypes)} | tests |",
+        f"| --- |{' --: |' * (len(dtypes) + 1)}",
+    ]
+    for row in document["rows"]:
+        results = [r for r in document["results"] if r["backend"] == row["backend"]]
+        if row["status"] != "ran":
+            continue
+        cells = []
+        for dtype in dtypes:
+            worst = next((r["worst"] for r in results if r["dtype"] == dtype), None)
+            cells.append(f"{number(worst['eps'])} of {worst['allowed']:g}" if worst else "")
+        passed = sum(r["passed"] for r in results)
+        failed = sum(r["failed"] + r["error"] for r in results)
+        tests = f"{passed} passed" + (f", {failed} failed" if failed else "")
+        about = " ".join(filter(None, (row["library"], row["version"], row["device"])))
+        lines.append(f"| **{row['backend']}**, {about} | {' | '.join(cells)} | {tests} |")
+    return "\n".join(lines)
