@@ -39,6 +39,8 @@ class Backend:
         The floating types the suite runs in.
     few_shapes : bool
         Whether every new shape takes long, so that fewer problems are tried.
+    one_piece : bool
+        Whether time cannot be cut, for the library sees the whole sequence as one computation.
     variant : bool
         Whether the row is another layout, device or setting of a library that has a row with
         all problems, so that the pairs of options are left to that one.
@@ -56,6 +58,7 @@ class Backend:
     packages: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
     few_shapes: bool = False
+    one_piece: bool = False
     variant: bool = False
     shapes_only: bool = False
     gpu: bool = False
@@ -227,6 +230,7 @@ class Jax(Backend):
     environment: str = "jax"
     packages: tuple[str, ...] = ("jax>=0.6",)
     few_shapes: bool = True
+    one_piece: bool = True
     jit: bool = False
     x64: bool = True
 
@@ -259,6 +263,7 @@ class Dask(Backend):
     environment: str = "dask"
     packages: tuple[str, ...] = ("dask[array]>=2025.1",)
     few_shapes: bool = True
+    one_piece: bool = True
 
     def put(self, array):
         halves = tuple(
@@ -286,6 +291,7 @@ class Ndonnx(Backend):
     environment: str = "ndonnx"
     packages: tuple[str, ...] = ("ndonnx>=0.17", "onnxruntime>=1.20")
     few_shapes: bool = True
+    one_piece: bool = True
 
     def get(self, array):
         return array.unwrap_numpy().copy()

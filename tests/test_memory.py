@@ -1,9 +1,12 @@
 """How much memory a pass takes beyond what it is given, as tracemalloc sees NumPy."""
 
+import dataclasses
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
+from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
 
@@ -66,3 +69,161 @@ def test_bptt_takes_little_more_than_its_tape(cell):
         f"{cell}: a peak of {arrays:.2f} arrays of T·B·H, or {arrays / TAPE[cell]:.2f} tapes; "
         f"allowed are {allowed:.1f} arrays"
     )
+
+
+# --------------------------------------------------------------------------- under a budget
+
+
+def inputs(model, steps, batch, dtype="float64"):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((steps, batch, model.input_size)).astype(dtype)
+    targets = rng.integers(0, model.feature_size, (steps, batch))
+    return model.init(seed=0, dtype=dtype), x, targets
+
+
+def assert_same_bits(got, want):
+    """All but the weight gradients, whose order of summation may differ."""
+    for name in ("loss", "outputs", "grad_x"):
+        assert np.array_equal(getattr(got, name), getattr(want, name)), name
+    for name in ("state", "grad_state"):
+        assert np.array_equal(np.asarray(getattr(got, name)), np.asarray(getattr(want, name))), name
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2}, {"num_layers": 2, "bidirectional": True}]
+)
+@pytest.mark.parametrize("cell", TAPE)
+def test_a_budget_changes_no_bit(cell, options):
+    """Units of whole stretches: here of 4 steps of 128 sequences."""
+    model = prnn.RNN(3, 8, 4, cell=cell, **options)
+    params, x, targets = inputs(model, 40, 128)
+    want = prnn.bptt(model, params, x, targets)
+    for every in (4, 8, 20, 40, 100):
+        got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
+        assert_same_bits(got, want)
+        assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), every
+    for slots in (0, 1, 3):
+        whole = prnn.memory.plan(model, 40, 128, checkpoint_every=4, dtype="float64")
+        plan = dataclasses.replace(whole, slots=slots)
+        got = prnn.bptt(model, params, x, targets, memory=plan)
+        assert_same_bits(got, want)
+        assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), slots
+
+
+@pytest.mark.parametrize("cell", TAPE)
+def test_units_of_parts_of_a_stretch_change_the_order_of_sums_only(cell):
+    model = prnn.RNN(3, 8, 4, cell=cell)
+    params, x, targets = inputs(model, 61, 5)
+    want = prnn.bptt(model, params, x, targets)
+    for every in (1, 7, 60):
+        got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
+        for name, array in (got.grads | {"x": got.grad_x}).items():
+            assert_close(array, (want.grads | {"x": want.grad_x})[name], name, k=4)
+
+
+@pytest.mark.parametrize("ragged", ["lengths", "mask"])
+def test_a_budget_on_a_ragged_batch(ragged):
+    model = prnn.RNN(3, 8, 4, cell="gru", num_layers=2, dropout=0.3)
+    params, x, targets = inputs(model, 30, 6)
+    there = np.random.default_rng(1).random((30, 6)) < 0.7
+    steps = {"mask": there} if ragged == "mask" else {"lengths": there.sum(axis=0)}
+    want = prnn.bptt(model, params, x, targets, dropout=3, **steps)
+    got = prnn.bptt(model, params, x, targets, dropout=3, checkpoint_every=4, **steps)
+    for name, array in (got.grads | {"x": got.grad_x}).items():
+        assert_close(array, (want.grads | {"x": want.grad_x})[name], name, k=4)
+    nothing = prnn.forward(model, params, x, lengths=[0] * 6, dropout=False, checkpoint_every=4)
+    assert not np.any(nothing.outputs)
+
+
+@pytest.mark.parametrize("share", [4, 16, 64])
+def test_a_budget_is_kept(share):
+    steps, batch, hidden = 4096, 16, 256
+    model = prnn.RNN(16, hidden, cell="lstm")
+    params = model.init(seed=0)
+    x = np.random.default_rng(0).standard_normal((steps, batch, 16), dtype=np.float32)
+    budget = prnn.memory.plan(model, steps, batch).full_tape // share
+    d_outputs = np.ones((steps, batch, hidden), dtype=np.float32)
+
+    def both():
+        fwd = prnn.forward(model, params, x, memory=budget)
+        return fwd.outputs, prnn.backward(model, params, fwd.tape, d_outputs)
+
+    (outputs, grads), _, peak = measure(both)
+    results = sum(a.nbytes for a in (outputs, grads.x, *grads.params.values()))
+    assert peak - results <= 1.1 * budget, f"{(peak - results) / budget:.2f} of the budget"
+
+
+def test_the_full_tape_is_as_large_as_planned():
+    for cell in TAPE:
+        model = prnn.RNN(16, 64, cell=cell)
+        params, x, _ = inputs(model, 64, 16, "float32")
+        fwd, held, _ = measure(lambda m=model, p=params, x=x: prnn.forward(m, p, x))
+        planned = prnn.memory.plan(model, 64, 16).full_tape
+        assert planned == pytest.approx(held - fwd.outputs.nbytes, rel=0.1)
+
+
+def test_a_plan_says_what_it_will_take():
+    model = prnn.RNN(16, 256, cell="lstm")
+    full = prnn.memory.plan(model, 4096, 16)
+    assert (full.units, full.slots, full.recompute, full.time) == (1, 0, 0.0, 1.0)
+    before = full
+    for share in (2, 4, 16, 64):
+        plan = prnn.memory.plan(model, 4096, 16, memory=full.full_tape // share)
+        assert plan.peak <= full.full_tape // share
+        assert plan.recompute >= before.recompute
+        before = plan
+    assert before.recompute < 3
+    one_level = prnn.memory.plan(model, 4096, 16, checkpoint_every=64)
+    assert (one_level.units, one_level.slots) == (64, 63)
+    assert one_level.recompute < 1
+    assert "63 states kept" in str(one_level)
+    assert prnn.memory.plan(model, 4096, 16, memory="24 MiB") == prnn.memory.plan(
+        model, 4096, 16, memory=24 * 2**20
+    )
+    assert prnn.memory.plan(model, 10, 1, memory="1.5GB").units == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"memory": "10 KiB"}, ValueError, r"^memory: expected at least \d+ bytes .*got '10 KiB'"),
+        ({"memory": "much"}, ValueError, "^memory: expected bytes, or a text .*got 'much'"),
+        ({"memory": "1.2.3 MB"}, ValueError, "^memory: .*got '1.2.3 MB'"),
+        ({"memory": 1.5}, TypeError, "^memory: .*got 1.5"),
+        ({"memory": 0}, ValueError, "^memory: .*got 0"),
+        ({"checkpoint_every": 0}, ValueError, "^checkpoint_every: expected at least 1, got 0"),
+        (
+            {"memory": "1 GB", "checkpoint_every": 4},
+            ValueError,
+            "^memory, checkpoint_every: .*both",
+        ),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_named(options, error, message):
+    model = prnn.RNN(16, 64, 4, cell="lstm")
+    params, x, targets = inputs(model, 100, 4, "float32")
+    with pytest.raises(error, match=message):
+        prnn.bptt(model, params, x, targets, **options)
+
+
+def test_the_smallest_budget_that_is_named_works():
+    model = prnn.RNN(16, 64, 4, cell="lstm")
+    with pytest.raises(ValueError, match="expected at least") as raised:
+        prnn.memory.plan(model, 1000, 4, memory=1)
+    least = int(re.search(r"at least (\d+) bytes", str(raised.value))[1])
+    params, x, targets = inputs(model, 1000, 4, "float32")
+    want = prnn.bptt(model, params, x, targets)
+    got = prnn.bptt(model, params, x, targets, memory=least)
+    for name, array in got.grads.items():
+        assert_close(array, want.grads[name].astype("float64"), name, scale=0.0, k=8)
+    with pytest.raises(ValueError, match="expected at least"):
+        prnn.memory.plan(model, 1000, 4, memory=least - 1)
+
+
+def test_a_tape_under_a_budget_is_used_up():
+    model = prnn.RNN(3, 4)
+    params, x, _ = inputs(model, 20, 2)
+    fwd = prnn.forward(model, params, x, checkpoint_every=5)
+    prnn.backward(model, params, fwd.tape, np.ones_like(fwd.outputs))
+    with pytest.raises(ValueError, match=r"^tape: under a memory budget .* only once"):
+        prnn.backward(model, params, fwd.tape, np.ones_like(fwd.outputs))

@@ -1,0 +1,74 @@
+"""Schedules of recomputation: each unit in turn, from the right state, at the least cost."""
+
+from functools import lru_cache
+
+import pytest
+
+from portable_rnn.recompute import backwards, evaluations, first_places
+
+
+def walk(n, slots):
+    """Go back through ``n`` units whose states are their numbers; return how many were run."""
+    run, most, kept = 0, 0, {start: start for start in [0, *first_places(n, slots)]}
+    assert len(kept) <= slots + 1
+    places = set(kept)
+
+    def advance(state, start, end):
+        nonlocal run
+        assert state == start < end
+        run += end - start
+        return end
+
+    order = []
+    for unit, state in backwards(n, slots, kept, advance):
+        order.append(unit)
+        assert state == unit or unit == n - 1
+        most = max(most, len(kept))
+    assert order == list(range(n))[::-1]
+    assert most <= len(places)
+    assert not kept
+    return run
+
+
+@lru_cache
+def fewest(n, slots):
+    """Return the fewest units that have to be run to have every state, found by trying all splits.
+
+    Nothing is kept beforehand, and the state before the last unit is wanted too.
+    """
+    if n == 1:
+        return 0
+    if slots == 0:
+        return n * (n - 1) // 2
+    return min(k + fewest(n - k, slots - 1) + fewest(k, slots) for k in range(1, n))
+
+
+@pytest.mark.parametrize("slots", [0, 1, 2, 3, 5, 8])
+def test_no_schedule_runs_fewer_units(slots):
+    """By dynamic programming, less what the first run has done already."""
+    for n in range(1, 50):
+        start, done = 0, 0
+        for place in first_places(n, slots):
+            done += place - start
+            start = place
+        # The last unit needs no state: without a slot left, that is one run of the rest less.
+        free = slots - len(first_places(n, slots))
+        rest = n - start - 1 if free == 0 else 0
+        assert walk(n, slots) == fewest(n, slots) - done - rest, n
+
+
+def test_with_a_slot_for_each_unit_each_is_run_once_more():
+    for n in (1, 2, 7, 100):
+        assert evaluations(n, n - 1) == n - 1
+        assert walk(n, n - 1) == 0
+
+
+def test_what_a_plan_counts_is_what_is_run():
+    for n in range(1, 40):
+        for slots in range(6):
+            assert evaluations(n, slots) == walk(n, slots) + n - 1
+
+
+def test_few_slots_go_a_long_way():
+    assert evaluations(1000, 10) < 4 * 1000
+    assert evaluations(1000, 0) > 400 * 1000
