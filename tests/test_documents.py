@@ -28,7 +28,8 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
 OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
 # What Python does not run is shown as it is, and checked below.
-LANGUAGES = {"python", "sh", "text"}
+# "py" quotes the library, which test_derivation.py sees to.
+LANGUAGES = {"python", "py", "sh", "text"}
 
 
 def require(*modules):

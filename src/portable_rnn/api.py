@@ -54,9 +54,9 @@ class Tape(NamedTuple):
     ----------
     x : array, shape and layout as given to `forward`
         The array itself, not a copy.
-    steps, masks, passages
-        Which steps there were, what was dropped out, and what each layer kept. Their form is
-        not part of the interface.
+    steps, masks, units, passages
+        Which steps there were, what was dropped out, how time was cut, and what was kept. Their
+        form is not part of the interface.
 
     Examples
     --------

@@ -25,7 +25,23 @@ __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
 
 class Tangents(NamedTuple):
-    """Outputs and final state, and the derivatives of both along the direction asked for."""
+    """Outputs and final state, and the derivatives of both along the direction asked for.
+
+    Attributes
+    ----------
+    outputs, d_outputs : array, shape and layout of the outputs
+    state, d_state : array (L·D, B, H), or (L·D, H) if unbatched; for LSTM a pair (h, c)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=2)
+    >>> x = np.zeros((3, 1), dtype=np.float32)
+    >>> moved = prnn.jvp(model, model.init(seed=0), x, d_x=np.ones_like(x))
+    >>> moved.d_outputs.shape, moved.d_state.shape
+    ((3, 2), (1, 2))
+    """
 
     outputs: Array
     state: Any

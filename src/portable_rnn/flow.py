@@ -46,6 +46,16 @@ class GradientFlow(NamedTuple):
         loss at step s; zero for s < t.
     arrays : dict of str to array (T, ...), or None
         What step t adds to each gradient of the parameters; the sum over t is the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=2, output_size=3)
+    >>> x, labels = np.zeros((5, 1), np.float32), np.zeros(5, np.int64)
+    >>> flow = prnn.gradient_flow(model, model.init(seed=0), x, labels)
+    >>> flow.d_h.shape, flow.jacobian.shape
+    ((5, 1, 1), (5, 1, 1))
     """
 
     loss: Array

@@ -47,6 +47,14 @@ class Plan:
         and of a stretch, which is computed at one time.
     recompute : float
         How many times the forward pass is run again, on average over the units.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(64, 256, cell="lstm")
+    >>> print(prnn.memory.plan(model, steps=4096, batch=16, checkpoint_every=64))
+    ... # doctest: +ELLIPSIS
+    peak ... MiB of a full tape of 384.0 MiB: 64 units of 1024 rows, 63 states kept, ...
     """
 
     full_tape: int
@@ -64,7 +72,7 @@ class Plan:
 
     @property
     def walk(self) -> Units:
-        """What the network is told."""
+        """How stretches are put together to units: what the network is told."""
         return Units(self.stretch_rows, self.unit_rows, self.slots)
 
     def __str__(self) -> str:

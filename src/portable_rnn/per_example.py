@@ -23,7 +23,25 @@ Factors: TypeAlias = list[tuple[Array | None, Array]]
 
 
 class ExampleNorms(NamedTuple):
-    """Norm of the gradient of each sequence (B,), as a whole and by parameter."""
+    """Norms of the gradient of each sequence, as a whole and by parameter.
+
+    Attributes
+    ----------
+    total : array, shape (B,)
+        Of the whole gradient.
+    params : dict of str to array, shape (B,)
+        Of the gradient of each parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=2, output_size=3)
+    >>> x, labels = np.zeros((5, 4, 1), np.float32), np.zeros((5, 4), np.int64)
+    >>> norms = prnn.per_example_norms(model, model.init(seed=0), x, labels)
+    >>> norms.total.shape, norms.params["readout.weight"].shape
+    ((4,), (4,))
+    """
 
     total: Array
     params: dict[str, Array]
