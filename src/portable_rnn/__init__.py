@@ -23,6 +23,8 @@ from .api import (
     predict,
 )
 from .model import RNN
+from .streams import stream
+from .truncated import truncated_bptt
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,8 @@ __all__ = [
     "ragged",
     "schedules",
     "serialization",
+    "stream",
     "training",
+    "truncated_bptt",
     "use_namespace",
 ]

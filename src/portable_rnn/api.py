@@ -338,19 +338,48 @@ def bptt(
         dropout=dropout,
         check_finite=check_finite,
     )
+    value, d_outputs = loss_and_gradient(
+        model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+    )
+    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
+    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+
+
+def loss_and_gradient(
+    model: RNN,
+    loss: Loss,
+    outputs: Array,
+    targets: Any,
+    x: Array,
+    *,
+    lengths: Any,
+    mask: Any,
+    **loss_options: Any,
+) -> tuple[Array, Array]:
+    """Call a loss with the steps that there are; check what it returns."""
     if lengths is not None or mask is not None:
         weights = loss_options.get("weights")
-        loss_options["weights"] = _weights(model, x, lengths, mask, weights)
-    returned = loss(fwd.outputs, targets, **loss_options)
+        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
+    returned = loss(outputs, targets, **loss_options)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
         )
     value, d_outputs = returned
-    shape = tuple(fwd.outputs.shape)
-    check.shaped("d_outputs returned by the loss", d_outputs, shape, "x", x)
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
+    return value, d_outputs
+
+
+def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
+    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    xp = namespace_of(x=x)
+    if mask is not None and model.batch_first:
+        mask = mask.T
+    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
+    there = there.T if model.batch_first else there
+    if weights is None:
+        return there
+    return xp.where(there, weights, xp.zeros_like(weights))
 
 
 def _check_inputs(
@@ -441,18 +470,6 @@ def _steps(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Step
     if mask is not None and model.batch_first:
         mask = mask.T
     return resolve(xp, _axes(xp, model, x), lengths, mask)
-
-
-def _weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
-    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
-    xp = namespace_of(x=x)
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
-    there = there.T if model.batch_first else there
-    if weights is None:
-        return there
-    return xp.where(there, weights, xp.zeros_like(weights))
 
 
 def _axes(xp: Namespace, model: RNN, x: Array) -> Array:
