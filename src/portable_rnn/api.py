@@ -22,7 +22,7 @@ from .dropout import Masks, draw, expected
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
-from .steps import Steps, check_mask, mask_of, resolve
+from .steps import Steps, check_lengths, check_mask, mask_of, resolve
 
 __all__ = [
     "Forward",
@@ -391,8 +391,12 @@ def _check_inputs(
         check.state(model, "state", state, x)
     if lengths is not None and mask is not None:
         raise ValueError("lengths, mask: expected one of them, got both")
-    if (lengths is not None or mask is not None) and x.ndim == 2:
-        raise ValueError("lengths, mask: expected a batch, got a single sequence x (T, I)")
+    for name, value in (("lengths", lengths), ("mask", mask)):
+        if value is not None and x.ndim == 2:
+            raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
+    if lengths is not None:  # those on the host are read
+        batch, steps = x.shape[:2] if model.batch_first else x.shape[1::-1]
+        check_lengths(lengths, steps, batch, x)
     if mask is not None:
         check_mask(mask, tuple(x.shape[:2]), x)
     if finite:
