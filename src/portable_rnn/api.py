@@ -250,7 +250,7 @@ def backward(
     if d_state is not None:
         check.state(model, "d_state", d_state, tape.x)
     batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x, order)
+    x = layout.time_major(xp, model, tape.x)  # for its shape; the passages hold it sorted
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs, order)
     d_w, d_x, d_before = run_vjp(
