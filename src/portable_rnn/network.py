@@ -173,8 +173,11 @@ def _run(
 ) -> tuple[Array, States, Passage]:
     steps, batch = x.shape[:2]
     outputs, kept = None, []
+    after = states
     for stretch in _stretches(xp, x, walk):
-        before = _narrow(states, stretch.width)
+        # Narrowing, a stretch begins with what the last one left: that is on the tape anyway.
+        narrowing = after[0][0].shape[0] >= stretch.width
+        before = _narrow(after if narrowing else states, stretch.width)
         y, after, records = _advance(xp, cell, column, x, before, stretch, walk, keep=keep)
         states = _widen(xp, after, states, stretch.width)
         if column.readout_weight is not None:
