@@ -106,20 +106,20 @@ class Problem:
     def there(self) -> Any:
         """Return which steps there are, (T, B): all, up to a length each, or any of them.
 
-        The first sequence has all, the last, if there are three, none.
+        The last sequence has all, the first, if there are three, none: they are not sorted.
         """
         rng = np.random.default_rng([self.seed, 1])
         batch = self.batch or 1
         if self.ragged == "lengths":
-            lengths = rng.integers(0, self.steps + 1, batch)
+            lengths = rng.integers(1, self.steps + 1, batch)
             there = np.arange(self.steps)[:, None] < lengths
         elif self.ragged == "mask":
             there = rng.random((self.steps, batch)) < 0.6
         else:
             return np.ones((self.steps, batch), dtype=bool)
-        there[:, 0] = True
+        there[:, -1] = True
         if batch > 2:
-            there[:, -1] = False
+            there[:, 0] = False
         return there
 
     def _draw(self, rng, shape, bound):

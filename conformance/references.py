@@ -3,9 +3,11 @@
 ``load(problem)`` returns arrays by the names of `oracles.results` and needs NumPy alone. The
 store is keyed by a fingerprint of the inputs: a problem that has changed is not found in it.
 
-    python -m conformance.references        # compute the store anew, in a minute or two
+    python -m conformance.references        # compute what is new, in a minute or two
+    python -m conformance.references --all  # and everything else again
 """
 
+import sys
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -55,7 +57,7 @@ def shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all results by name, in the order of the store."""
     x, parts = problem.arrays("float64").x.shape, 2 if problem.cell == "lstm" else 1
     state = (problem.model.state_shape(problem.batch),) * parts
-    outputs = (*x[:-1], problem.outputs or problem.hidden)
+    outputs = (*x[:-1], problem.model.feature_size)
     return results(outputs, state, problem.model.parameter_shapes, x, state)
 
 
@@ -76,7 +78,7 @@ def compute(problem: Problem) -> np.ndarray:
 
 
 def main() -> None:
-    """Compute every standard problem, and write the store."""
+    """Compute every standard problem that is not in the store, and write it."""
     try:
         from rich.progress import track
     except ImportError:
@@ -84,9 +86,11 @@ def main() -> None:
         def track(items, description):
             return items
 
+    known = {} if "--all" in sys.argv or not STORE.exists() else stored()
     found = {}
     for problem in track(STANDARD.values(), description=f"{DIGITS} digits"):
-        found[key(problem)] = compute(problem)
+        name = key(problem)
+        found[name] = known[name] if name in known else compute(problem)
     np.savez(STORE, **found)
     print(f"{len(found)} problems, {STORE.stat().st_size / 1e6:.2f} MB, in {STORE}")
 

@@ -92,7 +92,7 @@ def worst(found, problem, k=32.0):
 @pytest.mark.parametrize("cell", CELLS)
 def test_torch(cell, record_error):
     for problem in STANDARD.values():
-        if problem.cell == cell:
+        if problem.cell == cell and problem.ragged != "mask":  # torch has no gaps
             found = by_torch(problem)
             assert set(found) == set(load(problem))
             record_error(f"oracles: torch {cell}", worst(found, problem))
@@ -129,7 +129,8 @@ def test_forward_of_the_library_is_the_scalar_loop(cell, record_error):
     for problem in singles(cell):
         inputs = problem.arrays("float64")
         outputs, state = scalar_loop.forward(problem, inputs)
-        fwd = prnn.forward(problem.model, inputs.params, inputs.x, inputs.state)
+        steps = {"lengths": inputs.lengths, "mask": inputs.mask}
+        fwd = prnn.forward(problem.model, inputs.params, inputs.x, inputs.state, **steps)
         after = fwd.state if isinstance(fwd.state, tuple) else (fwd.state,)
         for got, want in zip((fwd.outputs, *after), (outputs, *state), strict=True):
             error = assert_close(got, want, str(problem), scale=1.0)

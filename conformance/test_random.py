@@ -98,4 +98,4 @@ def test_long_problems_are_cut_into_stretches():
         for problem in group(cell, "long"):
             host = problem.arrays("float32")
             fwd = prnn.forward(problem.model, host.params, host.x)
-            assert len(fwd.tape.passages[0].kept) > 2
+            assert len(fwd.tape.passages[0].records) > 2

@@ -117,7 +117,7 @@ def test_bptt_is_forward_loss_and_backward(cell):
 
 
 def test_a_loss_of_ones_own_decides_the_gradient():
-    model, (params, x, state, d_outputs, _) = problem("gru")
+    model, (params, x, state, d_outputs, *_) = problem("gru")
 
     def loss(outputs, targets, *, factor):
         return np.asarray(factor), factor * targets
@@ -131,7 +131,7 @@ def test_a_loss_of_ones_own_decides_the_gradient():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_tape_can_be_used_again(cell):
-    model, (params, x, state, d_outputs, d_state) = problem(cell)
+    model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
 
     def back(factor):
@@ -146,7 +146,7 @@ def test_a_tape_can_be_used_again(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_results_are_not_doors_into_the_tape(cell):
     """A caller may reset the state in place between two batches, before the backward pass."""
-    model, (params, x, state, d_outputs, d_state) = problem(cell)
+    model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
     before = bits(prnn.backward(model, params, fwd.tape, d_outputs, d_state).params)
     for array in (*parts(fwd.state), fwd.outputs):
@@ -156,7 +156,7 @@ def test_results_are_not_doors_into_the_tape(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_without_grad_x_nothing_else_changes(cell):
-    model, (params, x, state, d_outputs, d_state) = problem(cell)
+    model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
     more = prnn.backward(model, params, fwd.tape, d_outputs, d_state)
     less = prnn.backward(model, params, fwd.tape, d_outputs, d_state, grad_x=False)
@@ -179,7 +179,7 @@ def test_every_result_has_the_dtype_of_the_inputs(cell, dtype):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_come_in_the_order_and_shapes_of_the_parameters(cell):
-    model, (params, x, state, d_outputs, _) = problem(cell)
+    model, (params, x, state, d_outputs, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
     backwards = dict(reversed(params.items()))  # the caller's order, whatever it is
     grads = prnn.backward(model, backwards, fwd.tape, d_outputs)

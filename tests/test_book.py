@@ -1,19 +1,27 @@
 """Deep Learning (Goodfellow, Bengio, Courville 2016), section 10.2.2, in 50 digits.
 
-The network of the book, 4 inputs, 5 hidden units and 3 outputs, with the book's letters
-
-    a(t) = b + W h(t-1) + U x(t)    h(t) = tanh(a(t))    o(t) = c + V h(t)
-
-and its recursion for the gradients, written below with loops over mpmath numbers and nothing of
-the library. The oracle checks itself: its gradients agree with central differences to 1e-25.
+The network of the book, 4 inputs, 5 hidden units and 3 outputs, against the book's recursion in
+mpmath numbers (conformance/oracles/book_recursion.py), which checks itself: its gradients agree
+with central differences to 1e-25. Then the package `portable_rnn.book`.
 """
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from decimal import Decimal
 
 import mpmath
 import numpy as np
 import pytest
+from conformance.oracles.book_recursion import exact, forward, recursion
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn import backends, book
 
 I, H, O = 4, 5, 3  # noqa: E741
 LETTERS = {
@@ -38,63 +46,6 @@ def draw(steps, seed):
     return {letter: rng.uniform(-0.8, 0.8, shape) for letter, shape in shapes.items()}
 
 
-def exact(array):
-    """Turn an array into nested lists of the very same numbers."""
-    return [exact(row) if np.ndim(row) else mpmath.mpf(float(row)) for row in array]
-
-
-def dot(row, v):
-    return mpmath.fsum(a * b for a, b in zip(row, v, strict=True))
-
-
-def forward(p, y):
-    """Equations 10.8 to 10.11, 10.12 to 10.14 for the loss; y holds a row per step."""
-    h, o, loss = [p["h0"]], [], mpmath.mpf(0)
-    for x, row in zip(p["x"], y, strict=True):
-        a = [p["b"][i] + dot(p["W"][i], h[-1]) + dot(p["U"][i], x) for i in range(H)]
-        h.append([mpmath.tanh(value) for value in a])
-        o.append([p["c"][k] + dot(p["V"][k], h[-1]) for k in range(O)])
-        log_sum = mpmath.log(mpmath.fsum(map(mpmath.exp, o[-1])))
-        loss -= mpmath.fsum(row[k] * (o[-1][k] - log_sum) for k in range(O))
-    return h, o, loss
-
-
-def recursion(p, y):
-    """Equations 10.18 to 10.28: gradients by every letter, nothing shared with the library."""
-    h, o, _ = forward(p, y)
-    steps = len(y)
-    g = {"o": [], "x": [[mpmath.mpf(0)] * I for _ in range(steps)]}
-    for letter, shape in SHAPES.items():
-        zeros = [mpmath.mpf(0)] * shape[-1]
-        g[letter] = [list(zeros) for _ in range(shape[0])] if len(shape) == 2 else zeros
-    from_later = [mpmath.mpf(0)] * H  # Wᵀ diag(1 - h(t+1)²) ∇h(t+1), of 10.21
-    for t in reversed(range(steps)):
-        total = mpmath.fsum(map(mpmath.exp, o[t]))
-        # 10.18; a row of sum s weighs the softmax by s, and s = 1 for a one-hot row.
-        s = mpmath.fsum(y[t])
-        d_o = [s * mpmath.exp(o[t][k]) / total - y[t][k] for k in range(O)]
-        g["o"].append(d_o)
-        # 10.19 for the last step, 10.21 for every other
-        d_h = [
-            from_later[i] + mpmath.fsum(p["V"][k][i] * d_o[k] for k in range(O)) for i in range(H)
-        ]
-        d_a = [d_h[i] * (1 - h[t + 1][i] ** 2) for i in range(H)]
-        for k in range(O):
-            g["c"][k] += d_o[k]  # 10.22
-            for i in range(H):
-                g["V"][k][i] += d_o[k] * h[t + 1][i]  # 10.24
-        for i in range(H):
-            g["b"][i] += d_a[i]  # 10.23
-            for j in range(H):
-                g["W"][i][j] += d_a[i] * h[t][j]  # 10.26
-            for j in range(I):
-                g["U"][i][j] += d_a[i] * p["x"][t][j]  # 10.28
-                g["x"][t][j] += p["U"][i][j] * d_a[i]
-        from_later = [mpmath.fsum(p["W"][i][j] * d_a[i] for i in range(H)) for j in range(H)]
-    g["h0"] = from_later
-    return g
-
-
 def targets(kind, steps):
     """Return targets as the library takes them, and the same as rows."""
     rng = np.random.default_rng(99)
@@ -116,14 +67,15 @@ def test_loss_and_all_seven_gradients(kind, steps):
     result = prnn.bptt(model, params, p["x"], given, state=p["h0"][None, :], reduction="sum")
 
     numbers = {letter: exact(array) for letter, array in p.items()}
-    loss = forward(numbers, exact(rows))[2]
+    loss = forward(numbers, exact(rows))["loss"]
     want = recursion(numbers, exact(rows))
     assert_close(result.loss, np.asarray(float(loss)), "loss", k=8)
     found = {letter: result.grads[name] for letter, name in LETTERS.items()}
     found |= {"x": result.grad_x, "h0": result.grad_state[0]}
-    scale = float(max(abs(d) for row in want["o"] for d in row))
+    scale = float(max(abs(d) for row in want["d_o"] for d in row))
     for letter, got in found.items():
-        assert_close(got, np.asarray(want[letter], dtype=np.float64), letter, scale=scale, k=8)
+        ref = want[f"d_{letter}"]
+        assert_close(got, np.asarray(ref, dtype=np.float64), letter, scale=scale, k=8)
     assert np.array_equal(result.grads["bias_hh_l0"], result.grads["bias_ih_l0"])
 
 
@@ -131,7 +83,7 @@ def test_loss_and_all_seven_gradients(kind, steps):
 def test_the_oracle_agrees_with_central_differences(letter):
     p = {name: exact(array) for name, array in draw(4, seed=0).items()}
     y = exact(targets("rows of any sum", 4)[1])
-    gradient = recursion(p, y)[letter]
+    gradient = recursion(p, y)[f"d_{letter}"]
     step = mpmath.mpf(10) ** -16
     place = p[letter]
     if isinstance(place[0], list):  # of a matrix or the inputs, one number in the middle
@@ -139,5 +91,200 @@ def test_the_oracle_agrees_with_central_differences(letter):
     here, losses = place[2], []
     for move in (step, -step):
         place[2] = here + move
-        losses.append(forward(p, y)[2])
+        losses.append(forward(p, y)["loss"])
     assert abs((losses[0] - losses[1]) / (2 * step) - gradient[2]) < mpmath.mpf(10) ** -25
+
+
+# ------------------------------------------------------------------ the worked example
+
+
+def worst(example, name="numpy", dtype="float64"):
+    found = backends.find(name, None, dtype)
+    computed = book.compute(example, found.xp, dtype, found.device)
+    checks = book.compare(example, computed, book.differentiate(example), dtype)
+    return max(check.error for check in checks)
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "general"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
+def test_all_checks_are_within_eight_eps(steps, kind):
+    for seed in range(10):
+        assert worst(book.draw(steps=steps, seed=seed, targets=kind)) <= 8.0
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "general"])
+def test_also_in_float32(kind):
+    for seed in range(10):
+        assert worst(book.draw(steps=9, seed=seed, targets=kind), dtype="float32") <= 8.0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("torch", "one-hot"), ("jax", "general")])
+def test_also_on_other_libraries(name, kind):
+    """In a process of its own, for JAX is told of float64 once and for all."""
+    pytest.importorskip(name)
+    assert f"{name} " in call("--backend", name, "--targets", kind, "--steps", "7")
+
+
+def test_other_sizes():
+    assert worst(book.draw(1, 1, 2, steps=1)) <= 8.0
+    assert worst(book.draw(7, 16, 9, steps=20, targets="general")) <= 8.0
+    assert worst(book.draw(2, 30, 4, steps=5)) <= 8.0
+
+
+def test_the_tape_agrees_with_mpmath_to_45_digits():
+    example = book.draw(steps=6, targets="general")
+    p = {letter: exact(numbers) for letter, numbers in vars(example).items()}
+    y = p.pop("y")
+    want = forward(p, y) | recursion(p, y)
+    found = book.differentiate(example)._asdict()
+    shared = sorted(want.keys() & found.keys())
+    assert len(shared) == 17, shared
+    for name in shared:
+        got = [mpmath.mpf(str(value)) for value in book.checks.flat(found[name])]
+        ref = list(book.checks.flat(want[name]))
+        assert len(got) == len(ref)
+        assert max(abs(g - r) for g, r in zip(got, ref, strict=True)) < mpmath.mpf(10) ** -45
+
+
+def test_the_numbers_of_a_seed_never_change_and_are_exact():
+    example = book.draw()
+    assert example.U[0] == (0.5625, 0.375, -0.125, -0.375)
+    assert example.y == ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 1.0))
+    assert example.one_hot
+    assert not book.draw(targets="general").one_hot
+    for value in book.checks.flat(tuple(vars(book.draw(9, 40, 9)).values())):
+        assert value == np.float16(value)
+    assert book.draw(seed=1) != example
+
+
+def test_an_error_is_seen_and_measured():
+    example = book.draw()
+    found, exact_ = book.compute(example), book.differentiate(example)
+    d_c = [found.d_c[0] + 1e-13, *found.d_c[1:]]
+    failed = [c for c in book.compare(example, found._replace(d_c=d_c), exact_) if not c.passed]
+    assert [c.equation.number for c in failed] == ["10.22"]
+    scale = max(Decimal(1), *map(abs, exact_.d_c))
+    assert failed[0].error == pytest.approx(1e-13 / 2**-52 / float(scale), rel=0.01)
+    d_c[0] = float("nan")
+    failed = [c for c in book.compare(example, found._replace(d_c=d_c), exact_) if not c.passed]
+    assert [c.equation.number for c in failed] == ["10.22"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 0}, "steps: expected at least 1, got 0"),
+        ({"outputs": 1}, "outputs: expected at least 2, got 1"),
+        ({"hidden": -1}, "hidden: expected at least 1, got -1"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"targets": "rows"}, "targets: expected 'one-hot' or 'general', got 'rows'"),
+    ],
+)
+def test_bad_options_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        book.draw(**options)
+
+
+def test_other_dtypes_are_refused():
+    example = book.draw()
+    with pytest.raises(ValueError, match="dtype: expected float32 or float64, got 'float16'"):
+        book.compare(example, book.compute(example), book.differentiate(example), "float16")
+
+
+def test_examples_in_docstrings():
+    modules = [book, *(m.name for m in pkgutil.iter_modules(book.__path__, "portable_rnn.book."))]
+    tried = 0
+    for module in modules:
+        loaded = importlib.import_module(module) if isinstance(module, str) else module
+        failed, attempted = doctest.testmod(loaded)
+        assert not failed
+        tried += attempted
+    assert tried >= 15
+
+
+# ---------------------------------------------------------------- the command
+
+
+def call(*args, code=0, columns="120"):
+    command = [sys.executable, "-c", "from portable_rnn.cli import main; main()", "book"]
+    environment = os.environ | {"COLUMNS": columns, "NO_COLOR": "1"}
+    done = subprocess.run(
+        [*command, *args], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_command_prints_every_equation_and_the_largest_error():
+    shown = call()
+    for number in [*(f"10.{k}" for k in range(8, 29)), "Q1", "Q2", "Q3"]:
+        assert re.search(rf"^{number}  \w", shown, re.MULTILINE), number
+    assert "55 checks, all within 8 eps" in shown
+    d_h = book.differentiate(book.draw()).d_h[0]
+    row = " ".join(f"{value:8.5f}" for value in d_h)
+    assert len(re.findall(re.escape(row), shown)) == 2  # the library's and the independent one
+
+
+def test_a_narrow_terminal_and_large_sizes():
+    shown = call("--hidden", "20", "--steps", "30", columns="80")
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" in shown
+    assert "more" in shown
+    assert "…" not in call("--hidden", "20", "--all", "--only", "10.9")
+
+
+def test_only_some_equations():
+    shown = call("--only", "10.21", "--only", "10.28", "--digits", "12")
+    assert re.findall(r"^(?:10|Q)\S*", shown, re.MULTILINE) == ["10.21", "10.28"]
+    assert "not checked" not in shown
+
+
+def test_what_cannot_be_checked_is_said():
+    assert "not checked: 10.15, 10.16, 10.20, 10.21, for want of longer" in call("--steps", "1")
+    assert "not checked: 10.15, 10.16, for want of one-hot targets" in call("--targets", "general")
+
+
+def test_a_failed_check_is_named_and_is_the_exit_status():
+    broken = (
+        "import portable_rnn.activations as a; a.tanh_derivative = lambda xp, h: 1.0 - h;"
+        "from portable_rnn.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", broken, "book"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    (failed,) = re.findall(r"more than 8 eps off: (.*)", done.stdout)
+    assert failed == "10.20, 10.21, 10.23, 10.25, 10.26, 10.27, 10.28"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--steps", "0"), "error: steps: expected at least 1, got 0"),
+        (("--only", "10.7"), "error: only: expected a number from 10.8"),
+        (("--dtype", "float16"), "error: dtype: expected float32 or float64, got 'float16'"),
+        (("--backend", "abacus"), "error: backend: expected one of numpy"),
+    ],
+)
+def test_bad_arguments_are_one_line(args, words):
+    shown = call(*args, code=2)
+    assert " ".join(shown.split()).startswith(words)
+    assert "Traceback" not in shown
+
+
+def test_latex_is_a_document_with_every_equation():
+    shown = call("--latex", "--steps", "2")
+    assert shown.startswith("\\documentclass")
+    assert shown.rstrip().endswith("\\end{document}")
+    for k in range(8, 29):
+        assert f"\\tag{{10.{k}}}" in shown
+    for opening, closing in (("{", "}"), ("\\begin{", "\\end{")):
+        assert shown.count(opening) == shown.count(closing)
+    assert shown.isascii()
+    sentences = [line for line in shown.splitlines() if line.endswith(":")]
+    assert len(sentences) == 24
+    for sentence in sentences:  # what LaTeX reads as mathematics is between dollars
+        assert not re.search(r"[_^\\\\]", re.sub(r"\$.*?\$", "", sentence)), sentence
+    first = shown.split("a^{(1)} = ")[1].split("\\end")[0]
+    want = [f"{value:.5f}" for value in book.differentiate(book.draw(steps=2)).a[0]]
+    assert re.findall(r"-?\d\.\d+", first) == want

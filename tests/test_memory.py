@@ -89,10 +89,12 @@ def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
     x = np.zeros((steps, batch, 4), dtype=np.float32)
     lengths = np.random.default_rng(0).integers(0, steps, batch)
     fwd, held, _ = measure(lambda: prnn.forward(model, params, x, lengths=lengths))
-    ratio = (held - fwd.outputs.nbytes - x.nbytes) / (lengths.sum() * hidden * 4)
-    assert ratio <= 1.15 * TAPE[cell], (
-        f"{cell}: the tape holds {ratio:.2f} numbers per unit and step"
-    )
+    row = hidden * 4
+    got = (held - fwd.outputs.nbytes - x.nbytes) / row
+    # A state of the whole batch stands before each stretch, that is, for each length there is.
+    states = len(set(lengths.tolist())) * batch * model.cell_object.states
+    wanted = 1.1 * TAPE[cell] * lengths.sum() + states
+    assert got <= wanted, f"{cell}: the tape holds {got:.0f} rows of H, not {wanted:.0f}"
     d_y = np.zeros((steps, batch, hidden), dtype=np.float32)
     peaks = [
         measure(

@@ -5,6 +5,7 @@ from . import (
     cells,
     dropout,
     losses,
+    memory,
     optimizers,
     ragged,
     schedules,
@@ -22,7 +23,10 @@ from .api import (
     forward,
     predict,
 )
+from .curvature import Tangents, gauss_newton_product, hvp, jvp
+from .flow import GradientFlow, gradient_flow
 from .model import RNN
+from .per_example import ExampleNorms, per_example_gradients, per_example_norms
 from .streams import stream
 from .truncated import truncated_bptt
 
@@ -30,9 +34,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RNN",
+    "ExampleNorms",
     "Forward",
+    "GradientFlow",
     "Gradients",
     "Result",
+    "Tangents",
     "Tape",
     "backward",
     "batches",
@@ -40,8 +47,15 @@ __all__ = [
     "cells",
     "dropout",
     "forward",
+    "gauss_newton_product",
+    "gradient_flow",
+    "hvp",
+    "jvp",
     "losses",
+    "memory",
     "optimizers",
+    "per_example_gradients",
+    "per_example_norms",
     "predict",
     "ragged",
     "schedules",

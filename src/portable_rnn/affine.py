@@ -4,9 +4,12 @@ Each product is flattened to two dimensions first. For a whole stretch of time t
 one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three dimensions.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 from ._namespace import Array, Namespace, in_one_piece, sum_over
 
-__all__ = ["affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
+__all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
 LEAF = 32  # rows that are summed in one go
 
@@ -43,8 +46,9 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
     steps, rows = d_y.shape[0], LEAF
     if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not in_one_piece(xp):
         half = steps // 2
-        early = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
-        return early + affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
+        total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
+        total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
+        return total
     return xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
 
 
@@ -61,6 +65,25 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])
     return xp.astype(sum_over(xp, d_y, axis=0) if d_y.ndim > 1 else d_y, dtype, copy=False)
+
+
+def beside(xp: Namespace, one: Array, other: Array) -> Array:
+    """Return the cotangent of a weight from those of its left and right halves."""
+    return xp.concat([one, other], axis=1)
+
+
+class Products(NamedTuple):
+    """What becomes of the factors of a gradient; by default, its sum over all rows.
+
+    Anything with ``+`` will do for a result: the parts of different stretches of time are added.
+    """
+
+    weight: Callable[[Namespace, Array, Array], Any] = affine_vjp_weight
+    bias: Callable[[Namespace, Array | None, Array], Any] = affine_vjp_bias
+    beside: Callable[[Namespace, Any, Any], Any] = beside
+
+
+SUMS = Products()
 
 
 def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:

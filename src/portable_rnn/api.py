@@ -13,16 +13,22 @@ from ._namespace import (
     Array,
     Namespace,
     device_of,
+    dtype_name,
+    in_one_piece,
     is_traced,
+    library_name,
     namespace_of,
     on_their_device,
 )
+from .affine import SUMS, Products
 from .cells import State
 from .dropout import Masks, draw, expected
 from .losses import softmax_cross_entropy
+from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
 from .steps import Steps, check_lengths, check_mask, mask_of, resolve
+from .stretches import Units
 
 __all__ = [
     "Forward",
@@ -31,8 +37,10 @@ __all__ = [
     "Tape",
     "backward",
     "bptt",
+    "evaluate",
     "forward",
     "predict",
+    "pull_back",
 ]
 
 Parameters = Mapping[str, Array]
@@ -45,6 +53,7 @@ class Tape(NamedTuple):
     x: Array
     steps: Steps  # which steps there are
     masks: Masks  # of dropout
+    units: Units | None  # under a memory budget
     passages: tuple[Passage, ...]  # through the columns of the network
 
 
@@ -85,6 +94,8 @@ def forward(
     lengths: Any = None,
     mask: Any = None,
     dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
+    memory: str | int | Plan | None = None,
+    checkpoint_every: int | None = None,
     check_finite: bool = False,
 ) -> Forward:
     """Run the network over a sequence, keeping what `backward` needs.
@@ -110,6 +121,12 @@ def forward(
         A seed, another one at each step of training, such as ``(seed, step)``; or what
         :func:`portable_rnn.dropout.draw` drew. False for none. A model with dropout or zoneout
         must be given one of them.
+    memory : str, int or Plan, optional
+        A budget for the tape, such as ``"64 MiB"``, or what :func:`portable_rnn.memory.plan`
+        returned. The backward pass then runs steps again, to the same gradients, and uses the tape
+        up. Not where the whole sequence is one computation (JAX, Dask, ndonnx).
+    checkpoint_every : int, optional
+        Rather than a budget: keep the state every so many steps, and run each step twice.
     check_finite : bool
         Whether to read ``x``, the state and the parameters and refuse NaN and infinity.
 
@@ -137,7 +154,9 @@ def forward(
     """
     xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     masks = _masks(xp, model, x, dropout)
-    return _run(xp, model, params, x, state, _steps(xp, model, x, lengths, mask), masks, keep=True)
+    steps = _steps(xp, model, x, lengths, mask)
+    units = _units(xp, model, x, memory, checkpoint_every)
+    return _run(xp, model, params, x, state, steps, masks, units, keep=True)
 
 
 @on_their_device
@@ -185,7 +204,7 @@ def predict(
     xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = _steps(xp, model, x, lengths, mask)
     masks = expected(xp, model, x)
-    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, keep=False)
+    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, None, keep=False)
     return (outputs, state) if return_state else outputs
 
 
@@ -237,37 +256,7 @@ def backward(
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.state.shape
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
-    xp = check.parameters(model, params)
-    if d_outputs is None and d_state is None:
-        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
-    if not isinstance(tape, Tape):
-        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
-    check.like("tape", tape.x, "params", next(iter(params.values())))
-    _check_tape(model, tape)
-    if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
-    if d_state is not None:
-        check.state(model, "d_state", d_state, tape.x)
-    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x)  # for its shape; the passages hold it sorted
-    if d_outputs is not None:
-        d_outputs = layout.time_major(xp, model, d_outputs, order)
-    d_w, d_x, d_before = run_vjp(
-        xp,
-        model.cell_object,
-        model.weights(params),
-        tape.passages,
-        d_outputs,
-        _states(xp, model, d_state, x, order, batched=batched),
-        _walk(tape.steps, tape.masks),
-        grad_x=grad_x,
-    )
-    return Gradients(
-        model.parameters(d_w, like=params),
-        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
-        layout.state_outward(xp, d_before, inverse, batched=batched),
-    )
+    return pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x)
 
 
 @on_their_device
@@ -282,6 +271,8 @@ def bptt(
     lengths: Any = None,
     mask: Any = None,
     dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
+    memory: str | int | Plan | None = None,
+    checkpoint_every: int | None = None,
     grad_x: bool = True,
     check_finite: bool = False,
     **loss_options: Any,
@@ -290,7 +281,7 @@ def bptt(
 
     Parameters
     ----------
-    model, params, x, state, lengths, mask, dropout, check_finite
+    model, params, x, state, lengths, mask, dropout, memory, checkpoint_every, check_finite
         As for `forward`.
     targets : any
         Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
@@ -326,6 +317,81 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
+    fwd, value, d_outputs = evaluate(
+        *(model, params, x, targets, loss, state),
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
+        check_finite=check_finite,
+        **loss_options,
+    )
+    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
+    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+
+
+def pull_back(
+    model: RNN,
+    params: Parameters,
+    tape: Tape,
+    d_outputs: Array | None,
+    d_state: Any,
+    *,
+    grad_x: bool,
+    products: Products = SUMS,
+) -> Gradients:
+    """Do the work of `backward`; ``products`` says what to make of the factors of gradients."""
+    xp = check.parameters(model, params)
+    if d_outputs is None and d_state is None:
+        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
+    check.like("tape", tape.x, "params", next(iter(params.values())))
+    _check_tape(model, tape)
+    if d_outputs is not None:
+        shape = (*tape.x.shape[:-1], model.feature_size)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+    if d_state is not None:
+        check.state(model, "d_state", d_state, tape.x)
+    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
+    x = layout.time_major(xp, model, tape.x)  # for its shape; the passages hold it sorted
+    if d_outputs is not None:
+        d_outputs = layout.time_major(xp, model, d_outputs, order)
+    d_w, d_x, d_before = run_vjp(
+        xp,
+        model.cell_object,
+        model.weights(params),
+        tape.passages,
+        d_outputs,
+        _states(xp, model, d_state, x, order, batched=batched),
+        _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
+        grad_x=grad_x,
+    )
+    return Gradients(
+        model.parameters(d_w, like=params),
+        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, inverse, batched=batched),
+    )
+
+
+def evaluate(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    loss: Loss,
+    state: Any,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: Any = None,
+    memory: Any = None,
+    checkpoint_every: int | None = None,
+    check_finite: bool = False,
+    **loss_options: Any,
+) -> tuple[Forward, Array, Array]:
+    """Do the first half of `bptt`: return the forward pass, the loss, and its gradient."""
     if not callable(loss):
         raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
     fwd = forward(
@@ -336,13 +402,14 @@ def bptt(
         lengths=lengths,
         mask=mask,
         dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
         check_finite=check_finite,
     )
     value, d_outputs = loss_and_gradient(
         model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+    return fwd, value, d_outputs
 
 
 def loss_and_gradient(
@@ -409,9 +476,11 @@ def _check_inputs(
 
 def _check_tape(model: RNN, tape: Tape) -> None:
     """Refuse the tape of another model: of other sizes, layers, directions or states."""
-    layers = [state for passage in tape.passages for k in passage.kept[:1] for state in k.before]
-    if not layers:  # not one step was there
-        return
+    layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
+    if not layers:
+        if tape.units is not None:
+            raise ValueError("tape: under a memory budget a tape can be pulled back only once")
+        return  # not one step was there
     found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
     count = model.num_layers * model.directions
     wanted = (model.input_size, model.hidden_size, model.cell_object.states, count)
@@ -430,6 +499,7 @@ def _run(
     state: Any,
     steps: Steps,
     masks: Masks,
+    units: Units | None,
     *,
     keep: bool,
 ) -> Forward:
@@ -438,7 +508,7 @@ def _run(
     if steps.order is not None:
         masks = _sorted(xp, masks, steps.order)
     sequence = layout.time_major(xp, model, x, steps.order)
-    walk = _walk(steps, masks)
+    walk = _walk(steps, masks, units)
     outputs, after, passages = run(
         xp,
         model.cell_object,
@@ -451,12 +521,30 @@ def _run(
     return Forward(
         layout.time_major_outward(xp, model, outputs, steps.inverse, batched=batched),
         layout.state_outward(xp, after, steps.inverse, batched=batched),
-        Tape(x, steps, masks, passages),
+        Tape(x, steps, masks, units, passages),
     )
 
 
-def _walk(steps: Steps, masks: Masks) -> Walk:
-    return Walk(False, steps.widths, steps.mask, *masks)
+def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
+    return Walk(False, steps.widths, steps.mask, *masks, units=units)
+
+
+def _units(
+    xp: Namespace, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
+) -> Units | None:
+    """Return how to keep to a memory budget; None if there is none."""
+    if memory is None and checkpoint_every is None:
+        return None
+    if in_one_piece(xp):
+        raise ValueError(
+            f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
+            "sequence is one computation"
+        )
+    if isinstance(memory, Plan):
+        return memory.walk
+    steps, batch = (x.shape[0], 1) if x.ndim == 2 else _axes(xp, model, x).shape[:2]
+    options = {"memory": memory, "checkpoint_every": checkpoint_every}
+    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
 
 
 def _states(

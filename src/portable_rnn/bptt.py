@@ -25,7 +25,7 @@ functions.
 from typing import Any, NamedTuple
 
 from ._namespace import Array, Namespace
-from .affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
+from .affine import SUMS, Products, affine, affine_vjp_x
 from .cells import Cell, State
 from .scan import Sequence, join, scan, shift, split
 from .select import choose, choose_vjp
@@ -49,6 +49,7 @@ class Options(NamedTuple):
     stacked: bool = False  # XLA runs the loops (see portable_rnn.scan)
     update: tuple[Array, ...] = ()  # one per state array, (T, B, 1) or (T, B, H)
     recurrent: Array | None = None  # (B, H); factors of h on its way into W_hh, for all steps
+    products: Products = SUMS  # what becomes of the factors of a weight's gradient
 
 
 class Record(NamedTuple):
@@ -123,10 +124,11 @@ def layer_vjp(
     h_before = join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))
     if options.recurrent is not None:
         h_before = h_before * options.recurrent
+    products = options.products
     d_w = Weights(
-        weight_ih=affine_vjp_weight(xp, x, d_ax),
-        weight_hh=affine_vjp_weight(xp, h_before, d_ah),
-        bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax),
-        bias_hh=affine_vjp_bias(xp, w.bias_hh, d_ah),
+        weight_ih=products.weight(xp, x, d_ax),
+        weight_hh=products.weight(xp, h_before, d_ah),
+        bias_ih=products.bias(xp, w.bias_ih, d_ax),
+        bias_hh=products.bias(xp, w.bias_hh, d_ah),
     )
     return d_w, affine_vjp_x(xp, w.weight_ih, d_ax) if grad_x else None, d_state

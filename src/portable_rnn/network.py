@@ -5,18 +5,23 @@ stretch layer after layer, so that what lies between two layers is never there f
 network of one direction is one column. In one of two directions every layer has to have seen all of
 time before the next can start: it is two columns of one layer each for each layer, and the readout
 of both halves, ``o = V [h, h_reverse] + c``, is the sum of a readout of each.
+
+Under a memory budget time is cut into units of stretches. The first run keeps some of the states
+between them, and the way back runs each unit again (see :mod:`portable_rnn.recompute`). Without
+one, all of time is the last unit, of which everything is kept.
 """
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from ._namespace import Array, Namespace, device_of
-from .affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
+from .affine import SUMS, Products, affine, affine_vjp_x
 from .bptt import Options, Record, Weights, layer, layer_vjp
 from .cells import Cell, State
-from .scan import join
+from .recompute import backwards, first_places
+from .scan import Sequence, join
 from .select import where_true
-from .stretches import Stretch, cut, place
+from .stretches import Stretch, Units, cut, place, units
 
 __all__ = ["Column", "Parameters", "Passage", "Walk", "run", "run_vjp"]
 
@@ -49,20 +54,16 @@ class Walk(NamedTuple):
     recurrent: tuple[Array, ...] = ()  # (B, H); see `Options`
     update: tuple[tuple[Array, ...], ...] = ()  # see `Options`
     reverse: bool = False
-
-
-class Kept(NamedTuple):
-    """The states before a stretch, and the records of its layers."""
-
-    before: States
-    records: tuple[Record, ...]
+    units: Units | None = None  # under a memory budget
+    products: Products = SUMS  # see `Options`
 
 
 class Passage(NamedTuple):
-    """What the backward pass needs of one column: its input, and what was kept of each stretch."""
+    """What the backward pass needs of one column. Under a memory budget it is used up by it."""
 
     x: Array
-    kept: tuple[Kept, ...]
+    kept: dict[int, States]  # before some of the units
+    records: list[tuple[Record, ...]]  # of the last unit: of each stretch, of each layer
 
 
 # ------------------------------------------------------------------------ both directions
@@ -128,7 +129,7 @@ def run_vjp(
             if number and walk.between:
                 d_y = d_y * walk.between[number - 1]
         if d_one.readout_weight is not None:
-            d_v = xp.concat([d_one.readout_weight, d_other.readout_weight], axis=1)
+            d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)
             d_c = d_one.readout_bias
         d_layers.insert(0, (*d_one.layers, *d_other.layers))
         d_before = [*d_first, *d_second, *d_before]
@@ -171,24 +172,28 @@ def _walks(walk: Walk, number: int) -> Iterable[tuple[int, Walk]]:
 def _run(
     xp: Namespace, cell: Cell, column: Column, x: Array, states: States, walk: Walk, *, keep: bool
 ) -> tuple[Array, States, Passage]:
-    steps, batch = x.shape[:2]
-    outputs, kept = None, []
-    after = states
-    for stretch in _stretches(xp, x, walk):
-        # Narrowing, a stretch begins with what the last one left: that is on the tape anyway.
-        narrowing = after[0][0].shape[0] >= stretch.width
-        before = _narrow(after if narrowing else states, stretch.width)
-        y, after, records = _advance(xp, cell, column, x, before, stretch, walk, keep=keep)
-        states = _widen(xp, after, states, stretch.width)
-        if column.readout_weight is not None:
-            y = affine(xp, y, column.readout_weight, column.readout_bias)
-        y = where_true(xp, _part(walk.mask, stretch), y)
-        outputs = place(xp, outputs, y, stretch, steps, batch)
-        if keep:
-            kept.append(Kept(before, records))
+    (steps, batch), outputs = x.shape[:2], None
+    groups = _units(xp, x, walk)
+    places = {0, *first_places(len(groups), walk.units.slots if walk.units else 0)}
+    passage = Passage(x, {}, [])
+    for number, unit in enumerate(groups):
+        last = number == len(groups) - 1
+        if keep and number in places:
+            passage.kept[number] = states
+        for stretch in unit:
+            hidden, states, records = _advance(
+                xp, cell, column, x, states, stretch, walk, keep=keep and last
+            )
+            y = join(xp, hidden)
+            if column.readout_weight is not None:
+                y = affine(xp, y, column.readout_weight, column.readout_bias)
+            y = where_true(xp, _part(walk.mask, stretch), y)
+            outputs = place(xp, outputs, y, stretch, steps, batch)
+            if records:
+                passage.records.append(records)
     if outputs is None:
         outputs = _zeros(xp, x, column.layers[-1].weight_hh, column.readout_weight)
-    return outputs, states, Passage(x, tuple(kept))
+    return outputs, states, passage
 
 
 def _run_vjp(
@@ -204,19 +209,40 @@ def _run_vjp(
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
     d_column, d_x = Column(tuple(Weights(None, None, None, None) for _ in column.layers)), None
-    stretches = _stretches(xp, x, walk)
-    for stretch, kept in reversed(list(zip(stretches, passage.kept, strict=True))):
-        d_y = None
-        if d_outputs is not None:
-            d_y = where_true(xp, _part(walk.mask, stretch), stretch.of(d_outputs))
-        d_after = _narrow(d_states, stretch.width)
-        d_part, d_x_part, d_before = _retreat(
-            xp, cell, column, x, kept.records, d_y, d_after, stretch, walk, grad_x=grad_x
-        )
-        d_states = _widen(xp, d_before, d_states, stretch.width)
-        d_column = _plus(d_column, d_part)
-        if grad_x:
-            d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
+    groups = _units(xp, x, walk)
+
+    def advance(states: States, start: int, end: int) -> States:
+        for stretch in (stretch for unit in groups[start:end] for stretch in unit):
+            _, states, _ = _advance(xp, cell, column, x, states, stretch, walk, keep=False)
+        return states
+
+    def records_of(unit: list[Stretch], states: States) -> list[tuple[Record, ...]]:
+        if unit is groups[-1]:
+            found = list(passage.records)
+            if walk.units:
+                passage.records.clear()
+            return found
+        found = []
+        for stretch in unit:
+            _, states, records = _advance(xp, cell, column, x, states, stretch, walk, keep=True)
+            found.append(records)
+        return found
+
+    kept = passage.kept if walk.units else dict(passage.kept)
+    slots = walk.units.slots if walk.units else 0
+    for number, states in backwards(len(groups), slots, kept, advance) if groups else ():
+        unit = groups[number]
+        records = records_of(unit, states)
+        for stretch in reversed(unit):
+            d_y = None
+            if d_outputs is not None:
+                d_y = where_true(xp, _part(walk.mask, stretch), stretch.of(d_outputs))
+            d_part, d_x_part, d_states = _retreat(
+                xp, cell, column, x, records.pop(), d_y, d_states, stretch, walk, grad_x=grad_x
+            )
+            d_column = _plus(d_column, d_part)
+            if grad_x:
+                d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
     if grad_x and d_x is None:
         d_x = xp.zeros_like(x)
     return d_column, d_x, d_states
@@ -232,20 +258,23 @@ def _advance(
     walk: Walk,
     *,
     keep: bool,
-) -> tuple[Array, States, tuple[Record, ...]]:
+) -> tuple[Sequence, States, tuple[Record, ...]]:
     """Take all layers through one stretch; return the hidden states of the last."""
-    after, records = [], []
-    y = _input(xp, x, stretch, walk)
-    for number, (w, state) in enumerate(zip(column.layers, states, strict=True)):
-        if number and walk.between:
-            y = y * stretch.of(walk.between[number - 1])
+    after: list[State] = []
+    records: list[Record] = []
+    hidden, y = None, _input(xp, x, stretch, walk)
+    for number, w in enumerate(column.layers):
+        if number:
+            y = join(xp, hidden)
+            if walk.between:
+                y = y * stretch.of(walk.between[number - 1])
+        state = _narrow(states[number], stretch.width)
         options = _options(xp, cell, stretch, walk, number)
         hidden, state, record = layer(xp, cell, w, y, state, options, keep=keep)
-        y = join(xp, hidden)
-        after.append(state)
+        after.append(_widen(xp, state, states[number], stretch.width))
         if record is not None:
             records.append(record)
-    return y, tuple(after), tuple(records)
+    return hidden, tuple(after), tuple(records)
 
 
 def _retreat(
@@ -264,8 +293,8 @@ def _retreat(
     """Take the cotangents of all layers back through one stretch."""
     d_v = d_c = None
     if d_y is not None and column.readout_weight is not None:
-        d_v = affine_vjp_weight(xp, join(xp, records[-1].hidden), d_y)
-        d_c = affine_vjp_bias(xp, column.readout_bias, d_y)
+        d_v = walk.products.weight(xp, join(xp, records[-1].hidden), d_y)
+        d_c = walk.products.bias(xp, column.readout_bias, d_y)
         d_y = affine_vjp_x(xp, column.readout_weight, d_y)
     d_layers: list[Weights] = []
     d_before: list[State] = []
@@ -281,21 +310,22 @@ def _retreat(
             y,
             records[number],
             d_y,
-            d_states[number],
+            _narrow(d_states[number], stretch.width),
             _options(xp, cell, stretch, walk, number),
             grad_x=grad_x or number > 0,
         )
         if factors is not None:
             d_y = d_y * factors
         d_layers.insert(0, d_w)
-        d_before.insert(0, d_state)
+        d_before.insert(0, _widen(xp, d_state, d_states[number], stretch.width))
     return Column(tuple(d_layers), d_v, d_c), d_y, tuple(d_before)
 
 
-def _stretches(xp: Namespace, x: Array, walk: Walk) -> list[Stretch]:
-    """Return the stretches of time in the order in which they are walked."""
-    found = cut(xp, x.shape[0], x.shape[1], walk.widths)
-    return found[::-1] if walk.reverse else found
+def _units(xp: Namespace, x: Array, walk: Walk) -> list[list[Stretch]]:
+    """Return the stretches of time, by unit, in the order in which they are walked."""
+    stretch, unit = (walk.units.stretch, walk.units.unit) if walk.units else (None, None)
+    found = cut(xp, x.shape[0], x.shape[1], walk.widths, stretch)
+    return units(found[::-1] if walk.reverse else found, unit)
 
 
 def _input(xp: Namespace, x: Array, stretch: Stretch, walk: Walk) -> Array:
@@ -315,24 +345,21 @@ def _options(xp: Namespace, cell: Cell, stretch: Stretch, walk: Walk, number: in
         if mask is not None:
             update = tuple(where_true(xp, mask, u) for u in update)
     recurrent = walk.recurrent[number][: stretch.width, :] if walk.recurrent else None
-    return Options(walk.reverse, walk.stacked, update, recurrent)
+    return Options(walk.reverse, walk.stacked, update, recurrent, walk.products)
 
 
-def _narrow(states: States, width: int) -> States:
+def _narrow(state: State, width: int) -> State:
     """Return the states of the first ``width`` sequences."""
-    if width >= states[0][0].shape[0]:
-        return states
-    return tuple(tuple(part[:width, :] for part in state) for state in states)
+    if width >= state[0].shape[0]:
+        return state
+    return tuple(part[:width, :] for part in state)
 
 
-def _widen(xp: Namespace, narrow: States, whole: States, width: int) -> States:
-    """Undo `_narrow`, with the other sequences from the states before."""
-    if width >= whole[0][0].shape[0]:
+def _widen(xp: Namespace, narrow: State, whole: State, width: int) -> State:
+    """Undo `_narrow`, with the other sequences from the state before."""
+    if width >= whole[0].shape[0]:
         return narrow
-    return tuple(
-        tuple(xp.concat([n, w[width:, :]]) for n, w in zip(*pair, strict=True))
-        for pair in zip(narrow, whole, strict=True)
-    )
+    return tuple(xp.concat([n, w[width:, :]]) for n, w in zip(narrow, whole, strict=True))
 
 
 def _zeros(xp: Namespace, x: Array, weight_hh: Array, readout_weight: Array | None) -> Array:
@@ -342,10 +369,11 @@ def _zeros(xp: Namespace, x: Array, weight_hh: Array, readout_weight: Array | No
 
 
 def _plus(total: Any, part: Any) -> Any:
-    """Add two trees of the same form, in which None counts as zero."""
+    """Add a tree of new arrays to another, in place where arrays can be written; None is zero."""
     if total is None or part is None:
         return part if total is None else total
     if isinstance(total, tuple):
         added = map(_plus, total, part)
         return type(total)(*added) if hasattr(total, "_fields") else tuple(added)
-    return total + part
+    total += part
+    return total

@@ -4,7 +4,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["learning_curve"]
+import numpy as np
+
+from ._host import to_host
+
+__all__ = ["gradient_flow", "learning_curve"]
+
+COLOURS = ("#1f4e79", "#c0504d", "#4f8a3c", "#8064a2", "#d08a2e", "#3a9ca6")
 
 
 def learning_curve(
@@ -65,3 +71,128 @@ def learning_curve(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+def gradient_flow(flow: Any, title: str = "") -> bytes:
+    """Draw how gradients travel back through time: whether they vanish or explode, and where.
+
+    From above: the norms of the gradients by the state after every step, on a logarithmic axis,
+    and what they are multiplied by per step; the largest singular values of the step Jacobians
+    (median and range over the batch) around the line at 1; what each step adds to the gradients
+    of the parameters; and, if the flow was made with ``by_loss_step``, from which step's loss the
+    gradients by ``h`` of the last layer come.
+
+    Parameters
+    ----------
+    flow : GradientFlow
+        From :func:`portable_rnn.gradient_flow`.
+    title : str
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    d_state = [_host(part) for part in flow.d_state]
+    shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
+    rows = 3 if shares is None else 4
+    figure = Figure(figsize=(8, 2.6 * rows + (1.2 if rows == 4 else 0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [1.3, 1, 1] + ([1.6] if rows == 4 else [])
+    axes = figure.subplots(rows, 1, gridspec_kw={"height_ratios": heights})
+    steps = np.arange(d_state[0].shape[0])
+
+    verdicts = []
+    for name, part, style in zip("hc", d_state, ("-", "--"), strict=False):
+        for layer in range(part.shape[1]):
+            # Over the batch; hypot does not lose what is small.
+            norms = np.hypot.reduce(part[:, layer, :], axis=1)
+            label = rf"$\partial L/\partial {name}_t$" + (
+                f", layer {layer}" if part.shape[1] > 1 else ""
+            )
+            axes[0].plot(
+                steps, _positive(norms), style, color=COLOURS[layer % len(COLOURS)], label=label
+            )
+            if name == "h":
+                alone = norms if shares is None else _from_the_last_loss(shares[:, :, layer, :])
+                verdicts.append(_verdict(alone, layer if part.shape[1] > 1 else None))
+    axes[0].set(yscale="log", ylabel="norm of the gradient")
+    axes[0].set_title("\n".join(verdicts), loc="left", fontsize=10)
+    figure.suptitle(title)
+
+    singular = _host(flow.jacobian)
+    for layer in range(singular.shape[1]):
+        colour = COLOURS[layer % len(COLOURS)]
+        low, high = singular[:, layer].min(axis=1), singular[:, layer].max(axis=1)
+        axes[1].fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes[1].plot(steps, np.median(singular[:, layer], axis=1), color=colour)
+    axes[1].axhline(1.0, color="#888888", linestyle=":", linewidth=1)
+    axes[1].set(ylabel="largest singular\nvalue of a step")
+    axes[1].set_ylim(bottom=0.0, top=max(1.1, 1.05 * float(singular.max())))
+
+    for number, (name, norms) in enumerate(flow.params.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        style = "-" if number < len(COLOURS) else "--"
+        axes[2].plot(steps, _positive(_host(norms)), style, color=colour, label=name)
+    axes[2].set(yscale="log", ylabel="added to a\nweight gradient")
+
+    if shares is not None:
+        image = _positive(np.hypot.reduce(shares[:, :, -1, :], axis=2))
+        finite = image[np.isfinite(image)]
+        top = float(finite.max()) if finite.size else 1.0
+        scale = LogNorm(max(top * 1e-6, float(finite.min()) if finite.size else 1.0), top)
+        shown = axes[3].pcolormesh(steps, steps, image, norm=scale, cmap="viridis")
+        axes[3].set(ylabel="loss at step")
+        figure.colorbar(shown, ax=axes[3], label="its part of the gradient", extend="min")
+
+    for ax in axes[:3]:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(-0.5, len(steps) - 0.5)
+    for ax in (axes[0], axes[2]):
+        ax.yaxis.set_major_locator(LogLocator(numticks=7))
+        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    axes[-1].set_xlabel("step t")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _host(array: Any) -> Any:
+    """Copy to NumPy, in double precision: squares of small norms still count."""
+    return to_host(array).astype("float64")
+
+
+def _positive(norms: Any) -> Any:
+    """Zero has no place on a logarithmic axis: leave a gap."""
+    return np.where(norms > 0.0, norms, np.nan)
+
+
+def _from_the_last_loss(shares: Any) -> Any:
+    """Return the norms up to the last step with a loss, of what comes from that step alone."""
+    rows = np.hypot.reduce(shares, axis=2)
+    last = max(np.flatnonzero(rows.any(axis=1)), default=len(rows) - 1)
+    return rows[last, : last + 1]
+
+
+def _verdict(norms: Any, layer: int | None) -> str:
+    """Say by what a gradient is multiplied per step back, on the average."""
+    where = "" if layer is None else f"layer {layer}: "
+    steps = len(norms) - 1
+    if steps == 0 or norms[-1] == 0.0:
+        return f"{where}nothing to compare"
+    if norms[0] == 0.0:
+        return f"{where}vanishes entirely"
+    factor = float((norms[0] / norms[-1]) ** (1.0 / steps))
+    total = norms[0] / norms[-1]
+    word = "vanishes" if total < 1e-3 else "explodes" if total > 1e3 else "is carried"
+    return f"{where}{word}: ×{factor:.3f} per step back, ×{total:.1e} in all"

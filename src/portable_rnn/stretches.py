@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from ._namespace import Array, Namespace, device_of, in_one_piece
 
-__all__ = ["ROWS", "Stretch", "cut", "place"]
+__all__ = ["ROWS", "Stretch", "Units", "cut", "place", "units"]
 
-ROWS = 1024
+ROWS = 512
 
 
 class Stretch(NamedTuple):
@@ -30,25 +30,53 @@ class Stretch(NamedTuple):
         return array[self.rows, : self.width, ...]
 
 
+class Units(NamedTuple):
+    """How stretches are put together to units, which are run again if not all can be kept."""
+
+    stretch: int  # most rows of a stretch
+    unit: int  # most rows of a unit
+    slots: int  # states that are kept (see portable_rnn.recompute)
+
+
 def cut(
-    xp: Namespace, steps: int, batch: int, widths: tuple[int, ...] | None = None
+    xp: Namespace,
+    steps: int,
+    batch: int,
+    widths: tuple[int, ...] | None = None,
+    rows: int | None = None,
 ) -> list[Stretch]:
-    """Cut time into stretches.
+    """Cut time into stretches of about ``rows`` rows, or `ROWS`.
 
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
     """
     if in_one_piece(xp):
         return [Stretch(slice(0, steps), batch)]
-    found, start = [], 0
+    found, start, rows = [], 0, rows or ROWS
     while start < steps:
         width = batch if widths is None else widths[start]
         if width == 0:
             break
-        end = min(start + max(1, ROWS // width), steps)
+        end = min(start + max(1, rows // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)
         found.append(Stretch(slice(start, end), width))
         start = end
+    return found
+
+
+def units(stretches: list[Stretch], rows: int | None) -> list[list[Stretch]]:
+    """Group stretches to units of at most ``rows`` rows, or of one stretch; None: to one unit."""
+    if rows is None:
+        return [stretches] if stretches else []
+    found: list[list[Stretch]] = []
+    left = 0
+    for stretch in stretches:
+        size = stretch.width * (stretch.rows.stop - stretch.rows.start)
+        if size > left:
+            found.append([])
+            left = rows
+        found[-1].append(stretch)
+        left -= size
     return found
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``portable-rnn train | sample | info`` (extra ``cli``)."""
+"""The command line: ``portable-rnn train | sample | book | info`` (extra ``cli``)."""
 
 import sys
 

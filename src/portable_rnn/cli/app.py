@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..backends import BackendUnavailable
+from .book import Options, show_book
 from .info import show_info
 from .sample import print_sample
 from .settings import DEFAULTS, Settings
@@ -127,6 +128,54 @@ def sample(
 ) -> None:
     """Draw text from a trained run."""
     print_sample(run_folder, prompt, length, temperature, seed)
+
+
+@app.command()
+def book(
+    inputs: Annotated[int, typer.Option(help="I, the size of x.")] = 4,
+    hidden: Annotated[int, typer.Option(help="H, the size of h.")] = 5,
+    outputs: Annotated[int, typer.Option(help="O, the size of o.")] = 3,
+    steps: Annotated[int, typer.Option(help="T, called τ in the book.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of all numbers.")] = 0,
+    targets: Annotated[
+        str, typer.Option(help="one-hot, or general: rows y of any positive sum.")
+    ] = "one-hot",
+    backend: Annotated[str, typer.Option(help="numpy, cupy, torch or jax.")] = "numpy",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    device: Annotated[
+        str | None, typer.Option(help="In the backend's words, such as cuda:1.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="An equation, such as 10.21; or several.")
+    ] = None,
+    digits: Annotated[int, typer.Option(min=1, max=40, help="Decimals that are shown.")] = 5,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Leave nothing out of long vectors and sequences.")
+    ] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX document.")] = False,
+) -> None:
+    """Show equations 10.8 to 10.28 of Deep Learning with numbers, and check every one.
+
+    Each quantity stands beside a value found by other means with 50 digits. The exit status is 1
+    if any is more than 8 eps off.
+    """
+    options = Options(
+        inputs=inputs,
+        hidden=hidden,
+        outputs=outputs,
+        steps=steps,
+        seed=seed,
+        targets=targets,
+        backend=backend,
+        dtype=dtype,
+        device=device,
+        only=only or (),
+        digits=digits,
+        everything=everything,
+        latex=latex,
+    )
+    if not show_book(options, Console()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,0 +1,109 @@
+"""Beyond the gradient, on every backend: Jacobian, Hessian, Gauss-Newton, single sequences.
+
+Against differences of 50-digit gradients, which share neither code nor method with the
+complex step that is under test.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+import portable_rnn as prnn
+
+from .oracles.curvature import derivatives
+from .problems import CELLS, Inputs
+from .standard import STANDARD
+from .subject import largest, put
+from .tolerances import EPS, allowed_eps, assert_close
+
+FEW = ("readout-batch_first",)
+SOME = ("default", "both_directions", "lengths")
+MORE = (
+    *("one_step", "unbatched", "one_unit", "saturated", "zero_state", "no_bias", "mask"),
+    *("two_layers", "two_layers-both_directions", "readout-both_directions"),
+    "both_directions-lengths",
+)
+# Without complex numbers: central differences, as the library says, and what it says of them.
+DIFFERENCES = {"float64": 1e-10, "float32": 1e-3}
+
+
+def cases(row, dtype):
+    """Return the problems of a row; few where every new shape takes long, or for a variant."""
+    if row.library == "ndonnx":  # without complex numbers, and minutes for a graph of many steps
+        return [STANDARD["elman-one_step"]]
+    names = FEW if row.few_shapes else FEW + SOME
+    if not (row.few_shapes or row.variant or row.shapes_only or dtype == "float16"):
+        names += MORE
+    found = [f"{cell}-{name}" for cell in CELLS for name in names]
+    relu = ["elman-relu"] if len(names) > len(FEW + SOME) else []
+    return [STANDARD[name] for name in found + relu]
+
+
+def given(problem, dtype):
+    """Return inputs, targets, and a direction for all that can move; exact in every dtype."""
+    inputs = problem.arrays(dtype)._replace(d_outputs=None, d_state=None)
+    rng = np.random.default_rng(problem.seed)
+
+    def direction(value):
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            return {name: direction(array) for name, array in value.items()}
+        if isinstance(value, tuple):
+            return tuple(map(direction, value))
+        return (rng.integers(-64, 65, value.shape) / 64).astype(dtype)
+
+    targets = rng.integers(0, problem.model.feature_size, inputs.x.shape[:-1])
+    moves = map(direction, (inputs.params, inputs.x, inputs.state))
+    return inputs, targets, Inputs(*moves, None, None)
+
+
+@lru_cache
+def reference(problem):
+    return derivatives(problem, *given(problem, "float64"))
+
+
+def solve(model, inputs, targets, tangents):
+    """Return all results by name."""
+    params, x, state = inputs.params, inputs.x, inputs.state
+    steps = {"lengths": inputs.lengths, "mask": inputs.mask}
+    pushed = prnn.jvp(
+        *(model, params, x, state),
+        **{"d_params": tangents.params, "d_x": tangents.x, "d_state": tangents.state},
+        **steps,
+    )
+    options = {"state": state, "reduction": "sum", "check_targets": False, **steps}
+    hessian = prnn.hvp(model, params, x, targets, tangents.params, **options)
+    curved = prnn.gauss_newton_product(model, params, x, targets, tangents.params, **options)
+    found = {"outputs": pushed.outputs, "jvp": pushed.d_outputs}
+    for name, value in (("state", pushed.state), ("jvp_state", pushed.d_state)):
+        parts = value if isinstance(value, tuple) else (value,)
+        found |= {f"{name}[{i}]": part for i, part in enumerate(parts)}
+    found |= {f"hvp[{name}]": array for name, array in hessian.items()}
+    found |= {f"gnvp[{name}]": array for name, array in curved.items()}
+    each = prnn.per_example_gradients(model, params, x, targets, **options)
+    norms = prnn.per_example_norms(model, params, x, targets, **options)
+    return found | {f"each[{name}]": array for name, array in each.items()} | {"norms": norms.total}
+
+
+def test_products(backend, dtype, problem, record):
+    host, targets, tangents = given(problem, dtype)
+    inputs = put(backend, host)
+    found = backend.call(solve, problem.model, inputs, backend.put(targets), put(backend, tangents))
+    want = reference(problem)
+    assert set(found) == set(want)
+    moved = largest(tangents.params.values())
+    for name, array in found.items():
+        what = f"{backend.id}: {name} of {problem}"
+        assert array_namespace(array) is array_namespace(inputs.x), what
+        assert array.dtype == inputs.x.dtype, f"{what}: dtype {array.dtype}"
+        assert device(array) == device(inputs.x), f"{what}: device {device(array)}"
+        assert tuple(array.shape) == want[name].shape, f"{what}: shape {tuple(array.shape)}"
+        if backend.shapes_only:
+            continue
+        allowed = allowed_eps(backend.id, dtype)
+        if not hasattr(backend.xp, "complex64") and name.startswith(("jvp", "hvp", "gnvp")):
+            allowed = DIFFERENCES[dtype] / EPS[dtype]
+        eps = assert_close(backend.get(array), want[name], what, scale=moved, k=allowed)
+        record(problem.cell, problem.id, name, problem.steps, eps, allowed)

@@ -1,0 +1,39 @@
+"""Chapter 10 of *Deep Learning*, computed: every quantity of equations 10.8 to 10.28.
+
+The network of Goodfellow, Bengio and Courville (2016), section 10.2.2, in the book's letters
+
+    a(t) = b + W h(t-1) + U x(t)    h(t) = tanh(a(t))    o(t) = c + V h(t)    ŷ(t) = softmax(o(t))
+
+on numbers drawn by a seed. `compute` runs this library on any array library and writes down what
+passes through it; `differentiate` finds the same quantities with 50 digits, and shares no line
+with it; `compare` holds one against the other. ``portable-rnn book`` prints all three, and the
+derivation in the documentation proves what is printed.
+
+Examples
+--------
+>>> from portable_rnn import book
+>>> example = book.draw()
+>>> checks = book.compare(example, book.compute(example), book.differentiate(example))
+>>> max(check.error for check in checks) < 8.0  # in eps of float64
+True
+"""
+
+from .checks import Check, compare
+from .computed import compute
+from .equations import EQUATIONS, Equation, Quantities
+from .exact import differentiate
+from .example import Example, draw
+from .latex import document
+
+__all__ = [
+    "EQUATIONS",
+    "Check",
+    "Equation",
+    "Example",
+    "Quantities",
+    "compare",
+    "compute",
+    "differentiate",
+    "document",
+    "draw",
+]

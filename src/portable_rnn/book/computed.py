@@ -1,0 +1,206 @@
+"""Every quantity of the derivation as this library computes it, on any array library.
+
+Nothing is computed here that the library does not compute for every user. What happens inside
+`portable_rnn.bptt` is written down by a cell that hands every call on to the real one, and the
+terms of single steps come from sequences of one step. (Only Q1 to Q3, which are about a way that
+the library does not take, are formed from its ŷ here.)
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._host import from_host, to_host
+from .._namespace import Array, Namespace, device_of, namespace_of
+from ..api import backward, bptt, forward
+from ..cells import Elman, Residuals, State, StateCotangent
+from ..losses import log_softmax, one_hot, softmax_cross_entropy
+from ..model import RNN
+from .equations import Quantities
+from .example import Example
+
+__all__ = ["compute"]
+
+
+@dataclass(frozen=True)
+class _Witness:
+    """An Elman cell that writes down what passes through it, in the order in which it does."""
+
+    seen: dict[str, list[Any]] = field(compare=False)  # kept out of the hash
+    gates = 1
+    states = 1
+
+    def step(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[State, Residuals]:
+        state, residuals = Elman().step(_Tanh(xp, self.seen["a"]), ax, ah, state)
+        self.seen["h"].append(state[0])
+        return state, residuals
+
+    def step_vjp(
+        self, xp: Namespace, residuals: Residuals, d_state: State
+    ) -> tuple[Array, Array, StateCotangent]:
+        self.seen["d_h"].append(d_state[0])
+        return Elman().step_vjp(xp, residuals, d_state)
+
+
+class _Tanh:
+    """A namespace that writes down of what a tanh is asked."""
+
+    def __init__(self, xp: Namespace, asked: list[Any]) -> None:
+        self._xp, self._asked = xp, asked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def tanh(self, a: Array) -> Array:
+        self._asked.append(a)
+        return self._xp.tanh(a)
+
+
+def compute(
+    example: Example, xp: Namespace = None, dtype: str = "float64", device: Any = None
+) -> Quantities:
+    """Run the library on an example, and collect every quantity of the equations.
+
+    Parameters
+    ----------
+    example : Example
+    xp : module, optional
+        Such as ``numpy`` (the default), ``torch``, ``jax.numpy`` or ``cupy``.
+    dtype : str
+        A floating type of that library, by name.
+    device : optional
+        In the library's words.
+
+    Returns
+    -------
+    Quantities
+        Of nested lists of floats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the library does not have the dtype.
+
+    Examples
+    --------
+    >>> from portable_rnn import book
+    >>> found = book.compute(book.draw(steps=7))
+    >>> len(found.d_h), len(found.d_h[0])
+    (7, 5)
+    """
+    return _Run(example, xp, dtype, device).quantities()
+
+
+class _Run:
+    """The library at work on one example."""
+
+    def __init__(self, example: Example, xp: Namespace, dtype: str, device: Any) -> None:
+        e = {
+            letter: from_host(np.asarray(numbers), xp, dtype, device)
+            for letter, numbers in vars(example).items()
+        }
+        self.x, self.y, self.h0, self.V = e["x"], e["y"], e["h0"], e["V"]
+        self.xp = namespace_of(x=self.x)
+        self.params = {
+            "weight_ih_l0": e["U"],
+            "weight_hh_l0": e["W"],
+            "bias_ih_l0": e["b"],
+            "bias_hh_l0": self.xp.zeros_like(e["b"]),  # torch has b in two parts, the book in one
+            "readout.weight": e["V"],
+            "readout.bias": e["c"],
+        }
+        self.seen: dict[str, list[Any]] = {"a": [], "h": [], "d_h": []}
+        sizes = (self.x.shape[1], self.h0.shape[0], self.y.shape[1])
+        self.model = RNN(*sizes, cell=_Witness(self.seen))
+
+    def quantities(self) -> Quantities:
+        whole = bptt(
+            self.model, self.params, self.x, self.y, state=self.h0[None, :], reduction="sum"
+        )
+        # Copies, for the single steps below are witnessed too.
+        a, h, d_h = list(self.seen["a"]), list(self.seen["h"]), self.seen["d_h"][::-1]
+        steps = len(h)
+        before = [self.h0[None, :], *h[:-1]]
+        _, d_o = self._loss(whole.outputs, self.y)
+        log_y_hat = log_softmax(self.xp, whole.outputs)
+        log_p = [self.xp.sum(self.y[t, :] * log_y_hat[t, :]) for t in range(steps)]
+        alone = [self._step(t, before[t], d_h[t], d_o[t : t + 1, :]) for t in range(steps)]
+        from_later = [terms["state"][0, :] for terms in alone[1:]]
+        y_hat = self.xp.exp(log_y_hat)
+        matrix, jacobian, by_way = zip(
+            *(self._through_y_hat(y_hat[t, :], self.y[t, :]) for t in range(steps)), strict=True
+        )
+        found = Quantities(
+            a=[row[0, :] for row in a],
+            h=[row[0, :] for row in h],
+            o=whole.outputs,
+            y_hat=y_hat,
+            loss=whole.loss,
+            loss_t=[
+                self._loss(whole.outputs[t : t + 1, :], self.y[t : t + 1, :])[0]
+                for t in range(steps)
+            ],
+            log_p=log_p,
+            log_joint=-self._loss(whole.outputs[:2, :], self.y[:2, :])[0],
+            d_loss_t=[self._weight_of(t, whole.outputs) / -log_p[t] for t in range(steps)],
+            d_o=d_o,
+            d_h=[row[0, :] for row in d_h],
+            from_later=[*from_later, self.xp.zeros_like(self.h0)],
+            from_output=[terms["from_output"][0, :] for terms in alone],
+            d_c=whole.grads["readout.bias"],
+            d_b=whole.grads["bias_ih_l0"],
+            d_V=whole.grads["readout.weight"],
+            d_W_t=[terms["W"] for terms in alone],
+            d_W=whole.grads["weight_hh_l0"],
+            d_U_t=[terms["U"] for terms in alone],
+            d_U=whole.grads["weight_ih_l0"],
+            d_y_hat=-self.y / y_hat,
+            jacobian=list(jacobian),
+            matrix_times_y=list(matrix),
+            by_way_of_y_hat=list(by_way),
+        )
+        return Quantities(*map(_numbers, found))
+
+    def _loss(self, outputs: Array, y: Array) -> tuple[Array, Array]:
+        return softmax_cross_entropy(outputs, y, reduction="sum")
+
+    def _weight_of(self, t: int, outputs: Array) -> Array:
+        """Return the loss of the sequence when all steps but ``t`` have nothing to say.
+
+        The loss is a sum, so this is L(t) times the weight that step t has in it.
+        """
+        rows = [self.y[s, :] if s == t else 0.0 * self.y[s, :] for s in range(self.y.shape[0])]
+        return self._loss(outputs, self.xp.stack(rows))[0]
+
+    def _step(self, t: int, before: Array, d_h: Array, d_o: Array) -> dict[str, Array]:
+        """Pull cotangents back through step ``t`` alone, first of h(t), then of o(t)."""
+        ran = forward(self.model, self.params, self.x[t : t + 1, :], before)
+        by_state = backward(self.model, self.params, ran.tape, d_state=d_h)
+        self.seen["d_h"].clear()
+        backward(self.model, self.params, ran.tape, d_outputs=d_o)
+        return {
+            "state": by_state.state,
+            "W": by_state.params["weight_hh_l0"],
+            "U": by_state.params["weight_ih_l0"],
+            "from_output": self.seen["d_h"][0],
+        }
+
+    def _through_y_hat(self, y_hat: Array, y: Array) -> tuple[Array, Array, Array]:
+        """Return Q1, Q2 and Q3 of one step: matrix times y, ∂ŷ/∂h, and the sum through ŷ."""
+        xp, size = self.xp, y.shape[0]
+        labels = xp.arange(size, dtype=xp.int32, device=device_of(y))
+        identity = one_hot(xp, labels, size, y.dtype)
+        columns = y_hat[:, None] * xp.ones_like(identity)  # ŷ 1ᵀ
+        jacobian = xp.matmul(identity * columns - y_hat[:, None] * y_hat[None, :], self.V)
+        by_way = xp.matmul((-y / y_hat)[None, :], jacobian)[0, :]
+        return xp.matmul(columns - identity, y[:, None])[:, 0], jacobian, by_way
+
+
+def _numbers(tree: Any) -> Any:
+    """Read arrays back as Python floats."""
+    return [_numbers(branch) for branch in tree] if isinstance(tree, list) else _floats(tree)
+
+
+def _floats(array: Array) -> Any:
+    return to_host(array).astype(np.float64).tolist()

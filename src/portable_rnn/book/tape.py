@@ -1,0 +1,91 @@
+"""Reverse-mode differentiation of scalars, on Python's own decimal numbers.
+
+The independent value of every quantity comes from here. It had to share no code with the
+library and no formula with the derivation, be exact beside float64, and need nothing that is not
+installed with Python: so not autodiff of another array library (it rounds as we do), not symbolic
+differentiation (its expressions grow with every step), and not mpmath (a package more, and the
+decimals of the standard library, written in C, are as precise as they are asked to be).
+
+A tape knows five elementary operations and their derivatives. It has not heard of networks, of
+softmax, or of any equation.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+__all__ = ["Number", "Tape"]
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """A value, its place on the tape, and its derivative in each number it was made of."""
+
+    value: Decimal
+    place: int
+    slopes: tuple[tuple["Number", Decimal], ...]
+
+
+class Tape:
+    """Numbers in the order in which they were made, so that all come after what made them."""
+
+    def __init__(self) -> None:
+        self._numbers: list[Number] = []
+
+    def number(self, value: Decimal, *slopes: tuple[Number, Decimal]) -> Number:
+        """Put a number on the tape."""
+        made = Number(value, len(self._numbers), slopes)
+        self._numbers.append(made)
+        return made
+
+    def copy(self, a: Number) -> Number:
+        """Return a number of the same value, to tell apart the ways on which ``a`` is used."""
+        return self.number(a.value, (a, Decimal(1)))
+
+    def plus(self, start: Number | None, *pairs: Iterable[tuple[Number, Number]]) -> Number:
+        """Return ``start`` and all products of the pairs, added up."""
+        value = Decimal(0) if start is None else start.value
+        slopes = [] if start is None else [(start, Decimal(1))]
+        for group in pairs:
+            for a, b in group:
+                value += a.value * b.value
+                slopes += [(a, b.value), (b, a.value)]
+        return self.number(value, *slopes)
+
+    def total(self, terms: Iterable[Number]) -> Number:
+        """Return the sum."""
+        terms = list(terms)
+        value = sum((a.value for a in terms), Decimal(0))
+        return self.number(value, *((a, Decimal(1)) for a in terms))
+
+    def divide(self, a: Number, b: Number) -> Number:
+        """Return ``a / b``."""
+        ratio = a.value / b.value
+        return self.number(ratio, (a, 1 / b.value), (b, -ratio / b.value))
+
+    def exp(self, a: Number) -> Number:
+        """Return ``e**a``."""
+        value = a.value.exp()
+        return self.number(value, (a, value))
+
+    def ln(self, a: Number) -> Number:
+        """Return the natural logarithm."""
+        return self.number(a.value.ln(), (a, 1 / a.value))
+
+    def tanh(self, a: Number) -> Number:
+        """Return ``(e - 1) / (e + 1)`` for ``e = exp(2a)``; its slope is ``4e / (e + 1)**2``."""
+        e = (2 * a.value).exp()
+        return self.number((e - 1) / (e + 1), (a, 4 * e / (e + 1) ** 2))
+
+    def slopes_of(self, result: Number, down_to: int = 0) -> list[Decimal]:
+        """Return the derivative of ``result`` in every number before it, by place.
+
+        Places below ``down_to`` may be incomplete: what lies between is not looked at.
+        """
+        found = [Decimal(0)] * (result.place + 1)
+        found[result.place] = Decimal(1)
+        for number in reversed(self._numbers[down_to : result.place + 1]):
+            if found[number.place]:
+                for parent, slope in number.slopes:
+                    found[parent.place] += slope * found[number.place]
+        return found

@@ -1,0 +1,306 @@
+"""Beyond the gradient: products with the Jacobian, the Hessian, and the Gauss-Newton matrix.
+
+No matrix is ever formed: each product costs a small multiple of one pass, whatever the number
+of parameters. All of them run the shipped forward and backward passes along a direction
+(:mod:`portable_rnn.directional` says how, and how exactly), so they hold for every cell,
+a user's own included, for every analytic loss, and whatever options the passes take.
+
+A relu counts as its derivative almost everywhere, 0 at the kink. A loss of your own is called
+with complex outputs: it must be analytic there (no ``abs``, no conjugation, comparisons on
+the real part), as the losses of :mod:`portable_rnn.losses` are.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from . import _check as check
+from ._namespace import Array, Namespace, dtype_name, on_their_device
+from .api import Loss, Parameters, bptt, forward, predict
+from .directional import Lift, directional
+from .losses import softmax_cross_entropy
+from .model import RNN
+
+__all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
+
+
+class Tangents(NamedTuple):
+    """Outputs and final state, and the derivatives of both along the direction asked for."""
+
+    outputs: Array
+    state: Any
+    d_outputs: Array
+    d_state: Any
+
+
+@on_their_device
+def jvp(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any = None,
+    *,
+    d_params: Parameters | None = None,
+    d_x: Array | None = None,
+    d_state: Any = None,
+    **options: Any,
+) -> Tangents:
+    """Push a direction of change through the network: forward-mode differentiation.
+
+    Parameters
+    ----------
+    model, params, x, state
+        As for `forward`.
+    d_params : dict of str to array, optional
+        Direction in which the parameters move; a name left out stands still.
+    d_x : array like ``x``, optional
+    d_state : like the initial state, for LSTM a pair, optional
+        Give at least one of the three.
+    **options
+        Passed on to `predict`.
+
+    Returns
+    -------
+    Tangents
+        ``outputs`` and ``state`` as `predict` gives them, and ``d_outputs`` and ``d_state``, their
+        derivatives. No tape is kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward` does, or if a direction does not fit, or none is given.
+
+    Notes
+    -----
+    Costs one pass over arrays of complex numbers (Squire and Trapp 1998).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=1, bias=False)
+    >>> params = {name: np.ones((1, 1)) for name in model.parameter_shapes}
+    >>> moved = prnn.jvp(model, params, np.zeros((3, 1)), d_x=np.ones((3, 1)))
+    >>> print(moved.d_outputs.T)  # tanh'(0) = 1: one more unit arrives at each step
+    [[1. 2. 3.]]
+    """
+    xp = check_real(model, params)
+    check.sequence(model, params, x)
+    if state is not None:
+        check.state(model, "state", state, x)
+    if d_params is not None:
+        _check_direction("d_params", params, d_params)
+    if d_x is not None:
+        check.shaped("d_x", d_x, tuple(x.shape), "x", x)
+    if d_state is not None:
+        check.state(model, "d_state", d_state, x)
+    if not d_params and d_x is None and d_state is None:
+        raise ValueError("d_params, d_x, d_state: expected at least one direction, got none")
+    return _push(xp, predict, model, params, x, state, d_params or {}, d_x, d_state, options)
+
+
+@on_their_device
+def hvp(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Parameters,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Multiply the Hessian of the loss, by the parameters, with a vector.
+
+    Parameters
+    ----------
+    model, params, x, targets, loss
+        As for `bptt`.
+    vector : dict of str to array
+        Shaped like the parameters; a name left out counts as zero.
+    **options
+        Passed on to `bptt`: ``state``, and the options of the loss.
+
+    Returns
+    -------
+    dict of str to array
+        ``H v``, a dict like the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does, or if ``vector`` does not fit or is empty.
+
+    Notes
+    -----
+    The derivative of the hand-written gradient along ``v`` is ``H v`` (Pearlmutter, *Fast exact
+    multiplication by the Hessian*, Neural Computation 6, 1994). Costs one `bptt` over arrays of
+    complex numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3, cell="gru")
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> u, v = (model.init(seed=seed, dtype="float64") for seed in (1, 2))
+    >>> hu, hv = (prnn.hvp(model, params, x, targets, w) for w in (u, v))
+    >>> uhv, vhu = (sum(np.sum(a[n] * b[n]) for n in params) for a, b in ((u, hv), (v, hu)))
+    >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
+    True
+    """
+    xp = check_real(model, params)
+    _check_vector(params, vector)
+    names = tuple(params)
+
+    def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+        moved = dict(zip(names, arrays, strict=True))
+        given = {"loss": loss, "grad_x": False} | lift(options)
+        grads = bptt(model, moved, lift(x), lift(targets), **given).grads
+        return tuple(grads[name] for name in names)
+
+    _, product = directional(
+        xp, gradient, tuple(params.values()), tuple(vector.get(name) for name in names)
+    )
+    return dict(zip(names, product, strict=True))
+
+
+@on_their_device
+def gauss_newton_product(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Parameters,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Multiply the generalised Gauss-Newton matrix with a vector.
+
+    ``G v = Jᵀ H_L J v``, where J is the Jacobian of the outputs by the parameters and H_L the
+    Hessian of the loss by the outputs. G is the Hessian without the curvature of the network
+    itself, and positive semidefinite where the loss is convex in the outputs, as those of
+    :mod:`portable_rnn.losses` are: what Hessian-free optimisation and natural gradients use.
+
+    Parameters
+    ----------
+    model, params, x, targets, vector, loss, **options
+        As for `hvp`.
+
+    Returns
+    -------
+    dict of str to array
+        ``G v``, a dict like the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `hvp` does.
+
+    Notes
+    -----
+    Schraudolph, *Fast curvature matrix-vector products for second-order gradient descent*,
+    Neural Computation 14, 2002. J v is a forward pass over complex numbers, H_L times it
+    comes from the loss's own gradient, and Jᵀ is an ordinary `bptt`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3, cell="lstm")
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> v = model.init(seed=1, dtype="float64")
+    >>> gv = prnn.gauss_newton_product(model, params, x, targets, v)
+    >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
+    True
+    """
+    xp = check_real(model, params)
+    _check_vector(params, vector)
+    # Of the options, those that `forward` knows; the others are the loss's.
+    known = inspect.signature(forward).parameters
+    passing = {name: value for name, value in options.items() if name in known}
+    state = passing.pop("state", None)
+    pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
+
+    def curved(outputs: Array, targets: Any, **options: Any) -> tuple[Array, Array]:
+        """Pass the Hessian of the loss times J v for the gradient of a loss."""
+
+        def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+            return (loss(arrays[0], lift(targets), **lift(options))[1],)
+
+        _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
+        return xp.sum(product), product
+
+    given = {"grad_x": False} | options
+    return bptt(model, params, x, targets, loss=curved, **given).grads
+
+
+def _push(
+    xp: Namespace,
+    run: Any,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any,
+    d_params: Parameters,
+    d_x: Array | None,
+    d_state: Any,
+    options: Mapping[str, Any],
+) -> Tangents:
+    """Run `forward` or `predict` along a direction."""
+    names = tuple(params)
+    before = () if state is None else check.state_parts(state)
+    d_before = () if d_state is None else check.state_parts(d_state)
+    if d_before and not before:
+        before = tuple(xp.zeros_like(part) for part in d_before)
+    d_before = d_before or (None,) * len(before)
+    if run is predict:
+        options = {"return_state": True} | dict(options)
+
+    def outward(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+        moved = dict(zip(names, arrays, strict=False))
+        x, *state = arrays[len(names) :]
+        found = run(model, moved, x, tuple(state) or None, **lift(options))
+        return (found[0], *check.state_parts(found[1]))
+
+    points = (*params.values(), x, *before)
+    tangents = (*(d_params.get(name) for name in names), d_x, *d_before)
+    (outputs, *after), (d_outputs, *d_after) = directional(
+        xp, outward, points, tangents, values=True
+    )
+
+    def state_of(parts: list[Array]) -> Any:
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    return Tangents(outputs, state_of(after), d_outputs, state_of(d_after))
+
+
+def check_real(model: RNN, params: Parameters) -> Namespace:
+    """Check the parameters, and that they are real; return their namespace."""
+    xp = check.parameters(model, params)
+    dtype = next(iter(params.values())).dtype
+    if not xp.isdtype(dtype, "real floating"):
+        raise TypeError(f"params: expected a real floating dtype, got {dtype_name(dtype)}")
+    return xp
+
+
+def _check_vector(params: Parameters, vector: Any) -> None:
+    _check_direction("vector", params, vector)
+    if not vector:
+        raise ValueError("vector: expected at least one array, got none")
+
+
+def _check_direction(name: str, params: Parameters, direction: Any) -> None:
+    if not isinstance(direction, Mapping):
+        raise TypeError(f"{name}: expected a dict of arrays, got {type(direction).__name__}")
+    unknown = [str(key) for key in direction if key not in params]
+    if unknown:
+        raise ValueError(
+            f"{name}: expected names of parameters ({', '.join(params)}), got {', '.join(unknown)}"
+        )
+    for key, array in direction.items():
+        label = f"params[{key!r}]"
+        check.shaped(f"{name}[{key!r}]", array, tuple(params[key].shape), label, params[key])

@@ -1,0 +1,239 @@
+"""Exact gradients under a memory budget: what is kept, what is run again, and what that costs.
+
+The tape of a forward pass grows with T. Under a budget, only some states are kept, and the backward
+pass runs the steps between them again, unit by unit (:mod:`portable_rnn.recompute`). The gradients
+are those of the full tape: nothing is approximated.
+
+A budget is for the tape and for what the passes need while they work. Inputs, outputs, their
+cotangents and the gradients come on top: they are there in any case.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _check as check
+from .affine import LEAF
+from .model import RNN
+from .recompute import evaluations
+from .stretches import ROWS, Units
+
+__all__ = ["Plan", "plan"]
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+MOST_UNITS = 4096  # more would cost more to organise than to run
+OBJECTS = 512  # bytes that Python takes to remember where a stretch is
+FORWARD = 0.36  # of the time of a forward and a backward pass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a memory budget comes to.
+
+    Attributes
+    ----------
+    full_tape : int
+        Bytes that `forward` keeps without a budget.
+    peak : int
+        Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients.
+    units, slots : int
+        Time is cut into units, and this many states between them are kept.
+    unit_rows, stretch_rows : int
+        Rows (steps times sequences) of a unit, all of whose steps are on the tape at one time,
+        and of a stretch, which is computed at one time.
+    recompute : float
+        How many times the forward pass is run again, on average over the units.
+    """
+
+    full_tape: int
+    peak: int
+    units: int
+    slots: int
+    unit_rows: int
+    stretch_rows: int
+    recompute: float
+
+    @property
+    def time(self) -> float:
+        """Expected time of both passes as a multiple of that without a budget."""
+        return 1.0 + FORWARD * self.recompute
+
+    @property
+    def walk(self) -> Units:
+        """What the network is told."""
+        return Units(self.stretch_rows, self.unit_rows, self.slots)
+
+    def __str__(self) -> str:
+        """Say it in a line for people."""
+        return (
+            f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
+            f"{self.units} units of {self.unit_rows} rows, {self.slots} states kept, "
+            f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time"
+        )
+
+
+def plan(
+    model: RNN,
+    steps: int,
+    batch: int,
+    *,
+    memory: str | int | None = None,
+    checkpoint_every: int | None = None,
+    dtype: str = "float32",
+) -> Plan:
+    """Plan the passes over a sequence.
+
+    Parameters
+    ----------
+    model : RNN
+    steps, batch : int
+        T and B.
+    memory : str or int, optional
+        The budget: bytes, or a text such as ``"64 MiB"`` or ``"1.5 GB"``. The plan is the one that
+        recomputes least.
+    checkpoint_every : int, optional
+        Rather than a budget: keep the state every so many steps, and run each step twice.
+    dtype : str
+        Name of the dtype of the arrays.
+
+    Returns
+    -------
+    Plan
+        With neither option, that of the full tape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or no plan is that small; the message names the smallest.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(64, 256, cell="lstm")
+    >>> plan = prnn.memory.plan(model, steps=4096, batch=16, memory="64 MiB")
+    >>> plan.full_tape // 2**20, plan.peak <= 64 * 2**20, plan.recompute < 1
+    (384, True, True)
+    """
+    steps, batch = check.count("steps", steps), check.count("batch", batch)
+    costs = _Costs(model, steps, batch, _itemsize(dtype))
+    if memory is not None and checkpoint_every is not None:
+        raise ValueError("memory, checkpoint_every: expected one of them, got both")
+    if checkpoint_every is not None:
+        every = min(check.count("checkpoint_every", checkpoint_every), steps)
+        return costs.plan(every, -(-steps // every) - 1)
+    if memory is None:
+        return costs.plan(steps, 0)
+    budget = _bytes(memory)
+    possible = list(costs.within(budget))
+    if not possible:
+        least = min(costs.plan(unit, 0, stretch).peak for stretch, unit in costs.candidates())
+        raise ValueError(
+            f"memory: expected at least {least} bytes ({least / 2**20:.2f} MiB) for this network "
+            f"on {steps} steps of {batch} sequences, got {memory!r}"
+        )
+    # Of plans that take about as long, the one of the largest stretches: it is sure to be as fast,
+    # and sums weight gradients in the same order as the full tape, if they are as large as there.
+    good = 1.05 * min(p.time for p in possible)
+    return max((p for p in possible if p.time <= good), key=lambda p: (p.stretch_rows, -p.time))
+
+
+class _Costs:
+    """Bytes per row and per state of a network, found by running one step of its cell."""
+
+    def __init__(self, model: RNN, steps: int, batch: int, itemsize: int) -> None:
+        self.steps, self.batch = steps, batch
+        cell, hidden = model.cell_object, model.hidden_size
+        zero = np.zeros((1, hidden))
+        a = np.zeros((1, cell.gates * hidden))
+        state, known = (zero,) * cell.states, {id(zero)}
+        for _ in range(2):  # the second step, for the first shares less with what was before
+            state, residuals = cell.step(np, a, a, state)
+            arrays = {id(_owner(array)): _owner(array) for array in (state[0], *residuals)}
+            kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
+            known |= arrays.keys() | {id(_owner(array)) for array in state}
+        d_ax, d_ah, _ = cell.step_vjp(np, residuals, (zero,) * cell.states)
+        pairs = 1 if d_ax is d_ah else 2
+        features = model.input_size + 3 * hidden
+        layers = 1 if model.bidirectional else model.num_layers  # of a column
+        self.columns = (
+            1 if layers == model.num_layers and not model.bidirectional else (2 * model.num_layers)
+        )
+        self.record = kept // zero.itemsize * itemsize * layers
+        self.work = (2 * pairs * cell.gates * hidden + features) * itemsize
+        self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
+        self.state = cell.states * hidden * batch * itemsize * layers
+        shapes = [s for s in model.parameter_shapes.values() if len(s) == 2]
+        self.weight = max(map(math.prod, shapes)) * itemsize
+        # A bidirectional layer has its whole input at hand, and gives the gradient of it.
+        between = 2 * hidden * itemsize * steps * batch
+        self.base = between * (model.num_layers + 1) if self.columns > 1 else 0
+
+    def plan(self, unit: int, slots: int, stretch: int | None = None) -> Plan:
+        """Plan units of so many steps, in stretches of so many, or as few as there can be."""
+        units = -(-self.steps // unit)
+        stretch = min(unit, stretch or max(1, ROWS // self.batch))
+        unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
+        # The gradient of a weight is summed by halves: one sum is open on each level.
+        sums = self.weight * (1 + max(0, math.ceil(math.log2(stretch_rows / LEAF))))
+        peak = (
+            self.base
+            + self.step
+            + sums
+            + self.work * stretch_rows
+            + OBJECTS * (self.steps // stretch)
+        )
+        peak += self.columns * (slots * self.state + self.record * unit_rows)
+        return Plan(
+            full_tape=self.columns * self.record * self.steps * self.batch,
+            peak=peak,
+            units=units,
+            slots=slots,
+            unit_rows=unit_rows,
+            stretch_rows=stretch_rows,
+            recompute=evaluations(units, slots) / units,
+        )
+
+    def within(self, budget: int) -> Iterator[Plan]:
+        """Yield plans that keep a budget, those of the largest stretches first."""
+        for stretch, unit in self.candidates():
+            left = budget - self.plan(unit, 0, stretch).peak
+            if left >= 0:
+                slots = min(-(-self.steps // unit) - 1, left // (self.columns * self.state))
+                yield self.plan(unit, slots, stretch)
+
+    def candidates(self) -> Iterator[tuple[int, int]]:
+        """Yield numbers of steps of a stretch and of a unit, which is made of whole stretches."""
+        stretch = max(1, ROWS // self.batch)
+        while stretch:
+            units = {stretch * int(1.15**i) for i in range(100) if stretch * 1.15**i < self.steps}
+            for unit in sorted(units | {self.steps}):
+                if unit * MOST_UNITS >= self.steps:
+                    yield stretch, unit
+            stretch //= 2
+
+
+def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the array that holds the memory of a view."""
+    return array if array.base is None else array.base
+
+
+def _itemsize(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else int(np.dtype(dtype).itemsize)
+
+
+def _bytes(memory: str | int) -> int:
+    """Return a budget in bytes."""
+    wanted = "expected bytes, or a text such as '64 MiB'"
+    if isinstance(memory, str):
+        found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
+        if found is None or found[2].lower() not in SUFFIXES or found[1].count(".") > 1:
+            raise ValueError(f"memory: {wanted}, got {memory!r}")
+        return int(float(found[1]) * SUFFIXES[found[2].lower()])
+    try:
+        return check.integer("memory", memory, least=1)
+    except TypeError:
+        raise TypeError(f"memory: {wanted}, got {memory!r}") from None

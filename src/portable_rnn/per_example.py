@@ -1,0 +1,233 @@
+"""The gradient of each sequence of a batch: arrays on request, norms without them.
+
+One backward pass gives, for every weight, the two factors of its gradient ``Σ_t d_tᵀ x_t``: the
+cotangents of its outputs and its inputs, at every step of every sequence. Their sum over all
+steps and sequences is the gradient; here the sum is over the steps of one sequence.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_their_device
+from .affine import Products, affine_vjp_bias, affine_vjp_weight
+from .api import Loss, Parameters, evaluate, pull_back
+from .layout import time_major
+from .losses import softmax_cross_entropy
+from .model import RNN
+from .norms import norm
+from .steps import mask_of
+
+__all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
+
+# Pairs of x (t, B, I), None for a bias, and d_y (t, B, O), one for each stretch of time.
+Factors: TypeAlias = list[tuple[Array | None, Array]]
+
+
+class ExampleNorms(NamedTuple):
+    """Norm of the gradient of each sequence (B,), as a whole and by parameter."""
+
+    total: Array
+    params: dict[str, Array]
+
+
+@on_their_device
+def per_example_gradients(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Compute what each sequence of the batch adds to the gradient of the loss.
+
+    Parameters
+    ----------
+    model, params, x, targets, loss
+        As for `bptt`. The loss sees the whole batch: with "mean", a sequence's own mean loss has
+        a gradient larger by the factor B.
+    **options
+        Passed on to `bptt`: ``state``, ``lengths``, ``mask``, and the options of the loss.
+
+    Returns
+    -------
+    dict of str to array (B, ...)
+        One gradient per sequence, each shaped like its parameter. Their sum over the first axis is
+        the gradient `bptt` gives. B is 1 for an unbatched ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does.
+
+    Notes
+    -----
+    Costs one `bptt`, and B times the memory of the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> grads = prnn.per_example_gradients(model, params, x, targets)
+    >>> grads["weight_hh_l0"].shape
+    (2, 5, 5)
+    >>> whole = prnn.bptt(model, params, x, targets).grads
+    >>> bool(np.allclose(sum(grads["weight_hh_l0"]), whole["weight_hh_l0"], rtol=1e-14))
+    True
+    """
+    xp = namespace_of(x=x)
+    found = _factors(xp, model, params, x, targets, loss, options)
+    batch = _batch(model, x)
+    return {
+        name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
+        for name, parts in found.items()
+    }
+
+
+@on_their_device
+def per_example_norms(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> ExampleNorms:
+    """Compute the norm of each sequence's gradient, without keeping the gradients.
+
+    Parameters
+    ----------
+    model, params, x, targets, loss, **options
+        As for `per_example_gradients`, whose norms these are.
+
+    Returns
+    -------
+    ExampleNorms
+        ``total`` (B,), over all parameters, and ``params``, a dict of arrays (B,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does.
+
+    Notes
+    -----
+    For a weight (O, I) and T steps, whichever takes fewer multiplications. Where
+    ``T (O + I) < O I``, the products of steps with steps,
+    ``‖Σ_t d_tᵀ x_t‖² = Σ_ts (d_t·d_s)(x_t·x_s)`` (for T = 1: Goodfellow, *Efficient per-example
+    gradient computations*, 2015, arXiv 1510.01799). Else the gradient of one sequence after
+    another, each forgotten once its norm is known. Where the contributions of the steps cancel,
+    the first way loses digits: the error of the squared norm is relative to
+    ``(Σ_t ‖d_t‖ ‖x_t‖)²``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> norms = prnn.per_example_norms(model, params, x, targets)
+    >>> factors = np.minimum(1.0, 0.1 / norms.total)  # to clip each sequence's gradient at 0.1
+    >>> factors.shape
+    (2,)
+    """
+    xp = namespace_of(x=x)
+    found = _factors(xp, model, params, x, targets, loss, options)
+    batch = _batch(model, x)
+    norms = {
+        name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
+        for name, parts in found.items()
+    }
+    return ExampleNorms(norm(xp, xp.stack(list(norms.values()), axis=1), 1), norms)
+
+
+def _factors(
+    xp: Namespace,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    loss: Loss,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the factors of each gradient, or an array of zeros if it has none."""
+    lengths = options.pop("lengths", None)
+    if lengths is not None and x.ndim == 3:  # a mask leaves the sequences in their order
+        there = mask_of(xp, time_major(xp, model, x), lengths, None)
+        options["mask"] = there.T if model.batch_first else there
+    elif lengths is not None:
+        options["lengths"] = lengths  # to be refused
+    fwd, _, d_outputs = evaluate(
+        model, params, x, targets, loss, options.pop("state", None), **options
+    )
+    products = Products(weight=_pair, bias=_lone, beside=_both)
+    return pull_back(
+        model, params, fwd.tape, d_outputs, None, grad_x=False, products=products
+    ).params
+
+
+def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
+    return [(x, d_y)]
+
+
+def _lone(xp: Namespace, bias: Array | None, d_y: Array) -> Factors | None:
+    return None if bias is None else [(None, d_y)]
+
+
+def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
+    """Put the inputs from both directions side by side; the stretches come in opposite orders."""
+    return [
+        (xp.concat([x, x_reverse], axis=2), d_y)
+        for (x, d_y), (x_reverse, _) in zip(one, reversed(other), strict=True)
+    ]
+
+
+def _gradient(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
+    """Return the gradient of sequence ``b``."""
+    if not isinstance(parts, list):
+        return xp.zeros_like(like)
+    total = None
+    for x, d_y in parts:
+        d_b = d_y[:, b : b + 1, :]
+        if x is None:
+            part = affine_vjp_bias(xp, like, d_b)
+        else:
+            part = affine_vjp_weight(xp, x[:, b : b + 1, :], d_b)
+        total = part if total is None else total + part
+    return total
+
+
+def _norm(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
+    """Return the norm of the gradient of sequence ``b``, by the cheaper way."""
+    if isinstance(parts, list) and like.ndim == 2:
+        steps = sum(d_y.shape[0] for _, d_y in parts)
+        if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
+            return _norm_by_steps(xp, parts, b)
+    return norm(xp, _gradient(xp, parts, b, like), 0)
+
+
+def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
+    """Products of all steps with all steps, of inputs and of cotangents."""
+    squares, size = None, xp.asarray(1.0, dtype=parts[0][1].dtype, device=device_of(parts[0][1]))
+    half = dtype_name(size.dtype) in ("float16", "bfloat16")
+    wide = xp.float32 if half else size.dtype
+    for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
+        factor = xp.concat([array[:, b, :] for array in rows], axis=0)
+        factor = xp.astype(factor, wide, copy=False)
+        largest = xp.max(xp.abs(factor))  # or squares of small numbers would vanish
+        factor = factor / xp.where(largest > 0, largest, xp.ones_like(largest))
+        size = size * largest
+        product = xp.matmul(factor, factor.T)
+        squares = product if squares is None else squares * product
+    total = xp.sum(squares, dtype=wide)
+    total = xp.where(total > 0, total, xp.zeros_like(total))  # rounding may pass below zero
+    return xp.astype(xp.asarray(size * xp.sqrt(total)), parts[0][1].dtype, copy=False)
+
+
+def _batch(model: RNN, x: Array) -> int:
+    return 1 if x.ndim == 2 else int(x.shape[0 if model.batch_first else 1])

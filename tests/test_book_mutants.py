@@ -1,0 +1,265 @@
+"""Breaking a formula of the library fails the test that bears its number.
+
+Each entry is an equation, and one line of the library made wrong: a mistake that a person would
+make. The broken library is imported afresh, the test of the equation is called against it, and it
+must fail by its assertion. (The other tests of the same file may fail too: a wrong h is a wrong o.)
+"""
+
+import importlib
+import importlib.util
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import portable_rnn
+
+SOURCE = Path(portable_rnn.__file__).parent
+TESTS = Path(__file__).with_name("test_book_equations.py")
+
+BROKEN = [
+    ("10.8", "b subtracted", "affine.py", "else y + bias", "else y - bias"),
+    ("10.8", "U x subtracted", "cells.py", "h = f(xp, ax + ah)", "h = f(xp, ah - ax)"),
+    (
+        "10.9",
+        "a sigmoid for the tanh",
+        "activations.py",
+        "return xp.tanh(a)",
+        "return 0.5 * xp.tanh(0.5 * a) + 0.5",
+    ),
+    (
+        "10.10",
+        "c left out",
+        "bptt.py",
+        "y = affine(xp, y, w.readout_weight, w.readout_bias)",
+        "y = affine(xp, y, w.readout_weight)",
+    ),
+    (
+        "10.11",
+        "the sum's logarithm left out",
+        "losses.py",
+        "return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True, dtype=z.dtype))",
+        "return z - xp.sum(xp.exp(z), axis=-1, keepdims=True, dtype=z.dtype)",
+    ),
+    ("10.12", "the sign lost", "losses.py", "-_sum(xp, y * log_p)", "_sum(xp, y * log_p)"),
+    (
+        "10.13",
+        "a mean for the sum",
+        "losses.py",
+        'if reduction == "mean":  #',
+        "if True:  #",
+    ),
+    (
+        "10.14",
+        "the label's neighbour",
+        "losses.py",
+        "xp.expand_dims(labels, axis=-1) == axis",
+        "xp.expand_dims(labels, axis=-1) == axis + 1",
+    ),
+    (
+        "10.15",
+        "probabilities that do not sum to 1",
+        "losses.py",
+        "log_p = log_softmax(xp, outputs)",
+        "log_p = outputs",
+    ),
+    (
+        "10.16",
+        "the first step forgotten",
+        "scan.py",
+        "        carry, y_t = f(carry, x_t)\n",
+        "        _, y_t = f(carry, x_t)\n",
+    ),
+    (
+        "10.17",
+        "every step counted twice",
+        "losses.py",
+        "return xp.ones(outputs.shape[:-1]",
+        "return 2.0 * xp.ones(outputs.shape[:-1]",
+    ),
+    (
+        "10.18",
+        "one minus sign too many",
+        "losses.py",
+        "xp.exp(log_p) * total - y,",
+        "y - xp.exp(log_p) * total,",
+    ),
+    (
+        "10.18",
+        "right for one-hot rows alone",
+        "losses.py",
+        "xp.exp(log_p) * total - y,",
+        "xp.exp(log_p) - y,",
+    ),
+    (
+        "10.18",
+        "right where the sum is 1, of another power",
+        "losses.py",
+        "xp.exp(log_p) * total - y,",
+        "xp.exp(log_p) * total * total - y,",
+    ),
+    (
+        "10.19",
+        "the last output ignored",
+        "bptt.py",
+        "            d_h = d_outputs[rows, ...]\n",
+        "            d_h = d_outputs[rows, ...]\n"
+        "            d_h = xp.concat([d_h[:-1, ...], 0.0 * d_h[-1:, ...]])\n",
+    ),
+    (
+        "10.19",
+        "one minus sign too many",
+        "bptt.py",
+        "d_h = affine_vjp_x(xp, w.readout_weight, d_h)",
+        "d_h = -affine_vjp_x(xp, w.readout_weight, d_h)",
+    ),
+    (
+        "10.20",
+        "what comes from later is lost",
+        "bptt.py",
+        "d_h = d_h + d_h_t[0]",
+        "d_h = d_h_t[0]",
+    ),
+    (
+        "10.21",
+        "W for its transpose",
+        "bptt.py",
+        "d_h = affine_vjp_x(xp, w.weight_hh, d_ah)",
+        "d_h = affine_vjp_x(xp, w.weight_hh.T, d_ah)",
+    ),
+    (
+        "10.21",
+        "h for its square",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return 1.0 - h",
+    ),
+    (
+        "10.22",
+        "the last step alone",
+        "bptt.py",
+        "d_c = affine_vjp_bias(xp, w.readout_bias, d_h)",
+        "d_c = affine_vjp_bias(xp, w.readout_bias, d_h[-1:, ...])",
+    ),
+    (
+        "10.23",
+        "the first step dropped",
+        "bptt.py",
+        "bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax)",
+        "bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax[1:, ...])",
+    ),
+    (
+        "10.24",
+        "h(t-1) for h(t)",
+        "bptt.py",
+        "d_v = affine_vjp_weight(xp, join(xp, stretch.hidden), d_h)",
+        "h = join(xp, shift(xp, stretch.before[0], stretch.hidden))\n"
+        "                d_v = affine_vjp_weight(xp, h, d_h)",
+    ),
+    (
+        "10.25",
+        "the diagonal left out",
+        "cells.py",
+        "d_a = d_h * f_derivative(xp, h)",
+        "d_a = d_h",
+    ),
+    (
+        "10.26",
+        "h(t) for h(t-1)",
+        "bptt.py",
+        "join(xp, shift(xp, stretch.before[0], stretch.hidden))",
+        "join(xp, stretch.hidden)",
+    ),
+    (
+        "10.26",
+        "zero for h(0)",
+        "scan.py",
+        "return [first, *sequence[:-1]]",
+        "return [0.0 * first, *sequence[:-1]]",
+    ),
+    (
+        "10.27",
+        "the diagonal twice",
+        "cells.py",
+        "d_a = d_h * f_derivative(xp, h)",
+        "d_a = d_h * f_derivative(xp, h) * f_derivative(xp, h)",
+    ),
+    (
+        "10.28",
+        "time reversed",
+        "bptt.py",
+        "weight_ih=affine_vjp_weight(xp, x[rows, ...], d_ax)",
+        "weight_ih=affine_vjp_weight(xp, xp.flip(x[rows, ...], axis=0), d_ax)",
+    ),
+]
+
+
+@contextmanager
+def imported_from(folder):
+    """Import the library anew from a folder; afterwards, have the one from before again."""
+
+    def ours():
+        names = [n for n in sys.modules if n == "portable_rnn" or n.startswith("portable_rnn.")]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = ours()
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        ours()
+        sys.path.remove(str(folder))
+        sys.modules.update(before)
+
+
+@contextmanager
+def the_tests_on(folder):
+    """Load the tests of the equations on the library of a folder; give a way to find one."""
+
+    def find(number):
+        named = f"test_equation_{number.replace('.', '_')}_"
+        (test,) = [value for name, value in vars(module).items() if name.startswith(named)]
+        return test
+
+    with imported_from(folder):
+        spec = importlib.util.spec_from_file_location("equations_of_a_copy", TESTS)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert Path(module.prnn.__file__).is_relative_to(folder)
+        yield find
+
+
+def copy_to(folder):
+    shutil.copytree(SOURCE, folder / "portable_rnn", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("number", "bug", "module", "right", "wrong"),
+    BROKEN,
+    ids=[f"{number}-{bug.replace(' ', '_')}" for number, bug, *_ in BROKEN],
+)
+def test_a_broken_formula_fails_the_test_of_its_number(number, bug, module, right, wrong, tmp_path):
+    copy_to(tmp_path)
+    path = tmp_path / "portable_rnn" / module
+    text = path.read_text(encoding="utf-8")
+    assert text.count(right) == 1, f"the line to break is not in {module}: {right}"
+    path.write_text(text.replace(right, wrong), encoding="utf-8")
+    with the_tests_on(tmp_path) as find:
+        test = find(number)
+        with pytest.raises(AssertionError):
+            test()
+
+
+def test_the_copy_itself_passes_all_of_them(tmp_path):
+    """Else a test might fail by being called on a copy."""
+    copy_to(tmp_path)
+    with the_tests_on(tmp_path) as find:
+        for number in sorted({number for number, *_ in BROKEN}):
+            find(number)()
+
+
+def test_no_number_is_left_out():
+    assert {number for number, *_ in BROKEN} == {f"10.{k}" for k in range(8, 29)}

@@ -1,0 +1,143 @@
+"""docs/derivation.md: no stale quotation, no number that was typed, every block runs."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portable_rnn import book
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "derivation.md").read_text(encoding="utf-8")
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / "figures" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+derivation = load("derivation")
+
+
+def test_every_quotation_and_number_is_what_the_generator_makes():
+    assert derivation.renewed(PAGE) == PAGE, "run: python docs/figures/derivation.py"
+
+
+def test_every_equation_stands_there_once_with_its_number():
+    tags = re.findall(r"\\tag\{(10\.\d+)\}", PAGE)
+    assert tags == [f"10.{k}" for k in range(8, 29)]
+
+
+def test_a_changed_quotation_or_number_is_seen():
+    line = "    return y if bias is None else y + bias\n"
+    assert PAGE.count(line) == 1
+    for right, wrong in ((line, line.replace("+", "-")), ("0.29492", "0.29493")):
+        assert derivation.renewed(PAGE.replace(right, wrong)) == PAGE != PAGE.replace(right, wrong)
+    for order in ('affine.affine from "nowhere" to "y"', 'affine.affine from "y = " to "nowhere"'):
+        with pytest.raises(ValueError, match="'nowhere'"):
+            derivation.code(order)
+
+
+def test_code_that_does_not_run_is_all_quoted():
+    """Blocks marked py are quotations, blocks marked python run, and there is nothing else."""
+    written = derivation.PART.sub("", PAGE)
+    assert set(re.findall(r"^```(\w+)", written, re.MULTILINE)) == {"python", "sh"}
+
+
+def test_no_number_is_typed():
+    """Outside of what is generated and of the code that runs, there are no decimals but these."""
+    written = derivation.PART.sub("", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
+    typed = set(re.findall(r"-?\d+\.\d+", written))
+    equations = {f"10.{k}" for k in range(8, 29)} | {"10.2"}  # and section 10.2.1
+    assert typed - equations == {"0.5", "1.0", "1.5"}  # the radii of the picture
+
+
+def printed(part):
+    """Return the numbers of a generated part that have five decimals."""
+    (text,) = re.findall(rf"^<!-- numbers: {part} -->\n(.*?)^<!-- end", PAGE, re.M | re.S)
+    return [float(number) for number in re.findall(r"-?\d+\.\d{5}\b", text)]
+
+
+def close(got, want):
+    got, want = np.ravel(got), np.asarray(want)
+    return got.shape == want.shape and np.max(np.abs(got - want)) <= 0.5e-5 + 1e-14
+
+
+def test_the_numbers_of_every_equation_are_those_of_the_library():
+    example = book.draw()
+    found = book.compute(example)
+    seen = set()
+    for check in book.compare(example, found, book.differentiate(example)):
+        seen.add(check.equation.number)
+    for number in re.findall(r"^<!-- numbers: (10\.\d+)", PAGE, re.MULTILINE):
+        got = [
+            value
+            for check in book.compare(example, found, book.differentiate(example))
+            if check.equation.number == number
+            for value in book.checks.flat(check.got)
+        ]
+        assert close(got, printed(number)), number
+        seen.discard(number)
+    assert seen == {"10.14", "10.17", "Q1", "Q2", "Q3"}  # stated, or under another heading
+
+
+def test_the_numbers_of_the_question_are_those_of_the_library():
+    one, other = book.draw(), book.draw(targets="general")
+    found, found_other = book.compute(one), book.compute(other)
+    matrix = [np.outer(f.y_hat[0], np.ones(3)) - np.eye(3) for f in (found, found_other)]
+    naive = np.subtract(found_other.y_hat[0], other.y[0])
+    want = [*matrix[0].flat, *found.matrix_times_y[0], *matrix[1].flat]
+    want += [*found_other.matrix_times_y[0], *naive, *found_other.d_o[0]]
+    assert close(want, printed("question"))
+    assert close(found.jacobian[0], printed("jacobian"))
+    sums = [*found.d_y_hat[0], *found.by_way_of_y_hat[0], *np.negative(found.from_output[0])]
+    assert close(sums, printed("cancellation"))
+
+
+def test_the_numbers_of_the_copied_index():
+    """By the library's softmax: right, and with v_1 for v_2 and v_3 in the exponents alone."""
+    example = book.draw()
+    found = book.compute(example)
+    V, h = np.asarray(example.V), np.asarray(found.h[0])
+    e = np.exp(np.asarray(example.c) + V[0] @ h)
+    p = e / e.sum()
+    assert np.allclose(p, np.exp(example.c) / np.exp(example.c).sum(), rtol=1e-14, atol=0)
+    wrong = p[0] * (V[0, 0] - p @ V[:, 0])
+    assert close([found.jacobian[0][0][0], wrong], printed("index"))
+    assert abs(wrong - found.jacobian[0][0][0]) > 0.01
+
+
+def test_the_page_runs(capsys):
+    names = {}
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 18
+    for source in blocks:
+        exec(compile(source, "derivation.md", "exec"), names)
+    shown = capsys.readouterr().out
+    assert shown.count("eps") == PAGE.count("\ncheck(")
+    assert "3x3 times 5x3 does not conform" in shown
+
+
+def test_the_pictures_are_those_that_are_drawn():
+    """All but the last digits: the norms are computed, and machines round differently."""
+    pictures = load("pictures")
+    number = re.compile(r"-?\d+\.\d+")
+    for name, draw in pictures.PICTURES.items():
+        kept = (DOCS / "images" / name).read_text(encoding="utf-8")
+        drawn = draw()
+        assert number.sub("#", kept) == number.sub("#", drawn), f"{name}: run {pictures.__file__}"
+        pairs = zip(number.findall(kept), number.findall(drawn), strict=True)
+        assert all(abs(float(a) - float(b)) < 0.11 for a, b in pairs), name
+        assert f"(images/{name})" in PAGE
+
+
+def test_gradients_vanish_and_explode_as_the_picture_says():
+    pictures = load("pictures")
+    ends = [pictures.gradient_norms(radius)[-1] for radius in pictures.RADII]
+    assert ends[0] < 1e-15
+    assert 1e-3 < ends[1] < 1.0
+    assert ends[2] > 10.0
