@@ -15,12 +15,14 @@ import numpy as np
 
 import portable_rnn as prnn
 
-__all__ = ["CELLS", "GROUPS", "Inputs", "Problem", "draw", "group", "shared_shapes"]
+__all__ = ["CELLS", "DEEP", "GROUPS", "Inputs", "Problem", "draw", "group", "shared_shapes"]
 
 CELLS = ("elman", "gru", "lstm")
 SIZE = 20  # problems of one group, which is one test
-# 200 problems as torch.nn has them, 20 with options, and 2 of many steps.
-GROUPS = (*range(10), "layouts", "long")
+# 200 problems as torch.nn has them, 20 with options, 2 of many steps, 80 that are stacked, in both
+# directions or ragged, and 10 with gaps.
+DEEP = tuple(f"deep-{number}" for number in range(4))
+GROUPS = (*range(10), "layouts", "long", *DEEP, "gaps")
 
 
 class Inputs(NamedTuple):
@@ -167,8 +169,43 @@ def draw(cell, seed, *, options=False) -> Problem:
     )
 
 
+def draw_deep(cell, seed, ragged=None) -> Problem:
+    """Draw a problem of 1 to 4 layers, perhaps in both directions, perhaps ragged.
+
+    One with gaps is small: its reference is a loop over scalars.
+    """
+    rng = np.random.default_rng([seed, CELLS.index(cell), 2])
+    tops = (5, 4, 4, 4) if ragged == "mask" else (12, 6, 9, 9)
+
+    def size(top):
+        return int(rng.choice([1, top, *rng.integers(1, top + 1, 3)]))
+
+    return Problem(
+        cell=cell,
+        seed=seed,
+        steps=size(tops[0]),
+        batch=size(tops[1]),
+        inputs=size(tops[2]),
+        hidden=size(tops[3]),
+        outputs=size(5) if rng.integers(2) else None,
+        cotangents=str(rng.choice(["outputs", "state", "both"])),
+        zero_state=bool(rng.integers(2)),
+        nonlinearity="relu" if cell == "elman" and not rng.integers(3) else "tanh",
+        bias=bool(rng.integers(4)),
+        batch_first=bool(rng.integers(2)),
+        layers=int(rng.integers(1, 5)),
+        bidirectional=bool(rng.integers(2)),
+        ragged=str(rng.choice(["", "lengths", "lengths"])) if ragged is None else ragged,
+    )
+
+
 def group(cell, name) -> list[Problem]:
     """Return the problems of one of `GROUPS`."""
+    if name in DEEP:
+        first = 2000 + SIZE * DEEP.index(name)
+        return [draw_deep(cell, seed) for seed in range(first, first + SIZE)]
+    if name == "gaps":
+        return [draw_deep(cell, seed, ragged="mask") for seed in range(3000, 3010)]
     if name == "layouts":
         return [draw(cell, seed, options=True) for seed in range(SIZE)]
     if name == "long":  # more rows than the engine takes in one stretch

@@ -10,7 +10,7 @@ import numpy as np
 
 from .subject import results
 
-__all__ = ["reference"]
+__all__ = ["modules_of", "reference"]
 
 
 @lru_cache(maxsize=256)
@@ -19,28 +19,7 @@ def reference(problem, dtype):
     import torch
 
     host = problem.arrays(dtype)
-    kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[problem.cell]
-    options = {"nonlinearity": problem.nonlinearity} if problem.cell == "elman" else {}
-    modules = torch.nn.ModuleDict(
-        {
-            "rnn": kind(
-                problem.inputs,
-                problem.hidden,
-                bias=problem.bias,
-                batch_first=problem.batch_first,
-                num_layers=problem.layers,
-                bidirectional=problem.bidirectional,
-                **options,
-            )
-        }
-    )
-    if problem.outputs is not None:
-        features = problem.model.directions * problem.hidden
-        modules["readout"] = torch.nn.Linear(features, problem.outputs, bias=problem.bias)
-    modules = modules.double()
-    modules.load_state_dict(
-        {_torch_name(name): torch.tensor(a).double() for name, a in host.params.items()}
-    )
+    modules = modules_of(problem, host)
 
     def leaf(array):
         return torch.tensor(array).double().requires_grad_()
@@ -70,6 +49,35 @@ def reference(problem, dtype):
         gradient(x),
         tuple(map(gradient, before)),
     )
+
+
+def modules_of(problem, host):
+    """Return torch's modules, float64, with the parameters of a problem."""
+    import torch
+
+    kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[problem.cell]
+    options = {"nonlinearity": problem.nonlinearity} if problem.cell == "elman" else {}
+    modules = torch.nn.ModuleDict(
+        {
+            "rnn": kind(
+                problem.inputs,
+                problem.hidden,
+                bias=problem.bias,
+                batch_first=problem.batch_first,
+                num_layers=problem.layers,
+                bidirectional=problem.bidirectional,
+                **options,
+            )
+        }
+    )
+    if problem.outputs is not None:
+        features = problem.model.directions * problem.hidden
+        modules["readout"] = torch.nn.Linear(features, problem.outputs, bias=problem.bias)
+    modules = modules.double()
+    modules.load_state_dict(
+        {_torch_name(name): torch.tensor(a).double() for name, a in host.params.items()}
+    )
+    return modules
 
 
 def _run(modules, x, before, lengths):

@@ -25,6 +25,16 @@ def test_an_epoch_shows_every_sequence_once(axis):
         np.testing.assert_array_equal(b.weights, b.targets)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_lengths_stay_with_their_sequences(axis):
+    x, targets = sequences(axis)
+    source = Shuffled(x, targets, batch_size=3, lengths=[0, 1, 2, 3, 4, 3, 2], batch_axis=axis)
+    for step in range(6):
+        batch = source.batch(step)
+        first = batch.targets[:, 0] if axis == 0 else batch.targets[0]
+        np.testing.assert_array_equal(batch.lengths, np.asarray([0, 1, 2, 3, 4, 3, 2])[first])
+
+
 def test_order_depends_on_seed_and_epoch_only():
     x, targets = sequences(1)
     a, b = (Shuffled(x, targets, batch_size=7, seed=5) for _ in range(2))
@@ -60,6 +70,11 @@ def test_windows_encode_when_their_turn_comes():
         (lambda x, t: Shuffled(x, t, batch_size=0), ("batch_size", "got 0")),
         (lambda x, t: Shuffled(x, t[:, :5], batch_size=2), ("targets", "7 sequences", "(4, 5)")),
         (lambda x, t: Shuffled(x, t, batch_size=2, batch_axis=2), ("batch_axis", "got 2")),
+        (lambda x, t: Shuffled(x, t, batch_size=2, lengths=[4] * 6), ("lengths", "7", "(6,)")),
+        (
+            lambda x, t: Shuffled(x, t, batch_size=2, lengths=[5] * 7),
+            ("lengths", "0 to 4", "got 5"),
+        ),
         (lambda x, t: Windows(x[:, 0], t[:3], batch_size=1, window=1), ("targets", "4 steps")),
         (lambda x, t: Windows(x, t, batch_size=2, window=3), ("x", "6 steps", "got 4")),
         (lambda x, t: Windows(x, t, batch_size=0, window=3), ("batch_size", "got 0")),

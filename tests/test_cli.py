@@ -256,3 +256,19 @@ def wait_for_step(out, step):
             return
         time.sleep(0.01)
     raise AssertionError(f"no step {step} in {metrics} within a minute")
+
+
+def test_layers_and_dropout_are_kept_with_the_run(tmp_path, text):
+    out = tmp_path / "deep"
+    done = train(out, *TINY, "--layers", "2", "--dropout", "0.2", "--steps", "6", text=text)
+    assert "2 layers of 8 hidden units" in done.stdout
+    model = json.loads((out / "config.json").read_text())["model"]
+    assert (model["num_layers"], model["dropout"]) == (2, 0.2)
+    assert call("sample", out, "--length", "5").stdout.strip()
+    for words, *options in (
+        ("dropout: expected a number in [0, 1), got 1", "--dropout", "1", "--layers", "2"),
+        ("dropout: acts between layers", "--dropout", "0.2"),
+        ("layers: expected at least 1, got 0", "--layers", "0"),
+    ):
+        refused = train(tmp_path / "no", *TINY, *options, code=2, text=text)
+        assert words in refused.stderr

@@ -71,6 +71,48 @@ def test_bptt_takes_little_more_than_its_tape(cell):
     )
 
 
+def test_predict_on_a_stack_does_not_grow_with_time():
+    """What lies between two layers is never there for all of time."""
+    model = prnn.RNN(16, 64, 8, cell="gru", num_layers=3)
+    params = model.init(seed=0)
+    extra = {}
+    for steps in (5_000, 20_000):
+        x = np.zeros((steps, 1, 16), dtype=np.float32)
+        outputs, _, peak = measure(lambda x=x: prnn.predict(model, params, x))
+        extra[steps] = peak - outputs.nbytes
+    one_array = 15_000 * 64 * 4
+    assert extra[20_000] - extra[5_000] <= 0.05 * one_array, f"peaks of {extra} bytes"
+
+
+@pytest.mark.parametrize("cell", TAPE)
+def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
+    steps, batch, hidden = 64, 32, 256  # wide, beside what Python needs for an array object
+    model = prnn.RNN(4, hidden, cell=cell)
+    params = model.init(seed=0)
+    x = np.zeros((steps, batch, 4), dtype=np.float32)
+    lengths = np.random.default_rng(0).integers(0, steps, batch)
+    fwd, held, _ = measure(lambda: prnn.forward(model, params, x, lengths=lengths))
+    row = hidden * 4
+    got = (held - fwd.outputs.nbytes - x.nbytes) / row
+    # A state of the whole batch stands before each stretch, that is, for each length there is.
+    states = len(set(lengths.tolist())) * batch * model.cell_object.states
+    wanted = 1.1 * TAPE[cell] * lengths.sum() + states
+    assert got <= wanted, f"{cell}: the tape holds {got:.0f} rows of H, not {wanted:.0f}"
+    d_y = np.zeros((steps, batch, hidden), dtype=np.float32)
+    peaks = [
+        measure(
+            lambda given=given: prnn.backward(
+                model, params, prnn.forward(model, params, x, **given).tape, d_y
+            )
+        )[2]
+        for given in ({}, {"lengths": lengths})
+    ]
+    unit, share = steps * batch * hidden * 4, lengths.sum() / (steps * batch)
+    # Less by the tape of what is not there; more by outputs and cotangents, brought into order.
+    allowed = peaks[0] - 0.9 * (1 - share) * TAPE[cell] * unit + 1.5 * unit
+    assert peaks[1] <= allowed, f"{cell}: peaks of {peaks} bytes, allowed {allowed:.0f}"
+
+
 # --------------------------------------------------------------------------- under a budget
 
 

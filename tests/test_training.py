@@ -116,6 +116,63 @@ def test_weights_of_a_batch_reach_the_loss():
     assert same(run.params, start)  # nothing counts, so nothing is learned
 
 
+@pytest.mark.parametrize("make", [source, lanes], ids=["shuffled", "windows"])
+def test_a_resumed_run_drops_what_it_would_have_dropped(tmp_path, make):
+    chances = {"dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
+    model = prnn.RNN(1, 8, 2, cell="lstm", num_layers=2, **chances)
+    go = functools.partial(train, model, model.init(seed=0), steps=23, save_every=4, resume=True)
+    whole = go(make(), seed=5, checkpoint=tmp_path / "whole")
+    for step in (1, 6, 17):
+        go(make(), seed=5, checkpoint=tmp_path / "parts", callbacks=[Stop(step)])
+    resumed = go(make(), seed=5, checkpoint=tmp_path / "parts")
+    assert resumed.step == 23
+    assert same(resumed.params, whole.params)
+    assert not same(go(make(), seed=6, checkpoint=tmp_path / "other").params, whole.params)
+    with pytest.raises(CheckpointError, match="seed 5 where 6 is asked for"):
+        go(make(), seed=6, checkpoint=tmp_path / "parts")
+
+
+def ragged_source(padding=0.0, **options):
+    x, labels = parity()
+    lengths = np.random.default_rng(1).integers(0, 7, x.shape[1])
+    there = np.arange(6)[:, None] < lengths
+    x = np.where(there[..., None], x, np.float32(padding))
+    labels = np.where(there, labels, -1)
+    given = {"batch_size": 16, "seed": 3, "lengths": lengths} | options
+    return Shuffled(x, labels, **given), x, labels, lengths
+
+
+def test_training_and_evaluation_do_not_see_padding():
+    start = MODEL.init(seed=0)
+    runs = []
+    for padding in (0.0, np.nan):
+        data = ragged_source(padding)[0]
+        run = train(MODEL, start, data, steps=60, lr=0.02, validation=data)
+        runs.append((run.evaluation, run.params))
+    assert runs[0][0] == runs[1][0] < evaluate(MODEL, start, data)
+    assert same(runs[0][1], runs[1][1])
+
+
+def test_an_evaluation_of_ragged_batches_is_the_mean_over_all_steps():
+    data, x, labels, lengths = ragged_source()
+    params = MODEL.init(seed=0, dtype="float32")
+    outputs = prnn.predict(MODEL, params, x, lengths=lengths)
+    there = np.arange(6)[:, None] < lengths
+    want, _ = prnn.losses.softmax_cross_entropy(outputs, np.where(there, labels, 0), weights=there)
+    assert evaluate(MODEL, params, data) == pytest.approx(float(want), rel=1e-6)
+
+
+def test_weights_and_lengths_of_a_batch_go_together():
+    x, labels = parity()
+    lengths = np.arange(64) % 7
+    weights = np.random.default_rng(0).random(labels.shape, dtype=np.float32)
+    source = Shuffled(x, labels, weights=weights, lengths=lengths, batch_size=64)
+    there = np.arange(6)[:, None] < lengths
+    outputs = prnn.predict(MODEL, MODEL.init(seed=0), x, lengths=lengths)
+    want, _ = prnn.losses.softmax_cross_entropy(outputs, labels, weights=weights * there)
+    assert evaluate(MODEL, MODEL.init(seed=0), source) == pytest.approx(float(want), rel=1e-5)
+
+
 def test_early_stopping_keeps_the_best(tmp_path):
     start = MODEL.init(seed=0)
     run = train(

@@ -27,6 +27,8 @@ from .curvature import Tangents, gauss_newton_product, hvp, jvp
 from .flow import GradientFlow, gradient_flow
 from .model import RNN
 from .per_example import ExampleNorms, per_example_gradients, per_example_norms
+from .streams import stream
+from .truncated import truncated_bptt
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,8 @@ __all__ = [
     "ragged",
     "schedules",
     "serialization",
+    "stream",
     "training",
+    "truncated_bptt",
     "use_namespace",
 ]

@@ -27,7 +27,7 @@ from .losses import softmax_cross_entropy
 from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
-from .steps import Steps, check_mask, mask_of, resolve
+from .steps import Steps, check_lengths, check_mask, mask_of, resolve
 from .stretches import Units
 
 __all__ = [
@@ -440,7 +440,7 @@ def pull_back(
     if d_state is not None:
         check.state(model, "d_state", d_state, tape.x)
     batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x, order)
+    x = layout.time_major(xp, model, tape.x)  # for its shape; the passages hold it sorted
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs, order)
     d_w, d_x, d_before = run_vjp(
@@ -491,18 +491,47 @@ def evaluate(
         checkpoint_every=checkpoint_every,
         check_finite=check_finite,
     )
+    value, d_outputs = loss_and_gradient(
+        model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+    )
+    return fwd, value, d_outputs
+
+
+def loss_and_gradient(
+    model: RNN,
+    loss: Loss,
+    outputs: Array,
+    targets: Any,
+    x: Array,
+    *,
+    lengths: Any,
+    mask: Any,
+    **loss_options: Any,
+) -> tuple[Array, Array]:
+    """Call a loss with the steps that there are; check what it returns."""
     if lengths is not None or mask is not None:
         weights = loss_options.get("weights")
-        loss_options["weights"] = _weights(model, x, lengths, mask, weights)
-    returned = loss(fwd.outputs, targets, **loss_options)
+        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
+    returned = loss(outputs, targets, **loss_options)
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
         )
     value, d_outputs = returned
-    shape = tuple(fwd.outputs.shape)
-    check.shaped("d_outputs returned by the loss", d_outputs, shape, "x", x)
-    return fwd, value, d_outputs
+    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
+    return value, d_outputs
+
+
+def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
+    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    xp = namespace_of(x=x)
+    if mask is not None and model.batch_first:
+        mask = mask.T
+    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
+    there = there.T if model.batch_first else there
+    if weights is None:
+        return there
+    return xp.where(there, weights, xp.zeros_like(weights))
 
 
 def _check_inputs(
@@ -514,8 +543,12 @@ def _check_inputs(
         check.state(model, "state", state, x)
     if lengths is not None and mask is not None:
         raise ValueError("lengths, mask: expected one of them, got both")
-    if (lengths is not None or mask is not None) and x.ndim == 2:
-        raise ValueError("lengths, mask: expected a batch, got a single sequence x (T, I)")
+    for name, value in (("lengths", lengths), ("mask", mask)):
+        if value is not None and x.ndim == 2:
+            raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
+    if lengths is not None:  # those on the host are read
+        batch, steps = x.shape[:2] if model.batch_first else x.shape[1::-1]
+        check_lengths(lengths, steps, batch, x)
     if mask is not None:
         check_mask(mask, tuple(x.shape[:2]), x)
     if finite:
@@ -614,18 +647,6 @@ def _steps(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Step
     if mask is not None and model.batch_first:
         mask = mask.T
     return resolve(xp, _axes(xp, model, x), lengths, mask)
-
-
-def _weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
-    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
-    xp = namespace_of(x=x)
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
-    there = there.T if model.batch_first else there
-    if weights is None:
-        return there
-    return xp.where(there, weights, xp.zeros_like(weights))
 
 
 def _axes(xp: Namespace, model: RNN, x: Array) -> Array:

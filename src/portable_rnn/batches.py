@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _check as check
 from ._namespace import Array, device_of, namespace_of
+from .steps import read_lengths
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
 
@@ -29,6 +30,8 @@ class Batch(NamedTuple):
         Weight of each step, handed to the loss.
     fresh : bool
         Whether the state starts afresh, rather than go on from the batch before.
+    lengths : integer array, shape (B,), or None
+        How many steps each sequence has.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Batch(NamedTuple):
     targets: Array
     weights: Array | None = None
     fresh: bool = True
+    lengths: Any = None
 
 
 class Batches(Protocol):
@@ -87,6 +91,8 @@ class Shuffled:
         The last batch of an epoch holds what is left.
     weights : array (T, N) or (N, T), optional
         Weight of each step, handed to the loss.
+    lengths : sequence of N ints, or integer array on the host, optional
+        How many steps each sequence has; `portable_rnn.ragged.pack` gives them.
     seed : int
     batch_axis : int
         1 for time-major sequences, 0 with ``batch_first``.
@@ -94,7 +100,7 @@ class Shuffled:
     Raises
     ------
     ValueError
-        If the number of sequences differs, or ``batch_size`` does not fit.
+        If the number of sequences differs, or ``batch_size`` or ``lengths`` do not fit.
 
     Examples
     --------
@@ -112,6 +118,7 @@ class Shuffled:
         *,
         batch_size: int,
         weights: Array | None = None,
+        lengths: Any = None,
         seed: int = 0,
         batch_axis: int = 1,
     ) -> None:
@@ -129,6 +136,11 @@ class Shuffled:
         batch_size = check.count("batch_size", batch_size)
         if batch_size > count:
             raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
+        self._lengths: np.ndarray[Any, Any] | None = None
+        if lengths is not None:
+            self._lengths = read_lengths(lengths, x.shape[1 - batch_axis], count)
+            if self._lengths is None:
+                raise TypeError("lengths: expected a list or an array on the host, got a device's")
         self._axis, self._count = batch_axis, count
         self._batch_size, self._seed = batch_size, check.integer("seed", seed, least=0)
 
@@ -144,7 +156,8 @@ class Shuffled:
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
         # int32: there are devices without 64-bit types, and no batch of so many sequences.
         picked = self._xp.asarray(chosen.astype(np.int32), device=device_of(self._arrays[0]))
-        return Batch(*(self._xp.take(a, picked, axis=self._axis) for a in self._arrays))
+        batch = Batch(*(self._xp.take(a, picked, axis=self._axis) for a in self._arrays))
+        return batch if self._lengths is None else batch._replace(lengths=self._lengths[chosen])
 
     def describe(self) -> dict[str, Any]:
         """Return kind, number of sequences, batch size and seed."""

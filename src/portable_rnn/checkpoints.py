@@ -92,6 +92,7 @@ def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, devic
     asked = _header(run, batches)
     for name in ("model", "batches", "optimizer"):
         _compare(path, name, header[name], asked[name])
+    _compare(path, "masks", {"seed": header.get("seed", 0)}, {"seed": asked["seed"]})
 
     groups: dict[str, dict[str, Array]] = {}
     for key, array in found.items():
@@ -126,6 +127,7 @@ def _header(run: Run, batches: Batches) -> dict[str, Any]:
         "format": _FORMAT,
         "model": run.model.to_dict(),
         "batches": batches.describe(),
+        "seed": run.seed,
         "optimizer": _describe(run.optimizer),
         "optimizer_step": int(state["step"]),
         "slots": [slot for slot in state if slot != "step"],

@@ -8,8 +8,8 @@ of that form.
 Common options, which every loss here takes:
 
 weights : array, shape of the outputs without their last axis, optional
-    Weight of each step of each sequence. A boolean mask will do. Zero leaves a step out
-    whatever its outputs are, as long as they are finite.
+    Weight of each step of each sequence. A boolean mask will do. Zero leaves a step out,
+    whatever its outputs and targets are: NaN and labels out of range too.
 reduction : {"mean", "sum"}
     "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
     "mean" divides it by the weight of all steps, as torch does; the mean of nothing is NaN
@@ -109,13 +109,14 @@ def softmax_cross_entropy(
         ignore_index = check.integer("ignore_index", ignore_index)
     indices = _is_index(xp, outputs, targets)
     if indices:
-        targets = _signed(xp, targets)
+        targets = _counted(xp, _signed(xp, targets), weights)
         _check_labels(xp, targets, classes, ignore_index, check_targets)
         y, row_weights = _rows_of_labels(xp, outputs, targets, row_weights, ignore_index)
     else:
         if ignore_index is not None:
             raise ValueError("ignore_index: expected class indices as targets, got rows")
-        y = targets
+        y = _counted(xp, targets, weights)
+    outputs = _counted(xp, outputs, weights)
 
     scale = row_weights
     if class_weights is not None and indices:
@@ -169,7 +170,7 @@ def mean_squared_error(
     xp = _check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     row_weights = _row_weights(xp, outputs, weights)
-    difference = outputs - targets
+    difference = _counted(xp, outputs, weights) - _counted(xp, targets, weights)
     weighted = difference * xp.expand_dims(row_weights, axis=-1)
     count = _sum(xp, row_weights) * outputs.shape[-1]
     return _reduce(xp, _sum(xp, weighted * difference), 2.0 * weighted, count, reduction)
@@ -218,6 +219,7 @@ def binary_cross_entropy(
     xp = _check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     row_weights = _row_weights(xp, outputs, weights)
+    outputs, targets = (_counted(xp, array, weights) for array in (outputs, targets))
     w = xp.expand_dims(row_weights, axis=-1)
     positive = xp.astype(_real(xp, outputs) > 0, outputs.dtype)
     shrinking = xp.exp(outputs - 2.0 * positive * outputs)  # exp(-|o|), analytically
@@ -294,6 +296,15 @@ def _row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
     if weights is not None:
         return xp.astype(weights, outputs.dtype)
     return xp.ones(outputs.shape[:-1], dtype=outputs.dtype, device=device_of(outputs))
+
+
+def _counted(xp: Namespace, array: Array, weights: Array | None) -> Array:
+    """Return labels (...) or rows (..., F) with zeros in the place of what has no weight."""
+    if weights is None:
+        return array
+    counts = weights if weights.dtype == xp.bool else weights != 0
+    counts = counts if array.ndim == counts.ndim else xp.expand_dims(counts, axis=-1)
+    return xp.where(counts, array, xp.zeros_like(array))
 
 
 def _is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:

@@ -18,7 +18,7 @@ from ._namespace import (
     same_device,
 )
 
-__all__ = ["Steps", "check_mask", "mask_of", "read_lengths", "resolve"]
+__all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
 
 
 class Steps(NamedTuple):
@@ -39,7 +39,10 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
         if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
             raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
         return None
-    values = to_host(value) if is_array(value) else np.asarray(value)
+    try:
+        values = to_host(value) if is_array(value) else np.asarray(value)
+    except ValueError:  # a list of lists
+        raise TypeError(f"lengths: {wanted}, got {value!r}") from None
     if values.dtype.kind not in "iu" and values.size:
         raise TypeError(f"lengths: {wanted}, got dtype {values.dtype.name}")
     if values.shape != (batch,):
@@ -48,6 +51,12 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
         raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
     return values
+
+
+def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
+    """Check the lengths of a batch, before anything else is done with it."""
+    if read_lengths(value, steps, batch) is None:
+        _check_beside("lengths", value, x)
 
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
@@ -77,8 +86,6 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
         return Steps()
     steps, batch = x.shape[:2]
     values = None if lengths is None else read_lengths(lengths, steps, batch)
-    if values is None and lengths is not None:
-        _check_beside("lengths", lengths, x)
     if values is None or in_one_piece(xp):
         there = mask_of(xp, x, lengths, mask)
         return Steps(mask=xp.expand_dims(there, axis=2))

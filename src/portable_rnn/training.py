@@ -18,9 +18,10 @@ from typing import Any
 
 from . import _check as check
 from ._namespace import Array, compiled, detached, device_of
-from .api import Loss, bptt, predict
+from .api import Loss, bptt, predict, step_weights
 from .batches import Batches
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
+from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
@@ -57,6 +58,8 @@ class Run:
         The parameters at that step.
     stop_reason : str or None
         Why the run ended before ``steps``, or None.
+    seed : int
+        From which, with the step, the masks of dropout are drawn.
     pending : list of arrays, shape ()
         Losses since the last log, not read yet.
 
@@ -84,6 +87,7 @@ class Run:
     best_params: dict[str, Array] | None = None
     stop_reason: str | None = None
     pending: list[Array] = field(default_factory=list, repr=False)
+    seed: int = 0
 
     def stop(self, reason: str) -> None:
         """End the run after the current step; the first reason given is kept."""
@@ -137,6 +141,7 @@ def train(
     lr: float | Schedule = 1e-3,
     loss: Loss = softmax_cross_entropy,
     max_norm: float | None = None,
+    seed: int = 0,
     validation: Batches | None = None,
     evaluate_every: int | None = None,
     patience: int | None = None,
@@ -164,6 +169,8 @@ def train(
         As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any.
     max_norm : float, optional
         Clip the gradient to this joint norm.
+    seed : int
+        Of dropout and zoneout, if the model has any: step n draws its masks by ``(seed, n)``.
     validation : Batches, optional
         Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
         stopped before.
@@ -247,6 +254,7 @@ def train(
             raise TypeError(f"{name}: expected a callable, got {function!r}")
 
     run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
+    run.seed = check.integer("seed", seed, least=0)
     if path is not None:
         check_savable(run, batches)
     if resume and path is not None and path.exists():
@@ -277,6 +285,8 @@ def train(
                 batch.x,
                 batch.targets,
                 batch.weights,
+                batch.lengths,
+                draw(model, batch.x, (run.seed, run.step)),
                 run.learning_rate,
             )
             if path is not None and run.step == 0:
@@ -308,7 +318,8 @@ def evaluate(
 ) -> float:
     """Return the mean loss over one epoch of batches.
 
-    Each batch counts by the sum of its weights, or by its steps where it has none. (A loss that
+    Each batch counts by the sum of its weights, or by its steps (those that there are, of a ragged
+    one) where it has none. (A loss that
     leaves out steps by itself, by ``ignore_index``, does so within a batch only.)
 
     Parameters
@@ -342,12 +353,14 @@ def evaluate(
     counts: list[float] = []
     for step in range(batches.steps_per_epoch):
         batch = batches.batch(step)
-        value, state = measure(
-            params, None if batch.fresh else state, batch.x, batch.targets, batch.weights
-        )
+        weights = batch.weights
+        if batch.lengths is not None:
+            weights = step_weights(model, batch.x, batch.lengths, None, weights)
+        before = None if batch.fresh else state
+        value, state = measure(params, before, batch.x, batch.targets, weights, batch.lengths)
         weight = math.prod(batch.x.shape[:2])
-        if batch.weights is not None:
-            weight = float(xp.sum(xp.astype(batch.weights, batch.x.dtype)))
+        if weights is not None:
+            weight = float(xp.sum(xp.astype(weights, batch.x.dtype)))
         values.append(value)
         counts.append(weight)
     # The mean of nothing is NaN, and must not make the mean of everything so.
@@ -366,11 +379,14 @@ def _update(
     x: Array,
     targets: Any,
     weights: Array | None,
+    lengths: Any,
+    masks: Masks,
     lr: Any,
 ) -> tuple[dict[str, Array], dict[str, Any], Any, Array]:
     """One step of training, as a pure function of arrays."""
     options = {} if weights is None else {"weights": weights}
-    result = bptt(model, params, x, targets, loss=loss, state=state, grad_x=False, **options)
+    given = {"state": state, "lengths": lengths, "dropout": masks, "grad_x": False}
+    result = bptt(model, params, x, targets, loss=loss, **given, **options)
     grads = result.grads
     if max_norm is not None:
         grads, _ = clip_by_global_norm(grads, max_norm)
@@ -386,10 +402,11 @@ def _measure(
     x: Array,
     targets: Any,
     weights: Array | None,
+    lengths: Any,
 ) -> tuple[Array, Any]:
-    """The loss of one batch without its gradient."""
+    """The loss of one batch without its gradient; ``weights`` know of the lengths."""
     options = {} if weights is None else {"weights": weights}
-    outputs, state = predict(model, params, x, state, return_state=True)
+    outputs, state = predict(model, params, x, state, lengths=lengths, return_state=True)
     return loss(outputs, targets, **options)[0], state
 
 

@@ -59,6 +59,12 @@ def train(
         str | None, typer.Option(help=f"elman, gru or lstm. {_default('cell')}")
     ] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden units. {_default('hidden')}")] = None,
+    layers: Annotated[
+        int | None, typer.Option(help=f"Layers on one another. {_default('layers')}")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help=f"Chance to drop between layers. {_default('dropout')}")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help=f"Updates to make. {_default('steps')}")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train for this long instead; with --steps, at most.")
@@ -79,7 +85,9 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="In the backend's words, such as cuda:1.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help=f"Of the parameters. {_default('seed')}")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=f"Of parameters and dropout. {_default('seed')}")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. (default: runs/DATE-TIME)")
     ] = None,
@@ -91,6 +99,8 @@ def train(
         "text": files or None,
         "cell": cell,
         "hidden": hidden,
+        "layers": layers,
+        "dropout": dropout,
         "steps": steps,
         "minutes": minutes,
         "batch_size": batch_size,

@@ -29,6 +29,8 @@ class Settings:
     text: list[str] | None = None
     cell: str = "gru"
     hidden: int = 128
+    layers: int = 1
+    dropout: float = 0.0
     steps: int = 3000
     minutes: float | None = None
     batch_size: int = 16
@@ -40,9 +42,13 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "steps", "batch_size", "window"):
+        for name in ("hidden", "layers", "steps", "batch_size", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected a number in [0, 1), got {self.dropout}")
+        if self.dropout and self.layers == 1:
+            raise ValueError("dropout: acts between layers, and there is one: add --layers")
         if self.minutes is not None and not self.minutes > 0:
             raise ValueError(f"minutes: expected a number above 0, got {self.minutes}")
         if not self.lr > 0:

@@ -61,7 +61,14 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
         validation_batch_size=VALIDATION_BATCH_SIZE,
     )
     vocabulary = Vocabulary.of(text)
-    model = RNN(len(vocabulary), settings.hidden, len(vocabulary), cell=settings.cell)
+    model = RNN(
+        len(vocabulary),
+        settings.hidden,
+        len(vocabulary),
+        cell=settings.cell,
+        num_layers=settings.layers,
+        dropout=settings.dropout,
+    )
     known = set(PROMPT) <= set(vocabulary.characters)
     prompt = PROMPT if known else held_out[:8]
     facts = {
@@ -74,7 +81,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
 
     source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
     console.print(
-        f"[bold]{settings.cell}[/], {settings.hidden} hidden units, on {settings.backend} "
+        f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
         f"{found.version} ({found.device_name}, {settings.dtype}): learning {len(learned):,} "
         f"characters of {escape(source)}, {len(held_out):,} held out",
         highlight=False,
@@ -103,6 +110,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
             steps=settings.steps,
             lr=schedule,
             max_norm=1.0,
+            seed=settings.seed,
             validation=validation,
             evaluate_every=EVALUATE_EVERY,
             callbacks=(
@@ -117,6 +125,11 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
         )
     _draw(folder, settings, levels, console)
     _report(folder, run, vocabulary, levels, validation, prompt, console)
+
+
+def _size(settings: Settings) -> str:
+    layers = f"{settings.layers} layers of " if settings.layers > 1 else ""
+    return f"{layers}{settings.hidden} hidden units"
 
 
 def _open_folder(
@@ -243,7 +256,7 @@ def _progress(console: Console) -> Progress:
 def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: Console) -> None:
     from ..plots import learning_curve
 
-    title = f"{settings.cell}, {settings.hidden} hidden units, {settings.backend}"
+    title = f"{settings.cell}, {_size(settings)}, {settings.backend}"
     try:
         picture = learning_curve(read_metrics(folder / METRICS), levels, title)
     except ImportError:

@@ -1,0 +1,157 @@
+"""Dropout, recurrent dropout and zoneout on every backend, with the masks that were drawn.
+
+torch draws from generators of its own, so the reference is the definition, in plain NumPy loops,
+and the complex-step derivative of the forward pass.
+"""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn.dropout import Masks, draw
+
+from .backends import BACKENDS
+from .complex_step import gradient
+from .problems import CELLS, Problem
+from .subject import put, results
+from .tolerances import allowed_eps, assert_close
+
+STEPS, BATCH, HIDDEN = 5, 3, 4
+CHANCES = {"dropout": 0.5, "recurrent_dropout": 0.4, "zoneout": 0.3}
+SEED = (7, 3)
+
+
+def make(cell, ragged=""):
+    problem = Problem(cell, 5, STEPS, BATCH, 3, HIDDEN, 2, "both", False, layers=3, ragged=ragged)
+    model = prnn.RNN(3, HIDDEN, 2, cell=cell, num_layers=3, **CHANCES)
+    return problem, model
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def advance(cell, ax, ah, state):
+    """The cells as torch's docs have them."""
+    if cell == "elman":
+        return (np.tanh(ax + ah),)
+    if cell == "gru":
+        (r, z, n), (hr, hz, hn) = np.split(ax, 3, axis=-1), np.split(ah, 3, axis=-1)
+        z = sigmoid(z + hz)
+        return ((1 - z) * np.tanh(n + sigmoid(r + hr) * hn) + z * state[0],)
+    i, f, g, o = np.split(ax + ah, 4, axis=-1)
+    c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def by_loops(cell, params, x, state, masks, there):
+    """Return the outputs and the final states, step by step and layer by layer."""
+    state = state if isinstance(state, tuple) else (state,)
+    after, y = [], x
+    for layer in range(3):
+        now = [part[layer] for part in state]
+        y = y * masks.between[layer - 1] if layer else y
+        rows = []
+        for t in range(STEPS):
+            w, h = (lambda n, i=layer: params[f"{n}_l{i}"]), now[0] * masks.recurrent[layer]
+            ax = y[t] @ w("weight_ih").T + w("bias_ih")
+            ah = h @ w("weight_hh").T + w("bias_hh")
+            new = advance(cell, ax, ah, now)
+            update = [u[t] & there[t][:, None] for u in masks.update[layer]]
+            now = [np.where(u, n, o) for u, n, o in zip(update, new, now, strict=True)]
+            rows.append(now[0])
+        y = np.stack(rows)
+        after.append(now)
+    outputs = y @ params["readout.weight"].T + params["readout.bias"]
+    return np.where(there[..., None], outputs, 0), [np.stack(p) for p in zip(*after, strict=True)]
+
+
+def solve(static, inputs, masks):
+    steps = {"lengths": inputs.lengths, "mask": inputs.mask, "dropout": masks}
+    fwd = prnn.forward(static, inputs.params, inputs.x, inputs.state, **steps)
+    grads = prnn.backward(static, inputs.params, fwd.tape, inputs.d_outputs, inputs.d_state)
+    return results(fwd.outputs, fwd.state, grads.params, grads.x, grads.state)
+
+
+def parts(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+@pytest.mark.dtypes("float64", "float32")
+@pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
+    if backend.few_shapes and (cell, ragged) != ("lstm", "mask"):
+        pytest.skip("not run: one cell will do where every new shape takes long")
+    problem, model = make(cell, ragged)
+    host, inputs = problem.arrays(dtype), put(backend, problem.arrays(dtype))
+    found = backend.call(solve, model, inputs, draw(model, inputs.x, SEED))
+    if backend.shapes_only:
+        return
+    masks = wide(draw(model, host.x, SEED))
+    there = problem.there()
+    wanted = by_loops(
+        *(cell, {n: p.astype("float64") for n, p in host.params.items()}),
+        *(host.x.astype("float64"), host.state, masks, there),
+    )
+    allowed = allowed_eps(backend.id, dtype)
+    named = {"outputs": wanted[0]} | {f"state[{i}]": a for i, a in enumerate(wanted[1])}
+
+    names = list(host.params)
+    arrays = [host.params[n].astype("float64") for n in names] + [host.x.astype("float64")]
+
+    def pulled(*given):
+        y, after = by_loops(
+            *(cell, dict(zip(names, given[:-1], strict=True)), given[-1], host.state, masks, there)
+        )
+        total = np.sum(y * host.d_outputs)
+        return total + sum(np.sum(a * d) for a, d in zip(after, parts(host.d_state), strict=True))
+
+    for i, name in enumerate([*(f"d_params[{n}]" for n in names), "d_x"]):
+        named[name] = gradient(pulled, arrays, i)
+    scale = max(float(np.abs(a).max()) for a in (host.d_outputs, *parts(host.d_state)))
+    for name, ref in named.items():
+        what = f"{backend.id}: {name} of {cell} with dropout"
+        eps = assert_close(backend.get(found[name]), ref, what, scale=scale, k=allowed)
+        record(cell, f"dropout-{cell}-{ragged or 'dense'}", name, STEPS, eps, allowed)
+
+
+def wide(masks):
+    """Return the masks in float64, with the booleans as they are."""
+    return Masks(
+        tuple(a.astype("float64") for a in masks.between),
+        tuple(a.astype("float64") for a in masks.recurrent),
+        masks.update,
+    )
+
+
+@pytest.mark.dtypes("float64", "float32")
+def test_one_seed_draws_the_same_masks_everywhere(backend, dtype):
+    _, model = make("lstm")
+    x = np.zeros((STEPS, BATCH, 3), dtype)
+    here, there = draw(model, backend.put(x), SEED), draw(model, BACKENDS["numpy"].put(x), SEED)
+    found = [*here.between, *here.recurrent, *(u for update in here.update for u in update)]
+    wanted = [*there.between, *there.recurrent, *(u for update in there.update for u in update)]
+    assert len(found) == len(wanted) == 2 + 3 + 6
+    for got, want in zip(found, wanted, strict=True):
+        assert tuple(got.shape) == want.shape
+        if not backend.shapes_only:
+            got = np.asarray(backend.get(got))
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, want)
+
+
+def predicted(model, inputs):
+    return {"outputs": prnn.predict(model, inputs.params, inputs.x)}
+
+
+@pytest.mark.dtypes("float64", "float32")
+def test_nothing_is_dropped_at_prediction(backend, dtype):
+    problem, _ = make("gru")
+    chances = {"dropout": 0.5, "recurrent_dropout": 0.4}
+    model = prnn.RNN(3, HIDDEN, 2, cell="gru", num_layers=3, **chances)
+    inputs = put(backend, problem.arrays(dtype))
+    got = backend.call(predicted, model, inputs)["outputs"]
+    want = backend.call(predicted, problem.model, inputs)["outputs"]
+    if not backend.shapes_only:
+        assert backend.get(got).tobytes() == backend.get(want).tobytes()

@@ -1,0 +1,158 @@
+"""Truncated backpropagation through time.
+
+Every ``k1`` steps, the losses of those steps are propagated back through the last ``k2`` steps; the
+state in which such a window begins counts as a constant (Williams and Peng, *An efficient
+gradient-based algorithm for on-line training of recurrent network trajectories*, 1990; Sutskever,
+*Training recurrent neural networks*, 2013). The gradient is the sum over all windows.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+from . import _check as check
+from ._namespace import Array, on_their_device
+from .api import (
+    Loss,
+    Result,
+    _check_inputs,
+    backward,
+    bptt,
+    loss_and_gradient,
+)
+from .dropout import Masks
+from .losses import softmax_cross_entropy
+from .model import RNN
+from .streams import check_one_direction
+from .windows import Overlap, Pieces, Sum, Window, pieces_of, windows
+
+__all__ = ["truncated_bptt"]
+
+
+@on_their_device
+def truncated_bptt(
+    model: RNN,
+    params: Mapping[str, Array],
+    x: Array,
+    targets: Any,
+    *,
+    k1: int,
+    k2: int,
+    loss: Loss = softmax_cross_entropy,
+    state: Any = None,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: int | tuple[int, ...] | Masks | Literal[False] | None = None,
+    grad_x: bool = True,
+    check_finite: bool = False,
+    **loss_options: Any,
+) -> Result:
+    """Compute a loss and its gradients, with the memory of at most ``k2`` steps.
+
+    Loss, outputs and final state are those of the whole sequence; the gradients leave out what
+    reaches back further than a window. With ``k2`` of at least T this is `bptt`, bit for bit.
+
+    Parameters
+    ----------
+    model, params, x, targets
+        As for `bptt`; the model must be of one direction.
+    k1 : int
+        Steps from the end of one window to that of the next. The last may be nearer.
+    k2 : int
+        Steps through which losses are propagated back, at least ``k1``; ``k1 = k2`` is the usual
+        choice, and costs one forward pass more than `bptt`. In general about ``k2 / k1`` times
+        the work, but windows that begin with the sequence share one pass.
+    loss, state, lengths, mask, dropout, grad_x, check_finite, **loss_options
+        As for `bptt`. The loss is called once, with all outputs.
+
+    Returns
+    -------
+    Result
+        As from `bptt`. ``grad_state`` is that of windows that begin with the sequence; give
+        ``state`` to the next call to go on where this one ended.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does, or if ``k1`` or ``k2`` is not a count, ``k1`` above ``k2``, or the model
+        bidirectional.
+
+    Notes
+    -----
+    A window's steps are computed twice, once for the loss and once for the tape, so that only one
+    window is held; beside it stand x, the outputs, and their gradients.
+
+    Examples
+    --------
+    A long sequence in two calls, the state carried from one to the other:
+
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=3, hidden_size=5, output_size=2, cell="lstm")
+    >>> params = model.init(seed=0)
+    >>> x, labels = np.ones((200, 4, 3), np.float32), np.zeros((200, 4), np.int64)
+    >>> state = None
+    >>> for part in (slice(0, 100), slice(100, 200)):
+    ...     result = prnn.truncated_bptt(
+    ...         model, params, x[part], labels[part], k1=10, k2=20, state=state
+    ...     )
+    ...     state = result.state
+    >>> whole = prnn.predict(model, params, x, return_state=True)[1]
+    >>> np.allclose(state[0], whole[0], atol=1e-6)
+    True
+    """
+    k1, k2 = check.count("k1", k1), check.count("k2", k2)
+    if k1 > k2:
+        raise ValueError(
+            f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
+        )
+    check_one_direction(model, "truncated_bptt")
+    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    pieces = pieces_of(xp, model, params, x, lengths, mask, dropout)
+    plan = windows(pieces.steps, k1, k2)
+    if len(plan) == 1:
+        given = {"lengths": lengths, "mask": mask, "dropout": dropout, "grad_x": grad_x}
+        given |= loss_options
+        return bptt(model, params, x, targets, loss=loss, state=state, **given)
+
+    outputs, after = [], state
+    for start in range(0, pieces.steps, k2):
+        y, after = pieces.forward(start, min(start + k2, pieces.steps), after)[:2]
+        outputs.append(y)
+    y = xp.concat(outputs, axis=pieces.axis)
+    value, d_y = loss_and_gradient(
+        model, loss, y, targets, x, lengths=lengths, mask=mask, **loss_options
+    )
+    del outputs
+
+    grads, d_x, d_state = _pull_back(pieces, plan, d_y, state, grad_x=grad_x)
+    return Result(value, grads, after, y, d_x, d_state)
+
+
+def _pull_back(
+    pieces: Pieces, plan: list[Window], d_y: Array, state: Any, *, grad_x: bool
+) -> tuple[dict[str, Array], Array | None, Any]:
+    """Return the cotangents of the parameters, of x, and of the initial state."""
+    grads, d_x, d_state = Sum(), Overlap(pieces.axis), None
+    stops = [*(window.start for window in plan[1:]), plan[-1].stop]
+    for window, following in zip(plan, stops, strict=True):
+        tapes, now = [], state
+        for a, b in pairwise(sorted({*window, following})):
+            fwd = pieces.forward(a, b, now)
+            now = fwd.state
+            tapes.append((a, b, fwd.tape))
+            if b == following:
+                state = now  # where the next window begins
+        d_now: Any = None
+        parts: list[Array] = []
+        while tapes:  # and let go of each
+            a, b, tape = tapes.pop()
+            d_part = pieces.part(d_y, a, b) if a >= window.losses else None
+            found = backward(pieces.model, pieces.params, tape, d_part, d_now, grad_x=grad_x)
+            d_now = found.state
+            grads.add(found.params)
+            parts.insert(0, found.x)
+        if grad_x:
+            d_x.add(window.start, parts)
+        d_state = d_now if window.start == 0 else d_state
+    return grads.total(), d_x.whole() if grad_x else None, d_state

@@ -1,0 +1,215 @@
+"""Ragged batches on NumPy: which bits do not change, how lists are packed, what is refused."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn import losses, ragged
+
+T, B, I, H = 7, 5, 3, 4  # noqa: E741
+LENGTHS = [3, 7, 0, 5, 1]
+THERE = np.arange(T)[:, None] < np.asarray(LENGTHS)
+OPTIONS = {
+    "one_layer": {},
+    "stacked": {"num_layers": 3},
+    "both_directions": {"num_layers": 2, "bidirectional": True},
+}
+
+
+@pytest.fixture(params=OPTIONS)
+def model(request):
+    return prnn.RNN(I, H, 2, cell="lstm", **OPTIONS[request.param])
+
+
+def drawn(model, seed=0):
+    rng = np.random.default_rng(seed)
+    state = tuple(rng.standard_normal(model.state_shape(B)) for _ in range(2))
+    return rng.standard_normal((T, B, I)), state, rng.standard_normal((T, B, 2))
+
+
+def solve(model, x, state, d_outputs, **steps):
+    """Return every result by name."""
+    params = model.init(seed=0, dtype="float64")
+    fwd = prnn.forward(model, params, x, state, **steps)
+    grads = prnn.backward(model, params, fwd.tape, d_outputs, state)
+    named = {"outputs": fwd.outputs, "h": fwd.state[0], "c": fwd.state[1], "d_x": grads.x}
+    return named | {"d_h": grads.state[0], "d_c": grads.state[1]} | grads.params
+
+
+def filled(array, value):
+    """Put a value where there is no step."""
+    return np.where(THERE[..., None], array, value)
+
+
+def same(got, want):
+    for name, array in want.items():
+        assert got[name].tobytes() == array.tobytes(), name
+
+
+def test_padding_beyond_all_lengths_changes_no_bit(model):
+    """Nothing is computed there, so nothing is summed in another order either."""
+    x, state, d_outputs = drawn(model)
+    want = solve(model, x, state, d_outputs, lengths=LENGTHS)
+    pad = lambda a: np.concatenate([a, np.full((9, *a.shape[1:]), np.nan)])  # noqa: E731
+    got = solve(model, pad(x), state, pad(d_outputs), lengths=LENGTHS)
+    for name in ("outputs", "d_x"):
+        assert not got[name][T:].any()
+        got[name] = np.ascontiguousarray(got[name][:T])
+    same(got, want)
+
+
+def test_the_order_of_sequences_of_different_lengths_changes_no_bit(model):
+    """They are sorted before anything is computed; only equal lengths keep their order."""
+    x, state, d_outputs = drawn(model)
+    want = solve(model, x, state, d_outputs, lengths=LENGTHS)
+    for order in ([1, 3, 0, 4, 2], [2, 4, 0, 3, 1]):  # falling, rising
+        parts = (x[:, order], tuple(s[:, order] for s in state), d_outputs[:, order])
+        got = solve(model, *parts, lengths=np.asarray(LENGTHS)[order])
+        for name in ("outputs", "d_x", "h", "c", "d_h", "d_c"):
+            same({name: got[name]}, {name: want[name][:, order]})
+        same(got, {n: a for n, a in want.items() if n in model.parameter_shapes})
+
+
+def test_lengths_in_any_form_give_the_same_bits(model):
+    given = drawn(model)
+    want = solve(model, *given, lengths=LENGTHS)
+    for lengths in (tuple(LENGTHS), np.asarray(LENGTHS, np.uint8), np.asarray(LENGTHS, np.int32)):
+        same(solve(model, *given, lengths=lengths), want)
+
+
+def test_full_lengths_are_no_lengths(model):
+    given = drawn(model)
+    same(solve(model, *given, lengths=[T] * B), solve(model, *given))
+
+
+def test_nothing_is_there(model):
+    x, state, d_outputs = drawn(model)
+    for steps in ({"lengths": [0] * B}, {"mask": np.zeros((T, B), dtype=bool)}):
+        found = solve(model, np.full_like(x, np.nan), state, d_outputs, **steps)
+        np.testing.assert_array_equal(found["h"], state[0])
+        np.testing.assert_array_equal(found["d_c"], state[1])  # the cotangent that was given
+        for name in ("outputs", "d_x", *model.parameter_shapes):
+            assert not found[name].any(), name
+
+
+def test_bptt_does_not_look_at_targets_where_there_is_no_step(model):
+    x, state, targets = drawn(model)
+    params = model.init(seed=0, dtype="float64")
+    labels = np.abs(targets[..., 0]).astype(int) % 2
+    for loss, good, bad in (
+        (losses.mean_squared_error, targets, filled(targets, np.nan)),
+        (losses.binary_cross_entropy, targets, filled(targets, np.inf)),
+        (losses.softmax_cross_entropy, targets, filled(targets, np.nan)),
+        (losses.softmax_cross_entropy, labels, np.where(THERE, labels, -1)),
+    ):
+        given = {"loss": loss, "state": state, "lengths": LENGTHS}
+        want = prnn.bptt(model, params, x, good, **given)
+        got = prnn.bptt(model, params, filled(x, np.inf), bad, **given)
+        assert np.isfinite(want.loss)
+        assert np.asarray(got.loss).tobytes() == np.asarray(want.loss).tobytes()
+        same(got.grads, want.grads)
+
+
+def test_a_mean_is_over_the_steps_that_are_there():
+    model = prnn.RNN(I, H, 2)
+    params = model.init(seed=0, dtype="float64")
+    x, targets = np.ones((T, B, I)), np.zeros((T, B, 2))
+    given = {"loss": losses.mean_squared_error, "lengths": LENGTHS}
+    mean = prnn.bptt(model, params, x, targets, **given).loss
+    total = prnn.bptt(model, params, x, targets, reduction="sum", **given).loss
+    np.testing.assert_allclose(mean, total / (2 * sum(LENGTHS)), rtol=1e-15)
+    # Weights of the caller's count as well, but not where there is no step.
+    weights = np.full((T, B), 2.0)
+    twice = prnn.bptt(model, params, x, targets, reduction="sum", weights=weights, **given).loss
+    np.testing.assert_allclose(twice, 2 * total, rtol=1e-15)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_pack_and_unpack(batch_first):
+    rng = np.random.default_rng(0)
+    sequences = [rng.standard_normal((n, I)) for n in LENGTHS]
+    packed, lengths = ragged.pack(sequences, batch_first=batch_first)
+    assert packed.shape == ((B, T, I) if batch_first else (T, B, I))
+    np.testing.assert_array_equal(lengths, LENGTHS)
+    there = THERE.T if batch_first else THERE
+    assert not packed[~there].any()
+    back = ragged.unpack(packed, lengths, batch_first=batch_first)
+    same(dict(enumerate(back)), dict(enumerate(sequences)))
+    labels, _ = ragged.pack([np.arange(n) for n in LENGTHS])
+    assert labels.shape == (T, B)
+    model = prnn.RNN(I, H, batch_first=batch_first)
+    params = model.init(seed=0, dtype="float64")
+    outputs = prnn.predict(model, params, packed, lengths=lengths)
+    for i, y in enumerate(ragged.unpack(outputs, lengths, batch_first=batch_first)):
+        if LENGTHS[i]:
+            np.testing.assert_allclose(y, prnn.predict(model, params, sequences[i]), atol=1e-15)
+
+
+MODEL = prnn.RNN(I, H, 2)
+X = np.ones((T, B, I))
+BAD_LENGTHS = [
+    ([3, 7, -1, 5, 1], ValueError, "got -1"),
+    ([3, 8, 0, 5, 1], ValueError, "0 to 7 steps.*got 8"),
+    ([3, 7, 0, 5], ValueError, r"shape \(5,\), got shape \(4,\)"),
+    ([LENGTHS], ValueError, r"got shape \(1, 5\)"),
+    ([], ValueError, r"got shape \(0,\)"),
+    (7, ValueError, r"got shape \(\)"),
+    ([3.0, 7, 0, 5, 1], TypeError, "got dtype float64"),
+    (np.ones(B, dtype=bool), TypeError, "got dtype bool"),
+    (["3"] * B, TypeError, "got dtype str"),
+    ([[1, 2], [3]], TypeError, r"got \[\[1, 2\], \[3\]\]"),
+]
+BAD_MASKS = [
+    (THERE.astype(float), TypeError, "expected dtype bool, got float64"),
+    (THERE.astype(np.int8), TypeError, "expected dtype bool, got int8"),
+    (THERE.T, ValueError, r"expected shape \(7, 5\), got \(5, 7\)"),
+    (THERE[..., None], ValueError, r"got \(7, 5, 1\)"),
+    (THERE.tolist(), TypeError, "got list"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "words"),
+    [("lengths", *case) for case in BAD_LENGTHS] + [("mask", *case) for case in BAD_MASKS],
+)
+def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, error, words):
+    def never(*args, **kwargs):
+        raise AssertionError("the network was run")
+
+    monkeypatch.setattr("portable_rnn.api.run", never)
+    params = MODEL.init(seed=0, dtype="float64")
+    targets = np.zeros((T, B), dtype=int)
+    for call in (
+        lambda **given: prnn.forward(MODEL, params, X, **given),
+        lambda **given: prnn.predict(MODEL, params, X, **given),
+        lambda **given: prnn.bptt(MODEL, params, X, targets, **given),
+        lambda **given: prnn.truncated_bptt(MODEL, params, X, targets, k1=1, k2=2, **given),
+        lambda **given: prnn.stream(MODEL, params).feed(X, **given),
+    ):
+        with pytest.raises(error, match=rf"^{name}: .*{words}"):
+            call(**{name: value})
+
+
+def test_both_or_none_of_them_and_only_for_a_batch():
+    params = MODEL.init(seed=0, dtype="float64")
+    with pytest.raises(ValueError, match=r"^lengths, mask: expected one of them, got both"):
+        prnn.forward(MODEL, params, X, lengths=LENGTHS, mask=THERE)
+    for name, value in (("lengths", [3]), ("mask", THERE[:, 0])):
+        with pytest.raises(ValueError, match=rf"^{name}: expected x to be a batch, got a single"):
+            prnn.forward(MODEL, params, X[:, 0], **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("sequences", "error", "words"),
+    [
+        ([], ValueError, "^sequences: expected a list of at least one"),
+        (np.ones((2, 3)), ValueError, "^sequences: expected a list"),
+        ([np.ones((2, 3)), [1.0]], TypeError, r"^sequences\[1\]: .*got list"),
+        ([np.ones((2, 3)), np.ones((2, 4))], ValueError, r"^sequences\[1\]: .*got \(2, 4\)"),
+        ([np.ones((2, 3)), np.ones((2, 3), np.float32)], TypeError, r"^sequences\[1\]: .*float32"),
+        ([np.ones(())], ValueError, r"^sequences\[0\]: .*got a number"),
+    ],
+)
+def test_sequences_that_do_not_fit_together_are_named(sequences, error, words):
+    with pytest.raises(error, match=words):
+        ragged.pack(sequences)

@@ -1,0 +1,123 @@
+"""A stream is the batch, a step or a few at a time, and holds nothing but the state."""
+
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+from conformance.tolerances import assert_close
+
+import portable_rnn as prnn
+
+T, B, I, H = 9, 3, 4, 5  # noqa: E741
+
+
+def network(cell="gru", **options):
+    model = prnn.RNN(I, H, 2, cell=cell, **options)
+    x = np.random.default_rng(0).standard_normal((T, B, I))
+    return model, model.init(seed=0, dtype="float64"), x
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+@pytest.mark.parametrize("cuts", [[], [4], [1, 2, 8]])
+def test_chunks_of_any_size_are_the_whole(cell, cuts):
+    model, params, x = network(cell, num_layers=2, zoneout=0.2)
+    whole, after = prnn.predict(model, params, x, return_state=True)
+    stream = prnn.stream(model, params)
+    outputs = [stream.feed(part) for part in np.split(x, cuts)]
+    assert_close(np.concatenate(outputs), whole, "outputs", k=8)
+    assert_close(np.asarray(stream.state), np.asarray(after), "state", k=8)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}])
+def test_single_steps_are_the_whole(options):
+    model, params, x = network("lstm", **options)
+    whole = prnn.predict(model, params, x.transpose(1, 0, 2) if options else x)
+    stream = prnn.stream(model, params)
+    outputs = np.stack([stream.step(x_t) for x_t in x], axis=1 if options else 0)
+    assert_close(outputs, whole, "outputs", k=8)
+    single = prnn.stream(model, params)  # one sequence, without a batch
+    outputs = np.stack([single.step(x_t) for x_t in x[:, 1]])
+    assert_close(outputs, whole[1] if options else whole[:, 1], "outputs of one", k=8)
+
+
+def test_one_step_at_a_time_has_the_same_bits_where_rows_are_multiplied_alike():
+    """One row is one row: the same product, however many steps there are to come."""
+    model, params, x = network("lstm")
+    stream, outputs, state = prnn.stream(model, params), [], None
+    for x_t in x:
+        y, state = prnn.predict(model, params, x_t[None], state, return_state=True)
+        outputs.append(stream.step(x_t))
+        assert outputs[-1].tobytes() == y.tobytes()
+    for mine, ref in zip(stream.state, state, strict=True):
+        assert mine.tobytes() == ref.tobytes()
+
+
+def test_sequences_may_pause_and_have_lengths():
+    model, params, x = network()
+    there = np.random.default_rng(1).random((T, B)) < 0.6
+    whole, after = prnn.predict(model, params, x, mask=there, return_state=True)
+    stream = prnn.stream(model, params)
+    outputs = [stream.step(x_t, mask=mask_t) for x_t, mask_t in zip(x, there, strict=True)]
+    assert_close(np.stack(outputs), whole, "outputs", k=8)
+    assert_close(stream.state, after, "state", k=8)
+    stream = prnn.stream(model, params)
+    first, second = stream.feed(x[:5], lengths=[5, 2, 0]), stream.feed(x[5:], lengths=[4, 0, 0])
+    whole = prnn.predict(model, params, x, lengths=[9, 2, 0])
+    assert_close(np.concatenate([first, second]), whole, "outputs", k=8)
+
+
+def test_it_goes_on_from_a_state_and_back_to_one():
+    model, params, x = network("lstm")
+    _, state = prnn.predict(model, params, x[:4], return_state=True)
+    stream = prnn.stream(model, params, state)
+    first = stream.feed(x[4:])
+    stream.state = state
+    assert stream.feed(x[4:]).tobytes() == first.tobytes()
+    stream.state = None
+    assert stream.feed(x).tobytes() == prnn.predict(model, params, x).tobytes()
+
+
+def test_memory_does_not_grow():
+    model = prnn.RNN(16, 64, 8, cell="gru", num_layers=2)
+    stream, x = prnn.stream(model, model.init(seed=0)), np.zeros((1, 16), np.float32)
+    held = []
+    tracemalloc.start()
+    for steps in (100, 1000):
+        for _ in range(steps):
+            stream.step(x)
+        gc.collect()
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[1] - held[0] < 1000  # bytes; one hidden state has 256
+
+
+def test_bad_input_is_named_and_leaves_the_state():
+    both = prnn.RNN(I, H, bidirectional=True)
+    with pytest.raises(ValueError, match=r"^model: expected one direction for a stream, got bidir"):
+        prnn.stream(both, {})  # the first thing that is looked at
+    model, params, x = network()
+    with pytest.raises(ValueError, match=r"^params: missing"):
+        prnn.stream(model, {})
+    with pytest.raises(TypeError, match=r"^model: expected an RNN, got str"):
+        prnn.stream("gru", params)
+    stream = prnn.stream(model, params)
+    stream.feed(x[:2])
+    state = stream.state
+    for call, message in (
+        (lambda: stream.step(x), r"^x: expected one step of shape \(B, 4\) or \(4,\), got \(9, 3,"),
+        (lambda: stream.step(x[0, :, :3]), r"^x: expected one step .*got \(3, 3\)"),
+        (lambda: stream.step(x[0, :2]), r"^x: expected a batch of 3 like the state, got 2"),
+        (lambda: stream.step(x[0, 0]), r"^x: expected a batch of 3 like the state, got none"),
+        (lambda: stream.feed(x[0]), r"^x: expected a batch of 3 like the state, got none"),
+        (lambda: stream.feed(x[:0]), r"^x: expected at least one step"),
+        (lambda: stream.step(x[0], mask=np.ones((1, 3), bool)), r"^mask: expected shape \(3,\)"),
+        (lambda: stream.feed(x, lengths=[1, 2, 10]), r"^lengths: .*got 10"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert stream.state is state
+    with pytest.raises(TypeError, match=r"^x: expected an array"):
+        stream.step(x[0].tolist())
+    with pytest.raises(TypeError, match=r"^x: expected dtype float64"):
+        stream.step(x[0].astype(np.float32))
