@@ -1,22 +1,25 @@
 """The report of a run: one JSON document, a matrix for the terminal, and a page for a browser.
 
-A run is three lists of plain records: `Row` (every backend there is, run or not), `Test` (every
-outcome) and `Error` (every array compared). `build` makes them a document, `merge` joins the
+A run is four lists of plain records: `Row` (every backend there is, run or not), `Test` (every
+outcome), `Error` (every array compared) and `Planted` (every bug planted on purpose, caught or
+not). `build` makes them a document, `merge` joins the
 documents of several sessions, since not every library can live in one environment, and
 `print_matrix`, `write_json` and `write_html` show it. `schema.md` lists the document's fields.
 
     python -m conformance.report torch.json cupy.json --json all.json --html all.html
 """
 
-from .document import SCHEMA, build, merge, read_json, write_json
+from .document import NOT_ASKED, SCHEMA, build, merge, read_json, write_json
 from .page import write_html
-from .records import Error, Row, Test
+from .records import Error, Planted, Row, Test
 from .terminal import print_matrix
 from .verdict import passed, verdict
 
 __all__ = [
+    "NOT_ASKED",
     "SCHEMA",
     "Error",
+    "Planted",
     "Row",
     "Test",
     "build",

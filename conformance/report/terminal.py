@@ -1,7 +1,7 @@
 """The matrix in a terminal: with rich if it is there, else as plain text."""
 
-from .document import ratio
-from .verdict import SUITE, caveats, cell, dtypes, judge, passed, table, verdict
+from .document import NOT_ASKED, ratio
+from .verdict import blank, caveats, cell, dtypes, judge, passed, table, verdict
 
 __all__ = ["plain_matrix", "print_matrix"]
 
@@ -38,11 +38,11 @@ def print_matrix(document: dict, console=None) -> None:
     for dtype in columns:
         grid.add_column(dtype or "other", overflow="fold")
     grid.add_column("", overflow="fold")
-    for row, results in table(document):
+    for row, results in _asked_for(document):
         cells = []
         for dtype in columns:
             result = results.get(dtype)
-            cells.append(Text(_text(row, result), style=STYLES[judge(row, result)]))
+            cells.append(Text(_text(row, result, dtype), style=STYLES[judge(row, result)]))
         name = Text(row["backend"], style="dim" if row["status"] == "not run" else "")
         grid.add_row(name, *cells, Text(_remark(row)))
     console.print(grid)
@@ -54,16 +54,21 @@ def plain_matrix(document: dict) -> str:
     """Return the same as text without colours."""
     columns = dtypes(document)
     lines = [["backend", *(dtype or "other" for dtype in columns), ""]]
-    for row, results in table(document):
-        cells = [_text(row, results.get(dtype)).replace("\n", ", ") for dtype in columns]
+    for row, results in _asked_for(document):
+        cells = [_text(row, results.get(dtype), dtype).replace("\n", ", ") for dtype in columns]
         lines.append([row["backend"], *cells, _remark(row)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*text, "", _last_line(document)])
 
 
-def _text(row, result):
-    if row["backend"] == SUITE and result is None:
+def _asked_for(document):
+    """Leave out the rows that were not asked for; the last line counts them."""
+    return [(row, r) for row, r in table(document) if row["reason"] != NOT_ASKED]
+
+
+def _text(row, result, dtype):
+    if blank(row, result, dtype):
         return ""
     first, second = cell(row, result)
     if judge(row, result) == "failed":
