@@ -65,7 +65,7 @@ def conformance(session: nox.Session, environment: str) -> None:
     bin_folder = session.bin if session.venv_backend != "none" else ""
     named = [f"--backend={','.join(row.id for row in rows)}"] if rows else []
     session.run(
-        *("pytest", "conformance", "-n", "auto", "--dist", "loadgroup", "-q", *named),
+        *("pytest", "conformance", "-n", "auto", "--dist", "worksteal", "-q", *named),
         *(f"--report-json={REPORTS / environment}.json", *session.posargs),
         env=ONE_THREAD | {name: value for row in rows for name, value in row.environ(bin_folder)},
     )

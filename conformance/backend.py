@@ -78,6 +78,12 @@ class Backend:
 
         return np.array(array)
 
+    def namespace(self, array: Any) -> Any:
+        """Return the namespace that computes with this backend's arrays."""
+        from array_api_compat import array_namespace
+
+        return array_namespace(array)
+
     def call(self, function: Callable[..., Any], static: Any, *arrays: Any) -> Any:
         """Return ``function(static, *arrays)``, a dict of arrays; compiled if this backend does."""
         return function(static, *arrays)

@@ -153,7 +153,6 @@ class Collector:
 
     def add(self, found, outcome):
         backend, dtype = found.get("backend", ""), found.get("dtype", "")
-        nodeid = outcome.nodeid.partition("@")[0]  # xdist appends the group
         state, reason = outcome.outcome, ""
         if state == "skipped":
             reason = getattr(outcome, "wasxfail", "") or outcome.longrepr[2]
@@ -165,7 +164,7 @@ class Collector:
             self.reasons[backend] = reason.removeprefix("not run: ")
         elif state == "failed":
             self.reasons[backend] = "named, but cannot run"
-        self.tests.append(report.Test(backend, dtype, nodeid, state, reason))
+        self.tests.append(report.Test(backend, dtype, outcome.nodeid, state, reason))
         if "bug" in found and state != "skipped":
             bug, test = found["bug"]
             self.planted.append(report.Planted(bug, test, state == "passed"))
@@ -187,15 +186,16 @@ class Collector:
             yield report.Row(*told, row.dtypes)
 
     def pytest_terminal_summary(self, terminalreporter, config):
-        if not self.tests:
-            return
         for label, error in sorted(self.measured.items()):
             terminalreporter.write_line(f"worst of {label:45}{error:6.2f}")
+        path = config.getoption("--report-json")
+        if not path and not any(test.backend for test in self.tests):
+            return  # a few tests of the suite itself: no matrix belongs to that
         rows = list(self.rows(named(config)))
         document = report.build(rows, self.tests, self.errors, self.planted)
         terminalreporter.section("conformance")
         report.print_matrix(document)
-        if path := config.getoption("--report-json"):
+        if path:
             report.write_json(document, path)
 
     def pytest_sessionfinish(self, session):

@@ -144,7 +144,7 @@ class Mlx(Backend):
     title: str = "MLX, through [an adapter](conformance/mlx_adapter.py)"
     environment: str = "mlx"
     packages: tuple[str, ...] = ("mlx[cpu]>=0.25", "ml-dtypes>=0.5")
-    dtypes: tuple[str, ...] = ("float32",)
+    dtypes: tuple[str, ...] = ("float32", "float16", "bfloat16")
 
     def put(self, array):
         if array.dtype.name == "bfloat16":
@@ -158,13 +158,16 @@ class Mlx(Backend):
             return np.array(array.astype(self.xp.float32)).astype(host_dtype("bfloat16"))
         return np.array(array)
 
+    def namespace(self, array):
+        from .mlx_adapter import adapter
+
+        return adapter()
+
     @contextlib.contextmanager
     def session(self):
         from portable_rnn import use_namespace
 
-        from .mlx_adapter import adapter
-
-        with use_namespace(adapter()):
+        with use_namespace(self.namespace(None)):
             yield
 
 
@@ -233,6 +236,9 @@ class Custom(Backend):
             return np.array(array)
         except (TypeError, ValueError):
             return np.array(np.from_dlpack(array))
+
+    def namespace(self, array):
+        return self.xp
 
     @contextlib.contextmanager
     def session(self):

@@ -54,22 +54,13 @@ def parametrize(metafunc):
         cases = [(row, dtype) for row in rows for dtype in choose(row)]
     else:
         names, cases = ("backend",), [(row,) for row in rows]
-    params = [
-        pytest.param(*case, id="-".join(map(_id, case)), marks=_marks(case)) for case in cases
-    ]
+    params = [pytest.param(*case, id="-".join(map(_id, case))) for case in cases]
     nobody = [pytest.param(*[None] * len(names), id="nobody", marks=pytest.mark.nobody)]
     metafunc.parametrize(names, params or nobody, indirect=["backend"])
 
 
 def _id(value):
     return value if isinstance(value, str) else value.id
-
-
-def _marks(case):
-    """Let one process build all graphs of a kind, where building them takes long."""
-    if not case[0].few_shapes:
-        return ()
-    return (pytest.mark.xdist_group("-".join(map(_id, case[:2]))),) if len(case) == 2 else ()
 
 
 def keep_what_was_asked_for(config, items):

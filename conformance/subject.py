@@ -1,5 +1,7 @@
 """What is under test, run on one problem, and everything that is asked of its results."""
 
+from functools import partial
+
 import numpy as np
 from array_api_compat import array_namespace, device
 
@@ -77,7 +79,8 @@ def check_arrays(backend, found, again, like, reference, scale, problem, allowed
         if backend.shapes_only:
             continue
         got = backend.get(array)
-        told(name, assert_close(got, reference[name], what, scale=scale(name), k=allowed))
+        tell = partial(told, name)
+        assert_close(got, reference[name], what, scale=scale(name), k=allowed, told=tell)
         assert got.tobytes() == backend.get(again[name]).tobytes(), f"{what}: other bits in run 2"
 
 

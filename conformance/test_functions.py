@@ -30,22 +30,19 @@ def apply(static, *arrays):
 
 
 def hold(backend, dtype, name, host, want, record, **options):
-    xp = namespace(backend, host[0])
-    static = (xp, name, *options.items())
-    found = backend.call(apply, static, *map(backend.put, host))["value"]
+    given = tuple(map(backend.put, host))
+    static = (backend.namespace(given[0]), name, *options.items())
+    found = backend.call(apply, static, *given)["value"]
     if backend.shapes_only:
         assert tuple(found.shape) == want.shape
         return
     allowed = allowed_eps(backend.id, dtype)
-    eps = assert_close(backend.get(found), want, f"{backend.id}: function {name}", k=allowed)
-    record("functions", name, "value", 1, eps, allowed)
 
+    def told(eps):
+        record("functions", name, "value", 1, eps, allowed)
 
-def namespace(backend, array):
-    """Return the namespace that the library will call for this backend's arrays."""
-    from portable_rnn._namespace import namespace_of
-
-    return namespace_of(array=backend.put(array))
+    what = f"{backend.id}: function {name}"
+    assert_close(backend.get(found), want, what, k=allowed, told=told)
 
 
 @pytest.mark.parametrize("name", UNARY)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance.backends import BACKENDS, with_support_table
+from conformance.libraries import NumPy
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +36,19 @@ def test_the_cell_of_the_guide_has_the_right_gradient():
 def test_ci_runs_the_command_of_the_readme():
     _, command = blocks("README.md", "sh")
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_table_of_arrays_is_that_of_the_suite():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_support_table(readme) == readme, "stale: run python -m conformance.backends"
+
+
+def test_a_row_that_is_not_in_the_table_is_noticed(monkeypatch):
+    monkeypatch.setitem(BACKENDS, "another", NumPy("another", proves="something else"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`another`: something else" in with_support_table(readme)
+    with pytest.raises(ValueError, match="expected a line <!-- rows"):
+        with_support_table("no marks")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "conformance/README.md"])

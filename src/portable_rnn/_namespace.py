@@ -132,6 +132,8 @@ def resolve_namespace(xp: Namespace) -> Namespace:
     TypeError
         If ``xp`` is not a module with arrays.
     """
+    if xp is not None and xp is _chosen.get():
+        return xp
     try:
         return _array_namespace(xp.zeros(1))
     except (AttributeError, TypeError):
