@@ -339,6 +339,20 @@ def test_without_rich_the_matrix_is_plain_text(monkeypatch, capsys):
     assert "3 eps of 32, 1 passed" in plain_matrix(good())
 
 
+def test_a_record_says_what_was_measured_and_where(tmp_path):
+    write_json(good(), tmp_path / "a.json")
+    out = tmp_path / "record.md"
+    assert main([str(tmp_path / "a.json"), "--markdown", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith(
+        "# Conformance, 2001-02-03\n\nPassed: 1 backend ran; worst error 3 of 32"
+    )
+    assert "| numpy | 3 eps of 32, 1 passed | 2.9 cpu |" in text
+    assert f"| cupy | not run | {NO_CUPY.reason} |" in text
+    assert f"- commit: {HERE['commit']}" in text
+    assert "- packages: numpy 2.9" in text
+
+
 def test_the_command_merges_and_tells_by_its_exit_code(tmp_path, capsys):
     bad = built([NUMPY], [a_test(outcome="error")])
     for name, document in {"a": good(), "b": good(), "bad": bad, "none": built([], [])}.items():

@@ -7,10 +7,12 @@ documents of several sessions, since not every library can live in one environme
 `print_matrix`, `write_json` and `write_html` show it. `schema.md` lists the document's fields.
 
     python -m conformance.report torch.json cupy.json --json all.json --html all.html
+    python -m conformance.report all.json --markdown conformance/reports/2001-02-03-cpu.md
 """
 
 from .document import NOT_ASKED, SCHEMA, build, merge, read_json, write_json
 from .page import write_html
+from .record import write_markdown
 from .records import Error, Planted, Row, Test
 from .terminal import print_matrix
 from .verdict import passed, verdict
@@ -30,4 +32,5 @@ __all__ = [
     "verdict",
     "write_html",
     "write_json",
+    "write_markdown",
 ]

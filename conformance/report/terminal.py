@@ -3,7 +3,7 @@
 from .document import NOT_ASKED, ratio
 from .verdict import blank, caveats, cell, dtypes, judge, passed, table, tests_run, verdict
 
-__all__ = ["plain_matrix", "print_matrix"]
+__all__ = ["plain_cell", "plain_matrix", "print_matrix"]
 
 STYLES = {
     "good": "green",
@@ -59,11 +59,16 @@ def plain_matrix(document: dict) -> str:
     columns = dtypes(document)
     lines = [["backend", *(dtype or "other" for dtype in columns), ""]]
     for row, results in _ran(document) + _idle(document):
-        cells = [_text(row, results.get(dtype), dtype).replace("\n", ", ") for dtype in columns]
+        cells = [plain_cell(row, results.get(dtype), dtype) for dtype in columns]
         lines.append([row["backend"], *cells, _remark(row)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*text, "", _last_line(document)])
+
+
+def plain_cell(row: dict, result: dict | None, dtype: str) -> str:
+    """Return one cell on one line."""
+    return _text(row, result, dtype).replace("\n", ", ")
 
 
 def _ran(document):
