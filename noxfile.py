@@ -59,15 +59,27 @@ REPORTS, COMMITTED = Path("build/conformance"), Path("conformance/reports")
 def conformance(session: nox.Session, environment: str) -> None:
     """The conformance suite on one library; `-t cpu` or `-t gpu` for all of a kind."""
     rows = ENVIRONMENTS[environment]
-    packages = {package for row in rows for package in row.packages}
-    install(session, "-e.[checkpoint]", "rich", *packages, groups=("test",))
+    packages = dict.fromkeys(package for row in rows for package in row.packages)
+    install(session, "-e.[cli]", *packages, groups=("test",))
     REPORTS.mkdir(parents=True, exist_ok=True)
     bin_folder = session.bin if session.venv_backend != "none" else ""
     named = [f"--backend={','.join(row.id for row in rows)}"] if rows else []
     session.run(
-        *("pytest", "conformance", "-n", "auto", "-q", *named),
+        *("pytest", "conformance", "-n", "auto", "--dist", "worksteal", "-q", *named),
         *(f"--report-json={REPORTS / environment}.json", *session.posargs),
         env=ONE_THREAD | {name: value for row in rows for name, value in row.environ(bin_folder)},
+    )
+
+
+@nox.session(default=False, tags=["cpu"])
+def oracles(session: nox.Session) -> None:
+    """The oracles against each other, random problems against torch, and the planted bugs."""
+    install(session, "-e.[cli]", groups=("test", "peers"))
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    session.run(
+        *("pytest", "conformance", "-n", "auto", "-q", "--suite"),
+        *(f"--report-json={REPORTS / 'oracles.json'}", *session.posargs),
+        env=ONE_THREAD,
     )
 
 
@@ -75,7 +87,8 @@ def conformance(session: nox.Session, environment: str) -> None:
 def report(session: nox.Session) -> None:
     """One matrix and one page of what the conformance sessions have found."""
     install(session, "-e.", "rich")
-    found = sorted(str(path) for path in REPORTS.glob("*.json") if path.stem != "all")
+    names = (*(name for name, rows in ENVIRONMENTS.items() if rows), "oracles")
+    found = [str(path) for name in names if (path := REPORTS / f"{name}.json").exists()]
     out = (f"--json={REPORTS / 'all.json'}", f"--html={REPORTS / 'all.html'}")
     session.run("python", "-m", "conformance.report", *found, *out)
 

@@ -5,9 +5,16 @@ from pathlib import Path
 import pytest
 
 from . import report
-from .backends import BACKENDS, Custom, Unavailable
-
-MISSING: dict[str, str | None] = {}  # what `why_not` has found out
+from .backends import BACKENDS
+from .libraries import Custom
+from .selection import (
+    keep_what_can_run,
+    keep_what_was_asked_for,
+    named,
+    no_oracle,
+    parametrize,
+    why_not,
+)
 
 
 def pytest_addoption(parser):
@@ -25,6 +32,11 @@ def pytest_addoption(parser):
         help="run on the arrays of any module, by its import name, and on nothing else",
     )
     group.addoption(
+        "--suite",
+        action="store_true",
+        help="run what belongs to no row (oracles, planted bugs, ...) or needs an oracle library",
+    )
+    group.addoption(
         "--xfails-file",
         metavar="FILE",
         help="tests that are known to fail: a part of a test's id on each line, # for comments",
@@ -38,60 +50,26 @@ def pytest_configure(config):
     if unknown := [name for name in named(config) if name not in BACKENDS]:
         known = ", ".join(BACKENDS)
         raise pytest.UsageError(f"--backend: no row {', '.join(unknown)}; there are {known}")
+    if config.getoption("--suite") and named(config):
+        raise pytest.UsageError("--suite: belongs to no row, and so goes without --backend or --xp")
     if not hasattr(config, "workerinput"):  # with xdist, the workers' reports come together here
         config.pluginmanager.register(Collector(), "conformance-collector")
 
 
-def named(config):
-    """Return the ids that were asked for by name: one that cannot run is a failure."""
-    chosen = [part for value in config.getoption("--backend") for part in value.split(",")]
-    return chosen + ([config.getoption("--xp")] if config.getoption("--xp") else [])
-
-
-def why_not(row):
-    """Return the reason why a row cannot run here, or None."""
-    if row.id not in MISSING:
-        try:
-            row.probe()
-            MISSING[row.id] = None
-        except Unavailable as reason:
-            MISSING[row.id] = str(reason)
-    return MISSING[row.id]
-
-
 def pytest_generate_tests(metafunc):
-    """Run a test that asks for a backend on all rows, and one that asks for a dtype in each."""
-    if "backend" not in metafunc.fixturenames:
-        return
-    rows = [BACKENDS[name] for name in named(metafunc.config)] or list(BACKENDS.values())
-    choose = getattr(metafunc.module, "cases", None)
-    if choose is not None and "problem" in metafunc.fixturenames:
-        cases = [
-            (row, dtype, p) for row in rows for dtype in row.dtypes for p in choose(row, dtype)
-        ]
-        ids = [f"{row.id}-{dtype}-{problem.id}" for row, dtype, problem in cases]
-        metafunc.parametrize(("backend", "dtype", "problem"), cases, ids=ids, indirect=["backend"])
-    elif "dtype" in metafunc.fixturenames:
-        marker = metafunc.definition.get_closest_marker("dtypes")
-        wanted = marker.args if marker else ("float64", "float32", "float16")
-        cases = [(row, dtype) for row in rows for dtype in row.dtypes if dtype in wanted]
-        ids = [f"{row.id}-{dtype}" for row, dtype in cases]
-        metafunc.parametrize(("backend", "dtype"), cases, ids=ids, indirect=["backend"])
-    else:
-        metafunc.parametrize("backend", rows, ids=[row.id for row in rows], indirect=True)
+    if "backend" in metafunc.fixturenames:
+        parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(config, items):
-    if named(config):  # what does not run on a backend has its place in the runs of all
-        chosen = [item for item in items if "backend" in item.fixturenames]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+    keep_what_was_asked_for(config, items)
     for pattern, reason in _xfails(config):
         matching = [item for item in items if pattern in item.nodeid]
         if not matching:
             raise pytest.UsageError(f"--xfails-file: no test has {pattern!r} in its id")
         for item in matching:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+    keep_what_can_run(config, items)
 
 
 def _xfails(config):
@@ -111,15 +89,29 @@ def backend(request, record_property):
     """A row of BACKENDS, in session for the test; skipped, or failed if named, if it cannot run."""
     row = request.param
     record_property("backend", row.id)
-    if "dtype" in request.fixturenames:
-        record_property("dtype", request.getfixturevalue("dtype"))
+    dtype = request.getfixturevalue("dtype") if "dtype" in request.fixturenames else ""
+    if dtype:
+        record_property("dtype", dtype)
     if reason := why_not(row):
         if row.id in named(request.config):
             pytest.fail(f"named, but cannot run: {reason}")
         pytest.skip(f"not run: {reason}")
     record_property("ran_on", [row.version(), row.device()])
+    if reason := no_oracle(request.node):
+        pytest.skip(f"not run: {reason}")
+    if dtype == "bfloat16":
+        pytest.importorskip(
+            "ml_dtypes", reason="not run: ml_dtypes, for bfloat16, is not installed"
+        )
     with row.session():
         yield row
+
+
+@pytest.fixture(autouse=True)
+def oracle(request):
+    """Skip a test of no row whose oracle is not here."""
+    if "backend" not in request.fixturenames and (reason := no_oracle(request.node)):
+        pytest.skip(f"not run: {reason}")
 
 
 @pytest.fixture
@@ -148,20 +140,19 @@ class Collector:
 
     def __init__(self):
         self.tests, self.errors, self.ran_on, self.reasons = [], [], {}, {}
-        self.measured = {}
+        self.measured, self.planted = {}, []
 
     def pytest_runtest_logreport(self, report):
         if report.when != "call" and (report.when != "setup" or report.outcome == "passed"):
             return
+        if not report.nodeid.startswith("conformance/"):
+            return
         for label, error in [v for name, v in report.user_properties if name == "measured"]:
             self.measured[label] = max(error, self.measured.get(label, 0.0))
-        found = dict(report.user_properties)
-        if "backend" not in found:
-            return
-        self.add(found, report)
+        self.add(dict(report.user_properties), report)
 
     def add(self, found, outcome):
-        backend, dtype = found["backend"], found.get("dtype", "")
+        backend, dtype = found.get("backend", ""), found.get("dtype", "")
         state, reason = outcome.outcome, ""
         if state == "skipped":
             reason = getattr(outcome, "wasxfail", "") or outcome.longrepr[2]
@@ -174,27 +165,37 @@ class Collector:
         elif state == "failed":
             self.reasons[backend] = "named, but cannot run"
         self.tests.append(report.Test(backend, dtype, outcome.nodeid, state, reason))
+        if "bug" in found and state != "skipped":
+            bug, test = found["bug"]
+            self.planted.append(report.Planted(bug, test, state == "passed"))
         if state != "xfailed":
             self.errors += [report.Error(backend, dtype, *e) for e in found.get("errors", [])]
 
     def rows(self, names):
-        for row in (BACKENDS[name] for name in names or BACKENDS):
-            kind = "shapes only" if row.shapes_only else "values"
+        """Yield all rows, or the named ones and, since it is known, what became of their kin."""
+        libraries = {BACKENDS[name].library for name in names}
+        for row in BACKENDS.values():
+            if names and row.library not in libraries:
+                continue
             version, device = self.ran_on.get(row.id, ("", ""))
             ran = row.id in self.ran_on
-            reason = "" if ran else self.reasons.get(row.id, "not asked for in this run")
+            reason = "" if ran else self.reasons.get(row.id) or why_not(row) or report.NOT_ASKED
             status = "ran" if ran else "not run"
-            yield report.Row(row.id, row.library, version, device, kind, status, reason)
+            kind = "shapes only" if row.shapes_only else "values"
+            told = (row.id, row.library, version, device, kind, status, reason)
+            yield report.Row(*told, row.dtypes)
 
     def pytest_terminal_summary(self, terminalreporter, config):
         for label, error in sorted(self.measured.items()):
             terminalreporter.write_line(f"worst of {label:45}{error:6.2f}")
-        if not self.tests:
-            return
-        document = report.build(list(self.rows(named(config))), self.tests, self.errors)
+        path = config.getoption("--report-json")
+        if not path and not any(test.backend for test in self.tests):
+            return  # a few tests of the suite itself: no matrix belongs to that
+        rows = list(self.rows(named(config)))
+        document = report.build(rows, self.tests, self.errors, self.planted)
         terminalreporter.section("conformance")
         report.print_matrix(document)
-        if path := config.getoption("--report-json"):
+        if path:
             report.write_json(document, path)
 
     def pytest_sessionfinish(self, session):

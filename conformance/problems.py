@@ -15,7 +15,9 @@ import numpy as np
 
 import portable_rnn as prnn
 
-__all__ = ["CELLS", "DEEP", "GROUPS", "Inputs", "Problem", "draw", "group", "shared_shapes"]
+from .backend import host_dtype
+
+__all__ = ["CELLS", "DEEP", "GROUPS", "Inputs", "Problem", "draw", "group"]
 
 CELLS = ("elman", "gru", "lstm")
 SIZE = 20  # problems of one group, which is one test
@@ -79,9 +81,10 @@ class Problem:
     def arrays(self, dtype: str) -> Inputs:
         """Draw the arrays, rounded to ``dtype``; the same numbers for every dtype."""
         rng = np.random.default_rng([self.seed, CELLS.index(self.cell)])
+        wanted = host_dtype(dtype)
 
         def numbers(shape, bound=None):
-            return self._draw(rng, shape, bound).astype(dtype)
+            return self._draw(rng, shape, bound).astype(wanted)
 
         bound = self.hidden**-0.5
         params = {
@@ -214,14 +217,3 @@ def group(cell, name) -> list[Problem]:
             Problem(cell, 801, 600, 8, 2, 5, None, "both", True, batch_first=True),
         ]
     return [draw(cell, seed) for seed in range(SIZE * name, SIZE * (name + 1))]
-
-
-def shared_shapes(cell) -> list[Problem]:
-    """Return 16 problems of 4 shapes, for libraries that compile anew for every shape."""
-    shapes = [
-        Problem(cell, 0, 1, 1, 1, 1, None, "both", False),
-        Problem(cell, 0, 9, 3, 5, 4, None, "outputs", True),
-        Problem(cell, 0, 6, 8, 32, 17, None, "state", False),
-        Problem(cell, 0, 12, 4, 3, 8, 5, "both", False, bias=False, batch_first=True),
-    ]
-    return [Problem(**{**vars(p), "seed": s}) for p in shapes for s in range(900, 904)]

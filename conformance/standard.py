@@ -72,11 +72,11 @@ class Standard(Problem):
     def arrays(self, dtype: str) -> Inputs:
         """Draw the arrays, which are exact in ``dtype``; with "gaps", not all steps count."""
         inputs = super().arrays(dtype)
-        inputs = inputs._replace(x=inputs.x * self.scale)
+        inputs = inputs._replace(x=(inputs.x * self.scale).astype(inputs.x.dtype))
         if self.cotangents != "gaps":
             return inputs
         steps = np.random.default_rng(self.seed).integers(0, 2, inputs.d_outputs.shape[:-1])
-        return inputs._replace(d_outputs=inputs.d_outputs * steps[..., None].astype(dtype))
+        return inputs._replace(d_outputs=inputs.d_outputs * steps[..., None].astype(inputs.x.dtype))
 
     def _draw(self, rng, shape, bound):
         top = int(64 * (2.0 if bound is None else bound))

@@ -1,5 +1,7 @@
 """What is under test, run on one problem, and everything that is asked of its results."""
 
+from functools import partial
+
 import numpy as np
 from array_api_compat import array_namespace, device
 
@@ -8,7 +10,16 @@ import portable_rnn as prnn
 from .problems import Inputs
 from .tolerances import allowed_eps, assert_close
 
-__all__ = ["check", "largest", "leaves", "put", "results", "solve", "solve_in_little_memory"]
+__all__ = [
+    "check",
+    "check_arrays",
+    "largest",
+    "leaves",
+    "put",
+    "results",
+    "solve",
+    "solve_in_little_memory",
+]
 
 
 def solve(model, inputs):
@@ -58,27 +69,37 @@ def check(backend, problem, dtype, reference, record, solve=solve):
     again = backend.call(solve, problem.model, inputs)
     cotangents = largest(array for name, array in host.items() if name.startswith("d_"))
     parameters = largest(array for name, array in host.items() if name.startswith("params"))
+    allowed = allowed_eps(backend.id, dtype)
 
-    assert set(found) == set(reference)
-    for name, array in found.items():
-        what = f"{backend.id}: {name} of {problem}"
-        assert array_namespace(array) is array_namespace(inputs.x), what
-        assert array.dtype == inputs.x.dtype, f"{what}: dtype {array.dtype}"
-        assert device(array) == device(inputs.x), f"{what}: device {device(array)}"
-        assert tuple(array.shape) == reference[name].shape, f"{what}: shape {tuple(array.shape)}"
-        if backend.shapes_only:
-            continue
-        got = backend.get(array)
-        scale = cotangents if name.startswith("d_") else parameters
-        allowed = allowed_eps(backend.id, dtype)
-        eps = assert_close(got, reference[name], what, scale=scale, k=allowed)
+    def scale(name):
+        return cotangents if name.startswith("d_") else parameters
+
+    def told(name, eps):
         record(problem.cell, problem.id, name, problem.steps, eps, allowed)
-        assert got.tobytes() == backend.get(again[name]).tobytes(), f"{what}: other bits in run 2"
+
+    check_arrays(backend, found, again, inputs.x, reference, scale, problem, allowed, told)
     if backend.shapes_only:
         return
     for name, array in leaves(inputs).items():
         same = backend.get(array).tobytes() == host[name].tobytes()
         assert same, f"{backend.id}: {name} of {problem} was written to"
+
+
+def check_arrays(backend, found, again, like, reference, scale, problem, allowed, told):
+    """Hold named arrays to ``reference``, to what they should be ``like``, and to a second run."""
+    assert set(found) == set(reference)
+    for name, array in found.items():
+        what = f"{backend.id}: {name} of {problem}"
+        assert array_namespace(array) is array_namespace(like), what
+        assert array.dtype == like.dtype, f"{what}: dtype {array.dtype}"
+        assert _device(array) == _device(like), f"{what}: device {_device(array)}"
+        assert tuple(array.shape) == reference[name].shape, f"{what}: shape {tuple(array.shape)}"
+        if backend.shapes_only:
+            continue
+        got = backend.get(array)
+        tell = partial(told, name)
+        assert_close(got, reference[name], what, scale=scale(name), k=allowed, told=tell)
+        assert got.tobytes() == backend.get(again[name]).tobytes(), f"{what}: other bits in run 2"
 
 
 def largest(arrays):
@@ -95,6 +116,11 @@ def put(backend, host):
 
     params = {name: move(array) for name, array in host.params.items()}
     return Inputs(params, *map(move, host[1:]))
+
+
+def _device(array):
+    """Return the device, or None of a library that has but one and does not say (MLX)."""
+    return device(array) if hasattr(array, "device") or hasattr(array, "devices") else None
 
 
 def _parts(value):

@@ -15,19 +15,22 @@ def cases(row, dtype):
     found = []
     for cell in CELLS:
         found += singles(cell)
-        if not row.few_shapes and not row.shapes_only and dtype != "float16":
+        if not row.few_shapes and not row.shapes_only and dtype not in HALVES:
             found += long(cell) + ([] if row.variant else pairs(cell))
     if row.few_shapes:
-        found = [p for p in found if p.id.split("-")[1] in FEW]
+        few = FEW_HALVES if dtype in HALVES else FEW
+        found = [p for p in found if p.id.split("-")[1] in few]
     # Rounding of half precision adds up over many steps, and says nothing about the code.
-    return found if dtype != "float16" else [p for p in found if p.steps <= 7]
+    return found if dtype not in HALVES else [p for p in found if p.steps <= 7]
 
 
+HALVES = ("float16", "bfloat16")
 # One of each kind of code: what else there is runs the same graph at another size.
 FEW = (
     *("default", "one_step", "unbatched", "zero_state"),
     *("state_only", "readout", "batch_first", "relu"),
 )
+FEW_HALVES = ("default", "readout", "relu")
 
 
 def test_equals_the_reference(backend, dtype, problem, record):

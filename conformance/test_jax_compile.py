@@ -8,12 +8,14 @@ import portable_rnn as prnn
 
 from .problems import CELLS
 
+pytestmark = pytest.mark.oracle("jax")
 SHORT, LONG = 25, 800
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_compile_time_does_not_grow_with_time(cell):
-    jax = pytest.importorskip("jax", reason="not run: jax is not installed")
+    import jax
+
     xp = jax.numpy
     model = prnn.RNN(8, 16, 4, cell=cell)
     params = model.init(seed=0, xp=xp, dtype="float32")
@@ -34,7 +36,8 @@ def test_compile_time_does_not_grow_with_time(cell):
 
 def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
     """A closed-over data set is how many write a step; its labels cannot be read while tracing."""
-    jax = pytest.importorskip("jax", reason="not run: jax is not installed")
+    import jax
+
     xp = jax.numpy
     model = prnn.RNN(3, 4, 2)
     x, labels = xp.ones((5, 2, 3)), xp.zeros((5, 2), dtype=xp.int32)

@@ -11,6 +11,12 @@ from portable_rnn import losses
 from .oracles.losses import value_and_gradient
 from .tolerances import allowed_eps, assert_close
 
+
+def dtypes(row):
+    """Return those in which the definitions are computed: their numbers are not exact in halves."""
+    return [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
+
+
 SHAPE, CLASSES = (7, 3), 5  # T, B and the number of classes or features
 
 
@@ -116,7 +122,6 @@ def drawn(case, dtype):
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.dtypes("float64", "float32")
 def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, record):
     name, outputs, targets, arrays, plain = drawn(case, dtype)
     if masked:
@@ -139,10 +144,10 @@ def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, recor
         assert got.tobytes() == backend.get(again[what]).tobytes()
 
 
+@pytest.mark.oracle("torch")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_definition_is_torchs_too(case, reduction):
-    pytest.importorskip("torch", reason="not run: torch is not installed")
     name, outputs, targets, arrays, plain = drawn(case, "float64")
     ours = value_and_gradient(name, outputs, targets, reduction=reduction, **arrays, **plain)
     theirs = by_torch(CASES[case][1], outputs, targets, CASES[case][4], reduction)

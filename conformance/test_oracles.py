@@ -34,14 +34,12 @@ DIGITS_OF_DIFFERENCES = 1e-8 / np.finfo(np.float64).eps  # 8 of 16, said in eps
 
 
 def by_torch(problem):
-    pytest.importorskip("torch")
     from .torch_oracle import reference
 
     return reference(problem, "float64")
 
 
 def by_jax(problem):
-    pytest.importorskip("jax")
     return jax_autograd.gradients(problem, problem.arrays("float64"))
 
 
@@ -89,6 +87,7 @@ def worst(found, problem, k=32.0):
     )
 
 
+@pytest.mark.oracle("torch")
 @pytest.mark.parametrize("cell", CELLS)
 def test_torch(cell, record_error):
     for problem in STANDARD.values():
@@ -106,6 +105,7 @@ def test_tape_in_floats(cell, record_error):
         record_error(f"oracles: tape in floats {cell}", worst(found, problem))
 
 
+@pytest.mark.oracle("jax")
 @pytest.mark.parametrize("name", FEW)
 def test_jax(name, record_error):
     found = by_jax(STANDARD[name])
@@ -213,8 +213,8 @@ class Nudged(Standard):
 @pytest.mark.parametrize(
     ("oracle", "nudge"),
     [
-        (by_torch, 1e-12),
-        (by_jax, 1e-12),
+        pytest.param(by_torch, 1e-12, marks=pytest.mark.oracle("torch")),
+        pytest.param(by_jax, 1e-12, marks=pytest.mark.oracle("jax")),
         (by_tape, 1e-12),
         (by_complex_step, 1e-12),
         (by_differences, 1e-6),

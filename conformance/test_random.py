@@ -17,8 +17,7 @@ from .oracles import scalar_loop
 from .problems import CELLS, DEEP, GROUPS, Problem, draw, group
 from .subject import check
 
-torch = pytest.importorskip("torch", reason="not run: the oracle of random problems is torch")
-
+pytestmark = pytest.mark.oracle("torch")
 
 # One of each kind of array; all rows have the standard problems.
 ROWS = ("numpy", "numpy-readonly", "numpy-strided", "array-api-strict-device1", "torch", "cupy")

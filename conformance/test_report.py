@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from .report import (
+    NOT_ASKED,
     SCHEMA,
     Error,
+    Planted,
     Row,
     Test,
     build,
@@ -50,8 +52,8 @@ def an_error(
     return Error(backend, dtype, "gru", problem, array, steps, eps, allowed)
 
 
-def built(rows, tests, errors=()):
-    return build(rows, tests, errors, HERE)
+def built(rows, tests, errors=(), planted=()):
+    return build(rows, tests, errors, planted, HERE)
 
 
 def good():
@@ -175,6 +177,48 @@ def test_what_ran_nowhere_keeps_every_reason_once():
     assert one["results"][1]["skipped"] == 1, "the same test, three times"
 
 
+def test_that_a_library_is_not_installed_is_no_news_where_it_is():
+    absent = Row("cupy", "cupy", "", "", "values", "not run", "cupy is not installed (really)")
+    skip = a_test("cupy", "skipped", "not run: cupy is not installed (really)")
+    away = built([NUMPY, absent], [a_test(), skip])
+    unasked = Row("cupy", "cupy", "", "", "values", "not run", NOT_ASKED)
+    idle = built([NUMPY, unasked], [a_test()])
+    assert merge([away, idle, good()])["rows"][1]["reason"] == NO_CUPY.reason
+    assert merge([idle, away])["rows"][1]["reason"] == "cupy is not installed (really)"
+    assert merge([idle])["rows"][1]["reason"] == NOT_ASKED
+
+
+def test_planted_bugs_are_counted_and_a_survivor_is_named(tmp_path):
+    caught = [Planted(name, f"test_{name}", True) for name in ("<a>", "b")]
+    well = built([NUMPY], [a_test()], [an_error(1.0)], caught)
+    assert passed(well)
+    assert "2 planted bugs, 2 caught." in verdict(well)
+    assert "2<small> of 2</small></strong><span>planted bugs caught" in page(well, tmp_path)
+    ill = built([NUMPY], [a_test()], [], [Planted("<a>", "test_<a>", False)])
+    for documents in ([well, ill], [ill, well]):
+        document = merge(documents)
+        assert not passed(document)
+        assert "2 planted bugs, 1 caught, survived: <a>." in verdict(document)
+        assert "survived: &lt;a&gt;" in page(document, tmp_path)
+        assert [bug["caught"] for bug in document["planted"] if bug["bug"] == "b"] == [True]
+    assert "planted" not in verdict(good())
+
+
+def test_a_row_without_arrays_misses_no_dtype(tmp_path):
+    row = Row("bare", "cupy", "14.9", "no device", "values", "ran", "")
+    half = Row("half", "cupy", "14.9", "H200", "values", "ran", "", ("float32", "float16"))
+    tests = [a_test(), a_test("bare", dtype=""), a_test("half", dtype="float32")]
+    document = built([NUMPY, row, half], [*tests, a_test(dtype="float16")], [an_error(1.0)])
+    assert passed(document)
+    lines = plain_matrix(document), page(document, tmp_path)
+    for text, pattern in zip(lines, ("{} .*", "<b>{}</b>.*"), strict=True):
+        (line,) = re.findall(pattern.format("bare"), text)
+        assert "no tests" not in line
+        assert "1 passed" in line
+        (line,) = re.findall(pattern.format("half"), text)
+        assert "no tests" in line, "what it is meant to be tested in is missed"
+
+
 def test_a_failure_survives_merging_with_a_session_that_ran():
     required = built([NUMPY, NO_CUPY], [a_test(), a_test("cupy", "failed")])
     here = built([NUMPY, CUPY], [a_test(), a_test("cupy")])
@@ -282,7 +326,7 @@ def test_the_page_stands_alone_and_escapes(tmp_path):
 
 
 def test_different_commits_are_told():
-    other = build([NUMPY], [a_test()], [], {**HERE, "commit": "f" * 40 + "-dirty"})
+    other = build([NUMPY], [a_test()], [], [], {**HERE, "commit": "f" * 40 + "-dirty"})
     text = plain_matrix(merge([good(), other]))
     assert "different commits: 0123456789ab, ffffffffffff" in text
     assert "(-dirty)" in text
@@ -293,6 +337,20 @@ def test_without_rich_the_matrix_is_plain_text(monkeypatch, capsys):
     print_matrix(good())
     assert capsys.readouterr().out == plain_matrix(good()) + "\n"
     assert "3 eps of 32, 1 passed" in plain_matrix(good())
+
+
+def test_a_record_says_what_was_measured_and_where(tmp_path):
+    write_json(good(), tmp_path / "a.json")
+    out = tmp_path / "record.md"
+    assert main([str(tmp_path / "a.json"), "--markdown", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith(
+        "# Conformance, 2001-02-03\n\nPassed: 1 backend ran; worst error 3 of 32"
+    )
+    assert "| numpy | 3 eps of 32, 1 passed | 2.9 cpu |" in text
+    assert f"| cupy | not run | {NO_CUPY.reason} |" in text
+    assert f"- commit: {HERE['commit']}" in text
+    assert "- packages: numpy 2.9" in text
 
 
 def test_the_command_merges_and_tells_by_its_exit_code(tmp_path, capsys):

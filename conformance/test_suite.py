@@ -6,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from .backends import BACKENDS, Backend, Unavailable, readonly, strided
+from .backend import Backend, Unavailable
+from .backends import BACKENDS
 from .complex_step import directional, gradient
+from .libraries import readonly, strided
 from .problems import draw
 from .tolerances import assert_close, error_in_eps
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance.backends import BACKENDS, with_support_table
+from conformance.libraries import NumPy
 from docs import blocks
 
 import portable_rnn
@@ -153,7 +155,7 @@ def try_nox(words, tmp_path):
     tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     source = (ROOT / "noxfile.py").read_text(encoding="utf-8")
-    environments = importlib.import_module("conformance.backends").by_environment()
+    environments = {*importlib.import_module("conformance.backends").by_environment(), "custom"}
     for option, value in itertools.pairwise(words):
         if option == "-s":
             session, _, environment = value.rstrip(")").partition("(")
@@ -235,6 +237,19 @@ def test_nothing_is_left_unchecked():
     assert [name for name, text in TEXTS.items() if blocks.find(text, "text")] == [
         "docs/tutorials/conformance.md"
     ]
+
+
+def test_the_table_of_arrays_is_that_of_the_suite():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_support_table(readme) == readme, "stale: run python -m conformance.backends"
+
+
+def test_a_row_that_is_not_in_the_table_is_noticed(monkeypatch):
+    monkeypatch.setitem(BACKENDS, "another", NumPy("another", proves="something else"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "`another`: something else" in with_support_table(readme)
+    with pytest.raises(ValueError, match="expected a line <!-- rows"):
+        with_support_table("no marks")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "conformance/README.md"])

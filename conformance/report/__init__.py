@@ -1,22 +1,27 @@
 """The report of a run: one JSON document, a matrix for the terminal, and a page for a browser.
 
-A run is three lists of plain records: `Row` (every backend there is, run or not), `Test` (every
-outcome) and `Error` (every array compared). `build` makes them a document, `merge` joins the
+A run is four lists of plain records: `Row` (every backend there is, run or not), `Test` (every
+outcome), `Error` (every array compared) and `Planted` (every bug planted on purpose, caught or
+not). `build` makes them a document, `merge` joins the
 documents of several sessions, since not every library can live in one environment, and
 `print_matrix`, `write_json` and `write_html` show it. `schema.md` lists the document's fields.
 
     python -m conformance.report torch.json cupy.json --json all.json --html all.html
+    python -m conformance.report all.json --markdown conformance/reports/2001-02-03-cpu.md
 """
 
-from .document import SCHEMA, build, merge, read_json, write_json
+from .document import NOT_ASKED, SCHEMA, build, merge, read_json, write_json
 from .page import write_html
-from .records import Error, Row, Test
+from .record import write_markdown
+from .records import Error, Planted, Row, Test
 from .terminal import print_matrix
 from .verdict import passed, verdict
 
 __all__ = [
+    "NOT_ASKED",
     "SCHEMA",
     "Error",
+    "Planted",
     "Row",
     "Test",
     "build",
@@ -27,4 +32,5 @@ __all__ = [
     "verdict",
     "write_html",
     "write_json",
+    "write_markdown",
 ]

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import merge, passed, print_matrix, read_json, write_html, write_json
+from . import merge, passed, print_matrix, read_json, write_html, write_json, write_markdown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE", help="JSON that the suite wrote")
     parser.add_argument("--json", metavar="OUT", help="write the merged document here")
     parser.add_argument("--html", metavar="OUT", help="write the page here")
+    parser.add_argument("--markdown", metavar="OUT", help="write a record to keep here")
     chosen = parser.parse_args(arguments)
     try:
         document = merge(map(read_json, chosen.files))
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         write_json(document, chosen.json)
     if chosen.html:
         write_html(document, chosen.html)
+    if chosen.markdown:
+        write_markdown(document, chosen.markdown)
     return 0 if passed(document) else 1
 
 

@@ -14,28 +14,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .environment import environment as here
-from .records import OUTCOMES, Error, Row, Test
+from .records import OUTCOMES, Error, Planted, Row, Test
 
-__all__ = ["SCHEMA", "build", "merge", "ratio", "read_json", "write_json"]
+__all__ = ["NOT_ASKED", "SCHEMA", "build", "merge", "ratio", "read_json", "write_json"]
 
 SCHEMA = "portable-rnn-conformance/1"
 LOWEST, HIGHEST = -8, 40  # bins of the histograms: 2^-8 eps and all below, 2^40 and all above
 RUN = OUTCOMES[:-1]
+NOT_ASKED, ABSENT = "not asked for in this run", " is not installed"
 
 
 def build(
     rows: Iterable[Row],
     tests: Iterable[Test],
     errors: Iterable[Error],
+    planted: Iterable[Planted] = (),
     environment: dict | None = None,
 ) -> dict:
     """Return the document of one session.
 
     Parameters
     ----------
-    rows, tests, errors
-        Every backend that exists, every outcome, and every comparison. Comparisons of
-        backends that did not run, or of kind "shapes only", are dropped: they mean nothing.
+    rows, tests, errors, planted
+        Every backend that exists, every outcome, every comparison, and every planted bug that
+        was tried. Comparisons of backends that did not run, or of kind "shapes only", are
+        dropped: they mean nothing.
     environment : dict, optional
         Replaces what is found out here: "date", "commit", "platform", "python", "packages".
 
@@ -56,6 +59,7 @@ def build(
         [*map(_result_of_test, tests), *map(_result_of_error, errors)],
         map(_distribution, errors),
         [_note(test) for test in tests if test.outcome != "passed"],
+        map(asdict, planted),
     )
 
 
@@ -63,7 +67,8 @@ def merge(documents: Iterable[dict]) -> dict:
     """Return one document of several sessions.
 
     A backend that ran in one session and not in another ran, and its skips in the session
-    where it did not run are dropped. Counts add up, and the worst error is kept.
+    where it did not run are dropped. Counts add up, and the worst error is kept; a planted bug is
+    caught if it was in every session that tried it.
 
     Raises
     ------
@@ -91,7 +96,8 @@ def merge(documents: Iterable[dict]) -> dict:
             if not (note["outcome"] == "skipped" and note["backend"] in ran_elsewhere)
         ]
     errors = (error for document in documents for error in document["errors"])
-    return _document(sessions, rows, results, errors, notes)
+    planted = (bug for document in documents for bug in document["planted"])
+    return _document(sessions, rows, results, errors, notes, planted)
 
 
 def write_json(document: dict, path: str | Path) -> None:
@@ -120,7 +126,7 @@ def ratio(worst: dict) -> float:
     return eps / allowed
 
 
-def _document(sessions, rows, results, errors, notes):
+def _document(sessions, rows, results, errors, notes, planted):
     notes = _add_up(notes, ("backend", "dtype", "outcome", "reason"), _join_notes)
     for note in notes:
         note["tests"] = list(dict.fromkeys(note["tests"]))
@@ -137,6 +143,7 @@ def _document(sessions, rows, results, errors, notes):
         "results": results,
         "errors": _add_up(errors, ("backend", "dtype", "cell", "array", "steps"), _join_errors),
         "notes": notes,
+        "planted": _add_up(planted, ("bug",), _join_planted),
     }
 
 
@@ -171,6 +178,10 @@ def _join_errors(total, entry):
         total |= {name: entry[name] for name in ("eps", "allowed")}
 
 
+def _join_planted(total, entry):
+    total["caught"] = total["caught"] and entry["caught"]
+
+
 def _join_notes(total, entry):
     total["tests"] += entry["tests"]
 
@@ -181,7 +192,7 @@ def _badness(entry):
 
 def _row(row, tests, session):
     """Return a row; one of which no test ran is not run, whatever it says."""
-    row = asdict(row)
+    row = {**asdict(row), "dtypes": list(row.dtypes)}
     own = [test for test in tests if test.backend == row["backend"]]
     if row["status"] == "ran" and not any(test.outcome in RUN for test in own):
         reasons = dict.fromkeys(test.reason for test in own if test.reason)
@@ -206,6 +217,10 @@ def _merge_rows(documents):
             for name in ("library", "version", "device")
         }
         reasons = dict.fromkeys(row["reason"] for row in same if row["reason"])
+        # Of no interest beside what an environment that has the library says.
+        known = [reason for reason in reasons if reason != NOT_ASKED and ABSENT not in reason]
+        absent = [reason for reason in reasons if ABSENT in reason]
+        reasons = known or absent or reasons
         told |= {"status": "ran" if ran else "not run"}
         told |= {"reason": "" if ran else "; ".join(reasons)}
         rows.append({**same[0], **told, "runs": [run for row in same for run in row["runs"]]})
@@ -259,7 +274,10 @@ def _consistent(rows, tests, errors):
         if test.outcome not in OUTCOMES:
             raise ValueError(f"outcome {test.outcome!r} is none of {', '.join(OUTCOMES)}")
     for row in rows:
-        if row.kind not in ("values", "shapes only") or row.status not in ("ran", "not run"):
+        if row.kind not in ("values", "shapes only") or row.status not in (
+            "ran",
+            "not run",
+        ):
             raise ValueError(f"kind or status unknown: {row}")
 
 

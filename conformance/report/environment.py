@@ -20,12 +20,17 @@ def environment(libraries: Iterable[str] = (), given: dict | None = None) -> dic
     find = {
         "date": lambda: datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
-        "platform": platform.platform,
+        "platform": system,
         "python": lambda: f"{platform.python_implementation()} {platform.python_version()}",
         "packages": lambda: packages(libraries),
     }
     given = given or {}
     return {name: given[name] if name in given else find[name]() for name in find}
+
+
+def system() -> str:
+    """Return operating system, its version and the machine, without what a vendor appends."""
+    return f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}"
 
 
 def commit(file: Path = Path(__file__)) -> str | None:

@@ -7,7 +7,7 @@ from string import Template
 from .document import ratio
 from .plots import figures
 from .verdict import (
-    SUITE,
+    blank,
     caveats,
     cell,
     count,
@@ -15,6 +15,7 @@ from .verdict import (
     judge,
     number,
     passed,
+    survivors,
     table,
     tests_run,
     verdict,
@@ -83,6 +84,9 @@ def _tiles(document):
     failed = f"{wrong:,} failed" if wrong else "none failed"
     yield _tile(f"{sum(map(tests_run, results)):,}", f"tests, {failed}")
     yield _tile(f"{sum(result['compared'] for result in results):,}", "arrays compared")
+    if planted := len(document["planted"]):
+        caught = planted - len(survivors(document))
+        yield _tile(f"{caught}<small> of {planted}</small>", "planted bugs caught")
 
 
 def _tile(value, label):
@@ -115,7 +119,7 @@ def _matrix(document):
 
 
 def _cell(row, result, dtype):
-    if row["backend"] == SUITE and result is None:
+    if blank(row, result, dtype):
         return '<td role="cell"></td>'
     how, column = judge(row, result), escape(dtype or "other checks")
     first, second = cell(row, result)
@@ -157,6 +161,8 @@ def _failures(document):
     if not failed:
         return ""
     groups = "\n".join(_groups(failed, opened=True))
+    if alive := survivors(document):
+        groups = f"<p>Planted bugs that no test noticed: {escape(', '.join(alive))}.</p>\n{groups}"
     return f'<section id="failures"><h2>What failed</h2>\n{groups}\n</section>'
 
 

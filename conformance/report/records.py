@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["OUTCOMES", "Error", "Row", "Test"]
+__all__ = ["OUTCOMES", "Error", "Planted", "Row", "Test"]
 
 OUTCOMES = ("passed", "failed", "error", "xfailed", "skipped")
 
@@ -18,6 +18,7 @@ class Row:
     kind: str  # "values" | "shapes only"
     status: str  # "ran" | "not run"
     reason: str  # why it was not run, else ""
+    dtypes: tuple[str, ...] = ()  # in which it is meant to be tested
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,12 @@ class Error:
     steps: int
     eps: float
     allowed: float
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug planted on purpose, and whether the test that should notice it did."""
+
+    bug: str
+    test: str
+    caught: bool

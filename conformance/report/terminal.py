@@ -1,9 +1,9 @@
 """The matrix in a terminal: with rich if it is there, else as plain text."""
 
-from .document import ratio
-from .verdict import SUITE, caveats, cell, dtypes, judge, passed, table, verdict
+from .document import NOT_ASKED, ratio
+from .verdict import blank, caveats, cell, dtypes, judge, passed, table, tests_run, verdict
 
-__all__ = ["plain_matrix", "print_matrix"]
+__all__ = ["plain_cell", "plain_matrix", "print_matrix"]
 
 STYLES = {
     "good": "green",
@@ -36,16 +36,20 @@ def print_matrix(document: dict, console=None) -> None:
     grid = Table(title="worst error and tests, by backend and dtype", title_justify="left")
     grid.add_column("backend", no_wrap=True)
     for dtype in columns:
-        grid.add_column(dtype or "other", overflow="fold")
+        grid.add_column(dtype or "other", overflow="fold", min_width=13)
     grid.add_column("", overflow="fold")
-    for row, results in table(document):
+    for row, results in _ran(document):
         cells = []
         for dtype in columns:
             result = results.get(dtype)
-            cells.append(Text(_text(row, result), style=STYLES[judge(row, result)]))
-        name = Text(row["backend"], style="dim" if row["status"] == "not run" else "")
-        grid.add_row(name, *cells, Text(_remark(row)))
+            cells.append(Text(_text(row, result, dtype), style=STYLES[judge(row, result)]))
+        grid.add_row(row["backend"], *cells, Text(_remark(row)))
     console.print(grid)
+    if idle := [row for row, results in _idle(document)]:
+        why = Table(title="not run", title_justify="left", show_header=False)
+        for row in idle:
+            why.add_row(row["backend"], Text(row["reason"]), style=STYLES["not run"])
+        console.print(why)
     style = "bold green" if passed(document) else "bold red"
     console.print(Text(_last_line(document), style=style))
 
@@ -54,16 +58,36 @@ def plain_matrix(document: dict) -> str:
     """Return the same as text without colours."""
     columns = dtypes(document)
     lines = [["backend", *(dtype or "other" for dtype in columns), ""]]
-    for row, results in table(document):
-        cells = [_text(row, results.get(dtype)).replace("\n", ", ") for dtype in columns]
+    for row, results in _ran(document) + _idle(document):
+        cells = [plain_cell(row, results.get(dtype), dtype) for dtype in columns]
         lines.append([row["backend"], *cells, _remark(row)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     return "\n".join([*text, "", _last_line(document)])
 
 
-def _text(row, result):
-    if row["backend"] == SUITE and result is None:
+def plain_cell(row: dict, result: dict | None, dtype: str) -> str:
+    """Return one cell on one line."""
+    return _text(row, result, dtype).replace("\n", ", ")
+
+
+def _ran(document):
+    """Return the rows that ran; and those that failed for not running, of which tests ran."""
+    return [(row, r) for row, r in table(document) if row["status"] == "ran" or _tested(r)]
+
+
+def _idle(document):
+    """Return the rows that did not, but for those not asked for: the last line counts them."""
+    idle = [(row, r) for row, r in table(document) if row["status"] != "ran" and not _tested(r)]
+    return [(row, r) for row, r in idle if row["reason"] != NOT_ASKED]
+
+
+def _tested(results):
+    return any(map(tests_run, results.values()))
+
+
+def _text(row, result, dtype):
+    if blank(row, result, dtype):
         return ""
     first, second = cell(row, result)
     if judge(row, result) == "failed":

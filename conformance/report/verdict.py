@@ -4,10 +4,11 @@ import math
 import re
 import textwrap
 
-from .document import ratio
+from .document import NOT_ASKED, ratio
 
 __all__ = [
     "SUITE",
+    "blank",
     "caveats",
     "cell",
     "count",
@@ -15,6 +16,7 @@ __all__ = [
     "judge",
     "number",
     "passed",
+    "survivors",
     "table",
     "tests_run",
     "verdict",
@@ -25,9 +27,14 @@ ORDER = ("float64", "float32", "bfloat16", "float16")
 
 
 def passed(document: dict) -> bool:
-    """Return whether some backend ran, no test failed, and no error is above what is allowed."""
+    """Return whether a backend ran, no test failed, no error is too large, no bug survived."""
     ran = any(row["status"] == "ran" for row in document["rows"])
-    return ran and not any(map(_wrong, document["results"]))
+    return ran and not any(map(_wrong, document["results"])) and not survivors(document)
+
+
+def survivors(document: dict) -> list[str]:
+    """Return the planted bugs that no test noticed."""
+    return [planted["bug"] for planted in document["planted"] if not planted["caught"]]
 
 
 def verdict(document: dict) -> str:
@@ -35,7 +42,8 @@ def verdict(document: dict) -> str:
     rows, results = document["rows"], document["results"]
     ran = [row for row in rows if row["status"] == "ran"]
     shapes = [row for row in ran if row["kind"] == "shapes only"]
-    idle = [row for row in rows if row["status"] == "not run"]
+    idle = [row for row in rows if row["status"] == "not run" and row["reason"] != NOT_ASKED]
+    unasked = sum(row["reason"] == NOT_ASKED for row in rows)
     parts = []
     if failed := [result for result in results if result["failed"] or result["error"]]:
         n = sum(result["failed"] + result["error"] for result in failed)
@@ -53,8 +61,14 @@ def verdict(document: dict) -> str:
         parts.append(f"worst error {number(worst['eps'])} of {worst['allowed']:g} eps allowed")
     elif ran:
         parts.append("no numbers were compared")
+    if planted := len(document["planted"]):
+        alive = survivors(document)
+        survived = f", survived: {', '.join(alive)}" if alive else ""
+        parts.append(f"{count(planted, 'planted bug')}, {planted - len(alive)} caught{survived}")
     if idle:
         parts.append(f"{len(idle)} not run ({'; '.join(map(_short, idle))})")
+    if unasked:
+        parts.append(f"{count(unasked, 'backend')} not asked for")
     sentence = "; ".join(parts)
     return sentence[0].upper() + sentence[1:] + "."
 
@@ -90,6 +104,11 @@ def judge(row: dict, result: dict | None) -> str:
     return "good" if ratio(result["worst"]) <= 0.5 else "near"
 
 
+def blank(row: dict, result: dict | None, dtype: str) -> bool:
+    """Return whether nothing belongs into a cell: the row is not about that dtype."""
+    return result is None and row["status"] == "ran" and dtype not in row["dtypes"]
+
+
 def cell(row: dict, result: dict | None) -> tuple[str, str]:
     """Return the two lines of a cell: the number, or what stands for it, and the tests."""
     if row["status"] == "not run":
@@ -113,7 +132,7 @@ def table(document: dict) -> list[tuple[dict, dict[str, dict]]]:
     found = [(row, results.get(row["backend"], {})) for row in rows]
     if "" in results:
         suite = dict.fromkeys(("library", "version", "device", "reason"), "")
-        suite |= {"backend": SUITE, "kind": "values", "status": "ran"}
+        suite |= {"backend": SUITE, "kind": "values", "status": "ran", "dtypes": []}
         found.append((suite, results[""]))
     return found
 

@@ -75,6 +75,8 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
         return array.numpy()  # type: ignore[no-any-return]
     if hasattr(array, "compute"):  # Dask
         array = array.compute()
+    if hasattr(array, "asnumpy"):  # dpnp
+        return array.asnumpy()  # type: ignore[no-any-return]
     try:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device

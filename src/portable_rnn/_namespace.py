@@ -28,7 +28,7 @@ from array_api_compat import (
 __all__ = [
     "Array",
     "Namespace",
-    "compiled",
+    "as_one_unit",
     "detached",
     "device_of",
     "dtype_name",
@@ -136,6 +136,8 @@ def resolve_namespace(xp: Namespace) -> Namespace:
     TypeError
         If ``xp`` is not a module with arrays.
     """
+    if xp is not None and xp is _chosen.get():
+        return xp
     try:
         return _array_namespace(xp.zeros(1))
     except (AttributeError, TypeError):
@@ -222,6 +224,17 @@ def detached(array: Array) -> Array:
     return array.detach() if is_torch_array(array) else array
 
 
-def compiled(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``f`` compiled where the library compiles (JAX), and as it is elsewhere."""
-    return sys.modules["jax"].jit(f) if is_jax_namespace(xp) else f
+def as_one_unit(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``f`` as one unit of work: JAX compiles it, Dask computes all its results at once.
+
+    Elsewhere ``f`` itself. Dask's arrays stay Dask's, and keep only their values: left lazy, what
+    one call hands to the next would hold the graph of every call before it, and each reading of
+    a value would compute them all over again.
+    """
+    if is_jax_namespace(xp):
+        jitted: Callable[..., Any] = sys.modules["jax"].jit(f)
+        return jitted
+    if is_dask_namespace(xp):
+        persist = sys.modules["dask"].persist
+        return lambda *args: persist(f(*args))[0]
+    return f

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, compiled, detached, device_of
+from ._namespace import Array, as_one_unit, detached, device_of
 from .api import Loss, bptt, predict, step_weights
 from .batches import Batches
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
@@ -259,7 +259,7 @@ def train(
         check_savable(run, batches)
     if resume and path is not None and path.exists():
         load_checkpoint(path, run, batches, xp, device_of(next(iter(params.values()))))
-    update = compiled(xp, functools.partial(_update, model, optimizer, loss, max_norm))
+    update = as_one_unit(xp, functools.partial(_update, model, optimizer, loss, max_norm))
 
     def tell(event: str, *args: Any) -> None:
         for callback in callbacks:
@@ -347,7 +347,7 @@ def evaluate(
     True
     """
     xp = check.parameters(model, params)
-    measure = compiled(xp, functools.partial(_measure, model, loss))
+    measure = as_one_unit(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
     counts: list[float] = []

@@ -1,0 +1,252 @@
+"""The libraries that compute at once: how each takes an array from NumPy, and gives it back."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .backend import Backend, Unavailable, host_dtype
+
+__all__ = [
+    "CuPy",
+    "CuPyWithoutDevice",
+    "Custom",
+    "Dpnp",
+    "Mlx",
+    "NumPy",
+    "Strict",
+    "Torch",
+    "readonly",
+    "strided",
+]
+
+
+def as_is(array: Any) -> Any:
+    """Leave the layout as it is."""
+    return array
+
+
+def readonly(array: Any) -> Any:
+    """Return a copy into which any write raises."""
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def strided(array: Any) -> Any:
+    """Return a view, neither C- nor Fortran-contiguous, with NaN (or 99) between the values."""
+    import numpy as np
+
+    between = np.nan if array.dtype.kind == "f" else 99
+    wide = np.full((2, *array.shape), between, dtype=array.dtype, order="F")
+    wide[0, ...] = array
+    return wide[0, ...]
+
+
+@dataclass(frozen=True)
+class NumPy(Backend):
+    title: str = "NumPy"
+    layout: Callable[[Any], Any] = as_is
+
+    def put(self, array):
+        return self.layout(array)
+
+
+@dataclass(frozen=True)
+class Strict(Backend):
+    library: str = "array_api_strict"
+    title: str = "array-api-strict"
+    environment: str = "array-api-strict"
+    packages: tuple[str, ...] = ("array-api-strict>=2.4",)
+    on: str = "CPU_DEVICE"
+    flags: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def put(self, array):
+        # The devices without 64-bit types have no int64 for labels either.
+        if self.on == "no_x64" and array.dtype.kind == "i":
+            array = array.astype("int32")
+        return self.xp.asarray(array, device=self.xp.Device(self.on))
+
+    def get(self, array):
+        cpu = self.xp.Device("CPU_DEVICE")
+        return super().get(self.xp.asarray(array, device=cpu, copy=True))
+
+    def device(self):
+        return self.on
+
+    @contextlib.contextmanager
+    def session(self):
+        with self.xp.ArrayAPIStrictFlags(**self.flags) if self.flags else contextlib.nullcontext():
+            yield
+
+
+@dataclass(frozen=True)
+class Torch(Backend):
+    library: str = "torch"
+    title: str = "PyTorch tensors"
+    environment: str = "torch"
+    packages: tuple[str, ...] = ("torch==2.13.0", "ml-dtypes>=0.5")
+    on: str = "cpu"
+
+    def available(self):
+        if self.on == "cuda" and not self.xp.cuda.is_available():
+            raise Unavailable("no CUDA device")
+
+    def put(self, array):
+        if array.dtype.name == "bfloat16":  # torch does not know NumPy's
+            array, dtype = array.astype("float32"), self.xp.bfloat16
+            return self.xp.asarray(array, dtype=dtype, device=self.on)
+        # A copy: torch would share NumPy's memory, and hide a write into it.
+        return self.xp.asarray(array.copy(), device=self.on)
+
+    def get(self, array):
+        dtype = str(array.dtype).removeprefix("torch.")
+        if self.on == "meta":
+            import numpy as np
+
+            return np.empty(tuple(array.shape), dtype=dtype)
+        if dtype == "bfloat16":
+            return array.float().numpy(force=True).astype(host_dtype(dtype))
+        return array.numpy(force=True).copy()
+
+    def device(self):
+        return self.xp.cuda.get_device_name() if self.on == "cuda" else self.on
+
+
+@dataclass(frozen=True)
+class Dpnp(Backend):
+    library: str = "dpnp"
+    title: str = "dpnp"
+    environment: str = "dpnp"
+    packages: tuple[str, ...] = ("dpnp>=0.18",)
+
+    def environ(self, bin_folder):
+        # Its OpenCL driver for CPUs comes in the wheel, and is found by name only.
+        lib = os.path.join(os.path.dirname(bin_folder), "lib")
+        driver = os.path.join(lib, "libintelocl.so")
+        if not os.path.exists(driver):
+            return []  # whoever runs it in an environment of their own has it where they want it
+        return [("OCL_ICD_FILENAMES", driver), ("LD_LIBRARY_PATH", lib)]
+
+    def get(self, array):
+        return array.asnumpy().copy()
+
+    def device(self):
+        return str(self.xp.ones(1).sycl_device.name)
+
+
+@dataclass(frozen=True)
+class Mlx(Backend):
+    """MLX is not quite the standard: the adapter drops ``device=`` and the like."""
+
+    library: str = "mlx.core"
+    title: str = "MLX, through [an adapter](conformance/mlx_adapter.py)"
+    environment: str = "mlx"
+    packages: tuple[str, ...] = ("mlx[cpu]>=0.25", "ml-dtypes>=0.5")
+    dtypes: tuple[str, ...] = ("float32", "float16", "bfloat16")
+
+    def put(self, array):
+        if array.dtype.name == "bfloat16":
+            return self.xp.array(array.astype("float32")).astype(self.xp.bfloat16)
+        return self.xp.array(array)
+
+    def get(self, array):
+        import numpy as np
+
+        if array.dtype == self.xp.bfloat16:
+            return np.array(array.astype(self.xp.float32)).astype(host_dtype("bfloat16"))
+        return np.array(array)
+
+    def namespace(self, array):
+        from .mlx_adapter import adapter
+
+        return adapter()
+
+    @contextlib.contextmanager
+    def session(self):
+        from portable_rnn import use_namespace
+
+        with use_namespace(self.namespace(None)):
+            yield
+
+
+@dataclass(frozen=True)
+class CuPy(Backend):
+    library: str = "cupy"
+    title: str = "CuPy on a CUDA GPU"
+    environment: str = "cupy"
+    packages: tuple[str, ...] = ("cupy-cuda13x[ctk]>=14.0.1,!=14.1.0",)
+    gpu: bool = True
+    on_stream: bool = False
+
+    def available(self):
+        if not self.xp.cuda.is_available():
+            raise Unavailable("no CUDA device")
+
+    def get(self, array):
+        return array.get()
+
+    @contextlib.contextmanager
+    def session(self):
+        if not self.on_stream:
+            yield
+            return
+        with self.xp.cuda.Stream(non_blocking=True) as stream:
+            yield
+            stream.synchronize()
+
+    def device(self):
+        number = self.xp.cuda.Device().id
+        return self.xp.cuda.runtime.getDeviceProperties(number)["name"].decode()
+
+    def version(self):
+        return self.xp.__version__
+
+
+@dataclass(frozen=True)
+class CuPyWithoutDevice(CuPy):
+    """CuPy as on a laptop: its wheel is installed, and there is no GPU (test_no_device.py)."""
+
+    environment: str = "cupy-no-device"
+    packages: tuple[str, ...] = ("cupy-cuda13x>=14.0.1,!=14.1.0",)
+    dtypes: tuple[str, ...] = ()
+    gpu: bool = False
+
+    def available(self):
+        pass  # the tests hide what devices there are
+
+    def device(self):
+        return "no device"
+
+
+@dataclass(frozen=True)
+class Custom(Backend):
+    """Any module, by its import name; it must make arrays with ``asarray``."""
+
+    environment: str = "custom"
+
+    def get(self, array):
+        import numpy as np
+
+        for way in ("numpy", "get", "asnumpy", "compute"):
+            if hasattr(array, way):
+                return np.array(getattr(array, way)())
+        try:
+            return np.array(array)
+        except (TypeError, ValueError):
+            return np.array(np.from_dlpack(array))
+
+    def namespace(self, array):
+        return self.xp
+
+    @contextlib.contextmanager
+    def session(self):
+        # The module under test, whatever namespace its arrays would name as their own.
+        from portable_rnn import use_namespace
+
+        with use_namespace(self.xp):
+            yield
+
+    def device(self):
+        return str(getattr(self.xp.asarray([0.0]), "device", ""))

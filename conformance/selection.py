@@ -1,0 +1,101 @@
+"""Which tests run on which rows, and which of them can run here at all."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from .backend import Unavailable
+from .backends import BACKENDS
+
+__all__ = ["keep_what_can_run", "keep_what_was_asked_for", "named", "parametrize", "why_not"]
+
+MISSING: dict[str, str | None] = {}  # what `why_not` has found out
+
+
+def named(config):
+    """Return the ids that were asked for by name: one that cannot run is a failure."""
+    chosen = [part for value in config.getoption("--backend") for part in value.split(",")]
+    return chosen + ([config.getoption("--xp")] if config.getoption("--xp") else [])
+
+
+def why_not(row):
+    """Return the reason why a row cannot run here, or None."""
+    if row.id not in MISSING:
+        try:
+            row.probe()
+            MISSING[row.id] = None
+        except Unavailable as reason:
+            MISSING[row.id] = str(reason)
+    return MISSING[row.id]
+
+
+def no_oracle(item):
+    """Return the reason why a test has nothing to compare with here, or None."""
+    marker = item.get_closest_marker("oracle")
+    lacking = [name for name in (marker.args if marker else ()) if find_spec(name) is None]
+    return f"the oracle, {lacking[0]}, is not installed" if lacking else None
+
+
+def parametrize(metafunc):
+    """Run a test that asks for a backend on all rows, and one that asks for a dtype in each."""
+    marker = metafunc.definition.get_closest_marker("rows")
+    rows = [BACKENDS[name] for name in named(metafunc.config)] or list(BACKENDS.values())
+    # A row without arrays has tests of its own.
+    rows = [row for row in rows if (row.id in marker.args if marker else row.dtypes)]
+    choose = getattr(metafunc.module, "cases", None)
+    if choose is not None and "problem" in metafunc.fixturenames:
+        names = "backend", "dtype", "problem"
+        cases = [
+            (row, dtype, p) for row in rows for dtype in row.dtypes for p in choose(row, dtype)
+        ]
+    elif "dtype" in metafunc.fixturenames:
+        names = "backend", "dtype"
+        choose = getattr(metafunc.module, "dtypes", lambda row: row.dtypes)
+        cases = [(row, dtype) for row in rows for dtype in choose(row)]
+    else:
+        names, cases = ("backend",), [(row,) for row in rows]
+    params = [pytest.param(*case, id="-".join(map(_id, case))) for case in cases]
+    nobody = [pytest.param(*[None] * len(names), id="nobody", marks=pytest.mark.nobody)]
+    metafunc.parametrize(names, params or nobody, indirect=["backend"])
+
+
+def _id(value):
+    return value if isinstance(value, str) else value.id
+
+
+def keep_what_was_asked_for(config, items):
+    """Deselect what does not run on the named rows, or is not of the suite itself."""
+    wanted = [item for item in items if not item.get_closest_marker("nobody")]
+    if config.getoption("--suite"):  # and what needs an oracle that other environments lack
+        wanted = [
+            item
+            for item in wanted
+            if "backend" not in item.fixturenames or item.get_closest_marker("oracle")
+        ]
+    elif named(config):
+        wanted = [item for item in wanted if "backend" in item.fixturenames]
+    _keep(config, items, wanted)
+
+
+def keep_what_can_run(config, items):
+    """Deselect all but one test of each function on each row that cannot run here.
+
+    That one is skipped with the reason, which stands for the thousands.
+    """
+    seen, wanted = set(), []
+    for item in items:
+        row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        key = (row.id, item.parent.nodeid, item.originalname) if row else None
+        idle = key is not None and bool(no_oracle(item) or why_not(row))
+        if not (idle and key in seen):
+            wanted.append(item)
+        if idle:
+            seen.add(key)
+    _keep(config, items, wanted)
+
+
+def _keep(config, items, wanted):
+    kept = set(wanted)
+    if dropped := [item for item in items if item not in kept]:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = wanted
