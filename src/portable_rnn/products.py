@@ -128,9 +128,11 @@ def weights_vjp(
     if v is None:
         d_w_hh = products.weight(xp, h, d_ah)
     else:
-        d_first = products.weight(xp, h, d_ah[:, :, :-late])
-        d_second = products.weight(xp, v, d_ah[:, :, -late:])
-        d_w_hh = xp.concat([d_first, d_second], axis=d_first.ndim - 2)
+        # Side by side they would be one array; a sum is what `products` promise to have.
+        first, second = d_ah[:, :, :-late], d_ah[:, :, -late:]
+        of_h = xp.concat([first, xp.zeros_like(second)], axis=2)
+        of_v = xp.concat([xp.zeros_like(first), second], axis=2)
+        d_w_hh = products.weight(xp, h, of_h) + products.weight(xp, v, of_v)
     return Weights(
         weight_ih=products.weight(xp, x, d_ax),
         weight_hh=d_w_hh,
