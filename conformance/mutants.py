@@ -214,14 +214,14 @@ MUTANTS = [
     ),
     Mutant(
         "gradient through a clip",
-        "activations.py",
+        "nonlinearities.py",
         "return d_a * residuals[0] if residuals else d_a",
         "return d_a",
         gradients("onnx_elman-default"),
     ),
     Mutant(
         "slope of softsign not squared",
-        "activations.py",
+        "nonlinearities.py",
         "return rest * rest",
         "return rest",
         gradients("onnx_reset_before_gru-default"),

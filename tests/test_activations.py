@@ -6,7 +6,7 @@ import pytest
 from conformance.complex_step import directional
 from conformance.tolerances import assert_close
 
-from portable_rnn import activations
+from portable_rnn import activations, nonlinearities
 
 POINTS = np.asarray([-30.0, -3.0, -0.7, -1e-9, 1e-9, 0.4, 2.5, 30.0])
 EXACT = {
@@ -61,7 +61,7 @@ def test_far_out_is_the_limit_without_a_warning(name):
 
 @pytest.mark.parametrize("activation", [*EXACT, *OTHERS], ids=str)
 def test_an_activation_by_its_name(activation):
-    value, derivative = activations.functions(activations.checked("f", activation))
+    value, derivative = nonlinearities.functions(nonlinearities.checked("f", activation))
     found = value(np, POINTS)
     assert_close(found, at_fifty_digits(activation), str(activation), k=2)
     slope = directional(lambda a: value(np, a), [POINTS], [np.ones_like(POINTS)])
@@ -73,31 +73,31 @@ def test_an_activation_by_its_name(activation):
 
 def test_every_activation_is_tried():
     tried = {name if isinstance(name, str) else name[0] for name in (*EXACT, *OTHERS)}
-    assert tried == set(activations.NAMES)
+    assert tried == set(nonlinearities.NAMES)
 
 
 @pytest.mark.parametrize("name", ["hard_sigmoid", "softplus", "elu", "leaky_relu"])
 def test_far_out_nothing_overflows(name):
-    value, derivative = activations.functions(name)
+    value, derivative = nonlinearities.functions(name)
     far = np.asarray([-1e300, 1e300])
     assert np.all(np.isfinite(value(np, far)))
     assert np.all(np.isfinite(derivative(np, value(np, far))))
 
 
 def test_numbers_left_out_are_those_of_onnx():
-    assert activations.checked("f", ["hard_sigmoid", 0.25]) == ("hard_sigmoid", 0.25, 0.5)
-    named, _ = activations.functions("hard_sigmoid")
-    spelt, _ = activations.functions(("hard_sigmoid", 0.2, 0.5))
+    assert nonlinearities.checked("f", ["hard_sigmoid", 0.25]) == ("hard_sigmoid", 0.25, 0.5)
+    named, _ = nonlinearities.functions("hard_sigmoid")
+    spelt, _ = nonlinearities.functions(("hard_sigmoid", 0.2, 0.5))
     assert np.array_equal(named(np, POINTS), spelt(np, POINTS))
 
 
 def test_clip_holds_infinity_and_lets_nan_through():
     a = np.asarray([-np.inf, -2.0, -1.5, 0.25, 1.5, 2.0, np.inf, np.nan])
-    held, residuals = activations.clip(np, a, 1.5)
+    held, residuals = nonlinearities.clip(np, a, 1.5)
     np.testing.assert_array_equal(held, [-1.5, -1.5, -1.5, 0.25, 1.5, 1.5, 1.5, np.nan])
-    passed = activations.clip_vjp(residuals, np.ones(8))
+    passed = nonlinearities.clip_vjp(residuals, np.ones(8))
     np.testing.assert_array_equal(passed, [0, 0, 1, 1, 1, 0, 0, 1])
-    assert activations.clip(np, a, None) == (a, ())
+    assert nonlinearities.clip(np, a, None) == (a, ())
 
 
 def test_relu_has_slope_zero_at_the_kink():

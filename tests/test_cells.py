@@ -10,7 +10,6 @@ from conformance.complex_step import gradient
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn.activations import NAMES
 from portable_rnn.cells import (
     CELLS,
     GRU,
@@ -21,10 +20,10 @@ from portable_rnn.cells import (
     LayerNormElman,
     LayerNormLSTM,
     ResetBeforeGRU,
-    described,
-    from_description,
-    vectors_of,
 )
+from portable_rnn.cells.by_name import described, from_description
+from portable_rnn.cells.protocol import vectors_of
+from portable_rnn.nonlinearities import NAMES
 
 ALL = {
     "elman": Elman(),

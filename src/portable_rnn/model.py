@@ -7,20 +7,13 @@ from typing import Any, cast
 
 from . import _check as check
 from ._namespace import Array, Namespace, namespace_of
-from .activations import Activation
 from .bptt import Weights
-from .cells import (
-    CELLS,
-    LSTM,
-    Cell,
-    Elman,
-    LayerNormLSTM,
-    described,
-    from_description,
-    vectors_of,
-)
+from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
+from .cells.by_name import described, from_description
+from .cells.protocol import vectors_of
 from .initializers import uniform
 from .network import Parameters
+from .nonlinearities import Activation
 
 __all__ = ["RNN"]
 
@@ -50,8 +43,8 @@ class RNN:
         :data:`portable_rnn.cells.CELLS`); an object, with options or of your own; or, as a file has
         it, a name with options, ``{"name": "lstm", "peepholes": True}``.
     nonlinearity : str, or tuple of a str and numbers
-        Of the Elman cell: "tanh", "relu", or another of :mod:`portable_rnn.activations`. The other
-        cells have options of their own.
+        Of the Elman cell: "tanh", "relu", or another of :mod:`portable_rnn.nonlinearities`. The
+        other cells have options of their own.
     bias : bool
         Whether there are biases, readout included.
     batch_first : bool

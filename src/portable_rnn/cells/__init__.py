@@ -8,13 +8,18 @@ Gate order, names and formulas of `Elman`, `GRU` and `LSTM` are those of ``torch
 and ``LSTM`` (and cuDNN's). Their options are those of ONNX's recurrent operators.
 """
 
-from .by_name import CELLS, described, from_description
+from collections.abc import Callable
+
+from .by_name import KINDS
 from .elman import Elman
 from .gru import GRU, ResetBeforeGRU
 from .layer_norm import LayerNormElman, LayerNormLSTM
 from .lstm import LSTM
 from .mgu import MGU
-from .protocol import Cell, LateCell, Residuals, State, StateCotangent, Vector, vectors_of
+from .protocol import Cell
+from .protocol import Residuals as Residuals
+from .protocol import State as State
+from .protocol import StateCotangent as StateCotangent
 
 __all__ = [
     "CELLS",
@@ -23,15 +28,10 @@ __all__ = [
     "MGU",
     "Cell",
     "Elman",
-    "LateCell",
     "LayerNormElman",
     "LayerNormLSTM",
     "ResetBeforeGRU",
-    "Residuals",
-    "State",
-    "StateCotangent",
-    "Vector",
-    "described",
-    "from_description",
-    "vectors_of",
 ]
+
+CELLS: dict[str, Callable[..., Cell]] = KINDS
+"""The cells that `RNN` knows by name."""

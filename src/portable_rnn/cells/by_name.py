@@ -11,9 +11,9 @@ from .lstm import LSTM
 from .mgu import MGU
 from .protocol import Cell
 
-__all__ = ["CELLS", "described", "from_description"]
+__all__ = ["KINDS", "described", "from_description"]
 
-CELLS: dict[str, Callable[..., Cell]] = {
+KINDS: dict[str, Callable[..., Cell]] = {
     "elman": Elman,
     "gru": GRU,
     "lstm": LSTM,
@@ -22,7 +22,6 @@ CELLS: dict[str, Callable[..., Cell]] = {
     "layer_norm_elman": LayerNormElman,
     "layer_norm_lstm": LayerNormLSTM,
 }
-"""The cells that `RNN` knows by name."""
 
 
 def described(cell: Cell) -> dict[str, Any]:
@@ -35,11 +34,12 @@ def described(cell: Cell) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from portable_rnn.cells import LSTM, described
+    >>> from portable_rnn.cells import LSTM
+    >>> from portable_rnn.cells.by_name import described
     >>> described(LSTM(peepholes=True))
     {'name': 'lstm', 'peepholes': True}
     """
-    for name, kind in CELLS.items():
+    for name, kind in KINDS.items():
         if type(cell) is kind:
             options = {field.name: getattr(cell, field.name) for field in fields(kind)}  # type: ignore[arg-type]
             default = kind()
@@ -58,17 +58,17 @@ def from_description(description: Mapping[str, Any]) -> Cell:
 
     Examples
     --------
-    >>> from portable_rnn.cells import from_description
+    >>> from portable_rnn.cells.by_name import from_description
     >>> from_description({"name": "elman", "clip": 3.0})
     Elman(nonlinearity='tanh', clip=3.0)
     """
     options = dict(description)
     name = options.pop("name", None)
-    if name not in CELLS:
+    if name not in KINDS:
         raise ValueError(
-            f"cell: expected the name of one of {', '.join(map(repr, CELLS))}, got {name!r}"
+            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {name!r}"
         )
-    kind = CELLS[name]
+    kind = KINDS[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := [option for option in options if option not in known]:
         has = f"options {', '.join(known)}" if known else "no options"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .._namespace import Array, Namespace
-from ..activations import Activation, Function, checked, clip, clip_vjp, functions
+from ..nonlinearities import Activation, Function, checked, clip, clip_vjp, functions
 from .options import checked_bound
 from .protocol import Residuals, State, StateCotangent
 
@@ -21,7 +21,7 @@ class Elman:
     Parameters
     ----------
     nonlinearity : str, or tuple of a str and numbers
-        f: tanh, relu, or another of :mod:`portable_rnn.activations`.
+        f: tanh, relu, or another of :mod:`portable_rnn.nonlinearities`.
     clip : float, optional
         Bound of ``ax + ah``.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .._namespace import Array, Namespace
-from ..activations import Activation, Function, clip, clip_vjp, functions
+from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
 from .options import checked_activations, checked_bound
 from .protocol import Residuals, State, StateCotangent
 
@@ -26,7 +26,7 @@ class GRU:
     Parameters
     ----------
     activations : tuple of two
-        In place of sigmoid and of tanh; see :mod:`portable_rnn.activations`.
+        In place of sigmoid and of tanh; see :mod:`portable_rnn.nonlinearities`.
     clip : float, optional
         Bound of what goes into them.
 

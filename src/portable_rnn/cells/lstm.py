@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._namespace import Array, Namespace
-from ..activations import Activation, Function, clip, clip_vjp, functions
+from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
 from .options import checked_activations, checked_bound, checked_flag
 from .protocol import Residuals, State, Vector
 
@@ -35,7 +35,7 @@ class LSTM:
         ``input_forget``). Gates are then i, g, o, and peepholes p_i, p_o.
     activations : tuple of three
         In place of sigmoid, of the tanh of g, and of that of c'; see
-        :mod:`portable_rnn.activations`.
+        :mod:`portable_rnn.nonlinearities`.
     clip : float, optional
         Bound of what goes into sigmoid and the tanh of g, peepholes included; not of c'.
 

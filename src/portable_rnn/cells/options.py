@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..activations import Activation, checked
+from ..nonlinearities import Activation, checked
 
 __all__ = ["checked_activations", "checked_bound", "checked_flag"]
 
