@@ -17,9 +17,32 @@ import portable_rnn as prnn
 
 from .backend import host_dtype
 
-__all__ = ["CELLS", "DEEP", "GROUPS", "Inputs", "Problem", "draw", "group"]
+__all__ = ["CELLS", "DEEP", "GROUPS", "MORE", "Inputs", "Problem", "draw", "group"]
 
-CELLS = ("elman", "gru", "lstm")
+CELLS = ("elman", "gru", "lstm")  # of torch.nn: these are held to the most problems
+# The others, and the options of a network with each. Numbers of activations have few bits.
+MORE = {
+    "mgu": {"cell": "mgu"},
+    "reset_before_gru": {"cell": "reset_before_gru"},
+    "peephole_lstm": {"cell": prnn.cells.LSTM(peepholes=True)},
+    "coupled_lstm": {"cell": prnn.cells.LSTM(coupled=True)},
+    "projected_lstm": {"cell": "lstm", "projection_size": 3},
+    "layer_norm_elman": {"cell": "layer_norm_elman"},
+    "layer_norm_lstm": {"cell": "layer_norm_lstm"},
+    "onnx_elman": {"cell": prnn.cells.Elman("softplus", clip=1.5)},
+    "onnx_gru": {"cell": prnn.cells.GRU((("hard_sigmoid", 0.25), ("elu", 0.5)), clip=1.5)},
+    "onnx_reset_before_gru": {
+        "cell": prnn.cells.ResetBeforeGRU((("hard_sigmoid", 0.25), "softsign"), clip=1.5)
+    },
+    "onnx_lstm": {
+        "cell": prnn.cells.LSTM(
+            peepholes=True,
+            coupled=True,
+            activations=(("hard_sigmoid", 0.25), "softsign", ("scaled_tanh", 1.5, 0.5)),
+            clip=1.5,
+        )
+    },
+}
 SIZE = 20  # problems of one group, which is one test
 # 200 problems as torch.nn has them, 20 with options, 2 of many steps, 80 that are stacked, in both
 # directions or ragged, and 10 with gaps.
@@ -70,7 +93,7 @@ class Problem:
             self.inputs,
             self.hidden,
             self.outputs,
-            cell=self.cell,
+            **MORE.get(self.cell, {"cell": self.cell}),
             nonlinearity=self.nonlinearity,
             bias=self.bias,
             batch_first=self.batch_first,
@@ -80,7 +103,7 @@ class Problem:
 
     def arrays(self, dtype: str) -> Inputs:
         """Draw the arrays, rounded to ``dtype``; the same numbers for every dtype."""
-        rng = np.random.default_rng([self.seed, CELLS.index(self.cell)])
+        rng = np.random.default_rng([self.seed, (*CELLS, *MORE).index(self.cell)])
         wanted = host_dtype(dtype)
 
         def numbers(shape, bound=None):
@@ -90,10 +113,9 @@ class Problem:
         params = {
             name: numbers(shape, bound) for name, shape in self.model.parameter_shapes.items()
         }
-        parts = 2 if self.cell == "lstm" else 1
-        shape = self.model.state_shape(self.batch)
-        pairs = [tuple(numbers(shape) for _ in range(parts)) for _ in range(2)]
-        state, d_state = pairs if parts == 2 else (pair[0] for pair in pairs)
+        shapes = self.model.state_shapes(self.batch)
+        pairs = [tuple(map(numbers, shapes)) for _ in range(2)]
+        state, d_state = pairs if len(shapes) == 2 else (pair[0] for pair in pairs)
         features = self.model.feature_size
         there = self.there()
         return Inputs(

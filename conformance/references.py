@@ -48,6 +48,8 @@ def key(problem: Problem) -> str:
     """Return the id of a problem and a fingerprint of all its inputs."""
     inputs, digest = problem.arrays("float64"), sha256()
     for name, value in (inputs.params | {**inputs._asdict(), "params": None}).items():
+        if isinstance(value, tuple) and len({part.shape for part in value}) > 1:
+            value = np.concat(value, axis=-1)
         array = np.zeros(0) if value is None else np.asarray(value, dtype="<f8")
         digest.update(f"{name} {array.shape} ".encode() + array.tobytes())
     return f"{problem}.{digest.hexdigest()[:16]}"
@@ -55,8 +57,7 @@ def key(problem: Problem) -> str:
 
 def shapes(problem: Problem) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all results by name, in the order of the store."""
-    x, parts = problem.arrays("float64").x.shape, 2 if problem.cell == "lstm" else 1
-    state = (problem.model.state_shape(problem.batch),) * parts
+    x, state = problem.arrays("float64").x.shape, problem.model.state_shapes(problem.batch)
     outputs = (*x[:-1], problem.model.feature_size)
     return results(outputs, state, problem.model.parameter_shapes, x, state)
 

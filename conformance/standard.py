@@ -13,9 +13,9 @@ from zlib import crc32
 
 import numpy as np
 
-from .problems import CELLS, Inputs, Problem
+from .problems import CELLS, MORE, Inputs, Problem
 
-__all__ = ["OPTIONS", "STANDARD", "Standard", "long", "pairs", "singles"]
+__all__ = ["OPTIONS", "STANDARD", "Standard", "few", "long", "pairs", "singles"]
 
 DEFAULT: dict[str, Any] = {
     "steps": 7,
@@ -112,4 +112,21 @@ def long(cell) -> list[Standard]:
     return [make(cell, name) for name in LONG]
 
 
+# Options meet in the engine, which does not know one cell from another: the cells of `MORE` are
+# tried with each kind of code in it, once.
+FEW = (
+    *((), ("one_unit",), ("saturated",), ("40_steps",), ("state_only",)),
+    *(("unbatched", "zero_state"), ("no_bias", "batch_first"), ("readout", "two_layers")),
+    *(("both_directions", "lengths"), ("two_layers", "mask")),
+)
+
+
+def few(cell) -> list[Standard]:
+    """Return the problems of a cell of `MORE`."""
+    options = MORE[cell]
+    small = [("one_unit",)] if "projection_size" in options else []  # nothing to project
+    return [make(cell, *names) for names in FEW if names not in small]
+
+
 STANDARD = {p.id: p for cell in CELLS for p in (*singles(cell), *pairs(cell), *long(cell))}
+STANDARD |= {p.id: p for cell in MORE for p in few(cell)}

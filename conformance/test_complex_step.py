@@ -11,7 +11,7 @@ import portable_rnn as prnn
 from portable_rnn import losses
 
 from .complex_step import STEP, gradient
-from .problems import CELLS
+from .problems import CELLS, MORE
 from .tolerances import assert_close
 
 INPUTS, HIDDEN, OUTPUTS = 3, 4, 5
@@ -96,11 +96,11 @@ def test_d_outputs_of_a_loss(loss, weights, reduction):
     assert_close(got, gradient(value, [outputs], 0), f"d_outputs of {loss}", scale=1.0, k=8)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *MORE])
 def test_the_gradient_itself_is_analytic(cell):
     """Hessian-vector products come from the same source: forward over a written backward."""
     rng = np.random.default_rng(11)
-    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell)
+    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, **MORE.get(cell, {"cell": cell}))
     params = model.init(seed=2, dtype="float64")
     x, targets = rng.standard_normal((4, 2, INPUTS)), rng.integers(0, OUTPUTS, (4, 2))
     along = {n: [rng.standard_normal(p.shape) for _ in range(2)] for n, p in params.items()}

@@ -17,9 +17,9 @@ from . import complex_step
 from .oracles import differences, jax_autograd, scalar_loop
 from .oracles.numbers import COMPLEX, FLOAT
 from .oracles.tape import Tape, Value
-from .problems import CELLS
+from .problems import CELLS, MORE
 from .references import STORE, compute, key, load, stored
-from .standard import STANDARD, Standard, singles
+from .standard import STANDARD, Standard, few, singles
 from .subject import largest, leaves
 from .tolerances import assert_close
 
@@ -30,6 +30,14 @@ FEW = [
     "gru-gaps-no_bias",
     "lstm-readout-batch_first",
 ]
+TORCH = [*CELLS, "projected_lstm"]
+
+
+def short(cell):
+    """Return the problems of a cell that plain loops are through with soon."""
+    return singles(cell) if cell in CELLS else [p for p in few(cell) if p.steps <= 7]
+
+
 DIGITS_OF_DIFFERENCES = 1e-8 / np.finfo(np.float64).eps  # 8 of 16, said in eps
 
 
@@ -88,7 +96,7 @@ def worst(found, problem, k=32.0):
 
 
 @pytest.mark.oracle("torch")
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH)
 def test_torch(cell, record_error):
     for problem in STANDARD.values():
         if problem.cell == cell and problem.ragged != "mask":  # torch has no gaps
@@ -97,9 +105,9 @@ def test_torch(cell, record_error):
             record_error(f"oracles: torch {cell}", worst(found, problem))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *MORE])
 def test_tape_in_floats(cell, record_error):
-    for problem in singles(cell):
+    for problem in short(cell):
         found = by_tape(problem)
         assert set(found) == set(load(problem))
         record_error(f"oracles: tape in floats {cell}", worst(found, problem))
@@ -113,7 +121,7 @@ def test_jax(name, record_error):
     record_error("oracles: jax.vjp", worst(found, STANDARD[name]))
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [*FEW, *(f"{cell}-default" for cell in MORE)])
 def test_complex_step(name, record_error):
     record_error("oracles: complex step", worst(by_complex_step(STANDARD[name]), STANDARD[name]))
 
@@ -124,9 +132,9 @@ def test_differences(name, record_error):
     record_error("oracles: central differences", error / DIGITS_OF_DIFFERENCES, "1e-8")
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *MORE])
 def test_forward_of_the_library_is_the_scalar_loop(cell, record_error):
-    for problem in singles(cell):
+    for problem in short(cell):
         inputs = problem.arrays("float64")
         outputs, state = scalar_loop.forward(problem, inputs)
         steps = {"lengths": inputs.lengths, "mask": inputs.mask}
@@ -179,7 +187,7 @@ def test_the_store_holds_the_standard_problems():
     for problem in STANDARD.values():
         load(problem)
     assert set(stored()) == {key(problem) for problem in STANDARD.values()}
-    assert STORE.stat().st_size < 3e6
+    assert STORE.stat().st_size < 3.5e6
 
 
 def test_the_store_is_what_is_computed():

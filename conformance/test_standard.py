@@ -1,12 +1,14 @@
 """What the standard problems promise of themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import portable_rnn as prnn
 
-from .problems import CELLS
-from .standard import OPTIONS, STANDARD, long, pairs, singles
+from .problems import CELLS, MORE
+from .standard import OPTIONS, STANDARD, few, long, pairs, singles
 from .subject import leaves
 
 
@@ -44,6 +46,33 @@ def test_every_number_has_eight_bits():
             for name, array in leaves(inputs).items():
                 assert array.dtype == dtype
                 assert np.array_equal(array.astype(np.float64), exact[name]), (problem, name)
+
+
+def test_other_cells_meet_every_kind_of_code_in_the_engine():
+    for cell in MORE:
+        problems = few(cell)
+        assert problems[0].id == f"{cell}-default"
+        assert {p.layers for p in problems} == {1, 2}
+        assert {p.bidirectional for p in problems} == {True, False}
+        assert {p.ragged for p in problems} == {"", "lengths", "mask"}
+        assert {p.batch_first for p in problems} == {True, False}
+        assert {p.batch is None for p in problems} == {True, False}
+        assert {p.cotangents for p in problems} == {"both", "state"}
+        assert all(STANDARD[p.id] == p for p in problems)
+
+
+def test_clips_clip():
+    """Else they would prove nothing of a gradient."""
+    for cell, options in MORE.items():
+        if getattr(options["cell"], "clip", None) is not None:
+            problem = STANDARD[f"{cell}-saturated"]
+            free = replace(problem.model, cell=replace(options["cell"], clip=None))
+            inputs = problem.arrays("float64")
+            held, loose = (
+                prnn.predict(model, inputs.params, inputs.x, inputs.state)
+                for model in (problem.model, free)
+            )
+            assert np.mean(np.abs(held - loose) > 1e-3) > 0.25, cell
 
 
 @pytest.mark.parametrize("cell", CELLS)

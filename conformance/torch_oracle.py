@@ -25,9 +25,7 @@ def reference(problem, dtype):
         return torch.tensor(array).double().requires_grad_()
 
     x = leaf(host.x)
-    zeros = (np.zeros(problem.model.state_shape(problem.batch)),) * (
-        2 if problem.cell == "lstm" else 1
-    )
+    zeros = tuple(map(np.zeros, problem.model.state_shapes(problem.batch)))
     before = [leaf(part) for part in (zeros if host.state is None else _parts(host.state))]
     outputs, after = _run(modules, x, before, host.lengths)
 
@@ -55,8 +53,10 @@ def modules_of(problem, host):
     """Return torch's modules, float64, with the parameters of a problem."""
     import torch
 
-    kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[problem.cell]
+    kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU}.get(problem.cell, torch.nn.LSTM)
     options = {"nonlinearity": problem.nonlinearity} if problem.cell == "elman" else {}
+    if problem.model.projection_size:
+        options = {"proj_size": problem.model.projection_size}
     modules = torch.nn.ModuleDict(
         {
             "rnn": kind(
@@ -71,7 +71,7 @@ def modules_of(problem, host):
         }
     )
     if problem.outputs is not None:
-        features = problem.model.directions * problem.hidden
+        features = problem.model.directions * problem.model.recurrent_size
         modules["readout"] = torch.nn.Linear(features, problem.outputs, bias=problem.bias)
     modules = modules.double()
     modules.load_state_dict(

@@ -6,7 +6,7 @@ import pytest
 from conformance.complex_step import directional
 from conformance.tolerances import assert_close
 
-from portable_rnn import activations
+from portable_rnn import activations, nonlinearities
 
 POINTS = np.asarray([-30.0, -3.0, -0.7, -1e-9, 1e-9, 0.4, 2.5, 30.0])
 EXACT = {
@@ -14,11 +14,25 @@ EXACT = {
     "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
     "relu": lambda a: max(a, mpmath.mpf(0)),
 }
+# With numbers that are exact in binary: these and the points are then the very same for both.
+OTHERS = {
+    ("affine", 0.75, -0.25): lambda a: 0.75 * a - 0.25,
+    ("leaky_relu", 0.25): lambda a: a if a > 0 else a / 4,
+    ("leaky_relu", 0.0): lambda a: max(a, mpmath.mpf(0)),
+    ("thresholded_relu", 0.5): lambda a: a if a > 0.5 else mpmath.mpf(0),
+    ("scaled_tanh", -1.5, 0.5): lambda a: -1.5 * mpmath.tanh(a / 2),
+    ("hard_sigmoid", 0.25, 0.5): lambda a: min(max(a / 4 + 0.5, mpmath.mpf(0)), mpmath.mpf(1)),
+    ("elu", 0.5): lambda a: a if a > 0 else mpmath.expm1(a) / 2,
+    "elu": lambda a: a if a > 0 else mpmath.expm1(a),
+    "softsign": lambda a: a / (1 + abs(a)),
+    "softplus": lambda a: mpmath.log1p(mpmath.exp(a)),
+}
 
 
 def at_fifty_digits(name):
+    exact = (EXACT | OTHERS)[name]
     with mpmath.workdps(50):
-        return np.asarray([float(EXACT[name](mpmath.mpf(float(a)))) for a in POINTS])
+        return np.asarray([float(exact(mpmath.mpf(float(a)))) for a in POINTS])
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -43,6 +57,47 @@ def test_far_out_is_the_limit_without_a_warning(name):
     assert value.tolist() == limits[name]
     slope = getattr(activations, f"{name}_derivative")(np, value)
     assert slope.tolist() == ([0.0, 1.0] if name == "relu" else [0.0, 0.0])
+
+
+@pytest.mark.parametrize("activation", [*EXACT, *OTHERS], ids=str)
+def test_an_activation_by_its_name(activation):
+    value, derivative = nonlinearities.functions(nonlinearities.checked("f", activation))
+    found = value(np, POINTS)
+    assert_close(found, at_fifty_digits(activation), str(activation), k=2)
+    slope = directional(lambda a: value(np, a), [POINTS], [np.ones_like(POINTS)])
+    assert_close(derivative(np, found), slope, f"slope of {activation}", scale=1.0, k=4)
+    for dtype in ("float32", "complex128"):
+        assert value(np, POINTS.astype(dtype)).dtype == dtype
+        assert derivative(np, value(np, POINTS.astype(dtype))).dtype == dtype
+
+
+def test_every_activation_is_tried():
+    tried = {name if isinstance(name, str) else name[0] for name in (*EXACT, *OTHERS)}
+    assert tried == set(nonlinearities.NAMES)
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "softplus", "elu", "leaky_relu"])
+def test_far_out_nothing_overflows(name):
+    value, derivative = nonlinearities.functions(name)
+    far = np.asarray([-1e300, 1e300])
+    assert np.all(np.isfinite(value(np, far)))
+    assert np.all(np.isfinite(derivative(np, value(np, far))))
+
+
+def test_numbers_left_out_are_those_of_onnx():
+    assert nonlinearities.checked("f", ["hard_sigmoid", 0.25]) == ("hard_sigmoid", 0.25, 0.5)
+    named, _ = nonlinearities.functions("hard_sigmoid")
+    spelt, _ = nonlinearities.functions(("hard_sigmoid", 0.2, 0.5))
+    assert np.array_equal(named(np, POINTS), spelt(np, POINTS))
+
+
+def test_clip_holds_infinity_and_lets_nan_through():
+    a = np.asarray([-np.inf, -2.0, -1.5, 0.25, 1.5, 2.0, np.inf, np.nan])
+    held, residuals = nonlinearities.clip(np, a, 1.5)
+    np.testing.assert_array_equal(held, [-1.5, -1.5, -1.5, 0.25, 1.5, 1.5, 1.5, np.nan])
+    passed = nonlinearities.clip_vjp(residuals, np.ones(8))
+    np.testing.assert_array_equal(passed, [0, 0, 1, 1, 1, 0, 0, 1])
+    assert nonlinearities.clip(np, a, None) == (a, ())
 
 
 def test_relu_has_slope_zero_at_the_kink():

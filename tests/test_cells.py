@@ -1,14 +1,49 @@
 """Each cell alone: the pullback of a step is the derivative of that very step."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conformance.complex_step import gradient
 from conformance.tolerances import assert_close
 
-from portable_rnn.cells import CELLS, GRU, LSTM, Cell, Elman
+import portable_rnn as prnn
+from portable_rnn.cells import (
+    CELLS,
+    GRU,
+    LSTM,
+    MGU,
+    Cell,
+    Elman,
+    LayerNormElman,
+    LayerNormLSTM,
+    ResetBeforeGRU,
+)
+from portable_rnn.cells.by_name import described, from_description
+from portable_rnn.cells.protocol import vectors_of
+from portable_rnn.nonlinearities import NAMES
 
-ALL = {"elman": Elman(), "elman-relu": Elman("relu"), "gru": GRU(), "lstm": LSTM()}
+ALL = {
+    "elman": Elman(),
+    "elman-relu": Elman("relu"),
+    "elman-clip": Elman("elu", clip=0.5),
+    "gru": GRU(),
+    "gru-options": GRU(("softsign", ("elu", 0.5)), clip=0.9),
+    "reset-before-gru": ResetBeforeGRU(),
+    "reset-before-gru-options": ResetBeforeGRU(("hard_sigmoid", "softplus"), clip=0.9),
+    "lstm": LSTM(),
+    "lstm-peepholes": LSTM(peepholes=True),
+    "lstm-coupled": LSTM(coupled=True),
+    "lstm-activations": LSTM(activations=("hard_sigmoid", "softsign", ("scaled_tanh", 2.0, 0.5))),
+    "lstm-all": LSTM(True, True, ("softsign", "elu", "leaky_relu"), 0.7),
+    "mgu": MGU(),
+    "layer-norm-elman": LayerNormElman(),
+    "layer-norm-lstm": LayerNormLSTM(),
+}
 BATCH, HIDDEN = 3, 4
+GUIDE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 
 
 def arrays(cell, seed=0):
@@ -19,38 +54,73 @@ def arrays(cell, seed=0):
     return *pre, state, d_state
 
 
+def vectors(cell):
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal(vector.multiple * HIDDEN) for vector in vectors_of(cell)]
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_step_vjp_is_the_derivative_of_step(name):
     cell = ALL[name]
-    ax, ah, state, d_state = arrays(cell)
+    (ax, ah, state, d_state), own = arrays(cell), vectors(cell)
 
-    def pulled(ax, ah, *state):
-        after, _ = cell.step(np, ax, ah, state)
+    def pulled(ax, ah, *rest):
+        state, own = rest[: cell.states], rest[cell.states :]
+        after, _ = cell.step(np, ax, ah, state, *own)
         return sum(np.sum(d * s) for d, s in zip(d_state, after, strict=True))
 
-    _, residuals = cell.step(np, ax, ah, tuple(state))
-    d_ax, d_ah, d_before = cell.step_vjp(np, residuals, d_state)
+    _, residuals = cell.step(np, ax, ah, tuple(state), *own)
+    d_ax, d_ah, d_before, *d_own = cell.step_vjp(np, residuals, d_state, *own)
+    assert all(d.shape == (BATCH, *v.shape) for d, v in zip(d_own, own, strict=True))
     scale = max(np.abs(d).max() for d in d_state)
-    for index, got in enumerate([d_ax, d_ah, *d_before]):
-        want = gradient(pulled, [ax, ah, *state], index)
+    for index, got in enumerate([d_ax, d_ah, *d_before, *(d.sum(axis=0) for d in d_own)]):
+        want = gradient(pulled, [ax, ah, *state, *own], index)
         if got is None:  # the old state acts through ah alone, which is held fixed here
             assert not np.any(want)
         else:
-            assert_close(got, want, f"{name}, argument {index}", scale=scale, k=8)
+            assert_close(got, want, f"{name}, argument {index}", scale=scale, k=16)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if hasattr(ALL[name], "late")])
+def test_early_vjp_is_the_derivative_of_early(name):
+    cell = ALL[name]
+    ax, ah, state, (d_v,) = arrays(cell)
+    early = (cell.gates - cell.late) * HIDDEN
+
+    def pulled(ax, ah, *state):
+        return np.sum(d_v * cell.early(np, ax, ah[:, :early], state)[0])
+
+    _, residuals = cell.early(np, ax, ah[:, :early], tuple(state))
+    d_ax, d_ah, d_before = cell.early_vjp(np, residuals, d_v)
+    for index, got in enumerate([d_ax, d_ah, *d_before]):
+        want = gradient(pulled, [ax, ah, *state], index)
+        assert_close(got, want, f"{name}, argument {index}", scale=np.abs(d_v).max(), k=8)
 
 
 @pytest.mark.parametrize(
     ("name", "direct"),
-    [("elman", [False]), ("elman-relu", [False]), ("gru", [True]), ("lstm", [False, True])],
+    [
+        ("elman", [False]),
+        ("elman-relu", [False]),
+        ("gru", [True]),
+        ("lstm", [False, True]),
+        ("lstm-all", [False, True]),
+        ("mgu", [True]),
+        ("layer-norm-lstm", [False, True]),
+    ],
 )
 def test_only_a_state_with_a_way_around_ah_has_a_cotangent_of_its_own(name, direct):
     ax, ah, state, d_state = arrays(ALL[name])
-    _, residuals = ALL[name].step(np, ax, ah, tuple(state))
-    _, _, d_before = ALL[name].step_vjp(np, residuals, d_state)
+    own = vectors(ALL[name])
+    _, residuals = ALL[name].step(np, ax, ah, tuple(state), *own)
+    _, _, d_before, *_ = ALL[name].step_vjp(np, residuals, d_state, *own)
     assert [d is not None for d in d_before] == direct
 
 
-@pytest.mark.parametrize(("name", "same"), [("elman", True), ("gru", False), ("lstm", True)])
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [("elman", True), ("gru", False), ("lstm", True), ("lstm-coupled", True), ("mgu", False)],
+)
 def test_a_cell_of_the_sum_hands_out_one_array_twice(name, same):
     ax, ah, state, d_state = arrays(ALL[name])
     _, residuals = ALL[name].step(np, ax, ah, tuple(state))
@@ -61,12 +131,12 @@ def test_a_cell_of_the_sum_hands_out_one_array_twice(name, same):
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_given_is_written_to(name):
     cell = ALL[name]
-    ax, ah, state, d_state = arrays(cell)
-    for array in (ax, ah, *state, *d_state):
+    (ax, ah, state, d_state), own = arrays(cell), vectors(cell)
+    for array in (ax, ah, *state, *d_state, *own):
         array.flags.writeable = False
-    _, residuals = cell.step(np, ax, ah, tuple(state))
+    _, residuals = cell.step(np, ax, ah, tuple(state), *own)
     before = [array.copy() for array in residuals]
-    cell.step_vjp(np, residuals, d_state)
+    cell.step_vjp(np, residuals, d_state, *own)
     assert all(np.array_equal(a, b) for a, b in zip(residuals, before, strict=True))
 
 
@@ -100,10 +170,93 @@ def test_cells_are_what_the_engine_asks_for():
     for cell in ALL.values():
         assert isinstance(cell, Cell)
         assert isinstance(hash(cell), int)
-    assert set(CELLS) == {"elman", "gru", "lstm"}
+    assert {type(cell) for cell in ALL.values()} == set(CELLS.values())
     assert Elman() != Elman("relu")
 
 
-def test_an_unknown_nonlinearity_is_named():
-    with pytest.raises(ValueError, match=r"^nonlinearity: expected 'tanh' or 'relu', got 'gelu'"):
-        Elman("gelu")
+@pytest.mark.parametrize("name", ALL)
+def test_a_cell_can_be_written_down(name):
+    """As JSON has it, and as an option of RNN."""
+    found = json.loads(json.dumps(described(ALL[name])))
+    assert from_description(found) == ALL[name]
+    model = prnn.RNN(3, 4, cell=ALL[name])
+    assert prnn.RNN(**json.loads(json.dumps(model.to_dict()))) == model
+    assert model.to_dict() == json.loads(json.dumps(model.to_dict()))  # what checkpoints compare
+    with_name = prnn.RNN(3, 4, cell=described(CELLS[found["name"]]()))
+    assert with_name.cell_object == CELLS[found["name"]]()
+
+
+def test_clipped_cells_clip():
+    """Else the tests of their derivatives would say nothing of the bound."""
+    ax, ah, state, _ = arrays(GRU())
+    (free,), _ = GRU().step(np, ax, ah, tuple(state))
+    (held,), _ = GRU(clip=0.9).step(np, ax, ah, tuple(state))
+    assert np.any(free != held)
+    bounded = np.clip(ax[:, :HIDDEN] + ah[:, :HIDDEN], -0.9, 0.9)
+    v, _ = ResetBeforeGRU(clip=0.9).early(np, ax, ah[:, : 2 * HIDDEN], tuple(state))
+    np.testing.assert_allclose(v, state[0] / (1.0 + np.exp(-bounded)), rtol=1e-14)
+
+
+def test_gains_start_from_one_and_biases_from_zero():
+    params = prnn.RNN(3, 4, 2, cell="layer_norm_lstm", num_layers=2, bidirectional=True).init()
+    for name, array in params.items():
+        if "_norm" in name:
+            assert np.all(array == (1.0 if name.startswith("weight") else 0.0)), name
+        else:
+            assert np.unique(array).size == array.size, name
+        assert not name.startswith(("bias_ih", "bias_hh"))
+    assert "readout.bias" in params
+    assert sum("_norm" in name for name in params) == 4 * 5
+
+
+def test_the_cell_of_the_guide_is_the_one_of_the_library():
+    (source, _) = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.M | re.S)
+    names = {}
+    exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    ax, ah, state, d_state = arrays(MGU())
+    found = []
+    for cell in (names["MinimalGatedUnit"](), MGU()):
+        after, residuals = cell.step(np, ax, ah, tuple(state))
+        d_ax, d_ah, (d_h,) = cell.step_vjp(np, residuals, d_state)
+        found.append((*after, d_ax, d_ah, d_h))
+    for got, want in zip(*found, strict=True):
+        assert_close(got, want, "the guide's cell", scale=3.0, k=4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Elman("gelu"), ValueError, "^nonlinearity: expected one of 'tanh', .*'gelu'"),
+        (lambda: Elman(None), ValueError, "^nonlinearity: .*got None"),
+        (lambda: Elman(("tanh", 2.0)), ValueError, "^nonlinearity: 'tanh' expected at most 0"),
+        (lambda: Elman(("elu", "1")), TypeError, "^nonlinearity: expected Python numbers"),
+        (lambda: Elman(("elu", -1.0)), ValueError, "^nonlinearity: .*of at least 0, got -1.0"),
+        (lambda: Elman(("scaled_tanh", 0.0)), ValueError, "^nonlinearity: .*other than 0"),
+        (lambda: Elman(clip=0.0), ValueError, r"^clip: .*got 0\.0"),
+        (lambda: Elman(clip=float("nan")), ValueError, "^clip: .*got nan"),
+        (lambda: Elman(clip="1"), TypeError, "^clip: .*got '1'"),
+        (lambda: GRU("tanh"), ValueError, "^activations: expected 2 .*got 'tanh'"),
+        (lambda: GRU(("tanh",)), ValueError, "^activations: expected 2"),
+        (lambda: LSTM(activations=("tanh", "tanh", "gelu")), ValueError, r"^activations\[2\]: "),
+        (lambda: LSTM(peepholes=1), TypeError, "^peepholes: expected True or False, got 1"),
+        (lambda: LSTM(coupled=None), TypeError, "^coupled: .*got None"),
+        (lambda: from_description({"name": "lstn"}), ValueError, "^cell: .*got 'lstn'"),
+        (lambda: from_description({"name": "gru", "hole": 1}), ValueError, "^cell: 'gru' .*hole"),
+        (lambda: from_description({"name": "mgu", "clip": 1}), ValueError, "no options, got clip"),
+        (lambda: prnn.RNN(2, 3, cell="gru", projection_size=2), ValueError, "^projection_size: "),
+        (lambda: prnn.RNN(2, 3, cell="lstm", projection_size=3), ValueError, "less than hidden"),
+        (lambda: prnn.RNN(2, 3, cell="lstm", projection_size=0), ValueError, "^projection_size: "),
+    ],
+)
+def test_a_wrong_option_is_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_every_activation_is_documented_where_it_is_named():
+    text = (GUIDE.parent / "docs" / "cells.md").read_text("utf-8")
+    for name in NAMES:
+        assert f"`{name}`" in text, name
+    for name, kind in CELLS.items():
+        assert f"`{name}`" in text
+        assert f"`{kind.__name__}`" in text

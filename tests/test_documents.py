@@ -252,7 +252,9 @@ def test_a_row_that_is_not_in_the_table_is_noticed(monkeypatch):
         with_support_table("no marks")
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "conformance/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "conformance/README.md", "docs/cells.md"]
+)
 def test_links_lead_somewhere(name):
     path = ROOT / name
     links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]*)?\)", path.read_text(encoding="utf-8"))

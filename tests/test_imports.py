@@ -32,7 +32,7 @@ def imported_by(path):
     return {name.split(".")[0] for name in others}, siblings
 
 
-FILES = sorted(SOURCE.glob("*.py"))
+FILES = sorted([*SOURCE.glob("*.py"), *SOURCE.glob("cells/*.py")])
 CORE = [path for path in FILES if path.stem not in HOST_SIDE]
 
 
@@ -43,7 +43,7 @@ def test_the_core_names_no_array_library(path):
 
 
 def test_the_core_is_all_there():
-    core = {"activations", "affine", "api", "bptt", "cells", "layout", "losses", "model", "scan"}
+    core = {"activations", "affine", "api", "bptt", "layout", "losses", "lstm", "model", "scan"}
     assert core <= {path.stem for path in CORE}
 
 
@@ -57,11 +57,19 @@ def test_one_module_asks_which_library_an_array_belongs_to():
     [
         ("_namespace", set()),
         ("activations", {"_namespace"}),
+        ("nonlinearities", {"_namespace", "activations"}),
         ("affine", {"_namespace"}),
         ("scan", {"_namespace"}),
-        ("cells", {"_namespace", "activations"}),
+        *[
+            (
+                f"cells/{page}",
+                {"_namespace", "activations", "nonlinearities", "options", "protocol"},
+            )
+            for page in ("elman", "gru", "layer_norm", "lstm", "mgu", "options", "protocol")
+        ],
+        ("products", {"_namespace", "affine", "cells"}),
         ("select", {"_namespace", "cells"}),
-        ("bptt", {"_namespace", "affine", "cells", "scan", "select"}),
+        ("bptt", {"_namespace", "affine", "cells", "products", "scan", "select"}),
         ("stretches", {"_namespace"}),
         ("recompute", set()),
         (
@@ -79,7 +87,7 @@ def test_imports_run_one_way(module, allowed):
 
 
 def test_the_engine_knows_no_cell_by_name():
-    for module in ("bptt", "network"):
+    for module in ("bptt", "network", "products"):
         source = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
         names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
         assert not names & {"Elman", "GRU", "LSTM", "CELLS"}

@@ -1,7 +1,7 @@
 """The description of a network: a value that is frozen, hashable, and checks itself."""
 
 import pickle
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, dataclass, replace
 
 import numpy as np
 import pytest
@@ -66,8 +66,15 @@ def test_a_cell_may_be_named_or_given():
 def test_to_dict_is_the_way_back():
     model = RNN(4, 5, 3, cell="lstm", bias=False, batch_first=True)
     assert RNN(**model.to_dict()) == model
-    with pytest.raises(TypeError, match=r"^cell: only named cells .*got GRU\(\)"):
-        RNN(4, 5, cell=GRU()).to_dict()
+    model = RNN(4, 5, cell=LSTM(peepholes=True))
+    assert model.to_dict()["cell"] == {"name": "lstm", "peepholes": True}
+
+    @dataclass(frozen=True)
+    class Own(GRU):
+        pass
+
+    with pytest.raises(TypeError, match=r"^cell: only cells of the library .*got .*Own\("):
+        RNN(4, 5, cell=Own()).to_dict()
 
 
 @pytest.mark.parametrize("cell", GATES)

@@ -9,21 +9,11 @@ from operator import attrgetter
 import numpy as np
 
 from . import results
+from .more_cells import MORE, affine
 from .numbers import FLOAT
 from .tape import Tape
 
 __all__ = ["CELLS", "forward", "gradients"]
-
-
-def affine(weight, bias, v):
-    """Return ``W v + b``; ``b`` may be None."""
-    out = []
-    for i, row in enumerate(weight):
-        total = row[0] * v[0]
-        for j in range(1, len(v)):
-            total = total + row[j] * v[j]
-        out.append(total if bias is None else total + bias[i])
-    return out
 
 
 def elman(num, f, ax, ah, state):
@@ -62,21 +52,27 @@ CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
 def run(problem, num, w, x, state, there):
     """Run one sequence (T, I) over the steps that are there; return outputs and states.
 
-    ``state`` has a tuple of lists (H,) for each layer and direction, in torch's order.
+    ``state`` has for each layer and direction, in torch's order, its parts end to end.
     """
+    ends = np.cumsum([shape[-1] for shape in problem.model.state_shapes(None)])[:-1]
     steps = [t for t, here in enumerate(there) if here]
     ys, after = dict(enumerate(x)), []
-    for i, before in enumerate(state):
+    for i, row in enumerate(state):
+        before = tuple(map(list, np.split(row, ends)))
         layer, reverse = divmod(i, 2) if problem.bidirectional else (i, 0)
         end = f"_l{layer}" + ("_reverse" if reverse else "")
         if not reverse:
             xs, ys = ys, {t: [] for t in steps}
         for t in reversed(steps) if reverse else steps:
             ax = affine(w["weight_ih" + end], w.get("bias_ih" + end), xs[t])
-            ah = affine(w["weight_hh" + end], w.get("bias_hh" + end), before[0])
-            before = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, before)
+            if problem.cell in MORE:
+                here = {name.removesuffix(end): w[name] for name in w if name.endswith(end)}
+                before = MORE[problem.cell](num, here, ax, before)
+            else:
+                ah = affine(w["weight_hh" + end], w.get("bias_hh" + end), before[0])
+                before = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, before)
             ys[t] = [*ys[t], *before[0]]
-        after.append(before)
+        after.append([number for part in before for number in part])
     if problem.outputs is not None:
         ys = {t: affine(w["readout.weight"], w.get("readout.bias"), y) for t, y in ys.items()}
     nothing = [num.number(0)] * problem.model.feature_size
@@ -133,11 +129,12 @@ def sequences(problem, inputs):
             array = np.zeros((*inputs.x.shape[:-1], features))
         return [array] if problem.batch is None else list(np.moveaxis(array, axis, 0))
 
-    def of_state(state):  # (L·D, parts, H) of each
-        count, size = 2 if problem.cell == "lstm" else 1, problem.hidden
-        stack = problem.model.state_shape(None)[0]
-        state = np.zeros((count, stack, problem.batch or 1, size)) if state is None else state
-        return list(np.moveaxis(np.reshape(state, (count, stack, -1, size)), (2, 1), (0, 1)))
+    def of_state(state):  # (L·D, all parts end to end) of each
+        shapes = problem.model.state_shapes(problem.batch or 1)
+        given = tuple(map(np.zeros, shapes)) if state is None else state
+        given = given if isinstance(given, tuple) else (given,)
+        whole = [part.reshape(shape) for part, shape in zip(given, shapes, strict=True)]
+        return list(np.moveaxis(np.concat(whole, axis=2), 1, 0))
 
     return (
         of_steps(inputs.x, problem.inputs),
@@ -157,6 +154,7 @@ def steps(problem, rows, dtype):
 
 def parts(problem, rows, dtype):
     """Undo `sequences`, for states."""
-    rows = np.asarray(rows, dtype=object).astype(dtype)  # (B, L·D, parts, H)
-    shape = problem.model.state_shape(problem.batch)
-    return tuple(np.reshape(part, shape) for part in np.moveaxis(rows, (2, 1), (0, 1)))
+    rows = np.asarray(rows, dtype=object).astype(dtype)  # (B, L·D, all parts end to end)
+    shapes = problem.model.state_shapes(problem.batch)
+    pieces = np.split(np.moveaxis(rows, 0, 1), np.cumsum([s[-1] for s in shapes])[:-1], axis=2)
+    return tuple(np.reshape(*pair) for pair in zip(pieces, shapes, strict=True))

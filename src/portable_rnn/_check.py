@@ -129,10 +129,10 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
         raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
     batch_axis = 0 if model.batch_first else 1
     batch = x.shape[batch_axis] if x.ndim == 3 else None
-    for index, part in enumerate(parts):
+    for index, (part, shape) in enumerate(zip(parts, model.state_shapes(batch), strict=True)):
         label = name if states == 1 else f"{name}[{index}]"
         an_array(label, part)
-        of_shape(label, part, model.state_shape(batch))
+        of_shape(label, part, shape)
         like(label, part, "x", x)
 
 

@@ -568,7 +568,7 @@ def _check_tape(model: RNN, tape: Tape) -> None:
         return  # not one step was there
     found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
     count = model.num_layers * model.directions
-    wanted = (model.input_size, model.hidden_size, model.cell_object.states, count)
+    wanted = (model.input_size, model.recurrent_size, model.cell_object.states, count)
     if found != wanted:
         raise ValueError(
             "tape: expected input size, hidden size, number of states, and layers times directions "
@@ -638,9 +638,11 @@ def _states(
     """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
     if state is not None:
         return layout.state_inward(xp, state, order, batched=batched)
-    shape = (x.shape[1], model.hidden_size)
-    zero = xp.zeros(shape, dtype=x.dtype, device=device_of(x))
-    return ((zero,) * model.cell_object.states,) * (model.num_layers * model.directions)
+    zeros = tuple(
+        xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))
+        for shape in model.state_shapes(x.shape[1])
+    )
+    return (zeros,) * (model.num_layers * model.directions)
 
 
 def _steps(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:

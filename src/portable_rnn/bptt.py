@@ -11,9 +11,9 @@
                 d_x = d_ax W_ih                                      product 4
 
 This is one layer, read in one direction, over one stretch of time; all of it that is recurrent
-is here. :mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked
-layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
-holds.
+is here, except for steps of more than this, which are in :mod:`portable_rnn.products`.
+:mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked layers,
+the readout, both directions. Nothing here knows which cell it runs or whose arrays it holds.
 
 A step may be held back, in part or as a whole: ``update`` says for each number of the new state
 whether it takes the place of the old one (sequences with gaps; zoneout).
@@ -27,19 +27,11 @@ from typing import Any, NamedTuple
 from ._namespace import Array, Namespace
 from .affine import SUMS, Products, affine, affine_vjp_x
 from .cells import Cell, State
+from .products import Weights, advance, advance_vjp, late_rows, weights_vjp
 from .scan import Sequence, join, scan, shift, split
 from .select import choose, choose_vjp
 
 __all__ = ["Options", "Record", "Weights", "layer", "layer_vjp"]
-
-
-class Weights(NamedTuple):
-    """The parameters of one layer, or their gradients; None for what the model does without."""
-
-    weight_ih: Array  # (G·H, I); U of the book
-    weight_hh: Array  # (G·H, H); W
-    bias_ih: Array | None  # (G·H,); b
-    bias_hh: Array | None  # (G·H,)
 
 
 class Options(NamedTuple):
@@ -64,11 +56,17 @@ def layer(
     xp: Namespace, cell: Cell, w: Weights, x: Array, state: State, options: Options, *, keep: bool
 ) -> tuple[Sequence, State, Record | None]:
     """Return the hidden states of all steps, the final state, and a record if asked to keep it."""
+    recurrent, late = options.recurrent, late_rows(cell, w)
+    plain = not late and w.weight_hr is None and w.own is None
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Any, ...]]:
         ax_t, *update_t = inputs
-        h = state[0] if options.recurrent is None else state[0] * options.recurrent
-        new, residuals = cell.step(xp, ax_t, affine(xp, h, w.weight_hh, w.bias_hh), state)
+        h = state[0] if recurrent is None else state[0] * recurrent
+        if plain:
+            ah = affine(xp, h, w.weight_hh, w.bias_hh)
+            new, residuals = cell.step(xp, ax_t, ah, state)
+        else:
+            new, residuals = advance(xp, cell, w, late, ax_t, h, state, recurrent)
         if update_t:
             new = choose(xp, update_t, new, state)
         return new, (new[0], residuals) if keep else (new[0],)
@@ -92,6 +90,8 @@ def layer_vjp(
     grad_x: bool,
 ) -> tuple[Weights, Array | None, State]:
     """Return the cotangents of the weights, of ``x``, and of the state before."""
+    recurrent, late = options.recurrent, late_rows(cell, w)
+    plain = not late and w.weight_hr is None and w.own is None
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
         residuals, *rest = inputs
@@ -101,34 +101,31 @@ def layer_vjp(
         d_held = None
         if rest:
             d_state, d_held = choose_vjp(xp, rest, d_state)
-        d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, d_state)
-        d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
-        if options.recurrent is not None:
-            d_h = d_h * options.recurrent
-        if d_before[0] is not None:
-            d_h = d_h + d_before[0]
-        d_state = (d_h, *d_before[1:])
+        if plain:
+            d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, d_state)
+            d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
+            if recurrent is not None:
+                d_h = d_h * recurrent
+            if d_before[0] is not None:
+                d_h = d_h + d_before[0]
+            d_state = (d_h, *d_before[1:])
+            # A cell that sees only ax + ah hands one array out twice: keep it once.
+            rows = (d_ax,) if d_ax is d_ah else (d_ax, d_ah)
+        else:
+            d_state, rows = advance_vjp(xp, cell, w, late, residuals, d_state, recurrent)
         if d_held is not None:
             d_state = tuple(map(xp.add, d_state, d_held))
-        # A cell that sees only ax + ah hands one array out twice: keep it once.
-        return d_state, ((d_ax,) if d_ax is d_ah else (d_ax, d_ah))
+        return d_state, rows
 
     arrays = (() if d_hidden is None else (d_hidden,)) + options.update
     stacked = not isinstance(record.hidden, list)
     xs = tuple(split(sequence, stacked=stacked) for sequence in arrays)
     reverse = not options.reverse
-    d_state, d_pre = scan(step_vjp, d_state, (record.residuals, *xs), reverse=reverse)
+    d_state, rows = scan(step_vjp, d_state, (record.residuals, *xs), reverse=reverse)
 
-    d_pre = [join(xp, sequence) for sequence in d_pre]
-    d_ax, d_ah = d_pre[0], d_pre[-1]
     h_before = join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))
-    if options.recurrent is not None:
-        h_before = h_before * options.recurrent
-    products = options.products
-    d_w = Weights(
-        weight_ih=products.weight(xp, x, d_ax),
-        weight_hh=products.weight(xp, h_before, d_ah),
-        bias_ih=products.bias(xp, w.bias_ih, d_ax),
-        bias_hh=products.bias(xp, w.bias_hh, d_ah),
-    )
+    if recurrent is not None:
+        h_before = h_before * recurrent
+    joined = [join(xp, sequence) for sequence in rows]
+    d_w, d_ax = weights_vjp(xp, w, late, x, h_before, joined, options.products)
     return d_w, affine_vjp_x(xp, w.weight_ih, d_ax) if grad_x else None, d_state

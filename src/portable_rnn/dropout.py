@@ -85,15 +85,15 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     numbers = seed if isinstance(seed, tuple) else (seed,)
     rng = np.random.default_rng([check.integer("seed", n, least=0) for n in numbers])
     steps, batch = _sizes(model, x)
-    hidden, directions = model.hidden_size, model.directions
-    count, states = model.num_layers * directions, model.cell_object.states
+    hidden, directions = model.recurrent_size, model.directions
+    count, shapes = model.num_layers * directions, model.state_shapes(batch)
 
     def factors(p: float, *shape: int) -> Array:
         kept = (rng.random(shape, dtype=np.float32) >= p) / (1.0 - p)
         return from_host(kept, xp, dtype_name(x.dtype), device_of(x))
 
-    def choices(p: float) -> Array:
-        new = rng.random((steps, batch, hidden), dtype=np.float32) >= p
+    def choices(p: float, shape: tuple[int, ...]) -> Array:
+        new = rng.random((steps, *shape[1:]), dtype=np.float32) >= p
         return xp.asarray(new, device=device_of(x))
 
     between: tuple[Array, ...] = ()
@@ -107,7 +107,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     if model.recurrent_dropout:
         recurrent = tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))
     if model.zoneout:
-        update = tuple(tuple(choices(model.zoneout) for _ in range(states)) for _ in range(count))
+        update = tuple(tuple(choices(model.zoneout, s) for s in shapes) for _ in range(count))
     return Masks(between, recurrent, update)
 
 

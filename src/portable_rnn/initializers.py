@@ -15,6 +15,7 @@ def uniform(
     shapes: Mapping[str, tuple[int, ...]],
     bound: float,
     seed: int,
+    starts: Mapping[str, float | None] | None = None,
     *,
     xp: Namespace | None = None,
     dtype: Any = "float32",
@@ -22,12 +23,15 @@ def uniform(
 ) -> dict[str, Array]:
     """Draw every array uniformly from ``[-bound, bound)``, in order, from one generator.
 
-    Parameters are those of :meth:`portable_rnn.RNN.init`.
+    ``starts`` has the numbers that arrays are full of instead. Other parameters are those of
+    :meth:`portable_rnn.RNN.init`.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed: expected an int of at least 0, got {seed!r}")
     rng = np.random.default_rng(seed)
-    return {
-        name: from_host(rng.uniform(-bound, bound, shape), xp, dtype, device)
-        for name, shape in shapes.items()
-    }
+    found = {}
+    for name, shape in shapes.items():
+        start = None if starts is None else starts.get(name)
+        values = rng.uniform(-bound, bound, shape) if start is None else np.full(shape, start)
+        found[name] = from_host(values, xp, dtype, device)
+    return found

@@ -1,21 +1,24 @@
 """The description of a recurrent network, and the initial values of its parameters."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, cast
 
 from . import _check as check
 from ._namespace import Array, Namespace, namespace_of
 from .bptt import Weights
-from .cells import CELLS, Cell, Elman
+from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
+from .cells.by_name import described, from_description
+from .cells.protocol import vectors_of
 from .initializers import uniform
 from .network import Parameters
+from .nonlinearities import Activation
 
 __all__ = ["RNN"]
 
 # torch's names of the fields of `Weights`, to which it adds layer and direction.
-_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,13 @@ class RNN:
     output_size : int, optional
         O, the size of the readout ``o = c + V h`` (equation 10.10). Without it there is no
         readout, and the outputs are the hidden states.
-    cell : {"elman", "gru", "lstm"} or Cell
-        The recurrent cell, by name or as an object of your own (see :mod:`portable_rnn.cells`).
-    nonlinearity : {"tanh", "relu"}
-        Of the Elman cell; the others have none to choose.
+    cell : str, Cell or dict
+        The recurrent cell: a name ("elman", "gru", "lstm", or another of
+        :data:`portable_rnn.cells.CELLS`); an object, with options or of your own; or, as a file has
+        it, a name with options, ``{"name": "lstm", "peepholes": True}``.
+    nonlinearity : str, or tuple of a str and numbers
+        Of the Elman cell: "tanh", "relu", or another of :mod:`portable_rnn.nonlinearities`. The
+        other cells have options of their own.
     bias : bool
         Whether there are biases, readout included.
     batch_first : bool
@@ -51,6 +57,9 @@ class RNN:
     dropout, recurrent_dropout, zoneout : float in [0, 1)
         Chances to drop while training; see :mod:`portable_rnn.dropout`. ``dropout`` acts between
         layers.
+    projection_size : int, optional
+        P, the size of the hidden state if it is a projection ``h = W_hr (o tanh(c))`` of what the
+        cell gives (Sak et al., arXiv 1402.1128; torch's ``proj_size``). LSTM only.
 
     Raises
     ------
@@ -74,8 +83,8 @@ class RNN:
     input_size: int
     hidden_size: int
     output_size: int | None = None
-    cell: str | Cell = "elman"
-    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    cell: str | Cell | Mapping[str, Any] = "elman"
+    nonlinearity: Activation = "tanh"
     bias: bool = True
     batch_first: bool = False
     num_layers: int = 1
@@ -83,15 +92,18 @@ class RNN:
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
+    projection_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "hidden_size", "output_size", "num_layers"):
-            if name != "output_size" or self.output_size is not None:
+        for name in ("input_size", "hidden_size", "output_size", "num_layers", "projection_size"):
+            if not name.startswith(("output", "projection")) or getattr(self, name) is not None:
                 number = check.count(name, getattr(self, name))
                 object.__setattr__(self, name, number)  # a NumPy integer becomes an int
         for name in ("bias", "batch_first", "bidirectional"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+        if isinstance(self.cell, Mapping):
+            object.__setattr__(self, "cell", from_description(self.cell))
         if isinstance(self.cell, str) and self.cell not in CELLS:
             raise ValueError(
                 f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, got {self.cell!r}"
@@ -106,7 +118,8 @@ class RNN:
                 f"nonlinearity: only the 'elman' cell has a choice, "
                 f"got {self.nonlinearity!r} with cell={self.cell!r}"
             )
-        Elman(self.nonlinearity)  # names a wrong nonlinearity
+        elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
+        object.__setattr__(self, "nonlinearity", elman.nonlinearity)
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             chance = check.number(name, getattr(self, name))
             if not 0.0 <= chance < 1.0:
@@ -114,27 +127,40 @@ class RNN:
             object.__setattr__(self, name, chance)
         if self.dropout and self.num_layers == 1:
             raise ValueError("dropout: acts between layers, and num_layers is 1")
+        if self.projection_size is not None:
+            if not isinstance(self.cell_object, (LSTM, LayerNormLSTM)):
+                raise ValueError(f"projection_size: only LSTM cells have one, got {self.cell!r}")
+            if self.projection_size >= self.hidden_size:
+                raise ValueError(
+                    f"projection_size: expected less than hidden_size {self.hidden_size}, "
+                    f"got {self.projection_size}"
+                )
 
     @cached_property
     def cell_object(self) -> Cell:
         """The cell itself, whether it was given by name or as an object."""
         if not isinstance(self.cell, str):
-            return self.cell
+            return cast(Cell, self.cell)  # __post_init__ has made one of a dict
         return Elman(self.nonlinearity) if self.cell == "elman" else CELLS[self.cell]()
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the order of ``torch.nn``'s state dict."""
         rows, size = self.cell_object.gates * self.hidden_size, self.input_size
+        biases = self.bias and getattr(self.cell_object, "biased", True)
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in self._suffixes:
                 end = f"_l{layer}{suffix}"
                 shapes[f"weight_ih{end}"] = (rows, size)
-                shapes[f"weight_hh{end}"] = (rows, self.hidden_size)
-                if self.bias:
+                shapes[f"weight_hh{end}"] = (rows, self.recurrent_size)
+                if biases:
                     shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
-            size = self.directions * self.hidden_size
+                if self.projection_size:
+                    shapes[f"weight_hr{end}"] = (self.projection_size, self.hidden_size)
+                for vector in vectors_of(self.cell_object):
+                    shapes[f"{vector.name}{end}"] = (vector.multiple * self.hidden_size,)
+            size = self.directions * self.recurrent_size
         if self.output_size is not None:
             shapes["readout.weight"] = (self.output_size, size)
             if self.bias:
@@ -147,41 +173,55 @@ class RNN:
         return 2 if self.bidirectional else 1
 
     @property
+    def recurrent_size(self) -> int:
+        """Size of the hidden state: P if it is projected, else H."""
+        return self.projection_size or self.hidden_size
+
+    @property
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse")[: self.directions]
 
     @property
     def feature_size(self) -> int:
-        """Size of one output vector: O, or D·H without a readout."""
-        return self.output_size or self.directions * self.hidden_size
+        """Size of one output vector: O, or D·H (D·P) without a readout."""
+        return self.output_size or self.directions * self.recurrent_size
 
     def state_shape(self, batch_size: int | None) -> tuple[int, ...]:
-        """Shape of each state array: (layers · directions, B, H), without B if unbatched."""
+        """Shape of the hidden state: (layers · directions, B, H), without B if unbatched."""
+        return self.state_shapes(batch_size)[0]
+
+    def state_shapes(self, batch_size: int | None) -> tuple[tuple[int, ...], ...]:
+        """Shape of each state array; they differ only if the hidden state is projected."""
         stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
-        return (stack, *batch, self.hidden_size)
+        sizes = (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
+        return tuple((stack, *batch, size) for size in sizes)
 
     def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for what there is not."""
         layers = tuple(
-            tuple(
-                Weights(*(params.get(f"{name}_l{layer}{suffix}") for name in _WEIGHTS))
-                for suffix in self._suffixes
-            )
+            tuple(self._layer(params, f"_l{layer}{suffix}") for suffix in self._suffixes)
             for layer in range(self.num_layers)
         )
         return Parameters(layers, params.get("readout.weight"), params.get("readout.bias"))
+
+    def _layer(self, params: Mapping[str, Array], end: str) -> Weights:
+        vectors = vectors_of(self.cell_object)
+        own = tuple(params[f"{vector.name}{end}"] for vector in vectors) if vectors else None
+        return Weights(**{name: params.get(f"{name}{end}") for name in _WEIGHTS}, own=own)
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; what is None there becomes zeros."""
         found = {"readout.weight": weights.readout_weight, "readout.bias": weights.readout_bias}
         for layer, directions in enumerate(weights.layers):
             for suffix, w in zip(self._suffixes, directions, strict=True):
-                named = zip(_WEIGHTS, w, strict=True)
-                found |= {f"{name}_l{layer}{suffix}": array for name, array in named}
+                end = f"_l{layer}{suffix}"
+                found |= {f"{name}{end}": getattr(w, name) for name in _WEIGHTS}
+                named = zip(vectors_of(self.cell_object), w.own or (), strict=False)
+                found |= {f"{vector.name}{end}": array for vector, array in named}
         xp = namespace_of(params=next(iter(like.values())))
         return {
-            name: xp.zeros_like(array) if found[name] is None else found[name]
+            name: xp.zeros_like(array) if found.get(name) is None else found[name]
             for name, array in like.items()
         }
 
@@ -194,6 +234,8 @@ class RNN:
         device: Any = None,
     ) -> dict[str, Array]:
         """Draw initial parameters, uniform in ±1/√H as ``torch.nn`` does.
+
+        Parameters of a cell's own may start from a number instead (gains from 1).
 
         The numbers come from a NumPy generator on the host, so one seed gives the same
         parameters on every library and device, rounding to ``dtype`` aside.
@@ -227,7 +269,15 @@ class RNN:
         (15, 5)
         """
         bound = self.hidden_size**-0.5
-        return uniform(self.parameter_shapes, bound, seed, xp=xp, dtype=dtype, device=device)
+        starts = {
+            f"{vector.name}_l{layer}{suffix}": vector.start
+            for vector in vectors_of(self.cell_object)
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes
+        }
+        return uniform(
+            self.parameter_shapes, bound, seed, starts, xp=xp, dtype=dtype, device=device
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as plain values, for a configuration file.
@@ -237,6 +287,9 @@ class RNN:
         TypeError
             If the cell is an object of your own, which no file can describe.
         """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         if not isinstance(self.cell, str):
-            raise TypeError(f"cell: only named cells can be written to a file, got {self.cell!r}")
-        return asdict(self)
+            values["cell"] = described(self.cell_object)
+        if not isinstance(self.nonlinearity, str):
+            values["nonlinearity"] = list(self.nonlinearity)
+        return values

@@ -20,9 +20,8 @@ def choose(xp: Namespace, update: Sequence[Array], new: State, old: State) -> St
 
 def choose_vjp(xp: Namespace, update: Sequence[Array], d_state: State) -> tuple[State, State]:
     """Return the cotangents of the new and of the old state."""
-    zero = xp.zeros_like(d_state[0])
-    d_new = tuple(_choose(xp, u, d, zero) for u, d in zip(update, d_state, strict=True))
-    d_old = tuple(_choose(xp, u, zero, d) for u, d in zip(update, d_state, strict=True))
+    zeros = tuple(map(xp.zeros_like, d_state))
+    d_new, d_old = choose(xp, update, d_state, zeros), choose(xp, update, zeros, d_state)
     return d_new, d_old
 
 

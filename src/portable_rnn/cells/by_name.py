@@ -1,0 +1,81 @@
+"""Cells by name, and as plain values for a file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from .elman import Elman
+from .gru import GRU, ResetBeforeGRU
+from .layer_norm import LayerNormElman, LayerNormLSTM
+from .lstm import LSTM
+from .mgu import MGU
+from .protocol import Cell
+
+__all__ = ["KINDS", "described", "from_description"]
+
+KINDS: dict[str, Callable[..., Cell]] = {
+    "elman": Elman,
+    "gru": GRU,
+    "lstm": LSTM,
+    "mgu": MGU,
+    "reset_before_gru": ResetBeforeGRU,
+    "layer_norm_elman": LayerNormElman,
+    "layer_norm_lstm": LayerNormLSTM,
+}
+
+
+def described(cell: Cell) -> dict[str, Any]:
+    """Return the name of one of the library's cells, and those options that are not the default.
+
+    Raises
+    ------
+    TypeError
+        If the cell is one of your own, which no file can describe.
+
+    Examples
+    --------
+    >>> from portable_rnn.cells import LSTM
+    >>> from portable_rnn.cells.by_name import described
+    >>> described(LSTM(peepholes=True))
+    {'name': 'lstm', 'peepholes': True}
+    """
+    for name, kind in KINDS.items():
+        if type(cell) is kind:
+            options = {field.name: getattr(cell, field.name) for field in fields(kind)}  # type: ignore[arg-type]
+            default = kind()
+            changed = {k: v for k, v in options.items() if v != getattr(default, k)}
+            return {"name": name} | {k: _plain(v) for k, v in changed.items()}
+    raise TypeError(f"cell: only cells of the library can be written to a file, got {cell!r}")
+
+
+def from_description(description: Mapping[str, Any]) -> Cell:
+    """Undo `described`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no cell of this name, or it does not have these options.
+
+    Examples
+    --------
+    >>> from portable_rnn.cells.by_name import from_description
+    >>> from_description({"name": "elman", "clip": 3.0})
+    Elman(nonlinearity='tanh', clip=3.0)
+    """
+    options = dict(description)
+    name = options.pop("name", None)
+    if name not in KINDS:
+        raise ValueError(
+            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {name!r}"
+        )
+    kind = KINDS[name]
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := [option for option in options if option not in known]:
+        has = f"options {', '.join(known)}" if known else "no options"
+        raise ValueError(f"cell: {name!r} has {has}, got {', '.join(map(str, unknown))}")
+    return kind(**options)
+
+
+def _plain(value: Any) -> Any:
+    """Return tuples as the lists that JSON gives back."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

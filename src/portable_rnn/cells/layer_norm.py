@@ -1,0 +1,157 @@
+"""Layer-normalised cells.
+
+A normalisation sees a whole row: each entry has the row's mean taken off and is divided by its
+standard deviation. That is not pointwise by unit, but it stays within one sequence and one step,
+and no matrix of parameters takes part: what the engine owns is left to it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .._namespace import Array, Namespace, sum_over
+from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
+from .protocol import Residuals, State, Vector
+
+__all__ = ["LayerNormElman", "LayerNormLSTM"]
+
+EPSILON = 1e-5  # added to the variance, as torch.nn.LayerNorm does
+
+
+@dataclass(frozen=True)
+class LayerNormElman:
+    """The simple recurrent network, layer-normalised: ``h' = tanh(w norm(ax + ah) + b)``.
+
+    With ``norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)`` over the H units. Equation 4 of Ba, Kiros
+    and Hinton, arXiv 1607.06450. The gains w are ``weight_norm`` (H), which start from 1, and the
+    biases b ``bias_norm`` (H), from 0; the projections have none.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> list(prnn.RNN(4, 5, cell="layer_norm_elman").parameter_shapes)
+    ['weight_ih_l0', 'weight_hh_l0', 'weight_norm_l0', 'bias_norm_l0']
+    """
+
+    gates = 1
+    states = 1
+    biased = False
+    vectors = (Vector("weight_norm", 1, 1.0), Vector("bias_norm", 1, 0.0))
+
+    def step(
+        self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
+    ) -> tuple[State, Residuals]:
+        """One step; the residuals are h and those of the normalisation."""
+        w, b = own
+        a, kept = norm(xp, ax + ah)
+        h = tanh(xp, w * a + b)
+        return (h,), (h, *kept)
+
+    def step_vjp(
+        self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
+    ) -> tuple[Any, ...]:
+        """Cotangents of one step, and of gains and biases."""
+        w, _ = own
+        h, *kept = residuals
+        (d_h,) = d_state
+        d_y = d_h * tanh_derivative(xp, h)
+        d_a = norm_vjp(xp, kept, d_y * w)
+        return d_a, d_a, (None,), d_y * kept[0], d_y
+
+
+@dataclass(frozen=True)
+class LayerNormLSTM:
+    """Long short-term memory, layer-normalised, state (h, c).
+
+    Gates in the order i, f, g, o of ``a = w_x norm(ax) + w_h norm(ah) + b``::
+
+        i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)      g = tanh(a_g)
+        c' = f c + i g                                          h' = o tanh(w_c norm(c') + b_c)
+
+    Equations 20 to 22 of Ba, Kiros and Hinton, arXiv 1607.06450, whose two biases of the gates are
+    one here: ax and ah are normalised over all 4·H entries, c' over H, with 1e-5 added to each
+    variance. Parameters: ``weight_norm_ih``, ``weight_norm_hh`` and ``bias_norm`` (4·H),
+    ``weight_norm_c`` and ``bias_norm_c`` (H). Gains start from 1, biases from 0; the projections
+    have no biases.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(4, 5, cell="layer_norm_lstm")
+    >>> model.parameter_shapes["weight_norm_ih_l0"], model.parameter_shapes["bias_norm_c_l0"]
+    ((20,), (5,))
+    """
+
+    gates = 4
+    states = 2
+    biased = False
+    vectors = (
+        Vector("weight_norm_ih", 4, 1.0),
+        Vector("weight_norm_hh", 4, 1.0),
+        Vector("bias_norm", 4, 0.0),
+        Vector("weight_norm_c", 1, 1.0),
+        Vector("bias_norm_c", 1, 0.0),
+    )
+
+    def step(
+        self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
+    ) -> tuple[State, Residuals]:
+        """One step; the residuals are the gates, c, and those of the three normalisations."""
+        w_x, w_h, b, w_c, b_c = own
+        _, c_before = state
+        size = c_before.shape[-1]
+        n_x, kept_x = norm(xp, ax)
+        n_h, kept_h = norm(xp, ah)
+        a = w_x * n_x + w_h * n_h + b
+        i_f = sigmoid(xp, a[:, : 2 * size])
+        g = tanh(xp, a[:, 2 * size : 3 * size])
+        o = sigmoid(xp, a[:, 3 * size :])
+        c = i_f[:, size:] * c_before + i_f[:, :size] * g
+        n_c, kept_c = norm(xp, c)
+        y = tanh(xp, w_c * n_c + b_c)
+        return (o * y, c), (i_f, g, o, c_before, y, *kept_x, *kept_h, *kept_c)
+
+    def step_vjp(
+        self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
+    ) -> tuple[Any, ...]:
+        """Cotangents of one step, and of gains and biases."""
+        w_x, w_h, _, w_c, _ = own
+        i_f, g, o, c_before, y, *kept = residuals
+        kept_x, kept_h, kept_c = kept[:2], kept[2:4], kept[4:]
+        d_h, d_c = d_state
+        size = y.shape[-1]
+        i, f = i_f[:, :size], i_f[:, size:]
+        d_y = d_h * o * tanh_derivative(xp, y)
+        d_c = d_c + norm_vjp(xp, kept_c, d_y * w_c)
+        d_if = xp.concat([d_c * g, d_c * c_before], axis=1)
+        d_a = xp.concat(
+            [
+                d_if * sigmoid_derivative(xp, i_f),
+                d_c * i * tanh_derivative(xp, g),
+                d_h * y * sigmoid_derivative(xp, o),
+            ],
+            axis=1,
+        )
+        d_own = (d_a * kept_x[0], d_a * kept_h[0], d_a, d_y * kept_c[0], d_y)
+        d_ax, d_ah = norm_vjp(xp, kept_x, d_a * w_x), norm_vjp(xp, kept_h, d_a * w_h)
+        return d_ax, d_ah, (None, d_c * f), *d_own
+
+
+def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
+    """Normalise the rows of (B, N); the residuals are the result, and 1 over the deviation."""
+    centred = a - _mean(xp, a)
+    scale = 1.0 / xp.sqrt(_mean(xp, centred * centred) + EPSILON)
+    normal = centred * scale
+    return normal, (normal, scale)
+
+
+def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
+    """Return the cotangent of what was normalised."""
+    normal, scale = residuals
+    d_centred = d_normal - normal * _mean(xp, d_normal * normal)
+    return scale * (d_centred - _mean(xp, d_normal))
+
+
+def _mean(xp: Namespace, a: Array) -> Array:
+    """Return the means of rows, (B, 1); half precision adds up in float32."""
+    total = sum_over(xp, a, axis=-1, keepdims=True)
+    return xp.astype(total / float(a.shape[-1]), a.dtype, copy=False)

@@ -1,0 +1,113 @@
+"""What the engine asks of a cell.
+
+A cell never multiplies matrices and knows nothing of time. It is given the two projections
+of one step, ``ax = x W_ihᵀ + b_ih`` and ``ah = h W_hhᵀ + b_hh``, both (B, gates·H), and the
+state it starts from, a tuple of arrays (B, H) whose first entry is the hidden state ``h``.
+
+- ``step(xp, ax, ah, state) -> state, residuals``: one step. ``residuals`` is a tuple of arrays, all
+  that the derivative will need.
+- ``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``: the cotangent of the new state
+  turned into those of ``ax``, ``ah`` and the old state. The first entry of ``d_state_before`` is
+  None if ``h`` acts through ``ah`` alone. A cell that sees only the sum ``ax + ah`` returns one
+  array twice, and the engine then does the work once.
+
+Three things that most cells do without, and then need not mention:
+
+- ``vectors``: parameters of the cell's own, as a tuple of `Vector`. They enter a step entry by
+  entry, never as matrices: ``step`` is given them after the state, ``step_vjp`` after the
+  cotangent, and it returns behind everything else, for each of them, its cotangent by sequence,
+  (B, multiple·H). The engine sums them over the batch and over time.
+- ``biased = False``: the projections have no biases, since the cell has its own.
+- ``late``: how many gates, the last ones, are not of ``h`` but of another vector ``v`` (B, H),
+  which the cell makes of the gates before them (see `LateCell`). Two products in each step.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from .._namespace import Array, Namespace
+
+__all__ = ["Cell", "LateCell", "Residuals", "State", "StateCotangent", "Vector", "vectors_of"]
+
+State: TypeAlias = tuple[Array, ...]
+Residuals: TypeAlias = tuple[Array, ...]
+StateCotangent: TypeAlias = tuple[Array | None, ...]
+
+
+class Vector(NamedTuple):
+    """A parameter of a cell's own: its name, its size in units of H, and what it starts from."""
+
+    name: str  # as in the dict of parameters, without layer and direction
+    multiple: int
+    start: float | None = None  # None: drawn like the weights
+
+
+@runtime_checkable
+class Cell(Protocol):
+    """What the engine asks of a cell. Cells must be hashable: frozen dataclasses are.
+
+    Examples
+    --------
+    A cell without gates or weights of its own, ``h' = (ax + ah) / 2``:
+
+    >>> from dataclasses import dataclass
+    >>> import portable_rnn as prnn
+    >>> @dataclass(frozen=True)
+    ... class Average:
+    ...     gates = 1
+    ...     states = 1
+    ...
+    ...     def step(self, xp, ax, ah, state):
+    ...         return (0.5 * (ax + ah),), ()
+    ...
+    ...     def step_vjp(self, xp, residuals, d_state):
+    ...         d_a = 0.5 * d_state[0]
+    ...         return d_a, d_a, (None,)
+    >>> isinstance(Average(), prnn.cells.Cell)
+    True
+    >>> prnn.RNN(input_size=3, hidden_size=4, cell=Average()).parameter_shapes["weight_ih_l0"]
+    (4, 3)
+    """
+
+    @property
+    def gates(self) -> int:
+        """Rows of the weights, in units of the hidden size."""
+
+    @property
+    def states(self) -> int:
+        """Number of state arrays (B, H); the first is the hidden state."""
+
+    # Any: the cotangents of the cell's own vectors follow, if it has any.
+    def step(
+        self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
+    ) -> tuple[State, Residuals]:
+        """Advance the state by one step."""
+
+    def step_vjp(
+        self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
+    ) -> tuple[Any, ...]:
+        """Pull the cotangent of the new state back through one step."""
+
+
+class LateCell(Cell, Protocol):
+    """A cell of which the last ``late`` gates are projections of another vector than ``h``.
+
+    First comes ``early``, which is given ``ah`` of the other gates; then the engine multiplies;
+    then ``step``, which is given ``ah`` of all gates. Both are pointwise.
+    """
+
+    @property
+    def late(self) -> int:
+        """Number of gates that are projections of ``v``; the last ones."""
+
+    def early(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[Array, Residuals]:
+        """Return ``v`` (B, H), and residuals."""
+
+    def early_vjp(
+        self, xp: Namespace, residuals: Residuals, d_v: Array
+    ) -> tuple[Array, Array, StateCotangent]:
+        """Return what ``v`` adds to the cotangents that `step_vjp` returns."""
+
+
+def vectors_of(cell: Cell) -> tuple[Vector, ...]:
+    """Return the parameters of a cell's own; most have none."""
+    return getattr(cell, "vectors", ())

@@ -1,0 +1,251 @@
+"""Nonlinearities that cells name: those of ONNX's recurrent operators, with its defaults.
+
+``"tanh"``, or ``("elu", 0.5)`` with the numbers alpha and beta that a function has. As in
+:mod:`portable_rnn.activations`, a derivative takes the value of the function.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
+
+from ._namespace import Array, Namespace
+from .activations import (
+    relu,
+    relu_derivative,
+    sigmoid,
+    sigmoid_derivative,
+    tanh,
+    tanh_derivative,
+)
+
+__all__ = [
+    "NAMES",
+    "Activation",
+    "affine",
+    "affine_derivative",
+    "checked",
+    "clip",
+    "clip_vjp",
+    "elu",
+    "elu_derivative",
+    "functions",
+    "hard_sigmoid",
+    "hard_sigmoid_derivative",
+    "leaky_relu",
+    "leaky_relu_derivative",
+    "scaled_tanh",
+    "scaled_tanh_derivative",
+    "softplus",
+    "softplus_derivative",
+    "softsign",
+    "softsign_derivative",
+    "thresholded_relu",
+    "thresholded_relu_derivative",
+]
+
+Activation: TypeAlias = str | tuple[str | float, ...]
+Function: TypeAlias = Callable[..., Array]
+
+
+def affine(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
+    """Return ``alpha a + beta``, entry by entry."""
+    return alpha * a + beta
+
+
+def affine_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -> Array:
+    """Return ``alpha``."""
+    return xp.full_like(y, alpha)
+
+
+def leaky_relu(xp: Namespace, a: Array, alpha: float) -> Array:
+    """Return ``a`` where it is positive, and ``alpha a`` elsewhere."""
+    return a * leaky_relu_derivative(xp, a, alpha)
+
+
+def leaky_relu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
+    """Return 1 where ``y > 0``, and ``alpha`` elsewhere."""
+    return alpha + (1.0 - alpha) * _is_positive(xp, y)
+
+
+def thresholded_relu(xp: Namespace, a: Array, alpha: float) -> Array:
+    """Return ``a`` where it is above ``alpha``, and 0 elsewhere."""
+    return a * _is_positive(xp, a - alpha)
+
+
+def thresholded_relu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
+    """Return 1 where ``y > 0``, and 0 elsewhere: the jump has no derivative."""
+    return _is_positive(xp, y)
+
+
+def scaled_tanh(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
+    """Return ``alpha tanh(beta a)``."""
+    return alpha * xp.tanh(beta * a)
+
+
+def scaled_tanh_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -> Array:
+    """Return ``beta (alpha - y²/alpha)``."""
+    return beta * (alpha - y * y / alpha)
+
+
+def hard_sigmoid(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
+    """Return ``alpha a + beta``, held between 0 and 1."""
+    y = alpha * a + beta
+    inside = _is_positive(xp, y) * _is_positive(xp, 1.0 - y)
+    return xp.where(_real(xp, inside) > 0, y, _is_positive(xp, y - 1.0))
+
+
+def hard_sigmoid_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -> Array:
+    """Return ``alpha`` where ``0 < y < 1``, and 0 elsewhere."""
+    return alpha * _is_positive(xp, y) * _is_positive(xp, 1.0 - y)
+
+
+def elu(xp: Namespace, a: Array, alpha: float) -> Array:
+    """Return ``a`` where it is positive, and ``alpha (exp(a) - 1)`` elsewhere."""
+    positive = relu(xp, a)
+    return positive + alpha * xp.expm1(a - positive)
+
+
+def elu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
+    """Return 1 where ``y > 0``, and ``y + alpha`` elsewhere."""
+    positive = _is_positive(xp, y)
+    return positive + (1.0 - positive) * (y + alpha)
+
+
+def softsign(xp: Namespace, a: Array) -> Array:
+    """Return ``a / (1 + |a|)``."""
+    return a / (1.0 + _magnitude(xp, a))
+
+
+def softsign_derivative(xp: Namespace, y: Array) -> Array:
+    """Return ``(1 - |y|)²``."""
+    rest = 1.0 - _magnitude(xp, y)
+    return rest * rest
+
+
+def softplus(xp: Namespace, a: Array) -> Array:
+    """Return ``log(1 + exp(a))``, which nothing overflows."""
+    return relu(xp, a) + xp.log1p(xp.exp(-_magnitude(xp, a)))
+
+
+def softplus_derivative(xp: Namespace, y: Array) -> Array:
+    """Return the logistic function of ``a``, which is ``1 - exp(-y)``."""
+    return -xp.expm1(-y)
+
+
+# name: value, derivative from the value, and its numbers where none are given
+_KINDS: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
+    "tanh": (tanh, tanh_derivative, ()),
+    "sigmoid": (sigmoid, sigmoid_derivative, ()),
+    "relu": (relu, relu_derivative, ()),
+    "affine": (affine, affine_derivative, (1.0, 0.0)),
+    "leaky_relu": (leaky_relu, leaky_relu_derivative, (0.01,)),
+    "thresholded_relu": (thresholded_relu, thresholded_relu_derivative, (1.0,)),
+    "scaled_tanh": (scaled_tanh, scaled_tanh_derivative, (1.0, 1.0)),
+    "hard_sigmoid": (hard_sigmoid, hard_sigmoid_derivative, (0.2, 0.5)),
+    "elu": (elu, elu_derivative, (1.0,)),
+    "softsign": (softsign, softsign_derivative, ()),
+    "softplus": (softplus, softplus_derivative, ()),
+}
+NAMES = tuple(_KINDS)
+# Below these the value no longer tells the slope.
+_LEAST = {"leaky_relu": 0.0, "thresholded_relu": 0.0, "elu": 0.0}
+
+
+def checked(argument: str, given: Any) -> Activation:
+    """Return a name, or a name and its numbers as a tuple, as it should be written.
+
+    Parameters
+    ----------
+    argument : str
+        What to call it in an error.
+    given : str, or sequence of a str and the numbers alpha and beta
+        ``"elu"``, or ``("elu", 0.5)``; what is left out is ONNX's default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such function, or not with these numbers.
+
+    Examples
+    --------
+    >>> from portable_rnn.nonlinearities import checked
+    >>> checked("f", "tanh"), checked("f", ["hard_sigmoid", 0.25])
+    ('tanh', ('hard_sigmoid', 0.25, 0.5))
+    """
+    name, *numbers = [given] if isinstance(given, str) else list(given or [None])
+    if not isinstance(name, str) or name not in _KINDS:
+        raise ValueError(
+            f"{argument}: expected one of {', '.join(map(repr, NAMES))}, perhaps in a tuple with "
+            f"its numbers, got {given!r}"
+        )
+    defaults = _KINDS[name][2]
+    if len(numbers) > len(defaults):
+        raise ValueError(
+            f"{argument}: {name!r} expected at most {len(defaults)} numbers, got {given!r}"
+        )
+    if not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
+        raise TypeError(f"{argument}: expected Python numbers after the name, got {given!r}")
+    if not numbers:
+        return name
+    alpha, *rest = (*map(float, numbers), *defaults[len(numbers) :])
+    if alpha < _LEAST.get(name, -math.inf) or (name == "scaled_tanh" and alpha == 0.0):
+        least = "other than 0" if name == "scaled_tanh" else "of at least 0"
+        raise ValueError(f"{argument}: {name!r} expected alpha {least}, got {alpha}")
+    return (name, alpha, *rest)
+
+
+@lru_cache(maxsize=64)
+def functions(activation: Activation) -> tuple[Function, Function]:
+    """Return value and derivative, both of ``(xp, array)``, of what `checked` returned."""
+    name, *numbers = (activation,) if isinstance(activation, str) else activation
+    value, derivative, defaults = _KINDS[str(name)]
+    if not defaults:
+        return value, derivative
+    alpha_beta = tuple(map(float, numbers)) or defaults
+    names = ("alpha", "beta")[: len(alpha_beta)]
+    options = dict(zip(names, alpha_beta, strict=True))
+    return partial(value, **options), partial(derivative, **options)
+
+
+def clip(xp: Namespace, a: Array, bound: float | None) -> tuple[Array, tuple[Array, ...]]:
+    """Hold ``a`` between ``-bound`` and ``bound``, as ONNX's ``clip`` does before the activations.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of ``a``.
+    a : floating array, any shape
+    bound : float, optional
+        None for no bound: then nothing is done.
+
+    Returns
+    -------
+    array, shape and dtype of ``a``
+    residuals : tuple of arrays
+    """
+    if bound is None:
+        return a, ()
+    above, below = _is_positive(xp, a - bound), _is_positive(xp, -bound - a)
+    inside = 1.0 - above - below
+    # An infinite a times 0 would be NaN.
+    held = xp.where(_real(xp, inside) > 0, a, bound * (above - below))
+    return held, (inside,)
+
+
+def clip_vjp(residuals: tuple[Array, ...], d_a: Array) -> Array:
+    """Return the cotangent of what was clipped: 0 beyond the bound, the same up to it."""
+    return d_a * residuals[0] if residuals else d_a
+
+
+def _magnitude(xp: Namespace, a: Array) -> Array:
+    """Return ``|a|``, by the sign of the real part."""
+    return a * (2.0 * _is_positive(xp, a) - 1.0)
+
+
+def _real(xp: Namespace, a: Array) -> Array:
+    return xp.real(a) if xp.isdtype(a.dtype, "complex floating") else a
+
+
+def _is_positive(xp: Namespace, a: Array) -> Array:
+    return xp.astype(_real(xp, a) > 0, a.dtype)

@@ -1,0 +1,107 @@
+"""The products inside a step: late gates, a projected state, and a cell's own vectors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conformance.complex_step import gradient
+from conformance.tolerances import assert_close
+
+import portable_rnn as prnn
+from portable_rnn import network, stretches
+from portable_rnn.bptt import layer_vjp
+from portable_rnn.cells import LSTM, ResetBeforeGRU
+
+STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 2, 4
+MODELS = {
+    "late": prnn.RNN(INPUTS, HIDDEN, cell="reset_before_gru"),
+    "late, clipped": prnn.RNN(INPUTS, HIDDEN, cell=ResetBeforeGRU(clip=0.6)),
+    "projected": prnn.RNN(INPUTS, HIDDEN, 2, cell="lstm", projection_size=3),
+    "own": prnn.RNN(INPUTS, HIDDEN, cell="layer_norm_elman"),
+    "own and projected": prnn.RNN(INPUTS, HIDDEN, cell="layer_norm_lstm", projection_size=2),
+    "own, projected": prnn.RNN(INPUTS, HIDDEN, cell=LSTM(peepholes=True), projection_size=2),
+}
+DROPPED = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.2}
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_all_gradients_with_every_kind_of_dropout(name, bidirectional):
+    model = replace(MODELS[name], bidirectional=bidirectional, **DROPPED)
+    rng = np.random.default_rng(0)
+    params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
+    x = rng.standard_normal((STEPS, BATCH, INPUTS))
+    states = [rng.standard_normal(shape) for shape in model.state_shapes(BATCH)]
+    d_outputs = rng.standard_normal((STEPS, BATCH, model.feature_size))
+    masks, lengths = prnn.dropout.draw(model, x, 1), [5, 0, 3]
+
+    def forward(*arrays):
+        weights, (x, *state) = arrays[: len(params)], arrays[len(params) :]
+        return prnn.forward(
+            model,
+            dict(zip(params, weights, strict=True)),
+            x,
+            tuple(state) if len(state) > 1 else state[0],
+            lengths=lengths,
+            dropout=masks,
+        )
+
+    arrays = [*params.values(), x, *states]
+    tape = forward(*arrays).tape
+    grads = prnn.backward(model, params, tape, d_outputs)
+    d_states = grads.state if len(states) > 1 else (grads.state,)
+    found = [*grads.params.values(), grads.x, *d_states]
+    for index, got in enumerate(found):
+        want = gradient(lambda *a: np.sum(forward(*a).outputs * d_outputs), arrays, index)
+        what = [*params, "x", "h", "c"][index]
+        assert_close(got, want, what, scale=np.abs(d_outputs).max(), k=64)
+
+
+def test_late_gates_see_what_recurrent_dropout_leaves_of_the_state():
+    """With the reset gate open, it makes no difference where it stands."""
+    after = prnn.RNN(INPUTS, HIDDEN, cell="gru", recurrent_dropout=0.5)
+    before = replace(after, cell="reset_before_gru")
+    params = after.init(seed=0, dtype="float64")
+    params["bias_hh_l0"][:HIDDEN] = 60.0
+    x = np.random.default_rng(0).standard_normal((STEPS, BATCH, INPUTS))
+    masks = prnn.dropout.draw(after, x, 3)
+    one, other = (prnn.forward(m, params, x, dropout=masks) for m in (after, before))
+    assert_close(other.outputs, one.outputs, "outputs", scale=1.0, k=8)
+    free = prnn.forward(before, params, x, dropout=False)
+    assert np.any(np.abs(free.outputs - other.outputs) > 1e-3)
+
+
+def test_a_projected_state_has_its_own_size():
+    model = prnn.RNN(3, 6, cell="lstm", num_layers=2, bidirectional=True, projection_size=2)
+    assert model.state_shapes(5) == ((4, 5, 2), (4, 5, 6))
+    assert model.feature_size == 4
+    params, x = model.init(), np.zeros((7, 5, 3), dtype="float32")
+    state = (np.zeros((4, 5, 6), dtype="float32"),) * 2
+    with pytest.raises(ValueError, match=r"^state\[0\]: expected shape \(4, 5, 2\), got"):
+        prnn.predict(model, params, x, state)
+    del params["weight_hr_l0"]
+    with pytest.raises(ValueError, match=r"^params: missing weight_hr_l0"):
+        prnn.predict(model, params, x)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stretches_add_up(name, monkeypatch):
+    """The gradients of a cell's own vectors, and of a projection, are sums over stretches too."""
+    model = replace(MODELS[name], num_layers=2)
+    rng = np.random.default_rng(0)
+    params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
+    x = rng.standard_normal((11, BATCH, INPUTS))
+    d_outputs = rng.standard_normal((11, BATCH, model.feature_size))
+
+    def run():
+        tape = prnn.forward(model, params, x).tape
+        return prnn.backward(model, params, tape, d_outputs)
+
+    whole, cut = run(), []
+    monkeypatch.setattr(stretches, "ROWS", 2 * BATCH)
+    monkeypatch.setattr(network, "layer_vjp", lambda *a, **k: cut.append(1) or layer_vjp(*a, **k))
+    parts = run()
+    assert len(cut) == 6 * model.num_layers
+    for key, want in whole.params.items():
+        assert_close(parts.params[key], want, key, scale=np.abs(d_outputs).max(), k=16)
+    np.testing.assert_array_equal(parts.x, whole.x)
