@@ -21,7 +21,7 @@ TESTS = Path(__file__).with_name("test_book_equations.py")
 
 BROKEN = [
     ("10.8", "b subtracted", "affine.py", "else y + bias", "else y - bias"),
-    ("10.8", "U x subtracted", "cells.py", "h = f(xp, ax + ah)", "h = f(xp, ah - ax)"),
+    ("10.8", "U x subtracted", "cells/elman.py", "_f(xp, ax + ah)", "_f(xp, ah - ax)"),
     (
         "10.9",
         "a sigmoid for the tanh",
@@ -32,9 +32,9 @@ BROKEN = [
     (
         "10.10",
         "c left out",
-        "bptt.py",
-        "y = affine(xp, y, w.readout_weight, w.readout_bias)",
-        "y = affine(xp, y, w.readout_weight)",
+        "network.py",
+        "y = affine(xp, y, column.readout_weight, column.readout_bias)",
+        "y = affine(xp, y, column.readout_weight)",
     ),
     (
         "10.11",
@@ -103,24 +103,24 @@ BROKEN = [
     (
         "10.19",
         "the last output ignored",
-        "bptt.py",
-        "            d_h = d_outputs[rows, ...]\n",
-        "            d_h = d_outputs[rows, ...]\n"
-        "            d_h = xp.concat([d_h[:-1, ...], 0.0 * d_h[-1:, ...]])\n",
+        "network.py",
+        "        d_y = affine_vjp_x(xp, column.readout_weight, d_y)\n",
+        "        d_y = affine_vjp_x(xp, column.readout_weight, d_y)\n"
+        "        d_y = xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n",
     ),
     (
         "10.19",
         "one minus sign too many",
-        "bptt.py",
-        "d_h = affine_vjp_x(xp, w.readout_weight, d_h)",
-        "d_h = -affine_vjp_x(xp, w.readout_weight, d_h)",
+        "network.py",
+        "d_y = affine_vjp_x(xp, column.readout_weight, d_y)",
+        "d_y = -affine_vjp_x(xp, column.readout_weight, d_y)",
     ),
     (
         "10.20",
         "what comes from later is lost",
         "bptt.py",
-        "d_h = d_h + d_h_t[0]",
-        "d_h = d_h_t[0]",
+        "d_state = (d_state[0] + d_h_t, *d_state[1:])",
+        "d_state = (d_h_t, *d_state[1:])",
     ),
     (
         "10.21",
@@ -139,59 +139,59 @@ BROKEN = [
     (
         "10.22",
         "the last step alone",
-        "bptt.py",
-        "d_c = affine_vjp_bias(xp, w.readout_bias, d_h)",
-        "d_c = affine_vjp_bias(xp, w.readout_bias, d_h[-1:, ...])",
+        "network.py",
+        "d_c = walk.products.bias(xp, column.readout_bias, d_y)",
+        "d_c = walk.products.bias(xp, column.readout_bias, d_y[-1:, ...])",
     ),
     (
         "10.23",
         "the first step dropped",
-        "bptt.py",
-        "bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax)",
-        "bias_ih=affine_vjp_bias(xp, w.bias_ih, d_ax[1:, ...])",
+        "products.py",
+        "bias_ih=products.bias(xp, w.bias_ih, d_ax)",
+        "bias_ih=products.bias(xp, w.bias_ih, d_ax[1:, ...])",
     ),
     (
         "10.24",
         "h(t-1) for h(t)",
-        "bptt.py",
-        "d_v = affine_vjp_weight(xp, join(xp, stretch.hidden), d_h)",
-        "h = join(xp, shift(xp, stretch.before[0], stretch.hidden))\n"
-        "                d_v = affine_vjp_weight(xp, h, d_h)",
+        "network.py",
+        "d_v = walk.products.weight(xp, join(xp, records[-1].hidden), d_y)",
+        "h = [records[-1].before[0], *records[-1].hidden[:-1]]\n"
+        "        d_v = walk.products.weight(xp, join(xp, h), d_y)",
     ),
     (
         "10.25",
         "the diagonal left out",
-        "cells.py",
-        "d_a = d_h * f_derivative(xp, h)",
+        "cells/elman.py",
+        "d_a = d_h * self._slope(xp, h)",
         "d_a = d_h",
     ),
     (
         "10.26",
         "h(t) for h(t-1)",
         "bptt.py",
-        "join(xp, shift(xp, stretch.before[0], stretch.hidden))",
-        "join(xp, stretch.hidden)",
+        "join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))",
+        "join(xp, record.hidden)",
     ),
     (
         "10.26",
         "zero for h(0)",
         "scan.py",
-        "return [first, *sequence[:-1]]",
-        "return [0.0 * first, *sequence[:-1]]",
+        "else [first, *sequence[:-1]]",
+        "else [0.0 * first, *sequence[:-1]]",
     ),
     (
         "10.27",
         "the diagonal twice",
-        "cells.py",
-        "d_a = d_h * f_derivative(xp, h)",
-        "d_a = d_h * f_derivative(xp, h) * f_derivative(xp, h)",
+        "cells/elman.py",
+        "d_a = d_h * self._slope(xp, h)",
+        "d_a = d_h * self._slope(xp, h) * self._slope(xp, h)",
     ),
     (
         "10.28",
         "time reversed",
-        "bptt.py",
-        "weight_ih=affine_vjp_weight(xp, x[rows, ...], d_ax)",
-        "weight_ih=affine_vjp_weight(xp, xp.flip(x[rows, ...], axis=0), d_ax)",
+        "products.py",
+        "weight_ih=products.weight(xp, x, d_ax)",
+        "weight_ih=products.weight(xp, xp.flip(x, axis=0), d_ax)",
     ),
 ]
 

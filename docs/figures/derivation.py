@@ -39,7 +39,10 @@ exact_general = book.differentiate(general)
 def function_lines(where: str) -> list[str]:
     """Return the lines of a function of the library, without its docstring."""
     module, *path = where.split(".")
-    text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+    file = SOURCE / module
+    while file.is_dir():
+        file /= path.pop(0)
+    text = file.with_suffix(".py").read_text(encoding="utf-8")
     node: ast.AST = ast.parse(text)
     for name in path:
         node = next(child for child in ast.walk(node) if getattr(child, "name", None) == name)
