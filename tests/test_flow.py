@@ -83,7 +83,7 @@ def test_a_random_network_keeps_the_bound(gain):
 # ------------------------------------------------------------------------------ its parts
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "reset_before_gru", "layer_norm_elman"])
 def test_what_the_steps_add_is_the_gradient(cell):
     model, params, x, targets, state = problem(cell)
     given = {"loss": mean_squared_error, "state": state}
@@ -282,6 +282,12 @@ def test_a_gap_passes_the_gradient_on():
 def test_what_has_no_flow(options):
     model, params, x, targets, _ = problem("gru", **options)
     with pytest.raises(NotImplementedError, match="model: gradient_flow expects"):
+        prnn.gradient_flow(model, params, x, targets, loss=mean_squared_error)
+
+
+def test_a_projected_state_has_no_flow():
+    model, params, x, targets, _ = problem("lstm", projection_size=1)
+    with pytest.raises(NotImplementedError, match="model: gradient_flow expects no projection"):
         prnn.gradient_flow(model, params, x, targets, loss=mean_squared_error)
 
 

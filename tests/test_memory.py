@@ -152,6 +152,29 @@ def test_a_budget_changes_no_bit(cell, options):
         assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), slots
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "reset_before_gru"},
+        {"cell": "layer_norm_lstm"},
+        {"cell": prnn.cells.LSTM(peepholes=True), "projection_size": 3},
+    ],
+    ids=str,
+)
+def test_a_budget_for_cells_with_more_to_a_step(options):
+    model = prnn.RNN(3, 8, 4, num_layers=2, **options)
+    params, x, targets = inputs(model, 40, 128)
+    want = prnn.bptt(model, params, x, targets)
+    full = prnn.memory.plan(model, 40, 128, checkpoint_every=40, dtype="float64").full_tape
+    (_, held, _) = measure(lambda: prnn.forward(model, params, x).tape)
+    assert 0.9 * held <= full <= 1.1 * held
+    for every in (4, 20):
+        got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
+        for name in ("loss", "outputs", "grad_x"):
+            assert np.array_equal(getattr(got, name), getattr(want, name)), name
+        assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), every
+
+
 @pytest.mark.parametrize("cell", TAPE)
 def test_units_of_parts_of_a_stretch_change_the_order_of_sums_only(cell):
     model = prnn.RNN(3, 8, 4, cell=cell)

@@ -22,6 +22,8 @@ OPTIONS = {
 
 def problem(cell, options, steps=T, dtype="float64"):
     rng = np.random.default_rng(steps)
+    if cell == "peephole_lstm":
+        cell, options = prnn.cells.LSTM(peepholes=True), options | {"projection_size": 4}
     model = prnn.RNN(
         **{"input_size": I, "hidden_size": H, "output_size": O, "cell": cell} | options
     )
@@ -56,7 +58,7 @@ def hold(model, params, x, targets, **options):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "reset_before_gru", "layer_norm_elman", "peephole_lstm"])
 def test_each_is_what_it_would_be_alone(cell, options, dtype):
     model, params, x, targets = problem(cell, OPTIONS[options], dtype=dtype)
     each = hold(model, params, x, targets)

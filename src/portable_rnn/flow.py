@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, dtype_name, is_traced, on_their_device
 from .api import Loss, Parameters, Tape, backward, evaluate, forward
-from .cells import Cell, Residuals, State, StateCotangent
+from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
 from .initializers import uniform
 from .layout import time_major
@@ -83,14 +83,19 @@ class _Watched:
         self.cell, self.gates, self.states = cell, cell.gates, cell.states
         self.seen: list[State] = []
 
-    def step(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[State, Residuals]:
-        return self.cell.step(xp, ax, ah, state)
+    def __getattr__(self, name: str) -> Any:  # what only some cells have
+        return getattr(self.cell, name)
+
+    def step(
+        self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
+    ) -> tuple[State, Residuals]:
+        return self.cell.step(xp, ax, ah, state, *own)
 
     def step_vjp(
-        self, xp: Namespace, residuals: Residuals, d_state: State
-    ) -> tuple[Array, Array, StateCotangent]:
+        self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
+    ) -> tuple[Any, ...]:
         self.seen.append(d_state)
-        return self.cell.step_vjp(xp, residuals, d_state)
+        return self.cell.step_vjp(xp, residuals, d_state, *own)
 
     def take(self, xp: Namespace) -> State:
         """Return what passed by since the last time, (L, B, H) each, the lowest layer first."""
@@ -140,7 +145,8 @@ def gradient_flow(
     TypeError, ValueError
         As `bptt` does, or under ``jax.jit``.
     NotImplementedError
-        For a bidirectional model, whose states have no one order in time, or one with zoneout.
+        For a bidirectional model, whose states have no one order in time, or one with zoneout or
+        with a projected state.
 
     Notes
     -----
@@ -172,6 +178,8 @@ def gradient_flow(
         raise NotImplementedError("model: gradient_flow expects one direction, got bidirectional")
     if model.zoneout:
         raise NotImplementedError("model: gradient_flow expects no zoneout")
+    if model.projection_size:
+        raise NotImplementedError("model: gradient_flow expects no projection of the state")
     _, value, d_outputs = evaluate(
         *(model, params, x, targets, loss, state),
         lengths=lengths,

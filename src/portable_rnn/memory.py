@@ -19,6 +19,7 @@ import numpy as np
 from . import _check as check
 from .affine import LEAF
 from .model import RNN
+from .products import advance, advance_vjp, late_rows
 from .recompute import evaluations
 from .stretches import ROWS, Units
 
@@ -155,25 +156,26 @@ class _Costs:
     def __init__(self, model: RNN, steps: int, batch: int, itemsize: int) -> None:
         self.steps, self.batch = steps, batch
         cell, hidden = model.cell_object, model.hidden_size
-        zero = np.zeros((1, hidden))
-        a = np.zeros((1, cell.gates * hidden))
-        state, known = (zero,) * cell.states, {id(zero)}
+        params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
+        w = model.weights(params).layers[0][0]
+        late, ax = late_rows(cell, w), np.zeros((1, cell.gates * hidden))
+        zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
+        state, known = zeros, {id(zero) for zero in zeros}
         for _ in range(2):  # the second step, for the first shares less with what was before
-            state, residuals = cell.step(np, a, a, state)
-            arrays = {id(_owner(array)): _owner(array) for array in (state[0], *residuals)}
+            state, residuals = advance(np, cell, w, late, ax, state[0], state, None)
+            arrays = {id(a): a for a in map(_owner, _flat((state[0], residuals)))}
             kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
             known |= arrays.keys() | {id(_owner(array)) for array in state}
-        d_ax, d_ah, _ = cell.step_vjp(np, residuals, (zero,) * cell.states)
-        pairs = 1 if d_ax is d_ah else 2
+        _, rows = advance_vjp(np, cell, w, late, residuals, zeros, None)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
         self.columns = (
             1 if layers == model.num_layers and not model.bidirectional else (2 * model.num_layers)
         )
-        self.record = kept // zero.itemsize * itemsize * layers
-        self.work = (2 * pairs * cell.gates * hidden + features) * itemsize
+        self.record = kept // ax.itemsize * itemsize * layers
+        self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
-        self.state = cell.states * hidden * batch * itemsize * layers
+        self.state = sum(zero.size for zero in zeros) * batch * itemsize * layers
         shapes = [s for s in model.parameter_shapes.values() if len(s) == 2]
         self.weight = max(map(math.prod, shapes)) * itemsize
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
@@ -222,6 +224,15 @@ class _Costs:
                 if unit * MOST_UNITS >= self.steps:
                     yield stretch, unit
             stretch //= 2
+
+
+def _flat(residuals: Any) -> Iterator[Any]:
+    """Return the arrays of residuals, in tuples within tuples where a step has more to it."""
+    for part in residuals:
+        if isinstance(part, tuple):
+            yield from _flat(part)
+        else:
+            yield part
 
 
 def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
