@@ -207,3 +207,11 @@ def test_complex_parameters_are_refused():
     moved = {name: array.astype(complex) for name, array in PARAMS.items()}
     with pytest.raises(TypeError, match="params: expected a real floating dtype, got complex128"):
         prnn.hvp(MODEL, moved, X, LABELS, V)
+
+
+def test_jvp_returns_outputs_whatever_is_asked_of_the_state():
+    model = prnn.RNN(1, 2)
+    x = np.ones((5, 3, 1))
+    params = model.init(seed=0, dtype="float64")
+    moved = prnn.jvp(model, params, x, d_x=x, return_state=False)
+    assert moved.outputs.shape == moved.d_outputs.shape == (5, 3, 2)

@@ -254,6 +254,7 @@ def test_a_plan_says_what_it_will_take():
         ({"memory": "10 KiB"}, ValueError, r"^memory: expected at least \d+ bytes .*got '10 KiB'"),
         ({"memory": "much"}, ValueError, "^memory: expected bytes, or a text .*got 'much'"),
         ({"memory": "1.2.3 MB"}, ValueError, "^memory: .*got '1.2.3 MB'"),
+        ({"memory": "."}, ValueError, "^memory: expected bytes, or a text .*got '.'"),
         ({"memory": 1.5}, TypeError, "^memory: .*got 1.5"),
         ({"memory": 0}, ValueError, "^memory: .*got 0"),
         ({"checkpoint_every": 0}, ValueError, "^checkpoint_every: expected at least 1, got 0"),

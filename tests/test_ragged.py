@@ -5,6 +5,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import losses, ragged
+from portable_rnn.steps import mask_of
 
 T, B, I, H = 7, 5, 3, 4  # noqa: E741
 LENGTHS = [3, 7, 0, 5, 1]
@@ -213,3 +214,21 @@ def test_both_or_none_of_them_and_only_for_a_batch():
 def test_sequences_that_do_not_fit_together_are_named(sequences, error, words):
     with pytest.raises(error, match=words):
         ragged.pack(sequences)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_lengths_that_are_not_read_may_be_of_a_narrow_dtype(dtype, monkeypatch):
+    """As on a device, or under a tracer: 300 steps are more than 8 bits can count."""
+    monkeypatch.setattr("portable_rnn.steps.on_host", lambda array: False)
+    lengths = np.asarray([5, 100], dtype=dtype)
+    there = mask_of(np, np.zeros((300, 2, 1)), lengths, None)
+    assert there.sum(axis=0).tolist() == [5, 100]
+
+
+def test_a_tape_without_steps_can_be_used_again_under_a_budget():
+    model = prnn.RNN(1, 2)
+    params, x = model.init(seed=0), np.zeros((6, 2, 1), np.float32)
+    fwd = prnn.forward(model, params, x, lengths=[0, 0], checkpoint_every=2)
+    for _ in range(2):
+        grads = prnn.backward(model, params, fwd.tape, np.ones_like(fwd.outputs))
+        assert not any(np.any(g) for g in grads.params.values())

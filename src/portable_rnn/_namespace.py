@@ -199,7 +199,7 @@ def on_their_device(f: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(f)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for arg in args:
+        for arg in (*args, *kwargs.values()):
             array: Any = next(iter(arg.values()), None) if isinstance(arg, Mapping) else arg
             if is_cupy_array(array):
                 with array.device:

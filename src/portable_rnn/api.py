@@ -312,8 +312,9 @@ def backward(
     model, params
         Those of the forward pass.
     tape : Tape
-        From `forward`. It is read only, and can be used again. It refers to the ``x`` and the
-        initial state given there: do not write into them before the backward pass.
+        From `forward`. It is read only, and can be used again, but under a memory budget. It
+        refers to the ``x``, the initial state and the mask given there: do not write into them
+        before the backward pass.
     d_outputs : array, shape and layout of the outputs, optional
     d_state : shape of the final state, for LSTM a pair, optional
         Give either, or both; what is None counts as zero and costs nothing.
@@ -626,6 +627,8 @@ def _units(
             "sequence is one computation"
         )
     if isinstance(memory, Plan):
+        if checkpoint_every is not None:
+            raise ValueError("memory, checkpoint_every: expected one of them, got both")
         return memory.walk
     steps, batch = (x.shape[0], 1) if x.ndim == 2 else _axes(xp, model, x).shape[:2]
     options = {"memory": memory, "checkpoint_every": checkpoint_every}

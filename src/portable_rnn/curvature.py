@@ -274,7 +274,7 @@ def _push(
         before = tuple(xp.zeros_like(part) for part in d_before)
     d_before = d_before or (None,) * len(before)
     if run is predict:
-        options = {"return_state": True} | dict(options)
+        options = dict(options) | {"return_state": True}
 
     def outward(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
         moved = dict(zip(names, arrays, strict=False))

@@ -248,8 +248,8 @@ def _bytes(memory: str | int) -> int:
     """Return a budget in bytes."""
     wanted = "expected bytes, or a text such as '64 MiB'"
     if isinstance(memory, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
-        if found is None or found[2].lower() not in SUFFIXES or found[1].count(".") > 1:
+        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
+        if found is None or found[2].lower() not in SUFFIXES:
             raise ValueError(f"memory: {wanted}, got {memory!r}")
         return int(float(found[1]) * SUFFIXES[found[2].lower()])
     try:

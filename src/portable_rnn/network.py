@@ -175,7 +175,7 @@ def _run(
     (steps, batch), outputs = x.shape[:2], None
     groups = _units(xp, x, walk)
     places = {0, *first_places(len(groups), walk.units.slots if walk.units else 0)}
-    passage = Passage(x, {}, [])
+    passage = Passage(x, {} if groups or not keep else {0: states}, [])
     for number, unit in enumerate(groups):
         last = number == len(groups) - 1
         if keep and number in places:

@@ -7,6 +7,7 @@ steps and sequences is the gradient; here the sum is over the steps of one seque
 
 from typing import Any, NamedTuple, TypeAlias
 
+from . import _check as check
 from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_their_device
 from .affine import Products, affine_vjp_bias, affine_vjp_weight
 from .api import Loss, Parameters, evaluate, pull_back
@@ -174,7 +175,11 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient, or an array of zeros if it has none."""
+    check.parameters(model, params)
+    check.sequence(model, params, x)
     lengths = options.pop("lengths", None)
+    if lengths is not None and options.get("mask") is not None:
+        raise ValueError("lengths, mask: expected one of them, got both")
     if lengths is not None and x.ndim == 3:  # a mask leaves the sequences in their order
         there = mask_of(xp, time_major(xp, model, x), lengths, None)
         options["mask"] = there.T if model.batch_first else there

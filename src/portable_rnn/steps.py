@@ -107,8 +107,9 @@ def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
     values = read_lengths(lengths, steps, batch)
     if values is not None:
         return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
-    time = xp.arange(steps, dtype=lengths.dtype, device=device_of(lengths))
-    return xp.expand_dims(time, axis=1) < xp.expand_dims(lengths, axis=0)
+    # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
+    time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
+    return xp.expand_dims(time, axis=1) < xp.expand_dims(xp.astype(lengths, xp.int32), axis=0)
 
 
 def _moved(xp: Namespace, mask: Any, x: Array) -> Array:
