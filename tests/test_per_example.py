@@ -167,5 +167,5 @@ def test_lengths_and_a_mask_are_not_taken_together():
     model = prnn.RNN(1, 2, 3)
     x, labels = np.zeros((4, 2, 1), np.float32), np.zeros((4, 2), np.int64)
     both = {"lengths": [4, 2], "mask": np.ones((4, 2), dtype=bool)}
-    with pytest.raises(ValueError, match="^lengths, mask: expected one of them, got both"):
+    with pytest.raises(ValueError, match=r"^lengths, mask: expected one of them, got both"):
         prnn.per_example_norms(model, model.init(seed=0), x, labels, **both)
