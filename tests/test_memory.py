@@ -222,6 +222,7 @@ def test_the_full_tape_is_as_large_as_planned():
     for cell in TAPE:
         model = prnn.RNN(16, 64, cell=cell)
         params, x, _ = inputs(model, 64, 16, "float32")
+        prnn.forward(model, params, x)  # what a first call imports and caches is no tape
         fwd, held, _ = measure(lambda m=model, p=params, x=x: prnn.forward(m, p, x))
         planned = prnn.memory.plan(model, 64, 16).full_tape
         assert planned == pytest.approx(held - fwd.outputs.nbytes, rel=0.1)
@@ -242,10 +243,27 @@ def test_a_plan_says_what_it_will_take():
     assert (one_level.units, one_level.slots) == (64, 63)
     assert one_level.recompute < 1
     assert "63 states kept" in str(one_level)
-    assert prnn.memory.plan(model, 4096, 16, memory="24 MiB") == prnn.memory.plan(
-        model, 4096, 16, memory=24 * 2**20
-    )
+    often = prnn.memory.plan(model, 4096, 16, checkpoint_every=4)
+    assert often.peak > often.slots * 2 * 16 * 256 * 4  # bytes of the states h and c
     assert prnn.memory.plan(model, 10, 1, memory="1.5GB").units == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [("", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KiB", 2**10), ("MiB", 2**20), ("G", 1e9)],
+)
+def test_a_text_says_how_many_bytes(unit, size):
+    """Just as many as the smallest budget, and one too few."""
+
+    def plan(memory):
+        return prnn.memory.plan(prnn.RNN(16, 64, 4, cell="lstm"), 1000, 4, memory=memory)
+
+    with pytest.raises(ValueError, match="expected at least") as raised:
+        plan(1)
+    least = int(re.search(r"at least (\d+) bytes", str(raised.value))[1])
+    assert plan(f"{(least + 0.5) / size:.15f} {unit}").peak == least
+    with pytest.raises(ValueError, match="expected at least"):
+        plan(f"{(least - 0.5) / size:.15f} {unit}")
 
 
 @pytest.mark.parametrize(
