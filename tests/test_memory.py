@@ -136,16 +136,16 @@ def assert_same_bits(got, want):
 )
 @pytest.mark.parametrize("cell", TAPE)
 def test_a_budget_changes_no_bit(cell, options):
-    """Units of whole stretches: here of 4 steps of 128 sequences."""
+    """Units of whole stretches: here of 3 steps of 128 sequences."""
     model = prnn.RNN(3, 8, 4, cell=cell, **options)
     params, x, targets = inputs(model, 40, 128)
     want = prnn.bptt(model, params, x, targets)
-    for every in (4, 8, 20, 40, 100):
+    for every in (3, 6, 21, 40, 100):
         got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
         assert_same_bits(got, want)
         assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), every
     for slots in (0, 1, 3):
-        whole = prnn.memory.plan(model, 40, 128, checkpoint_every=4, dtype="float64")
+        whole = prnn.memory.plan(model, 40, 128, checkpoint_every=3, dtype="float64")
         plan = dataclasses.replace(whole, slots=slots)
         got = prnn.bptt(model, params, x, targets, memory=plan)
         assert_same_bits(got, want)
@@ -200,22 +200,42 @@ def test_a_budget_on_a_ragged_batch(ragged):
     assert not np.any(nothing.outputs)
 
 
-@pytest.mark.parametrize("share", [4, 16, 64])
-def test_a_budget_is_kept(share):
+def long_sequence():
+    """Return a function that runs both passes over 4096 steps, under a budget or without."""
     steps, batch, hidden = 4096, 16, 256
     model = prnn.RNN(16, hidden, cell="lstm")
-    params = model.init(seed=0)
-    x = np.random.default_rng(0).standard_normal((steps, batch, 16), dtype=np.float32)
-    budget = prnn.memory.plan(model, steps, batch).full_tape // share
-    d_outputs = np.ones((steps, batch, hidden), dtype=np.float32)
+    params, rng = model.init(seed=0), np.random.default_rng(0)
+    x = rng.standard_normal((steps, batch, 16), dtype=np.float32)
+    d_outputs = rng.standard_normal((steps, batch, hidden), dtype=np.float32)
 
-    def both():
-        fwd = prnn.forward(model, params, x, memory=budget)
-        return fwd.outputs, prnn.backward(model, params, fwd.tape, d_outputs)
+    def both(**options):
+        fwd = prnn.forward(model, params, x, **options)
+        return fwd.outputs, fwd.state, prnn.backward(model, params, fwd.tape, d_outputs)
 
-    (outputs, grads), _, peak = measure(both)
+    return both, prnn.memory.plan(model, steps, batch).full_tape
+
+
+@pytest.fixture(scope="module")
+def without_a_budget():
+    return long_sequence()[0]()
+
+
+@pytest.mark.parametrize("share", [4, 16, 64])
+def test_a_budget_is_kept(share, without_a_budget):
+    """And changes no bit but of weights, and those only where stretches must be smaller."""
+    both, full = long_sequence()
+    budget = full // share
+    (outputs, state, grads), _, peak = measure(lambda: both(memory=budget))
     results = sum(a.nbytes for a in (outputs, grads.x, *grads.params.values()))
     assert peak - results <= 1.1 * budget, f"{(peak - results) / budget:.2f} of the budget"
+    want_outputs, want_state, want = without_a_budget
+    pairs = (outputs, want_outputs), (grads.x, want.x), (state, want_state)
+    for got, ref in (*pairs, (grads.state, want.state)):
+        assert np.array_equal(np.asarray(got), np.asarray(ref))
+    for name, got in grads.params.items():
+        if share < 64:
+            assert np.array_equal(got, want.params[name])
+        assert_close(got, want.params[name].astype("float64"), name, k=4)
 
 
 def test_the_full_tape_is_as_large_as_planned():
