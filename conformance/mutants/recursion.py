@@ -80,8 +80,8 @@ RECURSION = [
     Mutant(
         "only the last stretch's weight gradients",
         "network.py",
-        "d_column = _plus(d_column, d_part)",
-        "d_column = d_part",
+        "return _plus(d_column, d_block), d_x",
+        "return d_block, d_x",
         gradients("elman-600_steps"),
     ),
     Mutant(
