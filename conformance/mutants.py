@@ -38,7 +38,7 @@ def losses(case, reduction="mean", steps="all", backend="numpy", dtype="float64"
 MUTANTS = [
     Mutant(
         "first step dropped",
-        "products.py",
+        "recurrence.py",
         "d_w_hh = products.weight(xp, h, d_ah)",
         "d_w_hh = products.weight(xp, h[1:, ...], d_ah[1:, ...])",
         gradients("elman-default"),
@@ -186,14 +186,14 @@ MUTANTS = [
     ),
     Mutant(
         "late gates with the state's product",
-        "products.py",
+        "recurrence.py",
         "products.weight(xp, v, of_v)",
         "products.weight(xp, h, of_v)",
         gradients("reset_before_gru-default"),
     ),
     Mutant(
         "projection's gradient a step late",
-        "products.py",
+        "recurrence.py",
         "products.weight(xp, *projected)",
         "products.weight(xp, projected[0][:-1, ...], projected[1][1:, ...])",
         gradients("projected_lstm-default"),
@@ -256,7 +256,7 @@ MUTANTS = [
     ),
     Mutant(
         "hidden bias with the input's gradient",
-        "products.py",
+        "recurrence.py",
         "bias_hh=products.bias(xp, w.bias_hh, d_ah)",
         "bias_hh=products.bias(xp, w.bias_hh, d_ax)",
         gradients("gru-default"),

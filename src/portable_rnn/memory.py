@@ -19,8 +19,8 @@ import numpy as np
 from . import _check as check
 from .affine import LEAF
 from .model import RNN
-from .products import advance, advance_vjp, late_rows
 from .recompute import evaluations
+from .recurrence import advance, advance_vjp, late_rows
 from .stretches import ROWS, Units
 
 __all__ = ["Plan", "plan"]
@@ -166,7 +166,8 @@ class _Costs:
             arrays = {id(a): a for a in map(_owner, _flat((state[0], residuals)))}
             kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
             known |= arrays.keys() | {id(_owner(array)) for array in state}
-        _, rows = advance_vjp(np, cell, w, late, residuals, zeros, None)
+        d_ax, d_ah, _, _, more = advance_vjp(np, cell, w, late, residuals, zeros, None)
+        rows = (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
         self.columns = (

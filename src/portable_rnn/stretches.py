@@ -5,7 +5,8 @@ hoisted out of the time loop fits a cache and stays small beside the tape. Libra
 cannot write into an array, get one stretch.
 
 Sequences of different lengths, sorted by length, are a staircase: a stretch ends where a sequence
-does, and the next one is narrower. Padding is then never computed, and nothing needs a mask.
+does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole
+arrays stay in the order of the caller's: each stretch gathers its sequences, and puts them back.
 """
 
 from typing import NamedTuple
@@ -18,16 +19,26 @@ ROWS = 512
 
 
 class Stretch(NamedTuple):
-    """A rectangle of steps and sequences: the first ``width`` of the batch."""
+    """A rectangle of steps and sequences: the first ``width`` of those sorted by length."""
 
     rows: slice
     width: int
+    order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
+    inverse: Array | None = None  # (B,); where in the order each sequence is
 
-    def of(self, array: Array) -> Array:
+    def of(self, xp: Namespace, array: Array) -> Array:
         """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the stretch."""
-        if self.width >= array.shape[1]:
-            return array[self.rows, ...]
-        return array[self.rows, : self.width, ...]
+        return self.sequences(xp, array[self.rows, ...], axis=1)
+
+    def sequences(self, xp: Namespace, array: Array, *, axis: int) -> Array:
+        """Return the sequences of the stretch, of all along ``axis``, or of one for all."""
+        if array.shape[axis] == 1:
+            return array
+        if self.order is not None:
+            return xp.take(array, self.order, axis=axis)
+        if self.width == array.shape[axis]:
+            return array
+        return array[: self.width, ...] if axis == 0 else array[:, : self.width, ...]
 
 
 class Units(NamedTuple):
@@ -42,12 +53,15 @@ def cut(
     xp: Namespace,
     steps: int,
     batch: int,
-    widths: tuple[int, ...] | None = None,
     rows: int | None = None,
+    widths: tuple[int, ...] | None = None,
+    order: Array | None = None,
+    inverse: Array | None = None,
 ) -> list[Stretch]:
     """Cut time into stretches of about ``rows`` rows, or `ROWS`.
 
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
+    ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
     """
     if in_one_piece(xp):
         return [Stretch(slice(0, steps), batch)]
@@ -59,7 +73,8 @@ def cut(
         end = min(start + max(1, rows // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)
-        found.append(Stretch(slice(start, end), width))
+        first = None if order is None else order[:width]
+        found.append(Stretch(slice(start, end), width, first, inverse))
         start = end
     return found
 
@@ -84,14 +99,26 @@ def place(
     xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, steps: int, batch: int
 ) -> Array:
     """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
+    if stretch.inverse is not None:
+        part = _put_back(xp, part, stretch.inverse, stretch.width)
     if tuple(part.shape[:2]) == (steps, batch):
         return part
     if whole is None:
         # Zeros are there to stay where no stretch comes.
         shape = (steps, batch, *part.shape[2:])
         whole = xp.zeros(shape, dtype=part.dtype, device=device_of(part))
-    if stretch.width == batch:
+    if part.shape[1] == batch:
         whole[stretch.rows, ...] = part
     else:
         whole[stretch.rows, : stretch.width, ...] = part
     return whole
+
+
+def _put_back(xp: Namespace, part: Array, inverse: Array, width: int) -> Array:
+    """Return all sequences in their order, with zeros for those that the stretch has not got."""
+    if width == inverse.shape[0]:
+        return xp.take(part, inverse, axis=1)
+    # No standard function scatters. The others gather a column of zeros.
+    part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
+    inverse = xp.where(inverse < width, inverse, xp.full_like(inverse, width))
+    return xp.take(part, inverse, axis=1)
