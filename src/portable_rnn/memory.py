@@ -177,8 +177,8 @@ class _Costs:
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
         self.state = sum(zero.size for zero in zeros) * batch * itemsize * layers
-        shapes = [s for s in model.parameter_shapes.values() if len(s) == 2]
-        self.weight = max(map(math.prod, shapes)) * itemsize
+        sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
+        self.weight, self.weights = max(sizes), sum(sizes)
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.columns > 1 else 0
@@ -190,6 +190,8 @@ class _Costs:
         unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
         # The gradient of a weight is summed by halves: one sum is open on each level.
         sums = self.weight * (1 + max(0, math.ceil(math.log2(stretch_rows / LEAF))))
+        if stretch < max(1, ROWS // self.batch):
+            sums += self.weights  # of a block of stretches
         peak = (
             self.base
             + self.step

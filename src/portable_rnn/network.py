@@ -210,7 +210,8 @@ def _run_vjp(
     grad_x: bool,
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
-    d_column, d_x = Column(tuple(Weights(None, None, None, None) for _ in column.layers)), None
+    d_column = d_block = Column(tuple(Weights(None, None, None, None) for _ in column.layers))
+    d_x, block = None, -1
     groups = _units(xp, x, walk)
 
     def advance(states: States, start: int, end: int) -> States:
@@ -242,12 +243,15 @@ def _run_vjp(
             d_part, d_x_part, d_states = _retreat(
                 xp, cell, column, x, records.pop(), d_y, d_states, stretch, walk, grad_x=grad_x
             )
-            d_column = _plus(d_column, d_part)
+            if stretch.block != block:
+                d_column, d_block, block = _plus(d_column, d_block), d_part, stretch.block
+            else:
+                d_block = _plus(d_block, d_part)
             if grad_x:
                 d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
     if grad_x and d_x is None:
         d_x = xp.zeros_like(x)
-    return d_column, d_x, d_states
+    return _plus(d_column, d_block), d_x, d_states
 
 
 def _advance(

@@ -7,15 +7,21 @@ cannot write into an array, get one stretch.
 Sequences of different lengths, sorted by length, are a staircase: a stretch ends where a sequence
 does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole
 arrays stay in the order of the caller's: each stretch gathers its sequences, and puts them back.
+
+Under a memory budget stretches may have to be smaller. They are parts of those of the full size,
+their blocks: gradients of weights are summed for each block first, and so round as they do there.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ._namespace import Array, Namespace, device_of, in_one_piece
 
 __all__ = ["ROWS", "Stretch", "Units", "cut", "place", "units"]
 
-ROWS = 512
+# As its half, quarter and eighth, a multiple of the tiles of matrix libraries (24 rows in OpenBLAS
+# for AVX2 and float32): then no row of a product depends on how many there are in a stretch.
+ROWS = 384
 
 
 class Stretch(NamedTuple):
@@ -23,6 +29,7 @@ class Stretch(NamedTuple):
 
     rows: slice
     width: int
+    block: int = 0  # which stretch of the full size it is, or is a part of
     order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
     inverse: Array | None = None  # (B,); where in the order each sequence is
 
@@ -65,18 +72,25 @@ def cut(
     """
     if in_one_piece(xp):
         return [Stretch(slice(0, steps), batch)]
-    found, start, rows = [], 0, rows or ROWS
-    while start < steps:
-        width = batch if widths is None else widths[start]
-        if width == 0:
-            break
-        end = min(start + max(1, rows // width), steps)
+    found = []
+    for number, (block, width) in enumerate(_blocks(steps, batch, widths)):
+        first = None if order is None else order[:width]
+        size = max(1, (rows or ROWS) // width)
+        for start in range(block.start, block.stop, size):
+            part = slice(start, min(start + size, block.stop))
+            found.append(Stretch(part, width, number, first, inverse))
+    return found
+
+
+def _blocks(steps: int, batch: int, widths: tuple[int, ...] | None) -> Iterator[tuple[slice, int]]:
+    """Yield rectangles of about `ROWS` rows: their steps, and how many sequences."""
+    start = 0
+    while start < steps and (width := batch if widths is None else widths[start]):
+        end = min(start + max(1, ROWS // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)
-        first = None if order is None else order[:width]
-        found.append(Stretch(slice(start, end), width, first, inverse))
+        yield slice(start, end), width
         start = end
-    return found
 
 
 def units(stretches: list[Stretch], rows: int | None) -> list[list[Stretch]]:
