@@ -50,7 +50,8 @@ def test_gradient_flow(backend, dtype, problem, record):
     state = host.state if isinstance(host.state, tuple) else (host.state,)
     state = tuple(part.astype("float64") for part in state)
     wide = host._replace(params=wide, x=host.x.astype("float64"), state=state)
-    want = flow(problem.model, wide, targets)
+    with prnn.use_namespace(np):  # on the host, whatever is under test
+        want = flow(problem.model, wide, targets)
     assert set(found) == set(want)
     for name, array in found.items():
         what = f"{backend.id}: {name} of the flow of {problem.id}"

@@ -134,3 +134,14 @@ def test_a_module_by_its_import_name_and_a_broken_one():
     assert broken.returncode == pytest.ExitCode.TESTS_FAILED
     for words in ("imprecise_tanh: outputs of gru-default", "off by", "eps of float64"):
         assert words in broken.stdout
+
+
+@pytest.mark.oracle("array_api_strict")
+def test_references_on_the_host_know_nothing_of_the_module_under_test():
+    """The suite calls the library on NumPy too, in the middle of a run on arrays of others."""
+    ended = run_pytest(
+        *("conformance/test_dropout.py", "conformance/test_gradient_flow.py"),
+        *("--xp", "array_api_strict", "-k", "float64 and (elman or same_masks)"),
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "5 passed" in ended.stdout

@@ -5,6 +5,7 @@ conformance report made from records. ``nox -s docs`` sees to it that there is o
 """
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -52,6 +53,7 @@ def on_files(files: Files, config: Any) -> Files:
         html = page.read_text(encoding="utf-8")
     files.append(File.generated(config, "conformance.html", content=html))
     _tables["conformance"] = _matrix(document)
+    _tables["dated"] = _last_dated()
     return files
 
 
@@ -74,6 +76,13 @@ def _conformance() -> dict[str, Any]:
             "`pytest conformance --backend=numpy --report-json=build/conformance/numpy.json`"
         )
     return report.merge(map(report.read_json, found))
+
+
+def _last_dated() -> str:
+    """Return the newest report on all libraries that is kept with the source, one heading down."""
+    kept = sorted(COMMITTED.glob("*.md"))
+    text = kept[-1].read_text(encoding="utf-8") if kept else ""
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE)
 
 
 def _matrix(document: dict[str, Any]) -> str:

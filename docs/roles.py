@@ -5,14 +5,14 @@ from typing import Any
 
 import griffe
 
-ROLE = re.compile(r":(class|func|meth|mod):`~?([^`]+)`")
+ROLE = re.compile(r":(class|data|func|meth|mod):`~?([^`]+)`")
 LITERAL = re.compile(r"::$", re.MULTILINE)
 # Modules with a place on the site; what else there is was written to be read as source.
 MODULES = {
     f"portable_rnn.{name}"
     for name in (
-        *("activations", "batches", "cells", "dropout", "losses", "optimizers", "ragged"),
-        *("schedules", "serialization", "training"),
+        *("activations", "batches", "cells", "dropout", "losses", "memory", "optimizers"),
+        *("plots", "ragged", "schedules", "serialization", "training"),
     )
 }
 

@@ -56,7 +56,7 @@ def train(
         typer.Option(help="UTF-8 file to learn, or several. (default: Python's own help texts)"),
     ] = None,
     cell: Annotated[
-        str | None, typer.Option(help=f"elman, gru or lstm. {_default('cell')}")
+        str | None, typer.Option(help=f"elman, gru, lstm, mgu, ... {_default('cell')}")
     ] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden units. {_default('hidden')}")] = None,
     layers: Annotated[
