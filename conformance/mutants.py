@@ -235,7 +235,7 @@ MUTANTS = [
     ),
     Mutant(
         "final state's cotangent ignored",
-        "api.py",
+        "passes.py",
         "_states(xp, model, d_state, x, order, batched=batched)",
         "_states(xp, model, None, x, order, batched=batched)",
         gradients("elman-state_only"),
@@ -271,14 +271,14 @@ MUTANTS = [
     ),
     Mutant(
         "device forgotten",
-        "api.py",
+        "passes.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], dtype=x.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
-        "api.py",
+        "passes.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], device=device_of(x))",
         gradients("elman-zero_state", dtype="float32"),
@@ -299,7 +299,7 @@ MUTANTS = [
     ),
     Mutant(
         "write into the caller's array",
-        "api.py",
+        "passes.py",
         "    sequence = layout.time_major(xp, model, x, steps.order)\n",
         "    x *= 1.0\n    sequence = layout.time_major(xp, model, x, steps.order)\n",
         gradients("elman-default", "numpy-readonly"),

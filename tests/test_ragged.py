@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
     def never(*args, **kwargs):
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr("portable_rnn.api.run", never)
+    monkeypatch.setattr("portable_rnn.passes.run", never)
     params = MODEL.init(seed=0, dtype="float64")
     targets = np.zeros((T, B), dtype=int)
     for call in (

@@ -30,8 +30,10 @@ __all__ = [
     "finite",
     "integer",
     "like",
+    "loss",
     "number",
     "of_shape",
+    "one_direction",
     "parameters",
     "sequence",
     "shaped",
@@ -134,6 +136,21 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
         an_array(label, part)
         of_shape(label, part, shape)
         like(label, part, "x", x)
+
+
+def loss(value: Any) -> None:
+    """Check that a loss can be called."""
+    if not callable(value):
+        raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
+
+
+def one_direction(model: RNN, what: str) -> None:
+    """Refuse a network that reads backwards, for which time cannot be cut."""
+    if getattr(model, "bidirectional", False):
+        raise ValueError(
+            f"model: expected one direction for {what}, got bidirectional=True, "
+            "which reads each sequence from its end too"
+        )
 
 
 def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:

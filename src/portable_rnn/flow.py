@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, dtype_name, is_traced, on_their_device
-from .api import Loss, Parameters, Tape, backward, evaluate, forward
+from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
 from .initializers import uniform
@@ -21,6 +21,7 @@ from .layout import time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm
+from .passes import Loss, Parameters, Tape, loss_and_gradient
 from .steps import mask_of
 
 __all__ = ["GradientFlow", "gradient_flow"]
@@ -172,6 +173,7 @@ def gradient_flow(
     xp = check_real(model, params)
     check.sequence(model, params, x)
     check.count("iterations", iterations)
+    check.loss(loss)
     if is_traced(xp, x, *params.values()):
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -180,12 +182,9 @@ def gradient_flow(
         raise NotImplementedError("model: gradient_flow expects no zoneout")
     if model.projection_size:
         raise NotImplementedError("model: gradient_flow expects no projection of the state")
-    _, value, d_outputs = evaluate(
-        *(model, params, x, targets, loss, state),
-        lengths=lengths,
-        mask=mask,
-        dropout=False,
-        **loss_options,
+    outputs = predict(model, params, x, state, lengths=lengths, mask=mask)
+    value, d_outputs = loss_and_gradient(
+        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
     there = None
     if lengths is not None or mask is not None:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, TypeAlias
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_their_device
 from .affine import Products, affine_vjp_bias, affine_vjp_weight
-from .api import Loss, Parameters, evaluate, pull_back
+from .api import forward
 from .layout import time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm
+from .passes import Loss, Parameters, check_inputs, loss_and_gradient, parted, pull_back
 from .steps import mask_of
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
@@ -175,23 +176,22 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient, or an array of zeros if it has none."""
-    check.parameters(model, params)
-    check.sequence(model, params, x)
-    lengths = options.pop("lengths", None)
-    if lengths is not None and options.get("mask") is not None:
-        raise ValueError("lengths, mask: expected one of them, got both")
-    if lengths is not None and x.ndim == 3:  # a mask leaves the sequences in their order
+    check.loss(loss)
+    passing, of_loss = parted(options, forward)
+    lengths, mask = passing.pop("lengths", None), passing.get("mask")
+    check_inputs(model, params, x, passing.get("state"), lengths, mask, finite=False)
+    if lengths is not None:  # a mask leaves the sequences in their order
         there = mask_of(xp, time_major(xp, model, x), lengths, None)
-        options["mask"] = there.T if model.batch_first else there
-    elif lengths is not None:
-        options["lengths"] = lengths  # to be refused
-    fwd, _, d_outputs = evaluate(
-        model, params, x, targets, loss, options.pop("state", None), **options
+        passing["mask"] = mask = there.T if model.batch_first else there
+    fwd = forward(model, params, x, **passing)
+    _, d_outputs = loss_and_gradient(
+        model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
     )
     products = Products(weight=_pair, bias=_lone, beside=_both)
-    return pull_back(
+    found, _, _ = pull_back(
         model, params, fwd.tape, d_outputs, None, grad_x=False, products=products
-    ).params
+    )
+    return found
 
 
 def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:

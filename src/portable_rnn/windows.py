@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ._namespace import Array, Namespace, namespace_of
-from .api import Forward, _masks, _steps, forward
+from .api import Forward, forward
 from .dropout import Masks
 from .model import RNN
+from .passes import masks_of, steps_of
 from .steps import read_lengths
 
 __all__ = ["Overlap", "Pieces", "Sum", "Window", "pieces_of", "windows"]
@@ -86,13 +87,13 @@ def pieces_of(
 ) -> Pieces:
     """Check what says which steps there are, and draw the masks of the whole sequence."""
     axis = 1 if model.batch_first and x.ndim == 3 else 0
-    there = _steps(xp, model, x, lengths, mask).mask
+    there = steps_of(xp, model, x, lengths, mask).mask
     if there is not None:
         mask = there[:, :, 0].T if axis else there[:, :, 0]
         lengths = None
     elif lengths is not None:
         lengths = read_lengths(lengths, x.shape[axis], x.shape[1 - axis])
-    return Pieces(model, params, x, axis, lengths, mask, _masks(xp, model, x, dropout))
+    return Pieces(model, params, x, axis, lengths, mask, masks_of(xp, model, x, dropout))
 
 
 class Sum:
