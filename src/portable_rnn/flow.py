@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, dtype_name, is_traced, on_their_device
+from ._namespace import Array, Namespace, device_of, is_traced, on_their_device, wider
 from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
@@ -20,7 +20,7 @@ from .initializers import uniform
 from .layout import time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .norms import norm
+from .norms import norm, unit_of
 from .passes import Loss, Parameters, Tape, loss_and_gradient
 from .steps import mask_of
 
@@ -301,10 +301,7 @@ def _singular_values(
     mask = None if there is None else xp.reshape(there, (1, steps * batch))
     tape = forward(model, params, x, _outward(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
-    half = dtype_name(x.dtype) not in ("float32", "float64")
-    start = uniform(
-        shapes, 1.0, 0, xp=xp, dtype="float32" if half else dtype_name(x.dtype), device=device_of(x)
-    )
+    start = uniform(shapes, 1.0, 0, xp=xp, dtype=wider(xp, x.dtype), device=device_of(x))
     found = []
     for layer in range(state[0].shape[0]):
         v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(state)))
@@ -330,7 +327,7 @@ def _held(xp: Namespace, there: Array, seen: State, carry: Any) -> State:
 def _normalised(xp: Namespace, parts: State) -> tuple[State, Array]:
     """Divide each row of a state (1, N, H) by its length; return the lengths (N,) too."""
     length = norm(xp, xp.concat(list(parts), axis=2), 2)
-    divisor = xp.expand_dims(xp.where(length > 0, length, xp.ones_like(length)), axis=2)
+    divisor = xp.expand_dims(unit_of(xp, length), axis=2)
     return tuple(part / divisor for part in parts), length[0, ...]
 
 

@@ -8,13 +8,13 @@ steps and sequences is the gradient; here the sum is over the steps of one seque
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_their_device
-from .affine import Products, affine_vjp_bias, affine_vjp_weight
+from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
+from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
 from .api import forward
 from .layout import time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .norms import norm
+from .norms import norm, unit_of
 from .passes import Loss, Parameters, check_inputs, loss_and_gradient, parted, pull_back
 from .steps import mask_of
 
@@ -236,20 +236,22 @@ def _norm(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
 
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     """Products of all steps with all steps, of inputs and of cotangents."""
-    squares, size = None, xp.asarray(1.0, dtype=parts[0][1].dtype, device=device_of(parts[0][1]))
-    half = dtype_name(size.dtype) in ("float16", "bfloat16")
-    wide = xp.float32 if half else size.dtype
+    dtype = parts[0][1].dtype
+    wide = wider(xp, dtype)
+    squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
     for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
         factor = xp.concat([array[:, b, :] for array in rows], axis=0)
         factor = xp.astype(factor, wide, copy=False)
-        largest = xp.max(xp.abs(factor))  # or squares of small numbers would vanish
-        factor = factor / xp.where(largest > 0, largest, xp.ones_like(largest))
+        largest = xp.max(xp.abs(factor))
+        factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish
         size = size * largest
-        product = xp.matmul(factor, factor.T)
+        product = affine(xp, factor, factor)
         squares = product if squares is None else squares * product
     total = xp.sum(squares, dtype=wide)
-    total = xp.where(total > 0, total, xp.zeros_like(total))  # rounding may pass below zero
-    return xp.astype(xp.asarray(size * xp.sqrt(total)), parts[0][1].dtype, copy=False)
+    total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero
+    # An infinite factor has made NaN of products with zeros, and of differences.
+    found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
+    return xp.astype(found, dtype, copy=False)
 
 
 def _batch(model: RNN, x: Array) -> int:
