@@ -6,6 +6,7 @@ reads values and is therefore an option of its callers.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from ._namespace import (
 )
 
 if TYPE_CHECKING:
+    from .dropout import Masks
     from .model import RNN
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "integer",
     "like",
     "loss",
+    "masks",
     "number",
     "of_shape",
     "one_direction",
@@ -138,10 +141,67 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
         like(label, part, "x", x)
 
 
-def loss(value: Any) -> None:
-    """Check that a loss can be called."""
+def loss(value: Any, *, weighted: bool) -> None:
+    """Check that a loss can be called; and, if it will be, with ``weights``."""
     if not callable(value):
         raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # what is not written in Python need not have one
+        return
+    known = any(
+        p.name == "weights" or p.kind is p.VAR_KEYWORD for p in signature.parameters.values()
+    )
+    if weighted and not known:
+        raise TypeError(
+            "loss: expected it to take weights=..., by which lengths or a mask tell it which steps "
+            f"there are, got one that takes {signature}"
+        )
+
+
+def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
+    """Check masks of dropout: how many of each kind, shapes, dtype and device.
+
+    Of each kind that the model has a chance for there must be all; of the others there may be.
+    An axis may be 1, for all sequences or features; the axis of time may not.
+    """
+    count, size = model.num_layers * model.directions, model.recurrent_size
+    between = (steps, batch, model.directions * size)
+    update = [(steps, *shape[1:]) for shape in model.state_shapes(batch)]
+    for name, chance, many, shapes in (
+        ("between", model.dropout, model.num_layers - 1, [between]),
+        ("recurrent", model.recurrent_dropout, count, [(batch, size)]),
+        ("update", model.zoneout, count, update),
+    ):
+        found = getattr(value, name)
+        if not found and not chance:
+            continue
+        parts = [tuple(part) if name == "update" else (part,) for part in found]
+        for array in (array for part in parts for array in part):
+            an_array(f"dropout.{name}", array)
+        shapes_found = [[tuple(array.shape) for array in part] for part in parts]
+        if len(parts) != many:
+            got = str(len(parts)) if found else "none; for a pass without dropout give False"
+        elif wrong := [s for s in shapes_found if len(s) != len(shapes)]:
+            got = f"{len(wrong[0])} arrays in the place of {len(shapes)}"
+        elif wrong := [s for s in shapes_found if not all(map(_broadcasts, s, shapes))]:
+            got = " and ".join(map(str, wrong[0]))
+        else:
+            for array in (array for part in parts for array in part):
+                if name != "update" or dtype_name(array.dtype) != "bool":
+                    like(f"dropout.{name}", array, "x", x)
+            continue
+        wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
+        raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
+
+
+def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    exact = len(wanted) - 2  # the axis of time, where there is one
+    return (
+        len(got) == len(wanted)
+        and got[:exact] == wanted[:exact]
+        and all(g in (1, w) for g, w in zip(got, wanted, strict=True))
+    )
 
 
 def one_direction(model: RNN, what: str) -> None:

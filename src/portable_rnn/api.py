@@ -366,7 +366,7 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
-    check.loss(loss)
+    check.loss(loss, weighted=lengths is not None or mask is not None)
     fwd = forward(
         *(model, params, x, state),
         lengths=lengths,

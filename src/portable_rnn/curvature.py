@@ -235,6 +235,7 @@ def gauss_newton_product(
     """
     xp = check_real(model, params)
     _check_vector(params, vector)
+    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
     passing, _ = parted(options, forward)
     state = passing.pop("state", None)
     pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)

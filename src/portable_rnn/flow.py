@@ -17,12 +17,11 @@ from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
 from .initializers import uniform
-from .layout import time_major
+from .layout import time_major, turned
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm, unit_of
-from .passes import Loss, Parameters, Tape, loss_and_gradient
-from .steps import mask_of
+from .passes import Loss, Parameters, Tape, loss_and_gradient, steps_there
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -173,7 +172,7 @@ def gradient_flow(
     xp = check_real(model, params)
     check.sequence(model, params, x)
     check.count("iterations", iterations)
-    check.loss(loss)
+    check.loss(loss, weighted=lengths is not None or mask is not None)
     if is_traced(xp, x, *params.values()):
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -188,8 +187,7 @@ def gradient_flow(
     )
     there = None
     if lengths is not None or mask is not None:
-        mask = mask.T if mask is not None and model.batch_first else mask
-        there = mask_of(xp, time_major(xp, model, x), lengths, mask)
+        there = turned(model, steps_there(xp, model, x, lengths, mask))
     x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)

@@ -13,7 +13,20 @@ from ._namespace import Array, Namespace
 from .cells import State
 from .model import RNN
 
-__all__ = ["state_inward", "state_outward", "time_major", "time_major_outward"]
+__all__ = ["sizes", "state_inward", "state_outward", "time_major", "time_major_outward", "turned"]
+
+
+def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
+    """Return how many steps and sequences there are in a caller's sequence."""
+    if sequence.ndim == 2:
+        return sequence.shape[0], 1
+    first, second = sequence.shape[:2]
+    return (second, first) if model.batch_first else (first, second)
+
+
+def turned(model: RNN, mask: Array | None) -> Array | None:
+    """Bring a caller's mask to (T, B), or one of (T, B) to the caller's layout."""
+    return mask.T if mask is not None and model.batch_first else mask
 
 
 def time_major(xp: Namespace, model: RNN, sequence: Array, order: Array | None = None) -> Array:

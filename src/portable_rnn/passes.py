@@ -41,6 +41,7 @@ __all__ = [
     "run_through",
     "step_weights",
     "steps_of",
+    "steps_there",
     "units_of",
 ]
 
@@ -90,8 +91,7 @@ def check_inputs(
         if value is not None and x.ndim == 2:
             raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
     if lengths is not None:  # those on the host are read
-        batch, steps = x.shape[:2] if model.batch_first else x.shape[1::-1]
-        check_lengths(lengths, steps, batch, x)
+        check_lengths(lengths, *layout.sizes(model, x), x)
     if mask is not None:
         check_mask(mask, tuple(x.shape[:2]), x)
     if finite:
@@ -104,14 +104,19 @@ def check_inputs(
 
 def steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
     """Return which steps there are, of checked ``lengths`` or a checked ``mask``."""
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    return resolve(xp, _axes(xp, model, x), lengths, mask)
+    return resolve(xp, layout.time_major(xp, model, x), lengths, layout.turned(model, mask))
+
+
+def steps_there(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
+    """Return as a mask in the layout of ``x`` which steps there are, of either."""
+    x, mask = layout.time_major(xp, model, x), layout.turned(model, mask)
+    return layout.turned(model, mask_of(xp, x, lengths, mask))
 
 
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
+        check.masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
         return expected(xp, model, x)
@@ -136,11 +141,18 @@ def units_of(
             f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
             "sequence is one computation"
         )
+    steps, batch = layout.sizes(model, x)
     if isinstance(memory, Plan):
         if checkpoint_every is not None:
             raise ValueError("memory, checkpoint_every: expected one of them, got both")
+        if (memory.steps, memory.batch) != (steps, batch):
+            raise ValueError(
+                f"memory: expected a plan for {steps} steps of {batch} sequences, got one for "
+                f"{memory.steps} of {memory.batch}"
+            )
+        if memory.model != model:
+            raise ValueError(f"memory: expected a plan for {model}, got one for {memory.model}")
         return memory.walk
-    steps, batch = (x.shape[0], 1) if x.ndim == 2 else _axes(xp, model, x).shape[:2]
     options = {"memory": memory, "checkpoint_every": checkpoint_every}
     return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
 
@@ -198,7 +210,10 @@ def pull_back(
     if d_outputs is None and d_state is None:
         raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
     if not isinstance(tape, Tape):
-        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
+        raise TypeError(
+            f"tape: expected the tape of forward, got {type(tape).__name__}"
+            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
+        )
     check.like("tape", tape.x, "params", next(iter(params.values())))
     _check_tape(model, tape)
     if d_outputs is not None:
@@ -266,10 +281,7 @@ def parted(
 def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
     """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
     xp = namespace_of(x=x)
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
-    there = there.T if model.batch_first else there
+    there = steps_there(xp, model, x, lengths, mask)
     if weights is None:
         return there
     return xp.where(there, weights, xp.zeros_like(weights))
@@ -307,10 +319,6 @@ def _states(
         for shape in model.state_shapes(x.shape[1])
     )
     return (zeros,) * (model.num_layers * model.directions)
-
-
-def _axes(xp: Namespace, model: RNN, x: Array) -> Array:
-    return xp.permute_dims(x, (1, 0, 2)) if model.batch_first and x.ndim == 3 else x
 
 
 def _sorted(xp: Namespace, masks: Masks, order: Array) -> Masks:

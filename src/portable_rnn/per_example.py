@@ -11,12 +11,19 @@ from . import _check as check
 from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
 from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
 from .api import forward
-from .layout import time_major
+from .layout import sizes
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm, unit_of
-from .passes import Loss, Parameters, check_inputs, loss_and_gradient, parted, pull_back
-from .steps import mask_of
+from .passes import (
+    Loss,
+    Parameters,
+    check_inputs,
+    loss_and_gradient,
+    parted,
+    pull_back,
+    steps_there,
+)
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
 
@@ -100,7 +107,7 @@ def per_example_gradients(
     """
     xp = namespace_of(x=x)
     found = _factors(xp, model, params, x, targets, loss, options)
-    batch = _batch(model, x)
+    _, batch = sizes(model, x)
     return {
         name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
@@ -158,7 +165,7 @@ def per_example_norms(
     """
     xp = namespace_of(x=x)
     found = _factors(xp, model, params, x, targets, loss, options)
-    batch = _batch(model, x)
+    _, batch = sizes(model, x)
     norms = {
         name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
@@ -176,13 +183,12 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient, or an array of zeros if it has none."""
-    check.loss(loss)
+    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
     passing, of_loss = parted(options, forward)
     lengths, mask = passing.pop("lengths", None), passing.get("mask")
     check_inputs(model, params, x, passing.get("state"), lengths, mask, finite=False)
     if lengths is not None:  # a mask leaves the sequences in their order
-        there = mask_of(xp, time_major(xp, model, x), lengths, None)
-        passing["mask"] = mask = there.T if model.batch_first else there
+        passing["mask"] = mask = steps_there(xp, model, x, lengths, None)
     fwd = forward(model, params, x, **passing)
     _, d_outputs = loss_and_gradient(
         model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
@@ -252,7 +258,3 @@ def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     # An infinite factor has made NaN of products with zeros, and of differences.
     found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
     return xp.astype(found, dtype, copy=False)
-
-
-def _batch(model: RNN, x: Array) -> int:
-    return 1 if x.ndim == 2 else int(x.shape[0 if model.batch_first else 1])

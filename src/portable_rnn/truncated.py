@@ -100,6 +100,7 @@ def truncated_bptt(
             f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
         )
     check.one_direction(model, "truncated_bptt")
+    check.loss(loss, weighted=lengths is not None or mask is not None)
     xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     pieces = pieces_of(xp, model, params, x, lengths, mask, dropout)
     plan = windows(pieces.steps, k1, k2)
