@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._namespace import (
@@ -19,6 +19,7 @@ from ._namespace import (
     is_array,
     is_traced,
     namespace_of,
+    real_part,
     same_device,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "sequence",
     "shaped",
     "state",
+    "state_of",
     "state_parts",
 ]
 
@@ -174,25 +176,33 @@ def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
         ("update", model.zoneout, count, update),
     ):
         found = getattr(value, name)
-        if not found and not chance:
-            continue
         parts = [tuple(part) if name == "update" else (part,) for part in found]
-        for array in (array for part in parts for array in part):
+        arrays = [array for part in parts for array in part]
+        for array in arrays:
             an_array(f"dropout.{name}", array)
-        shapes_found = [[tuple(array.shape) for array in part] for part in parts]
-        if len(parts) != many:
-            got = str(len(parts)) if found else "none; for a pass without dropout give False"
-        elif wrong := [s for s in shapes_found if len(s) != len(shapes)]:
-            got = f"{len(wrong[0])} arrays in the place of {len(shapes)}"
-        elif wrong := [s for s in shapes_found if not all(map(_broadcasts, s, shapes))]:
-            got = " and ".join(map(str, wrong[0]))
-        else:
-            for array in (array for part in parts for array in part):
-                if name != "update" or dtype_name(array.dtype) != "bool":
-                    like(f"dropout.{name}", array, "x", x)
-            continue
-        wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
-        raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
+        if (found or chance) and (got := _misfit(parts, many, shapes)):
+            wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
+            raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
+        for array in arrays:
+            if name != "update" or dtype_name(array.dtype) != "bool":
+                # A complex x, moved off for a complex step, is masked by real numbers too.
+                real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
+                like(f"dropout.{name}", array, "x", real)
+
+
+def _misfit(parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]) -> str:
+    """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
+    if not parts:
+        return "none; for a pass without dropout give False"
+    if len(parts) != many:
+        return str(len(parts))
+    for part in parts:
+        got = [tuple(array.shape) for array in part]
+        if len(got) != len(shapes):
+            return f"{len(got)} arrays in the place of {len(shapes)}"
+        if not all(map(_broadcasts, got, shapes)):
+            return " and ".join(map(str, got))
+    return ""
 
 
 def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -236,6 +246,11 @@ def finite(name: str, array: Array) -> None:
 def state_parts(value: Any) -> tuple[Array, ...]:
     """Return the arrays of a state: one, or those of a tuple or list."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def state_of(parts: Sequence[Array]) -> Any:
+    """Undo `state_parts`: return a lone array without its tuple."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def an_array(name: str, array: Any) -> None:

@@ -275,9 +275,9 @@ def backward(
     model, params
         Those of the forward pass.
     tape : Tape
-        From `forward`. It is read only, and can be used again, but under a memory budget. It
-        refers to the ``x``, the initial state and the mask given there: do not write into them
-        before the backward pass.
+        From `forward`. Without a memory budget it is only read, and can be used again; under one it
+        is used up. It refers to the ``x``, the initial state and the masks given there: do not
+        write into them before the backward pass.
     d_outputs : array, shape and layout of the outputs, optional
     d_state : shape of the final state, for LSTM a pair, optional
         Give either, or both; what is None counts as zero and costs nothing.

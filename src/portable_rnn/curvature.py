@@ -287,10 +287,7 @@ def _push(
         xp, outward, points, tangents, values=True
     )
 
-    def state_of(parts: list[Array]) -> Any:
-        return parts[0] if len(parts) == 1 else tuple(parts)
-
-    return Tangents(outputs, state_of(after), d_outputs, state_of(d_after))
+    return Tangents(outputs, check.state_of(after), d_outputs, check.state_of(d_after))
 
 
 def check_real(model: RNN, params: Parameters) -> Namespace:

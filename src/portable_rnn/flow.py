@@ -198,7 +198,7 @@ def gradient_flow(
     for t in range(x.shape[0]):
         before.append(states)
         here = None if there is None else there[t : t + 1, :]
-        fwd = forward(observed, params, x[t : t + 1, ...], _outward(states), mask=here)
+        fwd = forward(observed, params, x[t : t + 1, ...], check.state_of(states), mask=here)
         tapes.append(fwd.tape)
         states = check.state_parts(fwd.state)
     d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, there, arrays=arrays)
@@ -270,7 +270,7 @@ def _by_loss_step(
         state = tuple(side_by_side(part) for part in before[t])
         exists = None if there is None else side_by_side(there[t : t + 1, :])
         x_t = side_by_side(x[t : t + 1, ...])
-        tape = forward(model, params, x_t, _outward(state), mask=exists).tape
+        tape = forward(model, params, x_t, check.state_of(state), mask=exists).tape
         here = xp.reshape(xp.astype(loss_step == t, x.dtype), (steps, 1, 1))
         d_t = xp.reshape(here * d_outputs[t : t + 1, ...], (1, steps * batch, -1))
         d_before = backward(model, params, tape, d_t, carry, grad_x=False).state
@@ -297,7 +297,7 @@ def _singular_values(
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
     mask = None if there is None else xp.reshape(there, (1, steps * batch))
-    tape = forward(model, params, x, _outward(state), mask=mask).tape
+    tape = forward(model, params, x, check.state_of(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
     start = uniform(shapes, 1.0, 0, xp=xp, dtype=wider(xp, x.dtype), device=device_of(x))
     found = []
@@ -306,7 +306,7 @@ def _singular_values(
         v, _ = _normalised(xp, v)
         for _ in range(iterations):
             d_state = _only(xp, v, layer, state)
-            pushed = jvp(model, params, x, _outward(state), d_state=d_state, mask=mask)
+            pushed = jvp(model, params, x, check.state_of(state), d_state=d_state, mask=mask)
             u, length = _normalised(xp, _part(pushed.d_state, layer))
             d_state = _only(xp, u, layer, state)
             pulled = backward(model, params, tape, None, d_state, grad_x=False)
@@ -337,15 +337,11 @@ def _only(xp: Namespace, parts: State, layer: int, like: State) -> Any:
         zero = xp.zeros_like(part)
         return xp.concat([part if i == layer else zero for i in range(layers)], axis=0)
 
-    return _outward(tuple(map(place, parts)))
+    return check.state_of(tuple(map(place, parts)))
 
 
 def _part(state: Any, layer: int) -> State:
     return tuple(part[layer : layer + 1, ...] for part in check.state_parts(state))
-
-
-def _outward(state: State) -> Any:
-    return state[0] if len(state) == 1 else state
 
 
 def _initial(xp: Namespace, model: RNN, x: Array, state: Any) -> State:

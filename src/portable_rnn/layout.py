@@ -8,7 +8,7 @@ are only viewed anew, unless they are sorted; states that are handed out are cop
 
 from typing import Any
 
-from ._check import state_parts
+from ._check import state_of, state_parts
 from ._namespace import Array, Namespace
 from .cells import State
 from .model import RNN
@@ -66,11 +66,11 @@ def state_outward(
     """Undo `state_inward`; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
     join = xp.stack if batched else xp.concat
-    parts = tuple(
+    parts = [
         join([_sorted(xp, part, inverse, axis=0) for part in layers])
         for layers in zip(*states, strict=True)
-    )
-    return parts[0] if len(parts) == 1 else parts
+    ]
+    return state_of(parts)
 
 
 def _sorted(xp: Namespace, array: Array, order: Array | None, *, axis: int) -> Array:

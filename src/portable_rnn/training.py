@@ -319,9 +319,9 @@ def evaluate(
 ) -> float:
     """Return the mean loss over one epoch of batches.
 
-    Each batch counts by the sum of its weights, or by its steps (those that there are, of a ragged
-    one) where it has none. (A loss that
-    leaves out steps by itself, by ``ignore_index``, does so within a batch only.)
+    Each batch counts by the sum of its weights or, where it has none, by its steps: of a ragged
+    one, by those that there are. (A loss that leaves out steps by itself, by ``ignore_index``, does
+    so within a batch only.)
 
     Parameters
     ----------
