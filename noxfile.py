@@ -3,6 +3,7 @@
 With ``nox --no-venv`` nothing is installed, and the packages of the current environment are used.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,10 +21,17 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+# uv reads no settings of pip's. Where packages come from, and so which of them, is to be the same.
+FROM = {f"UV_{of}": os.environ.get(f"PIP_{of}") for of in ("FIND_LINKS", "INDEX_URL")}
+
+
 def install(session: nox.Session, *packages: str, groups: tuple[str, ...] = ()) -> None:
     """Install packages and dependency groups, unless the environment is the caller's own."""
     if session.venv_backend != "none":
-        session.install(*packages, *nox.project.dependency_groups(PROJECT, *groups))
+        needed = nox.project.dependency_groups(PROJECT, *groups)
+        session.install(
+            *packages, *needed, env={name: value for name, value in FROM.items() if value}
+        )
 
 
 @nox.session

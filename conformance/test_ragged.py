@@ -23,7 +23,8 @@ def dtypes(row):
 
 
 STEPS, BATCH = 6, 4
-LENGTHS = np.asarray([3, 6, 0, 2], dtype=np.int32)
+# Sorted by an order that is not its own inverse, so that one cannot pass for the other.
+LENGTHS = np.asarray([2, 6, 0, 3], dtype=np.int32)
 THERE = np.arange(STEPS)[:, None] < LENGTHS
 GAPS = THERE & np.asarray([[1], [0], [1], [1], [0], [1]], dtype=bool)
 
@@ -69,7 +70,7 @@ def close(backend, dtype, host, got, want, what):
 def some(backend):
     """Return the cells and kinds that a backend is tried with; few where shapes take long."""
     if backend.few_shapes or backend.shapes_only:
-        return [("gru", "stacked")]
+        return [("elman", "stacked")]
     return [(cell, kind) for cell in CELLS for kind in KINDS]
 
 
@@ -113,7 +114,7 @@ def test_more_padding_changes_nothing(backend, dtype, how):
 
 @pytest.mark.parametrize("how", STEPS_GIVEN)
 def test_the_order_of_a_ragged_batch_does_not_matter(backend, dtype, how):
-    order = np.asarray([1, 0, 3, 2])  # sorted by length
+    order = np.asarray([1, 3, 0, 2])  # sorted by length
     for cell, kind in some(backend):
         problem = make(cell, kind)
         host = drawn(problem, dtype, **STEPS_GIVEN[how])
@@ -185,7 +186,7 @@ def test_a_sequence_without_steps_keeps_its_state(backend, dtype, how):
 
 def test_the_reverse_direction_begins_at_each_sequences_end(backend, dtype):
     """Each sequence alone, without padding, has the same outputs, states and gradients."""
-    cells = ("lstm",) if backend.few_shapes else CELLS
+    cells = ("elman",) if backend.few_shapes else CELLS
     for cell in cells:
         problem = make(cell, "both_directions")
         host = drawn(problem, dtype, lengths=LENGTHS)

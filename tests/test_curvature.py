@@ -51,11 +51,14 @@ def test_hvp_is_the_slope_of_the_gradient(cell, name):
     hold(prnn.hvp(model, params, X, targets, v, **given), slope(gradient), 1e-7)
 
 
-def test_gauss_newton_is_the_hessian_where_the_network_is_linear():
+@pytest.mark.parametrize("name", LOSSES)
+def test_gauss_newton_is_the_hessian_where_the_network_is_linear(name):
     """In its readout a network is linear, so there the two products agree."""
+    loss, targets, options = LOSSES[name]
+    given = {"loss": getattr(losses, loss), **options}
     only = {name: V[name] for name in ("readout.weight", "readout.bias")}
-    whole = prnn.hvp(MODEL, PARAMS, X, LABELS, only)
-    half = prnn.gauss_newton_product(MODEL, PARAMS, X, LABELS, only)
+    whole = prnn.hvp(MODEL, PARAMS, X, targets, only, **given)
+    half = prnn.gauss_newton_product(MODEL, PARAMS, X, targets, only, **given)
     hold({n: half[n] for n in only}, {n: whole[n] for n in only}, 1e-14)
 
 
@@ -67,6 +70,16 @@ def test_products_are_linear_whatever_the_length_of_the_vector():
             hold({n: a / factor for n, a in scaled.items()}, once, 1e-14)
         for array in product(MODEL, PARAMS, X, LABELS, {"bias_hh_l0": np.zeros(H)}).values():
             assert np.all(array == 0.0)
+
+
+def test_a_part_of_a_vector_may_be_small_beside_the_others():
+    """The step is that of the largest entry of all, wherever it stands."""
+    assert next(iter(PARAMS)) == "weight_ih_l0"
+    small = V | {"weight_ih_l0": 1e-60 * V["weight_ih_l0"]}
+    without = {name: v for name, v in V.items() if name != "weight_ih_l0"}
+    for product in (prnn.hvp, prnn.gauss_newton_product):
+        want = product(MODEL, PARAMS, X, LABELS, without)
+        hold(product(MODEL, PARAMS, X, LABELS, small), want, 1e-14)
 
 
 def test_jvp_of_each_argument_adds_up():

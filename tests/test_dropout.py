@@ -30,6 +30,16 @@ def test_masks_drop_as_often_as_they_should_and_keep_the_mean():
     assert not np.array_equal(*masks.update[0])  # h and c are drawn apart
 
 
+def test_each_layer_and_direction_has_masks_of_its_own():
+    chances = {"dropout": 0.5, "recurrent_dropout": 0.5, "zoneout": 0.5}
+    model = prnn.RNN(I, H, cell="lstm", num_layers=3, bidirectional=True, **chances)
+    masks = draw(model, np.zeros((T, B, I)), seed=0)
+    choices = [np.stack(update) for update in masks.update]
+    for drawn, count in ((masks.between, 2), (masks.recurrent, 6), (choices, 6)):
+        assert len(drawn) == count
+        assert len({array.tobytes() for array in drawn}) == count
+
+
 def test_masks_change_with_the_seed_and_with_nothing_else():
     model, x = model_of(dropout=0.5), np.zeros((T, B, I))
     first = draw(model, x, seed=(1, 2)).between[0]

@@ -269,9 +269,12 @@ def test_a_gap_passes_the_gradient_on():
     mask = np.ones((T, B), dtype=bool)
     mask[2:4, 1] = False
     given = {"loss": mean_squared_error, "mask": mask}
-    flow = prnn.gradient_flow(model, params, x, targets, **given)
-    assert np.all(flow.d_h[2:4, 0, 1] > 0.0)
-    assert flow.d_h[2, 0, 1] == flow.d_h[3, 0, 1]
+    flow = prnn.gradient_flow(model, params, x, targets, by_loss_step=True, **given)
+    later = flow.d_h_by_loss_step[4:, :, 0, 1]  # of the losses behind the gap
+    for within, after in ((flow.d_h[2:4, 0, 1], flow.d_h[4, 0, 1]), (later[:, 2:4], later[:, 4])):
+        assert np.all(within > 0.0)
+        assert np.all(within[..., 0] == within[..., 1])
+        assert not np.any(within[..., 1] == after)  # step 4 there is, and it has a Jacobian
     first = replace(model, batch_first=True)
     x, targets = np.moveaxis(x, 1, 0), np.moveaxis(targets, 1, 0)
     same = prnn.gradient_flow(first, params, x, targets, loss=mean_squared_error, mask=mask.T)

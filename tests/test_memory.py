@@ -137,16 +137,16 @@ def assert_same_bits(got, want):
 )
 @pytest.mark.parametrize("cell", TAPE)
 def test_a_budget_changes_no_bit(cell, options):
-    """Units of whole stretches: here of 4 steps of 128 sequences."""
+    """Units of whole stretches: here of 3 steps of 128 sequences."""
     model = prnn.RNN(3, 8, 4, cell=cell, **options)
     params, x, targets = inputs(model, 40, 128)
     want = prnn.bptt(model, params, x, targets)
-    for every in (4, 8, 20, 40, 100):
+    for every in (3, 6, 21, 40, 100):
         got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
         assert_same_bits(got, want)
         assert all(np.array_equal(got.grads[n], want.grads[n]) for n in params), every
     for slots in (0, 1, 3):
-        whole = prnn.memory.plan(model, 40, 128, checkpoint_every=4, dtype="float64")
+        whole = prnn.memory.plan(model, 40, 128, checkpoint_every=3, dtype="float64")
         plan = dataclasses.replace(whole, slots=slots)
         got = prnn.bptt(model, params, x, targets, memory=plan)
         assert_same_bits(got, want)
@@ -201,28 +201,49 @@ def test_a_budget_on_a_ragged_batch(ragged):
     assert not np.any(nothing.outputs)
 
 
-@pytest.mark.parametrize("share", [4, 16, 64])
-def test_a_budget_is_kept(share):
+def long_sequence():
+    """Return a function that runs both passes over 4096 steps, under a budget or without."""
     steps, batch, hidden = 4096, 16, 256
     model = prnn.RNN(16, hidden, cell="lstm")
-    params = model.init(seed=0)
-    x = np.random.default_rng(0).standard_normal((steps, batch, 16), dtype=np.float32)
-    budget = prnn.memory.plan(model, steps, batch).full_tape // share
-    d_outputs = np.ones((steps, batch, hidden), dtype=np.float32)
+    params, rng = model.init(seed=0), np.random.default_rng(0)
+    x = rng.standard_normal((steps, batch, 16), dtype=np.float32)
+    d_outputs = rng.standard_normal((steps, batch, hidden), dtype=np.float32)
 
-    def both():
-        fwd = prnn.forward(model, params, x, memory=budget)
-        return fwd.outputs, prnn.backward(model, params, fwd.tape, d_outputs)
+    def both(**options):
+        fwd = prnn.forward(model, params, x, **options)
+        return fwd.outputs, fwd.state, prnn.backward(model, params, fwd.tape, d_outputs)
 
-    (outputs, grads), _, peak = measure(both)
+    return both, prnn.memory.plan(model, steps, batch).full_tape
+
+
+@pytest.fixture(scope="module")
+def without_a_budget():
+    return long_sequence()[0]()
+
+
+@pytest.mark.parametrize("share", [4, 16, 64])
+def test_a_budget_is_kept(share, without_a_budget):
+    """And changes no bit but of weights, and those only where stretches must be smaller."""
+    both, full = long_sequence()
+    budget = full // share
+    (outputs, state, grads), _, peak = measure(lambda: both(memory=budget))
     results = sum(a.nbytes for a in (outputs, grads.x, *grads.params.values()))
     assert peak - results <= 1.1 * budget, f"{(peak - results) / budget:.2f} of the budget"
+    want_outputs, want_state, want = without_a_budget
+    pairs = (outputs, want_outputs), (grads.x, want.x), (state, want_state)
+    for got, ref in (*pairs, (grads.state, want.state)):
+        assert np.array_equal(np.asarray(got), np.asarray(ref))
+    for name, got in grads.params.items():
+        if share < 64:
+            assert np.array_equal(got, want.params[name])
+        assert_close(got, want.params[name].astype("float64"), name, k=4)
 
 
 def test_the_full_tape_is_as_large_as_planned():
     for cell in TAPE:
         model = prnn.RNN(16, 64, cell=cell)
         params, x, _ = inputs(model, 64, 16, "float32")
+        prnn.forward(model, params, x)  # what a first call imports and caches is no tape
         fwd, held, _ = measure(lambda m=model, p=params, x=x: prnn.forward(m, p, x))
         planned = prnn.memory.plan(model, 64, 16).full_tape
         assert planned == pytest.approx(held - fwd.outputs.nbytes, rel=0.1)
@@ -243,10 +264,27 @@ def test_a_plan_says_what_it_will_take():
     assert (one_level.units, one_level.slots) == (64, 63)
     assert one_level.recompute < 1
     assert "63 states kept" in str(one_level)
-    assert prnn.memory.plan(model, 4096, 16, memory="24 MiB") == prnn.memory.plan(
-        model, 4096, 16, memory=24 * 2**20
-    )
+    often = prnn.memory.plan(model, 4096, 16, checkpoint_every=4)
+    assert often.peak > often.slots * 2 * 16 * 256 * 4  # bytes of the states h and c
     assert prnn.memory.plan(model, 10, 1, memory="1.5GB").units == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [("", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KiB", 2**10), ("MiB", 2**20), ("G", 1e9)],
+)
+def test_a_text_says_how_many_bytes(unit, size):
+    """Just as many as the smallest budget, and one too few."""
+
+    def plan(memory):
+        return prnn.memory.plan(prnn.RNN(16, 64, 4, cell="lstm"), 1000, 4, memory=memory)
+
+    with pytest.raises(ValueError, match="expected at least") as raised:
+        plan(1)
+    least = int(re.search(r"at least (\d+) bytes", str(raised.value))[1])
+    assert plan(f"{(least + 0.5) / size:.15f} {unit}").peak == least
+    with pytest.raises(ValueError, match="expected at least"):
+        plan(f"{(least - 0.5) / size:.15f} {unit}")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_is_the_sum_of_its_windows(cell, k1, k2):
     outputs, after = prnn.predict(model, params, x, state, return_state=True)
     value, d_outputs = mean_squared_error(outputs, targets)
     want = {name: np.zeros_like(p) for name, p in params.items()}
-    d_x = np.zeros_like(x)
+    d_x, d_state = np.zeros_like(x), 0.0
     for stop in [*range(k1, T, k1), T]:
         start, losses = max(0, stop - k2), (stop - 1) // k1 * k1
         before = state
@@ -62,10 +62,13 @@ def test_is_the_sum_of_its_windows(cell, k1, k2):
         grads = pull(model, params, x[start:stop], d_part, before)
         want = {name: a + grads.params[name] for name, a in want.items()}
         d_x[start:stop] += grads.x
+        if start == 0:  # else what a window begins in counts as a constant
+            d_state = d_state + np.asarray(grads.state)
     scale = float(np.abs(d_outputs).max())
     for name, ref in want.items():
         assert_close(got.grads[name], ref, name, scale=scale)
     assert_close(got.grad_x, d_x, "grad_x", scale=scale)
+    assert_close(np.asarray(got.grad_state), d_state, "grad_state", scale=scale)
     assert_close(got.outputs, outputs, "outputs")
     assert_close(np.asarray(got.loss), np.asarray(value), "loss")
     for mine, ref in zip(np.asarray(got.state), np.asarray(after), strict=True):

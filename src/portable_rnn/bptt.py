@@ -11,7 +11,7 @@
                 d_x = d_ax W_ih                                      product 4
 
 This is one layer, read in one direction, over one stretch of time; all of it that is recurrent
-is here, except for steps of more than this, which are in :mod:`portable_rnn.products`.
+is here, except for what some steps have more than this: see :mod:`portable_rnn.recurrence`.
 :mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked layers,
 the readout, both directions. Nothing here knows which cell it runs or whose arrays it holds.
 
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from ._namespace import Array, Namespace
 from .affine import SUMS, Products, affine, affine_vjp_x
 from .cells import Cell, State
-from .products import Weights, advance, advance_vjp, late_rows, weights_vjp
+from .recurrence import Weights, advance, advance_vjp, is_plain, late_rows, weights_vjp
 from .scan import Sequence, join, scan, shift, split
 from .select import choose, choose_vjp
 
@@ -57,7 +57,7 @@ def layer(
 ) -> tuple[Sequence, State, Record | None]:
     """Return the hidden states of all steps, the final state, and a record if asked to keep it."""
     recurrent, late = options.recurrent, late_rows(cell, w)
-    plain = not late and w.weight_hr is None and w.own is None
+    plain = is_plain(w, late)
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Any, ...]]:
         ax_t, *update_t = inputs
@@ -91,7 +91,7 @@ def layer_vjp(
 ) -> tuple[Weights, Array | None, State]:
     """Return the cotangents of the weights, of ``x``, and of the state before."""
     recurrent, late = options.recurrent, late_rows(cell, w)
-    plain = not late and w.weight_hr is None and w.own is None
+    plain = is_plain(w, late)
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
         residuals, *rest = inputs
@@ -104,18 +104,20 @@ def layer_vjp(
         if plain:
             d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, d_state)
             d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
-            if recurrent is not None:
-                d_h = d_h * recurrent
-            if d_before[0] is not None:
-                d_h = d_h + d_before[0]
-            d_state = (d_h, *d_before[1:])
-            # A cell that sees only ax + ah hands one array out twice: keep it once.
-            rows = (d_ax,) if d_ax is d_ah else (d_ax, d_ah)
+            more: tuple[Array, ...] = ()
         else:
-            d_state, rows = advance_vjp(xp, cell, w, late, residuals, d_state, recurrent)
+            d_ax, d_ah, d_before, d_h, more = advance_vjp(
+                xp, cell, w, late, residuals, d_state, recurrent
+            )
+        if recurrent is not None:
+            d_h = d_h * recurrent
+        if d_before[0] is not None:
+            d_h = d_h + d_before[0]
+        d_state = (d_h, *d_before[1:])
         if d_held is not None:
             d_state = tuple(map(xp.add, d_state, d_held))
-        return d_state, rows
+        # A cell that sees only ax + ah hands one array out twice: keep it once.
+        return d_state, (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
 
     arrays = (() if d_hidden is None else (d_hidden,)) + options.update
     stacked = not isinstance(record.hidden, list)

@@ -1,9 +1,9 @@
 """Between the caller's layout and the one inside: time-major, batched, states (B, H) per layer.
 
 Outside, sequences are (T, B, F), (B, T, F) with ``batch_first``, or (T, F) for a single one, and
-states have torch's leading axis of layers times directions. Inside, sequences of different lengths
-are sorted by length: ``order`` is where each one comes from, ``inverse`` where it went. Sequences
-are only viewed anew, unless they are sorted; states that are handed out are copies.
+states have torch's leading axis of layers times directions. Inside, the states of sequences of
+different lengths are sorted by length: ``order`` is where each one comes from, ``inverse`` where it
+went. Sequences are only viewed anew; states that are handed out are copies.
 """
 
 from typing import Any
@@ -29,21 +29,17 @@ def turned(model: RNN, mask: Array | None) -> Array | None:
     return mask.T if mask is not None and model.batch_first else mask
 
 
-def time_major(xp: Namespace, model: RNN, sequence: Array, order: Array | None = None) -> Array:
+def time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:
     """Bring a caller's sequence to (T, B, F)."""
     if sequence.ndim == 2:
         return xp.expand_dims(sequence, axis=1)
-    sequence = xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
-    return _sorted(xp, sequence, order, axis=1)
+    return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
-def time_major_outward(
-    xp: Namespace, model: RNN, sequence: Array, inverse: Array | None = None, *, batched: bool
-) -> Array:
+def time_major_outward(xp: Namespace, model: RNN, sequence: Array, *, batched: bool) -> Array:
     """Undo `time_major`: give (T, B, F) back in the caller's layout."""
     if not batched:
         return sequence[:, 0, :]
-    sequence = _sorted(xp, sequence, inverse, axis=1)
     return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
@@ -55,8 +51,7 @@ def state_inward(
     if not batched:
         parts = tuple(xp.expand_dims(part, axis=1) for part in parts)
     return tuple(
-        tuple(_sorted(xp, part[i, :, :], order, axis=0) for part in parts)
-        for i in range(parts[0].shape[0])
+        tuple(_sorted(xp, part[i, :, :], order) for part in parts) for i in range(parts[0].shape[0])
     )
 
 
@@ -67,11 +62,11 @@ def state_outward(
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
     join = xp.stack if batched else xp.concat
     parts = [
-        join([_sorted(xp, part, inverse, axis=0) for part in layers])
+        join([_sorted(xp, part, inverse) for part in layers])
         for layers in zip(*states, strict=True)
     ]
     return state_of(parts)
 
 
-def _sorted(xp: Namespace, array: Array, order: Array | None, *, axis: int) -> Array:
-    return array if order is None else xp.take(array, order, axis=axis)
+def _sorted(xp: Namespace, state: Array, order: Array | None) -> Array:
+    return state if order is None else xp.take(state, order, axis=0)

@@ -19,8 +19,8 @@ import numpy as np
 from . import _check as check
 from .affine import LEAF
 from .model import RNN
-from .products import advance, advance_vjp, late_rows
 from .recompute import evaluations
+from .recurrence import advance, advance_vjp, late_rows
 from .stretches import ROWS, Units
 
 __all__ = ["Plan", "plan"]
@@ -171,7 +171,8 @@ class _Costs:
             arrays = {id(a): a for a in map(_owner, _flat((state[0], residuals)))}
             kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
             known |= arrays.keys() | {id(_owner(array)) for array in state}
-        _, rows = advance_vjp(np, cell, w, late, residuals, zeros, None)
+        d_ax, d_ah, _, _, more = advance_vjp(np, cell, w, late, residuals, zeros, None)
+        rows = (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
         self.columns = 2 * model.num_layers if model.bidirectional else 1
@@ -179,8 +180,8 @@ class _Costs:
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
         self.state = sum(zero.size for zero in zeros) * batch * itemsize * layers
-        shapes = [s for s in model.parameter_shapes.values() if len(s) == 2]
-        self.weight = max(map(math.prod, shapes)) * itemsize
+        sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
+        self.weight, self.weights = max(sizes), sum(sizes)
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.columns > 1 else 0
@@ -192,6 +193,8 @@ class _Costs:
         unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
         # The gradient of a weight is summed by halves: one sum is open on each level.
         sums = self.weight * (1 + max(0, math.ceil(math.log2(stretch_rows / LEAF))))
+        if stretch < max(1, ROWS // self.batch):
+            sums += self.weights  # of a block of stretches
         peak = (
             self.base
             + self.step

@@ -49,6 +49,8 @@ class Walk(NamedTuple):
 
     stacked: bool = False
     widths: tuple[int, ...] | None = None  # sequences at each step, falling
+    order: Array | None = None  # (B,); which sequences they are (see portable_rnn.stretches)
+    inverse: Array | None = None  # (B,)
     mask: Array | None = None  # (T, B, 1); the steps that there are
     between: tuple[Array, ...] = ()  # (T, B, D·H); factors of the input of each layer but the first
     recurrent: tuple[Array, ...] = ()  # (B, H); see `Options`
@@ -187,7 +189,7 @@ def _run(
             y = join(xp, hidden)
             if column.readout_weight is not None:
                 y = affine(xp, y, column.readout_weight, column.readout_bias)
-            y = where_true(xp, _part(walk.mask, stretch), y)
+            y = where_true(xp, _part(xp, walk.mask, stretch), y)
             outputs = place(xp, outputs, y, stretch, steps, batch)
             if records:
                 passage.records.append(records)
@@ -208,7 +210,8 @@ def _run_vjp(
     grad_x: bool,
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
-    d_column, d_x = Column(tuple(Weights(None, None, None, None) for _ in column.layers)), None
+    d_column = d_block = Column(tuple(Weights(None, None, None, None) for _ in column.layers))
+    d_x, block = None, -1
     groups = _units(xp, x, walk)
 
     def advance(states: States, start: int, end: int) -> States:
@@ -236,16 +239,19 @@ def _run_vjp(
         for stretch in reversed(unit):
             d_y = None
             if d_outputs is not None:
-                d_y = where_true(xp, _part(walk.mask, stretch), stretch.of(d_outputs))
+                d_y = where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, d_outputs))
             d_part, d_x_part, d_states = _retreat(
                 xp, cell, column, x, records.pop(), d_y, d_states, stretch, walk, grad_x=grad_x
             )
-            d_column = _plus(d_column, d_part)
+            if stretch.block != block:
+                d_column, d_block, block = _plus(d_column, d_block), d_part, stretch.block
+            else:
+                d_block = _plus(d_block, d_part)
             if grad_x:
                 d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
     if grad_x and d_x is None:
         d_x = xp.zeros_like(x)
-    return d_column, d_x, d_states
+    return _plus(d_column, d_block), d_x, d_states
 
 
 def _advance(
@@ -267,7 +273,7 @@ def _advance(
         if number:
             y = join(xp, hidden)
             if walk.between:
-                y = y * stretch.of(walk.between[number - 1])
+                y = y * stretch.of(xp, walk.between[number - 1])
         state = _narrow(states[number], stretch.width)
         options = _options(xp, cell, stretch, walk, number)
         hidden, state, record = layer(xp, cell, w, y, state, options, keep=keep)
@@ -300,7 +306,7 @@ def _retreat(
     d_before: list[State] = []
     for number in reversed(range(len(records))):
         y = join(xp, records[number - 1].hidden) if number else _input(xp, x, stretch, walk)
-        factors = stretch.of(walk.between[number - 1]) if number and walk.between else None
+        factors = stretch.of(xp, walk.between[number - 1]) if number and walk.between else None
         if factors is not None:
             y = y * factors
         d_w, d_y, d_state = layer_vjp(
@@ -324,27 +330,29 @@ def _retreat(
 def _units(xp: Namespace, x: Array, walk: Walk) -> list[list[Stretch]]:
     """Return the stretches of time, by unit, in the order in which they are walked."""
     stretch, unit = (walk.units.stretch, walk.units.unit) if walk.units else (None, None)
-    found = cut(xp, x.shape[0], x.shape[1], walk.widths, stretch)
+    found = cut(xp, x.shape[0], x.shape[1], stretch, walk.widths, walk.order, walk.inverse)
     return units(found[::-1] if walk.reverse else found, unit)
 
 
 def _input(xp: Namespace, x: Array, stretch: Stretch, walk: Walk) -> Array:
     """Return the input of a stretch, without what stands where there are no steps."""
-    return where_true(xp, _part(walk.mask, stretch), stretch.of(x))
+    return where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, x))
 
 
-def _part(array: Array | None, stretch: Stretch) -> Array | None:
-    return None if array is None else stretch.of(array)
+def _part(xp: Namespace, array: Array | None, stretch: Stretch) -> Array | None:
+    return None if array is None else stretch.of(xp, array)
 
 
 def _options(xp: Namespace, cell: Cell, stretch: Stretch, walk: Walk, number: int) -> Options:
-    mask = _part(walk.mask, stretch)
+    mask = _part(xp, walk.mask, stretch)
     update = () if mask is None else (mask,) * cell.states
     if walk.update:
-        update = tuple(stretch.of(u) for u in walk.update[number])
+        update = tuple(stretch.of(xp, u) for u in walk.update[number])
         if mask is not None:
             update = tuple(where_true(xp, mask, u) for u in update)
-    recurrent = walk.recurrent[number][: stretch.width, :] if walk.recurrent else None
+    recurrent = None
+    if walk.recurrent:
+        recurrent = stretch.sequences(xp, walk.recurrent[number], axis=0)
     return Options(walk.reverse, walk.stacked, update, recurrent, walk.products)
 
 

@@ -172,9 +172,7 @@ def run_through(
     """Return outputs, final state and, if it is to be kept, the tape of a forward pass."""
     batched = x.ndim == 3
     given = check.state_parts(state) if state is not None else ()
-    if steps.order is not None:
-        masks = _sorted(xp, masks, steps.order)
-    sequence = layout.time_major(xp, model, x, steps.order)
+    sequence = layout.time_major(xp, model, x)
     walk = _walk(steps, masks, units)
     outputs, after, passages = run(
         xp,
@@ -186,7 +184,7 @@ def run_through(
         keep=keep,
     )
     return (
-        layout.time_major_outward(xp, model, outputs, steps.inverse, batched=batched),
+        layout.time_major_outward(xp, model, outputs, batched=batched),
         layout.state_outward(xp, after, steps.inverse, batched=batched),
         Tape(x, steps, masks, units, passages),
     )
@@ -222,9 +220,9 @@ def pull_back(
     if d_state is not None:
         check.state(model, "d_state", d_state, tape.x)
     batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x)  # for its shape; the passages hold it sorted
+    x = layout.time_major(xp, model, tape.x)
     if d_outputs is not None:
-        d_outputs = layout.time_major(xp, model, d_outputs, order)
+        d_outputs = layout.time_major(xp, model, d_outputs)
     d_w, d_x, d_before = run_vjp(
         xp,
         model.cell_object,
@@ -237,7 +235,7 @@ def pull_back(
     )
     return (
         model.parameters(d_w, like=params),
-        layout.time_major_outward(xp, model, d_x, inverse, batched=batched) if grad_x else None,
+        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
         layout.state_outward(xp, d_before, inverse, batched=batched),
     )
 
@@ -305,7 +303,7 @@ def _check_tape(model: RNN, tape: Tape) -> None:
 
 
 def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
-    return Walk(False, steps.widths, steps.mask, *masks, units=units)
+    return Walk(False, *steps, *masks, units=units)
 
 
 def _states(
@@ -319,16 +317,3 @@ def _states(
         for shape in model.state_shapes(x.shape[1])
     )
     return (zeros,) * (model.num_layers * model.directions)
-
-
-def _sorted(xp: Namespace, masks: Masks, order: Array) -> Masks:
-    """Bring the masks of a batch to the order of its lengths."""
-
-    def take(array: Array, axis: int) -> Array:
-        return array if array.shape[axis] == 1 else xp.take(array, order, axis=axis)
-
-    return Masks(
-        tuple(take(a, 1) for a in masks.between),
-        tuple(take(a, 0) for a in masks.recurrent),
-        tuple(tuple(take(a, 1) for a in update) for update in masks.update),
-    )

@@ -1,4 +1,4 @@
-"""The products inside a step: late gates, a projected state, and a cell's own vectors."""
+"""What a step may have more: late gates, a projected state, and a cell's own vectors."""
 
 from dataclasses import replace
 

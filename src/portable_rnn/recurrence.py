@@ -1,4 +1,4 @@
-"""Steps with more to them than the product of W_hh and the hidden state.
+"""What a step may have beside the product of W_hh and the hidden state.
 
 ::
 
@@ -16,7 +16,7 @@ from ._namespace import Array, Namespace
 from .affine import Products, affine, affine_vjp_x
 from .cells import Cell, State
 
-__all__ = ["Weights", "advance", "advance_vjp", "late_rows", "weights_vjp"]
+__all__ = ["Weights", "advance", "advance_vjp", "is_plain", "late_rows", "weights_vjp"]
 
 
 class Weights(NamedTuple):
@@ -34,6 +34,11 @@ def late_rows(cell: Cell, w: Weights) -> int:
     """Return how many rows of W_hh, the last ones, multiply another vector than h; mostly 0."""
     late: int = getattr(cell, "late", 0)
     return late * int(w.weight_ih.shape[0] // cell.gates)
+
+
+def is_plain(w: Weights, late: int) -> bool:
+    """Return whether a step has none of this."""
+    return not late and w.weight_hr is None and w.own is None
 
 
 def advance(
@@ -73,38 +78,31 @@ def advance_vjp(
     residuals: Any,
     d_state: State,
     recurrent: Array | None,
-) -> tuple[State, tuple[Array, ...]]:
-    """Return the cotangent of the state, and what `weights_vjp` needs of this step."""
-    rows: tuple[Array, ...] = ()
+) -> tuple[Array, Array, State, Array, tuple[Array, ...]]:
+    """Return the cotangents of ``ax``, ``ah``, the state and ``h``, and more for `weights_vjp`."""
+    more: tuple[Array, ...] = ()
     if w.weight_hr is not None:
         m, residuals = residuals
-        rows = (m, d_state[0])
+        more = (m, d_state[0])
         d_state = (affine_vjp_x(xp, w.weight_hr, d_state[0]), *d_state[1:])
     if late:
         v, kept, residuals = residuals
-        rows = (*rows, v)
+        more = (*more, v)
     d_ax, d_ah, d_before, *d_own = cell.step_vjp(xp, residuals, d_state, *(w.own or ()))
-    if late:
-        (first, _), (second, _) = _halves(w, late)
-        d_v = affine_vjp_x(xp, second, d_ah[:, -late:])
-        if recurrent is not None:
-            d_v = d_v * recurrent
-        # One array for both, or two, as `step_vjp` has it.
-        same = d_ax is d_ah
-        more_ax, more_ah, more = cell.early_vjp(xp, kept, d_v)
-        d_ax, d_ah = d_ax + more_ax, d_ah + more_ah
-        d_ax = d_ah if same and more_ax is more_ah else d_ax
-        d_before = tuple(_plus(*pair) for pair in zip(d_before, more, strict=True))
-        d_h = affine_vjp_x(xp, first, d_ah[:, :-late])
-    else:
-        d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
+    more = (*more, *d_own)
+    if not late:
+        return d_ax, d_ah, d_before, affine_vjp_x(xp, w.weight_hh, d_ah), more
+    (first, _), (second, _) = _halves(w, late)
+    d_v = affine_vjp_x(xp, second, d_ah[:, -late:])
     if recurrent is not None:
-        d_h = d_h * recurrent
-    if d_before[0] is not None:
-        d_h = d_h + d_before[0]
-    # A cell that sees only ax + ah hands one array out twice: keep it once.
-    rows = (*rows, *d_own, d_ax) if d_ax is d_ah else (*rows, *d_own, d_ax, d_ah)
-    return (d_h, *d_before[1:]), rows
+        d_v = d_v * recurrent
+    early_ax, early_ah, early = cell.early_vjp(xp, kept, d_v)
+    # One array for both, or two, as the cell has it.
+    same = d_ax is d_ah and early_ax is early_ah
+    d_ah = d_ah + early_ah
+    d_ax = d_ah if same else d_ax + early_ax
+    d_before = tuple(_plus(*pair) for pair in zip(d_before, early, strict=True))
+    return d_ax, d_ah, d_before, affine_vjp_x(xp, first, d_ah[:, :-late]), more
 
 
 def weights_vjp(
@@ -118,7 +116,8 @@ def weights_vjp(
 ) -> tuple[Weights, Array]:
     """Return the cotangents of the weights, and that of ``ax``, from all steps (T, B, ...).
 
-    ``h`` is what went into W_hh, ``rows`` what `advance_vjp` handed out.
+    ``h`` is what went into W_hh. Of ``rows``, the last are d_ax and, if it is another array, d_ah;
+    before them comes what more `advance_vjp` handed out.
     """
     rows = list(rows)
     projected = (rows.pop(0), rows.pop(0)) if w.weight_hr is not None else None

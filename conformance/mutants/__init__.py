@@ -1,0 +1,19 @@
+"""Planted bugs: each a change of one line of the library, and the test that must notice.
+
+The mistakes are those that people make, and some that published code has been found to contain. A
+suite that lets one live would prove little; test_mutants.py plants them one by one. Each file has
+those of one part of the library.
+"""
+
+from .arrays import ARRAYS
+from .cells import CELLS
+from .derivatives import DERIVATIVES
+from .mutant import Mutant
+from .networks import NETWORKS
+from .recursion import RECURSION
+from .sequences import SEQUENCES
+from .training import TRAINING
+
+__all__ = ["MUTANTS", "Mutant"]
+
+MUTANTS = [*RECURSION, *NETWORKS, *SEQUENCES, *CELLS, *TRAINING, *DERIVATIVES, *ARRAYS]

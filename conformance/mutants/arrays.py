@@ -1,0 +1,51 @@
+"""Whose arrays they are: library, dtype, device, and what belongs to the caller."""
+
+from .mutant import Mutant, gradients
+
+__all__ = ["ARRAYS"]
+
+
+ARRAYS = [
+    Mutant(
+        "constant wrong by 1e-5 in float32",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return 1.00001 - h * h",
+        gradients("elman-default", dtype="float32"),
+    ),
+    Mutant(
+        "device forgotten",
+        "passes.py",
+        "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
+        "xp.zeros(shape[1:], dtype=x.dtype)",
+        gradients("elman-zero_state", "array-api-strict-device1"),
+    ),
+    Mutant(
+        "dtype forgotten",
+        "passes.py",
+        "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
+        "xp.zeros(shape[1:], device=device_of(x))",
+        gradients("elman-zero_state", dtype="float32"),
+    ),
+    Mutant(
+        "host constant mixed in",
+        "activations.py",
+        "return 1.0 - h * h",
+        "return __import__('numpy').ones(h.shape[-1]) - h * h",
+        gradients("elman-default", "array-api-strict"),
+    ),
+    Mutant(
+        "float in the hot path",
+        "network.py",
+        "hidden)\n            if column",
+        "hidden)\n            float(y[0, 0, 0])\n            if column",
+        gradients("elman-default", "torch-meta"),
+    ),
+    Mutant(
+        "write into the caller's array",
+        "passes.py",
+        "    sequence = layout.time_major(xp, model, x)\n",
+        "    x *= 1.0\n    sequence = layout.time_major(xp, model, x)\n",
+        gradients("elman-default", "numpy-readonly"),
+    ),
+]

@@ -1,0 +1,115 @@
+"""Beyond the gradient: curvature, gradient flow, gradients of single sequences."""
+
+from .mutant import Mutant
+
+__all__ = ["DERIVATIVES"]
+
+
+def products(problem):
+    return f"conformance/test_derivatives.py::test_products[numpy-float64-{problem}]"
+
+
+def flow(claim):
+    return f"tests/test_flow.py::test_{claim}"
+
+
+def per_example(claim):
+    return f"tests/test_per_example.py::test_{claim}"
+
+
+DERIVATIVES = [
+    Mutant(
+        "loss's curvature left out of Gauss-Newton",
+        "curvature.py",
+        "_, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))",
+        "product = pushed.d_outputs",
+        products("elman-one_step"),
+    ),
+    Mutant(
+        "network's curvature left in Gauss-Newton",
+        "curvature.py",
+        "return bptt(model, params, x, targets, loss=curved, **given).grads",
+        "return hvp(model, params, x, targets, vector, loss=loss, **options)",
+        products("elman-one_step"),
+    ),
+    Mutant(
+        "loss's gradient held fixed in the Hessian",
+        "curvature.py",
+        '{"loss": loss, "grad_x": False}',
+        '{"loss": lambda *a, **o: lift(tuple(map(xp.real, loss(*a, **o)))), "grad_x": False}',
+        products("elman-one_step"),
+    ),
+    Mutant(
+        "loss's options not lifted",
+        "curvature.py",
+        "loss(arrays[0], lift(targets), **lift(options))",
+        "loss(arrays[0], lift(targets), **options)",
+        "tests/test_curvature.py::"
+        "test_gauss_newton_is_the_hessian_where_the_network_is_linear[squares]",
+    ),
+    Mutant(
+        "direction measured by its first array",
+        "directional.py",
+        "[v for v in tangents if v is not None])",
+        "[next(v for v in tangents if v is not None)])",
+        "tests/test_curvature.py::test_a_part_of_a_vector_may_be_small_beside_the_others",
+    ),
+    Mutant(
+        "magnitude where nothing analytic has one",
+        "losses.py",
+        "shrinking = xp.exp(outputs - 2.0 * positive * outputs)",
+        "shrinking = xp.exp(-xp.abs(outputs))",
+        "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",
+    ),
+    Mutant(
+        "loss step off by one",
+        "flow.py",
+        "loss_step == t,",
+        "loss_step == t + 1,",
+        flow("parts_by_loss_step[elman]"),
+    ),
+    Mutant(
+        "gap that stops the gradient of later losses",
+        "flow.py",
+        "_held(xp, exists[0, :], seen, carry)",
+        "_held(xp, exists[0, :], seen, None)",
+        flow("a_gap_passes_the_gradient_on"),
+    ),
+    Mutant(
+        "powers of J for those of its square",
+        "flow.py",
+        "v, _ = _normalised(xp, _part(pulled.state, layer))",
+        "v = u",
+        flow("singular_values_of_the_whole_jacobian[gru]"),
+    ),
+    Mutant(
+        "power method not normalised",
+        "flow.py",
+        "v, _ = _normalised(xp, _part(pulled.state, layer))",
+        "v = _part(pulled.state, layer)",
+        flow("sequences_of_different_lengths[gru]"),
+    ),
+    Mutant(
+        "squares summed over steps before gradients",
+        "per_example.py",
+        "        squares = product if",
+        "        product = xp.eye(product.shape[0], dtype=product.dtype) * product\n"
+        "        squares = product if",
+        per_example("norms_by_products_of_steps[elman]"),
+    ),
+    Mutant(
+        "only the first stretch of a sequence",
+        "per_example.py",
+        "total = part if total is None else total + part",
+        "total = part if total is None else total",
+        per_example("many_stretches_of_time[elman-plain]"),
+    ),
+    Mutant(
+        "squares of a vanishing gradient",
+        "norms.py",
+        "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n",
+        "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n"
+        "    return xp.sqrt(xp.sum(rows * rows, axis=-1))\n",
+        per_example("norms_by_products_of_steps[elman]"),
+    ),
+]

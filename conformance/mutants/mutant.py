@@ -1,0 +1,29 @@
+"""What a planted bug is."""
+
+from dataclasses import dataclass
+
+__all__ = ["Mutant", "gradients"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is wrong, where, the right line and the wrong one, and the test that catches it.
+
+    The test is one of the suite, or one of NumPy alone in ``tests/``.
+    """
+
+    bug: str
+    module: str
+    right: str
+    wrong: str
+    caught_by: str
+
+    @property
+    def id(self) -> str:
+        return self.bug.replace(" ", "-")
+
+
+def gradients(problem, backend="numpy", dtype="float64"):
+    """Return the id of the test that compares a problem of ``standard.py`` with its reference."""
+    test = "conformance/test_gradients.py::test_equals_the_reference[{}]"
+    return test.format(f"{backend}-{dtype}-{problem}")

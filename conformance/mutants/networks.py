@@ -1,0 +1,113 @@
+"""Layers and directions, dropout between their steps, and what a memory budget runs again."""
+
+from .mutant import Mutant, gradients
+
+__all__ = ["NETWORKS"]
+
+
+def dropout(cell):
+    test = "conformance/test_dropout.py::test_with_the_masks_given_it_is_the_definition[{}]"
+    return test.format(f"numpy-float64-{cell}-")
+
+
+NETWORKS = [
+    Mutant(
+        "upper layer fed with x",
+        "network.py",
+        "y = join(xp, records[number - 1].hidden) if number else",
+        "y = join(xp, records[number].hidden) if number else",
+        gradients("lstm-two_layers"),
+    ),
+    Mutant(
+        "second direction read forwards",
+        "network.py",
+        "                reverse=reverse,\n",
+        "                reverse=False,\n",
+        gradients("gru-both_directions"),
+    ),
+    Mutant(
+        "next step's state for the reversed direction",
+        "scan.py",
+        "[*sequence[1:], first] if reverse else",
+        "",
+        gradients("elman-both_directions"),
+    ),
+    Mutant(
+        "directions' halves of the readout exchanged",
+        "network.py",
+        "d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)",
+        "d_v = walk.products.beside(xp, d_other.readout_weight, d_one.readout_weight)",
+        gradients("lstm-readout-both_directions"),
+    ),
+    Mutant(
+        "one direction's gradient of x lost",
+        "network.py",
+        "            d_y = d_y + d_y_other\n",
+        "",
+        gradients("elman-two_layers-both_directions"),
+    ),
+    Mutant(
+        "batch and time confused",
+        "layout.py",
+        "    return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence\n"
+        "\n\ndef time_major_outward",
+        "    return sequence\n\n\ndef time_major_outward",
+        gradients("gru-batch_first"),
+    ),
+    Mutant(
+        "first sequence's end for the reversed direction's start",
+        "network.py",
+        "units(found[::-1] if walk.reverse else found, unit)",
+        "units(found, unit)",
+        gradients("elman-both_directions-lengths"),
+    ),
+    Mutant(
+        "what dropout leaves not scaled up",
+        "dropout.py",
+        "dtype=np.float32) >= p) / (1.0 - p)",
+        "dtype=np.float32) >= p) / 1.0",
+        "tests/test_dropout.py::test_masks_drop_as_often_as_they_should_and_keep_the_mean",
+    ),
+    Mutant(
+        "one mask of recurrent dropout for all layers",
+        "dropout.py",
+        "tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))",
+        "(factors(model.recurrent_dropout, batch, hidden),) * count",
+        "tests/test_dropout.py::test_each_layer_and_direction_has_masks_of_its_own",
+    ),
+    Mutant(
+        "zoneout of h for c",
+        "select.py",
+        "_choose(xp, u, n, o) for u, n, o",
+        "_choose(xp, update[0], n, o) for _, n, o",
+        dropout("lstm"),
+    ),
+    Mutant(
+        "held state's cotangent for the new one's",
+        "select.py",
+        "choose(xp, update, zeros, d_state)\n",
+        "choose(xp, update, d_state, zeros)\n",
+        dropout("elman"),
+    ),
+    Mutant(
+        "run again from an older state",
+        "recompute.py",
+        "yield end - 1, state if end == n else advance(state, start, end - 1)",
+        "yield end - 1, state",
+        "tests/test_memory.py::test_a_budget_changes_no_bit[gru-options0]",
+    ),
+    Mutant(
+        "kept states not counted",
+        "memory.py",
+        "(slots * self.state + self.record * unit_rows)",
+        "(self.record * unit_rows)",
+        "tests/test_memory.py::test_a_plan_says_what_it_will_take",
+    ),
+    Mutant(
+        "mebibytes for megabytes",
+        "memory.py",
+        '"m": 10**6',
+        '"m": 2**20',
+        "tests/test_memory.py::test_a_text_says_how_many_bytes[MB-1000000.0]",
+    ),
+]

@@ -1,0 +1,91 @@
+"""Which steps there are: lengths and gaps, streams, the windows of truncated BPTT."""
+
+from .mutant import Mutant, gradients
+
+__all__ = ["SEQUENCES"]
+
+
+def truncated(case):
+    return f"tests/test_truncated.py::test_is_the_sum_of_its_windows[{case}]"
+
+
+SEQUENCES = [
+    Mutant(
+        "state not carried over a gap",
+        "bptt.py",
+        "            new = choose(xp, update_t, new, state)\n",
+        "            new = choose(xp, update_t, new, tuple(0.0 * part for part in state))\n",
+        gradients("elman-mask"),
+    ),
+    Mutant(
+        "cotangent not carried over a gap",
+        "bptt.py",
+        "            d_state = tuple(map(xp.add, d_state, d_held))\n",
+        "            d_state = d_state\n",
+        gradients("gru-mask"),
+    ),
+    Mutant(
+        "padding's cotangents let in",
+        "network.py",
+        "d_y = where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, d_outputs))",
+        "d_y = stretch.of(xp, d_outputs)",
+        gradients("lstm-readout-mask"),
+    ),
+    Mutant(
+        "batch not brought back to the caller's order",
+        "layout.py",
+        "join([_sorted(xp, part, inverse) for part in layers])",
+        "join(list(layers))",
+        gradients("elman-lengths"),
+    ),
+    Mutant(
+        "a step more than there are",
+        "steps.py",
+        "int(n) for n in (values[None, :] > np.arange",
+        "int(n) for n in (values[None, :] >= np.arange",
+        gradients("gru-lengths"),
+    ),
+    Mutant(
+        "sorted order for its inverse",
+        "steps.py",
+        "np.argsort(order).astype(np.int32)",
+        "order.astype(np.int32)",
+        "conformance/test_ragged.py::test_the_order_of_a_ragged_batch_does_not_matter"
+        "[numpy-float64-lengths]",
+    ),
+    Mutant(
+        "stream that stays where it is",
+        "streams.py",
+        "outputs, self.state = predict(",
+        "outputs, _ = predict(",
+        "conformance/test_streams.py::test_parts_are_the_whole[numpy-float64-gru-]",
+    ),
+    Mutant(
+        "window a step short",
+        "windows.py",
+        "Window(stop - k2, losses, stop)",
+        "Window(stop - k2 + 1, losses, stop)",
+        truncated("2-5-gru"),
+    ),
+    Mutant(
+        "losses counted in every window that has them",
+        "truncated.py",
+        "pieces.part(d_y, a, b) if a >= window.losses else None",
+        "pieces.part(d_y, a, b)",
+        truncated("2-5-gru"),
+    ),
+    Mutant(
+        "initial state's gradient from the last window",
+        "truncated.py",
+        "d_state = d_now if window.start == 0 else d_state",
+        "d_state = d_now",
+        truncated("2-5-gru"),
+    ),
+    Mutant(
+        "lengths not counted from where the window begins",
+        "windows.py",
+        "(self.lengths - a).clip(0, b - a)",
+        "self.lengths.clip(0, b - a)",
+        "tests/test_truncated.py::test_dropout_is_that_of_the_whole_sequence",
+    ),
+]
