@@ -6,7 +6,10 @@ import pytest
 from conformance.complex_step import directional
 from conformance.tolerances import assert_close
 
+import portable_rnn as prnn
 from portable_rnn import activations, nonlinearities
+from portable_rnn._namespace import resolve_namespace
+from portable_rnn.losses import mean_squared_error
 
 POINTS = np.asarray([-30.0, -3.0, -0.7, -1e-9, 1e-9, 0.4, 2.5, 30.0])
 EXACT = {
@@ -57,6 +60,51 @@ def test_far_out_is_the_limit_without_a_warning(name):
     assert value.tolist() == limits[name]
     slope = getattr(activations, f"{name}_derivative")(np, value)
     assert slope.tolist() == ([0.0, 1.0] if name == "relu" else [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("library", "dtype"),
+    [
+        *((library, "float16") for library in ("numpy", "torch")),  # the standard has none
+        *((library, "float32") for library in ("numpy", "array_api_strict", "torch")),
+        ("array_api_strict", "float64"),
+    ],
+)
+def test_an_overflow_ends_at_the_limit_and_nan_stays_nan(library, dtype):
+    """What overflowed in the products before is infinite; half precision does so at 65504."""
+    xp = resolve_namespace(pytest.importorskip(library))
+    limits = {
+        "relu": ([0.0, np.inf], [0.0, 1.0]),
+        "thresholded_relu": ([0.0, np.inf], [0.0, 1.0]),
+        "hard_sigmoid": ([0.0, 1.0], [0.0, 0.0]),
+        "elu": ([-1.0, np.inf], [0.0, 1.0]),
+        "softplus": ([0.0, np.inf], [0.0, 1.0]),
+        "tanh": ([-1.0, 1.0], [0.0, 0.0]),
+        "sigmoid": ([0.0, 1.0], [0.0, 0.0]),
+    }
+    ends = xp.asarray([-np.inf, np.inf, np.nan], dtype=getattr(xp, dtype))
+    for name, (values, slopes) in limits.items():
+        value, derivative = nonlinearities.functions(name)
+        found = value(xp, ends)
+        assert found.dtype == ends.dtype
+        np.testing.assert_array_equal(np.asarray(found), [*values, np.nan], err_msg=name)
+        slope = np.asarray(derivative(xp, found))
+        np.testing.assert_array_equal(slope[:2], slopes, err_msg=f"slope of {name}")
+
+
+def test_relu_of_products_that_overflow_half_precision():
+    model = prnn.RNN(1, 1, nonlinearity="relu", bias=False)
+    params = {name: np.full((1, 1), 100.0, np.float16) for name in model.parameter_shapes}
+    x = np.full((3, 1), -1000.0, np.float16)
+    with np.errstate(over="ignore"):
+        result = prnn.bptt(model, params, x, x, loss=mean_squared_error, reduction="sum")
+    assert result.outputs.tolist() == [[0.0]] * 3
+    assert all(not np.any(grad) for grad in result.grads.values())
+
+
+def test_hard_sigmoid_meets_its_bounds():
+    found = nonlinearities.hard_sigmoid(np, np.asarray([-2.0, 2.0]), 0.25, 0.5)
+    assert found.tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("activation", [*EXACT, *OTHERS], ids=str)

@@ -1,10 +1,12 @@
 """What does not fit is refused at once, by name, with what it got and what it wanted."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import losses
+from portable_rnn import losses, plots
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)
@@ -120,7 +122,11 @@ CASES = [
     (forward, {"model": "gru"}, TypeError, "model: ", "got str"),
     # the backward pass
     (backward, {}, ValueError, "d_outputs, d_state: ", "neither"),
-    (backward, {"tape": X, "d_state": STATE}, TypeError, "tape: ", "got ndarray"),
+    (backward, {"tape": X, "d_state": STATE}, TypeError, "tape: ", "got ndarray$"),
+    (
+        *(backward, {"tape": prnn.forward(MODEL, PARAMS, X), "d_state": STATE}),
+        *(TypeError, "tape: ", r"got Forward; give its \.tape$"),
+    ),
     (backward, {"d_outputs": np.ones((T, B, H))}, ValueError, "d_outputs: ", r"got \(5, 2, 4\)"),
     (
         backward,
@@ -225,6 +231,101 @@ def test_a_tape_of_other_arrays_is_refused_by_name():
 def test_a_loss_that_returns_something_else_is_named():
     with pytest.raises(TypeError, match=r"loss: expected it to return \(value, d_outputs\), got f"):
         prnn.bptt(MODEL, PARAMS, X, None, loss=lambda outputs, targets: 0.5)
+
+
+@pytest.mark.parametrize("given", [{"lengths": [T, 2]}, {"mask": np.ones((T, B), dtype=bool)}])
+def test_a_loss_without_weights_is_named_where_steps_are_missing(given):
+    def last(outputs, targets):
+        raise AssertionError("the loss was called")
+
+    for function in (
+        prnn.bptt,
+        prnn.per_example_gradients,
+        prnn.gradient_flow,
+        lambda *args, **options: prnn.truncated_bptt(*args, k1=1, k2=2, **options),
+        lambda *args, **options: prnn.hvp(*args, PARAMS, **options),
+        lambda *args, **options: prnn.gauss_newton_product(*args, PARAMS, **options),
+    ):
+        with pytest.raises(
+            TypeError, match=r"^loss: .* take weights=.*got .*\(outputs, targets\)$"
+        ):
+            function(MODEL, PARAMS, X, LABELS, loss=last, **given)
+
+    def any_options(outputs, targets, **options):
+        return losses.softmax_cross_entropy(outputs, targets, **options)
+
+    got = prnn.bptt(MODEL, PARAMS, X, LABELS, loss=any_options, **given).loss
+    assert got == prnn.bptt(MODEL, PARAMS, X, LABELS, **given).loss
+
+
+DROPPING = prnn.RNN(I, H, O, num_layers=2, dropout=0.5, recurrent_dropout=0.5, zoneout=0.5)
+DRAWN = prnn.dropout.draw(DROPPING, X, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("masks", "error", "message"),
+    [
+        (prnn.dropout.Masks(), ValueError, r"between 1 of .*\(5, 2, 4\), got none; .* give False$"),
+        (DRAWN._replace(between=()), ValueError, r"between 1 of shape \(5, 2, 4\), got none"),
+        (DRAWN._replace(recurrent=()), ValueError, r"recurrent 2 of shape \(2, 4\), got none"),
+        (DRAWN._replace(update=DRAWN.update[:1]), ValueError, r"update 2 of .*\(5, 2, 4\), got 1$"),
+        (
+            *(prnn.dropout.draw(DROPPING, np.ones((T + 2, B, I)), seed=0), ValueError),
+            r"between 1 of shape \(5, 2, 4\), got \(7, 2, 4\)$",
+        ),
+        (
+            *(prnn.dropout.draw(DROPPING, np.ones((T, B + 1, I)), seed=0), ValueError),
+            r"between 1 of shape \(5, 2, 4\), got \(5, 3, 4\)$",
+        ),
+        (
+            *(DRAWN._replace(recurrent=(np.ones((B, H + 1)),) * 2), ValueError),
+            r"recurrent 2 of shape \(2, 4\), got \(2, 5\)$",
+        ),
+        (
+            *(DRAWN._replace(update=tuple(u[:1] for (u,) in DRAWN.update)), ValueError),
+            r"update 2 of .*got \(2, 4\)$",
+        ),
+        (
+            *(DRAWN._replace(update=tuple((u, u) for (u,) in DRAWN.update)), ValueError),
+            r"update 2 of .*got 2 arrays in the place of 1$",
+        ),
+        (
+            *(prnn.dropout.draw(DROPPING, X.astype(np.float32), seed=0), TypeError),
+            "between: expected dtype float64 like x, got float32",
+        ),
+        (DRAWN._replace(between=(None,)), TypeError, "between: expected an array.*got NoneType"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(masks, error, message):
+    params = DROPPING.init(seed=0, dtype="float64")
+    with pytest.raises(error, match=rf"^dropout.*{message}"):
+        prnn.bptt(DROPPING, params, X, LABELS, dropout=masks)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_masks_that_fit_are_taken_and_those_for_all_sequences_too(batch_first):
+    for cell in ("gru", "lstm"):
+        options = {"batch_first": batch_first, "bidirectional": True, "num_layers": 2}
+        model = prnn.RNN(I, H, O, cell=cell, zoneout=0.25, dropout=0.5, **options)
+        params = model.init(seed=0, dtype="float64")
+        x = np.moveaxis(X, 1, 0) if batch_first else X
+        labels = LABELS.T if batch_first else LABELS
+        drawn = prnn.dropout.draw(model, x, seed=3)
+        want = prnn.bptt(model, params, x, labels, dropout=3).loss
+        assert prnn.bptt(model, params, x, labels, dropout=drawn).loss == want
+        expected = prnn.dropout.expected(np, model, x)
+        ones = expected._replace(between=(np.ones((T, 1, 2 * H)),))
+        got = prnn.forward(model, params, x, dropout=ones, lengths=[2, T]).outputs
+        np.testing.assert_array_equal(got, prnn.predict(model, params, x, lengths=[2, T]))
+
+
+def test_drawing_without_the_library_for_it_names_what_to_install(monkeypatch):
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    flow = prnn.gradient_flow(MODEL, PARAMS, X, LABELS)
+    for draw in (lambda: plots.gradient_flow(flow), lambda: plots.learning_curve([], {}, "")):
+        with pytest.raises(ImportError, match=r"pip install matplotlib.* extra 'plot'"):
+            draw()
 
 
 def test_a_tape_of_another_model_is_refused_by_name():

@@ -67,9 +67,9 @@ def test_one_module_asks_which_library_an_array_belongs_to():
             )
             for page in ("elman", "gru", "layer_norm", "lstm", "mgu", "options", "protocol")
         ],
-        ("products", {"_namespace", "affine", "cells"}),
+        ("recurrence", {"_namespace", "affine", "cells"}),
         ("select", {"_namespace", "cells"}),
-        ("bptt", {"_namespace", "affine", "cells", "products", "scan", "select"}),
+        ("bptt", {"_namespace", "affine", "cells", "recurrence", "scan", "select"}),
         ("stretches", {"_namespace"}),
         ("recompute", set()),
         (
@@ -87,7 +87,7 @@ def test_imports_run_one_way(module, allowed):
 
 
 def test_the_engine_knows_no_cell_by_name():
-    for module in ("bptt", "network", "products"):
+    for module in ("bptt", "network", "recurrence"):
         source = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
         names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
         assert not names & {"Elman", "GRU", "LSTM", "CELLS"}

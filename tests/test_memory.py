@@ -48,6 +48,7 @@ def test_a_tape_holds_what_it_says(cell):
     model = prnn.RNN(16, hidden, cell=cell)
     params = model.init(seed=0)
     x = np.zeros((steps, batch, 16), dtype=np.float32)
+    prnn.forward(model, params, x)  # what Python remembers of a first call is not the tape's
     fwd, held, _ = measure(lambda: prnn.forward(model, params, x))
     ratio = (held - fwd.outputs.nbytes) / (steps * batch * hidden * 4)
     assert ratio <= 1.1 * TAPE[cell], f"{cell}: the tape holds {ratio:.2f} arrays of T·B·H"
@@ -308,6 +309,26 @@ def test_a_budget_that_cannot_be_kept_is_named(options, error, message):
     params, x, targets = inputs(model, 100, 4, "float32")
     with pytest.raises(error, match=message):
         prnn.bptt(model, params, x, targets, **options)
+
+
+def test_a_plan_for_something_else_is_refused():
+    model = prnn.RNN(3, 8, 4, cell="gru")
+    params, x, targets = inputs(model, 40, 6)
+    plan = prnn.memory.plan(model, 40, 6, checkpoint_every=4)
+    prnn.bptt(model, params, x, targets, memory=plan)
+    for part, got in (
+        ((slice(20), slice(None)), "20 steps of 6"),
+        ((slice(None), [0]), "40 .*of 1"),
+    ):
+        with pytest.raises(ValueError, match=rf"^memory: .* for {got} sequences, got .* 40 of 6$"):
+            prnn.bptt(model, params, x[part], targets[part], memory=plan)
+    with pytest.raises(ValueError, match=r"^memory: .*20 steps of 1 .*got one for 40 of 6$"):
+        prnn.forward(model, params, x[:20, 0], memory=plan)
+    other = dataclasses.replace(model, cell="lstm")
+    with pytest.raises(ValueError, match=r"^memory: expected .*cell='lstm'.*got .*cell='gru'"):
+        prnn.forward(other, other.init(seed=0, dtype="float64"), x, memory=plan)
+    with pytest.raises(ValueError, match=r"^memory, checkpoint_every: expected one of them"):
+        prnn.forward(model, params, x, memory=plan, checkpoint_every=4)
 
 
 def test_the_smallest_budget_that_is_named_works():

@@ -110,7 +110,7 @@ def test_one_seed_is_one_set_of_numbers():
         ({"hidden_size": True}, TypeError, "^hidden_size: .*got True"),
         ({"cell": "gated"}, ValueError, "^cell: expected one of 'elman', 'gru', 'lstm'.*'gated'"),
         ({"cell": 3}, TypeError, "^cell: .*got 3"),
-        ({"cell": GRU}, TypeError, "^cell: .*got <class .*GRU'>"),  # forgot to call it
+        ({"cell": GRU}, TypeError, r"^cell: expected an object, got the class GRU; write GRU\(\)$"),
         ({"nonlinearity": "gelu"}, ValueError, "^nonlinearity: .*got 'gelu'"),
         ({"nonlinearity": "relu", "cell": "gru"}, ValueError, "^nonlinearity: .*cell='gru'"),
         ({"bias": 1}, TypeError, "^bias: expected True or False, got 1"),

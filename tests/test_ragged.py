@@ -146,6 +146,24 @@ def test_pack_and_unpack(batch_first):
             np.testing.assert_allclose(y, prnn.predict(model, params, sequences[i]), atol=1e-15)
 
 
+def test_unpack_reads_lengths_of_any_library_wherever_they_are():
+    packed = np.zeros((3, 2, 4))
+    strict = pytest.importorskip("array_api_strict")
+    device = strict.asarray([2, 3], device=strict.Device("device1"))
+    for lengths in ([2, 3], np.asarray([2, 3], np.uint8), device):
+        assert [a.shape[0] for a in ragged.unpack(packed, lengths)] == [2, 3]
+    for wrong in ([2, 4], [-1, 3]):
+        lengths = strict.asarray(wrong, device=strict.Device("device1"))
+        with pytest.raises(ValueError, match=r"^lengths: .*0 to 3 steps.*got (4|-1)$"):
+            ragged.unpack(packed, lengths)
+
+
+def test_unpack_refuses_lengths_that_cannot_be_read():
+    jax = pytest.importorskip("jax")
+    with pytest.raises(TypeError, match=r"^lengths: expected values to read, got .*traced"):
+        jax.jit(lambda lengths: ragged.unpack(np.zeros((3, 2, 4)), lengths))(np.asarray([2, 3]))
+
+
 MODEL = prnn.RNN(I, H, 2)
 X = np.ones((T, B, I))
 BAD_LENGTHS = [
@@ -177,7 +195,7 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
     def never(*args, **kwargs):
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr("portable_rnn.api.run", never)
+    monkeypatch.setattr("portable_rnn.passes.run", never)
     params = MODEL.init(seed=0, dtype="float64")
     targets = np.zeros((T, B), dtype=int)
     for call in (

@@ -15,14 +15,14 @@ ARRAYS = [
     ),
     Mutant(
         "device forgotten",
-        "api.py",
+        "passes.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], dtype=x.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
-        "api.py",
+        "passes.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], device=device_of(x))",
         gradients("elman-zero_state", dtype="float32"),
@@ -43,7 +43,7 @@ ARRAYS = [
     ),
     Mutant(
         "write into the caller's array",
-        "api.py",
+        "passes.py",
         "    sequence = layout.time_major(xp, model, x)\n",
         "    x *= 1.0\n    sequence = layout.time_major(xp, model, x)\n",
         gradients("elman-default", "numpy-readonly"),

@@ -65,7 +65,7 @@ RECURSION = [
     ),
     Mutant(
         "final state's cotangent ignored",
-        "api.py",
+        "passes.py",
         "_states(xp, model, d_state, x, order, batched=batched)",
         "_states(xp, model, None, x, order, batched=batched)",
         gradients("elman-state_only"),

@@ -6,8 +6,9 @@ reads values and is therefore an option of its callers.
 
 from __future__ import annotations
 
+import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._namespace import (
@@ -18,10 +19,12 @@ from ._namespace import (
     is_array,
     is_traced,
     namespace_of,
+    real_part,
     same_device,
 )
 
 if TYPE_CHECKING:
+    from .dropout import Masks
     from .model import RNN
 
 __all__ = [
@@ -30,12 +33,16 @@ __all__ = [
     "finite",
     "integer",
     "like",
+    "loss",
+    "masks",
     "number",
     "of_shape",
+    "one_direction",
     "parameters",
     "sequence",
     "shaped",
     "state",
+    "state_of",
     "state_parts",
 ]
 
@@ -136,6 +143,86 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
         like(label, part, "x", x)
 
 
+def loss(value: Any, *, weighted: bool) -> None:
+    """Check that a loss can be called; and, if it will be, with ``weights``."""
+    if not callable(value):
+        raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # what is not written in Python need not have one
+        return
+    known = any(
+        p.name == "weights" or p.kind is p.VAR_KEYWORD for p in signature.parameters.values()
+    )
+    if weighted and not known:
+        raise TypeError(
+            "loss: expected it to take weights=..., by which lengths or a mask tell it which steps "
+            f"there are, got one that takes {signature}"
+        )
+
+
+def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
+    """Check masks of dropout: how many of each kind, shapes, dtype and device.
+
+    Of each kind that the model has a chance for there must be all; of the others there may be.
+    An axis may be 1, for all sequences or features; the axis of time may not.
+    """
+    count, size = model.num_layers * model.directions, model.recurrent_size
+    between = (steps, batch, model.directions * size)
+    update = [(steps, *shape[1:]) for shape in model.state_shapes(batch)]
+    for name, chance, many, shapes in (
+        ("between", model.dropout, model.num_layers - 1, [between]),
+        ("recurrent", model.recurrent_dropout, count, [(batch, size)]),
+        ("update", model.zoneout, count, update),
+    ):
+        found = getattr(value, name)
+        parts = [tuple(part) if name == "update" else (part,) for part in found]
+        arrays = [array for part in parts for array in part]
+        for array in arrays:
+            an_array(f"dropout.{name}", array)
+        if (found or chance) and (got := _misfit(parts, many, shapes)):
+            wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
+            raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
+        for array in arrays:
+            if name != "update" or dtype_name(array.dtype) != "bool":
+                # A complex x, moved off for a complex step, is masked by real numbers too.
+                real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
+                like(f"dropout.{name}", array, "x", real)
+
+
+def _misfit(parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]) -> str:
+    """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
+    if not parts:
+        return "none; for a pass without dropout give False"
+    if len(parts) != many:
+        return str(len(parts))
+    for part in parts:
+        got = [tuple(array.shape) for array in part]
+        if len(got) != len(shapes):
+            return f"{len(got)} arrays in the place of {len(shapes)}"
+        if not all(map(_broadcasts, got, shapes)):
+            return " and ".join(map(str, got))
+    return ""
+
+
+def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    exact = len(wanted) - 2  # the axis of time, where there is one
+    return (
+        len(got) == len(wanted)
+        and got[:exact] == wanted[:exact]
+        and all(g in (1, w) for g, w in zip(got, wanted, strict=True))
+    )
+
+
+def one_direction(model: RNN, what: str) -> None:
+    """Refuse a network that reads backwards, for which time cannot be cut."""
+    if getattr(model, "bidirectional", False):
+        raise ValueError(
+            f"model: expected one direction for {what}, got bidirectional=True, "
+            "which reads each sequence from its end too"
+        )
+
+
 def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
     """Check that an array has a shape, and library, dtype and device of another."""
     an_array(name, array)
@@ -159,6 +246,11 @@ def finite(name: str, array: Array) -> None:
 def state_parts(value: Any) -> tuple[Array, ...]:
     """Return the arrays of a state: one, or those of a tuple or list."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def state_of(parts: Sequence[Array]) -> Any:
+    """Undo `state_parts`: return a lone array without its tuple."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def an_array(name: str, array: Any) -> None:

@@ -34,15 +34,18 @@ __all__ = [
     "dtype_name",
     "in_one_piece",
     "is_array",
+    "is_positive",
     "is_traced",
     "library_name",
     "namespace_of",
     "on_host",
     "on_their_device",
+    "real_part",
     "resolve_namespace",
     "same_device",
     "sum_over",
     "use_namespace",
+    "wider",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -214,9 +217,25 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
     The result of a half-precision sum stays float32: 65504 is soon passed.
     """
-    half = dtype_name(array.dtype) in ("float16", "bfloat16")
-    dtype = xp.float32 if half else array.dtype
-    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=wider(xp, array.dtype))
+
+
+def wider(xp: Namespace, dtype: Any) -> Any:
+    """Return float32 for half precision, and any other dtype as it is."""
+    return xp.float32 if dtype_name(dtype) in ("float16", "bfloat16") else dtype
+
+
+def real_part(xp: Namespace, array: Array) -> Array:
+    """Return what decides where a function has pieces: an array, or of a complex one the real part.
+
+    So such a function is analytic on each piece, and complex steps go through it.
+    """
+    return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
+
+
+def is_positive(xp: Namespace, array: Array) -> Array:
+    """Return 1 where (the real part of) ``array`` is above zero, else 0, in its dtype."""
+    return xp.astype(real_part(xp, array) > 0, array.dtype)
 
 
 def detached(array: Array) -> Array:

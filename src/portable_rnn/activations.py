@@ -5,7 +5,7 @@ the forward pass already holds (``tanh' = 1 - tanh**2``). All of them are analyt
 so on the real part: the same lines run at complex128 for complex-step checks.
 """
 
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, is_positive, real_part
 
 __all__ = [
     "relu",
@@ -134,7 +134,8 @@ def relu(xp: Namespace, a: Array) -> Array:
     >>> print(relu(np, np.asarray([1.0, 0.0, 2.0])))
     [1. 0. 2.]
     """
-    return a * _is_positive(xp, a)
+    # Not a product: an overflow to -infinity times 0 would be NaN. (What is NaN stays so.)
+    return xp.where(real_part(xp, a) <= 0, xp.zeros_like(a), a)
 
 
 def relu_derivative(xp: Namespace, h: Array) -> Array:
@@ -158,9 +159,4 @@ def relu_derivative(xp: Namespace, h: Array) -> Array:
     >>> print(relu_derivative(np, np.asarray([0.0, 3.0])))
     [0. 1.]
     """
-    return _is_positive(xp, h)
-
-
-def _is_positive(xp: Namespace, a: Array) -> Array:
-    real = xp.real(a) if xp.isdtype(a.dtype, "complex floating") else a
-    return xp.astype(real > 0, a.dtype)
+    return is_positive(xp, h)

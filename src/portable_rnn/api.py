@@ -1,34 +1,30 @@
-"""The public functions: `forward`, `backward`, `bptt` and `predict`.
+"""The public functions, `forward`, `predict`, `backward` and `bptt`, and what they return.
 
-They check what they are given, bring it to the layout inside, and hand it to the
-calculus in :mod:`portable_rnn.bptt`; their results are in the caller's layout again.
+They check what they are given and bring it to the layout inside, in :mod:`portable_rnn.passes`;
+from there it goes through the layers of :mod:`portable_rnn.network`, each by the calculus of
+:mod:`portable_rnn.bptt`. Results are in the caller's layout again.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from . import _check as check
-from . import layout
-from ._namespace import (
-    Array,
-    Namespace,
-    device_of,
-    dtype_name,
-    in_one_piece,
-    is_traced,
-    library_name,
-    namespace_of,
-    on_their_device,
-)
-from .affine import SUMS, Products
-from .cells import State
-from .dropout import Masks, draw, expected
+from ._namespace import Array, on_their_device
+from .dropout import Masks, expected
 from .losses import softmax_cross_entropy
-from .memory import Plan, plan
+from .memory import Plan
 from .model import RNN
-from .network import Passage, Walk, run, run_vjp
-from .steps import Steps, check_lengths, check_mask, mask_of, resolve
-from .stretches import Units
+from .passes import (
+    Loss,
+    Parameters,
+    Tape,
+    check_inputs,
+    loss_and_gradient,
+    masks_of,
+    pull_back,
+    run_through,
+    steps_of,
+    units_of,
+)
 
 __all__ = [
     "Forward",
@@ -37,42 +33,9 @@ __all__ = [
     "Tape",
     "backward",
     "bptt",
-    "evaluate",
     "forward",
     "predict",
-    "pull_back",
 ]
-
-Parameters = Mapping[str, Array]
-Loss = Callable[..., tuple[Array, Array]]
-
-
-class Tape(NamedTuple):
-    """The record of a forward pass, from `forward` and for `backward`.
-
-    Attributes
-    ----------
-    x : array, shape and layout as given to `forward`
-        The array itself, not a copy.
-    steps, masks, units, passages
-        Which steps there were, what was dropped out, how time was cut, and what was kept. Their
-        form is not part of the interface.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import portable_rnn as prnn
-    >>> model = prnn.RNN(input_size=4, hidden_size=5)
-    >>> x = np.ones((7, 2, 4), dtype=np.float32)
-    >>> prnn.forward(model, model.init(seed=0), x).tape.x is x
-    True
-    """
-
-    x: Array
-    steps: Steps  # which steps there are
-    masks: Masks  # of dropout
-    units: Units | None  # under a memory budget
-    passages: tuple[Passage, ...]  # through the columns of the network
 
 
 class Forward(NamedTuple):
@@ -237,11 +200,11 @@ def forward(
     >>> fwd.outputs.shape, fwd.state.shape
     ((7, 2, 3), (1, 2, 5))
     """
-    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
-    masks = _masks(xp, model, x, dropout)
-    steps = _steps(xp, model, x, lengths, mask)
-    units = _units(xp, model, x, memory, checkpoint_every)
-    return _run(xp, model, params, x, state, steps, masks, units, keep=True)
+    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    steps = steps_of(xp, model, x, lengths, mask)
+    masks = masks_of(xp, model, x, dropout)
+    units = units_of(xp, model, x, memory, checkpoint_every)
+    return Forward(*run_through(xp, model, params, x, state, steps, masks, units, keep=True))
 
 
 @on_their_device
@@ -286,10 +249,10 @@ def predict(
     >>> prnn.predict(model, model.init(seed=0), np.zeros((7, 4), dtype=np.float32)).shape
     (7, 3)
     """
-    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
-    steps = _steps(xp, model, x, lengths, mask)
+    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    steps = steps_of(xp, model, x, lengths, mask)
     masks = expected(xp, model, x)
-    outputs, state, _ = _run(xp, model, params, x, state, steps, masks, None, keep=False)
+    outputs, state, _ = run_through(xp, model, params, x, state, steps, masks, keep=False)
     return (outputs, state) if return_state else outputs
 
 
@@ -312,9 +275,9 @@ def backward(
     model, params
         Those of the forward pass.
     tape : Tape
-        From `forward`. It is read only, and can be used again, but under a memory budget. It
-        refers to the ``x``, the initial state and the mask given there: do not write into them
-        before the backward pass.
+        From `forward`. Without a memory budget it is only read, and can be used again; under one it
+        is used up. It refers to the ``x``, the initial state and the masks given there: do not
+        write into them before the backward pass.
     d_outputs : array, shape and layout of the outputs, optional
     d_state : shape of the final state, for LSTM a pair, optional
         Give either, or both; what is None counts as zero and costs nothing.
@@ -342,7 +305,7 @@ def backward(
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.state.shape
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
-    return pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x)
+    return Gradients(*pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x))
 
 
 @on_their_device
@@ -403,88 +366,9 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
-    fwd, value, d_outputs = evaluate(
-        *(model, params, x, targets, loss, state),
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        memory=memory,
-        checkpoint_every=checkpoint_every,
-        check_finite=check_finite,
-        **loss_options,
-    )
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
-
-
-def pull_back(
-    model: RNN,
-    params: Parameters,
-    tape: Tape,
-    d_outputs: Array | None,
-    d_state: Any,
-    *,
-    grad_x: bool,
-    products: Products = SUMS,
-) -> Gradients:
-    """Do the work of `backward`; ``products`` says what to make of the factors of gradients."""
-    xp = check.parameters(model, params)
-    if d_outputs is None and d_state is None:
-        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
-    if not isinstance(tape, Tape):
-        raise TypeError(f"tape: expected the tape of forward, got {type(tape).__name__}")
-    check.like("tape", tape.x, "params", next(iter(params.values())))
-    _check_tape(model, tape)
-    if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
-    if d_state is not None:
-        check.state(model, "d_state", d_state, tape.x)
-    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x)
-    if d_outputs is not None:
-        d_outputs = layout.time_major(xp, model, d_outputs)
-    d_w, d_x, d_before = run_vjp(
-        xp,
-        model.cell_object,
-        model.weights(params),
-        tape.passages,
-        d_outputs,
-        _states(xp, model, d_state, x, order, batched=batched),
-        _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
-        grad_x=grad_x,
-    )
-    return Gradients(
-        model.parameters(d_w, like=params),
-        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
-        layout.state_outward(xp, d_before, inverse, batched=batched),
-    )
-
-
-def evaluate(
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    targets: Any,
-    loss: Loss,
-    state: Any,
-    *,
-    lengths: Any = None,
-    mask: Any = None,
-    dropout: Any = None,
-    memory: Any = None,
-    checkpoint_every: int | None = None,
-    check_finite: bool = False,
-    **loss_options: Any,
-) -> tuple[Forward, Array, Array]:
-    """Do the first half of `bptt`: return the forward pass, the loss, and its gradient."""
-    if not callable(loss):
-        raise TypeError(f"loss: expected a callable, got {type(loss).__name__}")
+    check.loss(loss, weighted=lengths is not None or mask is not None)
     fwd = forward(
-        model,
-        params,
-        x,
-        state,
+        *(model, params, x, state),
         lengths=lengths,
         mask=mask,
         dropout=dropout,
@@ -495,177 +379,5 @@ def evaluate(
     value, d_outputs = loss_and_gradient(
         model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    return fwd, value, d_outputs
-
-
-def loss_and_gradient(
-    model: RNN,
-    loss: Loss,
-    outputs: Array,
-    targets: Any,
-    x: Array,
-    *,
-    lengths: Any,
-    mask: Any,
-    **loss_options: Any,
-) -> tuple[Array, Array]:
-    """Call a loss with the steps that there are; check what it returns."""
-    if lengths is not None or mask is not None:
-        weights = loss_options.get("weights")
-        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
-    returned = loss(outputs, targets, **loss_options)
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        raise TypeError(
-            f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
-        )
-    value, d_outputs = returned
-    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
-    return value, d_outputs
-
-
-def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
-    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
-    xp = namespace_of(x=x)
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    there = mask_of(xp, _axes(xp, model, x), lengths, mask)
-    there = there.T if model.batch_first else there
-    if weights is None:
-        return there
-    return xp.where(there, weights, xp.zeros_like(weights))
-
-
-def _check_inputs(
-    model: RNN, params: Parameters, x: Array, state: Any, lengths: Any, mask: Any, *, finite: bool
-) -> Namespace:
-    xp = check.parameters(model, params)
-    check.sequence(model, params, x)
-    if state is not None:
-        check.state(model, "state", state, x)
-    if lengths is not None and mask is not None:
-        raise ValueError("lengths, mask: expected one of them, got both")
-    for name, value in (("lengths", lengths), ("mask", mask)):
-        if value is not None and x.ndim == 2:
-            raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
-    if lengths is not None:  # those on the host are read
-        batch, steps = x.shape[:2] if model.batch_first else x.shape[1::-1]
-        check_lengths(lengths, steps, batch, x)
-    if mask is not None:
-        check_mask(mask, tuple(x.shape[:2]), x)
-    if finite:
-        parts = check.state_parts(state) if state is not None else ()
-        named = {"x": x} | {f"state[{i}]": part for i, part in enumerate(parts)}
-        for name, array in (named | dict(params)).items():
-            check.finite(name, array)
-    return xp
-
-
-def _check_tape(model: RNN, tape: Tape) -> None:
-    """Refuse the tape of another model: of other sizes, layers, directions or states."""
-    layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
-    if not layers:
-        if tape.units is not None:
-            raise ValueError("tape: under a memory budget a tape can be pulled back only once")
-        return  # not one step was there
-    found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
-    count = model.num_layers * model.directions
-    wanted = (model.input_size, model.recurrent_size, model.cell_object.states, count)
-    if found != wanted:
-        raise ValueError(
-            "tape: expected input size, hidden size, number of states, and layers times directions "
-            f"{wanted} of the model, got {found}"
-        )
-
-
-def _run(
-    xp: Namespace,
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    state: Any,
-    steps: Steps,
-    masks: Masks,
-    units: Units | None,
-    *,
-    keep: bool,
-) -> Forward:
-    batched = x.ndim == 3
-    given = check.state_parts(state) if state is not None else ()
-    sequence = layout.time_major(xp, model, x)
-    walk = _walk(steps, masks, units)
-    outputs, after, passages = run(
-        xp,
-        model.cell_object,
-        model.weights(params),
-        sequence,
-        _states(xp, model, state, sequence, steps.order, batched=batched),
-        walk._replace(stacked=is_traced(xp, x, *params.values(), *given)),
-        keep=keep,
-    )
-    return Forward(
-        layout.time_major_outward(xp, model, outputs, batched=batched),
-        layout.state_outward(xp, after, steps.inverse, batched=batched),
-        Tape(x, steps, masks, units, passages),
-    )
-
-
-def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
-    return Walk(False, *steps, *masks, units=units)
-
-
-def _units(
-    xp: Namespace, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
-) -> Units | None:
-    """Return how to keep to a memory budget; None if there is none."""
-    if memory is None and checkpoint_every is None:
-        return None
-    if in_one_piece(xp):
-        raise ValueError(
-            f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
-            "sequence is one computation"
-        )
-    if isinstance(memory, Plan):
-        if checkpoint_every is not None:
-            raise ValueError("memory, checkpoint_every: expected one of them, got both")
-        return memory.walk
-    steps, batch = (x.shape[0], 1) if x.ndim == 2 else _axes(xp, model, x).shape[:2]
-    options = {"memory": memory, "checkpoint_every": checkpoint_every}
-    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
-
-
-def _states(
-    xp: Namespace, model: RNN, state: Any, x: Array, order: Array | None, *, batched: bool
-) -> tuple[State, ...]:
-    """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
-    if state is not None:
-        return layout.state_inward(xp, state, order, batched=batched)
-    zeros = tuple(
-        xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))
-        for shape in model.state_shapes(x.shape[1])
-    )
-    return (zeros,) * (model.num_layers * model.directions)
-
-
-def _steps(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
-    if mask is not None and model.batch_first:
-        mask = mask.T
-    return resolve(xp, _axes(xp, model, x), lengths, mask)
-
-
-def _axes(xp: Namespace, model: RNN, x: Array) -> Array:
-    return xp.permute_dims(x, (1, 0, 2)) if model.batch_first and x.ndim == 3 else x
-
-
-def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
-    if isinstance(dropout, Masks):
-        return dropout
-    if dropout is False:
-        return expected(xp, model, x)
-    if dropout is not None:
-        return draw(model, x, dropout)
-    if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
-        raise ValueError(
-            f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
-            "each step of training, or False for none; got None"
-        )
-    return Masks()
+    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
+    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)

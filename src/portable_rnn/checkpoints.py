@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._check import state_parts
+from ._check import state_of, state_parts
 from ._host import from_host
 from ._namespace import Array, Namespace, dtype_name
 from .batches import Batches
@@ -110,8 +110,8 @@ def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, devic
     best = groups.get("best")
     run.best_params = best and {name: best[name] for name in run.params}
     run.pending = _numbered(groups.get("pending", {}))
-    state = tuple(_numbered(groups.get("state", {})))
-    run.state = None if not state else state if len(state) > 1 else state[0]
+    state = _numbered(groups.get("state", {}))
+    run.state = state_of(state) if state else None
     if header["step"]:
         run.optimizer_state = {"step": header["optimizer_step"]} | {
             slot: {name: groups[f"optimizer/{slot}"][name] for name in run.params}

@@ -10,16 +10,16 @@ with complex outputs: it must be analytic there (no ``abs``, no conjugation, com
 the real part), as the losses of :mod:`portable_rnn.losses` are.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import _check as check
 from ._namespace import Array, Namespace, dtype_name, on_their_device
-from .api import Loss, Parameters, bptt, forward, predict
+from .api import bptt, forward, predict
 from .directional import Lift, directional
 from .losses import softmax_cross_entropy
 from .model import RNN
+from .passes import Loss, Parameters, parted
 
 __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
@@ -235,9 +235,8 @@ def gauss_newton_product(
     """
     xp = check_real(model, params)
     _check_vector(params, vector)
-    # Of the options, those that `forward` knows; the others are the loss's.
-    known = inspect.signature(forward).parameters
-    passing = {name: value for name, value in options.items() if name in known}
+    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
+    passing, _ = parted(options, forward)
     state = passing.pop("state", None)
     pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
 
@@ -288,10 +287,7 @@ def _push(
         xp, outward, points, tangents, values=True
     )
 
-    def state_of(parts: list[Array]) -> Any:
-        return parts[0] if len(parts) == 1 else tuple(parts)
-
-    return Tangents(outputs, state_of(after), d_outputs, state_of(d_after))
+    return Tangents(outputs, check.state_of(after), d_outputs, check.state_of(d_after))
 
 
 def check_real(model: RNN, params: Parameters) -> Namespace:

@@ -23,7 +23,8 @@ result for ``1e-20 v`` is that for ``v``, times 1e-20.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of
+from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of, wider
+from .norms import unit_of
 
 __all__ = ["directional", "lifted"]
 
@@ -65,7 +66,7 @@ def directional(
         In the dtype of ``points``.
     """
     dtype = points[0].dtype
-    working = _working(xp, dtype)
+    working = wider(xp, dtype)  # of half precision; rounded once
     points = tuple(lifted(xp, points, working))
     tangents = tuple(lifted(xp, tangents, working))
     scale = _largest(xp, [v for v in tangents if v is not None])
@@ -146,11 +147,6 @@ def _differences(
     return (at(0.0) if values else ()), slopes
 
 
-def _working(xp: Namespace, dtype: Any) -> Any:
-    """Half precision is computed in float32 and rounded once."""
-    return xp.float32 if dtype_name(dtype) in ("float16", "bfloat16") else dtype
-
-
 def _has_complex(xp: Namespace) -> bool:
     return hasattr(xp, "complex64")
 
@@ -158,5 +154,4 @@ def _has_complex(xp: Namespace) -> bool:
 def _largest(xp: Namespace, arrays: list[Array]) -> Array:
     """Return the largest magnitude of all, 0-d; 1 if they are zero."""
     flat = [xp.reshape(xp.abs(a), (-1,)) for a in arrays]
-    largest = xp.max(xp.concat([xp.expand_dims(xp.max(a), axis=0) for a in flat]))
-    return xp.where(largest > 0, largest, xp.ones_like(largest))
+    return unit_of(xp, xp.max(xp.concat([xp.expand_dims(xp.max(a), axis=0) for a in flat])))

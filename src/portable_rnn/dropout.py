@@ -22,6 +22,7 @@ import numpy as np
 from . import _check as check
 from ._host import from_host
 from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of
+from .layout import sizes
 from .model import RNN
 
 __all__ = ["Masks", "draw", "expected"]
@@ -84,7 +85,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     xp = namespace_of(x=x)
     numbers = seed if isinstance(seed, tuple) else (seed,)
     rng = np.random.default_rng([check.integer("seed", n, least=0) for n in numbers])
-    steps, batch = _sizes(model, x)
+    steps, batch = sizes(model, x)
     hidden, directions = model.recurrent_size, model.directions
     count, shapes = model.num_layers * directions, model.state_shapes(batch)
 
@@ -136,15 +137,8 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     """
     if not model.zoneout:
         return Masks()
-    steps, _ = _sizes(model, x)
+    steps, _ = sizes(model, x)
     shape = (steps, 1, 1)
     mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))
     count = model.num_layers * model.directions
     return Masks(update=((mean,) * model.cell_object.states,) * count)
-
-
-def _sizes(model: RNN, x: Array) -> tuple[int, int]:
-    """Return the numbers of steps and of sequences."""
-    if x.ndim == 2:
-        return x.shape[0], 1
-    return (x.shape[1], x.shape[0]) if model.batch_first else (x.shape[0], x.shape[1])

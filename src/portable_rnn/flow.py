@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, dtype_name, is_traced, on_their_device
-from .api import Loss, Parameters, Tape, backward, evaluate, forward
+from ._namespace import Array, Namespace, device_of, is_traced, on_their_device, wider
+from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
 from .initializers import uniform
-from .layout import time_major
+from .layout import time_major, turned
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .norms import norm
-from .steps import mask_of
+from .norms import norm, unit_of
+from .passes import Loss, Parameters, Tape, loss_and_gradient, steps_there
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -172,6 +172,7 @@ def gradient_flow(
     xp = check_real(model, params)
     check.sequence(model, params, x)
     check.count("iterations", iterations)
+    check.loss(loss, weighted=lengths is not None or mask is not None)
     if is_traced(xp, x, *params.values()):
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -180,17 +181,13 @@ def gradient_flow(
         raise NotImplementedError("model: gradient_flow expects no zoneout")
     if model.projection_size:
         raise NotImplementedError("model: gradient_flow expects no projection of the state")
-    _, value, d_outputs = evaluate(
-        *(model, params, x, targets, loss, state),
-        lengths=lengths,
-        mask=mask,
-        dropout=False,
-        **loss_options,
+    outputs = predict(model, params, x, state, lengths=lengths, mask=mask)
+    value, d_outputs = loss_and_gradient(
+        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
     there = None
     if lengths is not None or mask is not None:
-        mask = mask.T if mask is not None and model.batch_first else mask
-        there = mask_of(xp, time_major(xp, model, x), lengths, mask)
+        there = turned(model, steps_there(xp, model, x, lengths, mask))
     x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)
@@ -201,7 +198,7 @@ def gradient_flow(
     for t in range(x.shape[0]):
         before.append(states)
         here = None if there is None else there[t : t + 1, :]
-        fwd = forward(observed, params, x[t : t + 1, ...], _outward(states), mask=here)
+        fwd = forward(observed, params, x[t : t + 1, ...], check.state_of(states), mask=here)
         tapes.append(fwd.tape)
         states = check.state_parts(fwd.state)
     d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, there, arrays=arrays)
@@ -273,7 +270,7 @@ def _by_loss_step(
         state = tuple(side_by_side(part) for part in before[t])
         exists = None if there is None else side_by_side(there[t : t + 1, :])
         x_t = side_by_side(x[t : t + 1, ...])
-        tape = forward(model, params, x_t, _outward(state), mask=exists).tape
+        tape = forward(model, params, x_t, check.state_of(state), mask=exists).tape
         here = xp.reshape(xp.astype(loss_step == t, x.dtype), (steps, 1, 1))
         d_t = xp.reshape(here * d_outputs[t : t + 1, ...], (1, steps * batch, -1))
         d_before = backward(model, params, tape, d_t, carry, grad_x=False).state
@@ -300,19 +297,16 @@ def _singular_values(
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
     mask = None if there is None else xp.reshape(there, (1, steps * batch))
-    tape = forward(model, params, x, _outward(state), mask=mask).tape
+    tape = forward(model, params, x, check.state_of(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
-    half = dtype_name(x.dtype) not in ("float32", "float64")
-    start = uniform(
-        shapes, 1.0, 0, xp=xp, dtype="float32" if half else dtype_name(x.dtype), device=device_of(x)
-    )
+    start = uniform(shapes, 1.0, 0, xp=xp, dtype=wider(xp, x.dtype), device=device_of(x))
     found = []
     for layer in range(state[0].shape[0]):
         v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(state)))
         v, _ = _normalised(xp, v)
         for _ in range(iterations):
             d_state = _only(xp, v, layer, state)
-            pushed = jvp(model, params, x, _outward(state), d_state=d_state, mask=mask)
+            pushed = jvp(model, params, x, check.state_of(state), d_state=d_state, mask=mask)
             u, length = _normalised(xp, _part(pushed.d_state, layer))
             d_state = _only(xp, u, layer, state)
             pulled = backward(model, params, tape, None, d_state, grad_x=False)
@@ -331,7 +325,7 @@ def _held(xp: Namespace, there: Array, seen: State, carry: Any) -> State:
 def _normalised(xp: Namespace, parts: State) -> tuple[State, Array]:
     """Divide each row of a state (1, N, H) by its length; return the lengths (N,) too."""
     length = norm(xp, xp.concat(list(parts), axis=2), 2)
-    divisor = xp.expand_dims(xp.where(length > 0, length, xp.ones_like(length)), axis=2)
+    divisor = xp.expand_dims(unit_of(xp, length), axis=2)
     return tuple(part / divisor for part in parts), length[0, ...]
 
 
@@ -343,15 +337,11 @@ def _only(xp: Namespace, parts: State, layer: int, like: State) -> Any:
         zero = xp.zeros_like(part)
         return xp.concat([part if i == layer else zero for i in range(layers)], axis=0)
 
-    return _outward(tuple(map(place, parts)))
+    return check.state_of(tuple(map(place, parts)))
 
 
 def _part(state: Any, layer: int) -> State:
     return tuple(part[layer : layer + 1, ...] for part in check.state_parts(state))
-
-
-def _outward(state: State) -> Any:
-    return state[0] if len(state) == 1 else state
 
 
 def _initial(xp: Namespace, model: RNN, x: Array, state: Any) -> State:

@@ -8,12 +8,25 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 
 from typing import Any
 
-from ._check import state_parts
+from ._check import state_of, state_parts
 from ._namespace import Array, Namespace
 from .cells import State
 from .model import RNN
 
-__all__ = ["state_inward", "state_outward", "time_major", "time_major_outward"]
+__all__ = ["sizes", "state_inward", "state_outward", "time_major", "time_major_outward", "turned"]
+
+
+def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
+    """Return how many steps and sequences there are in a caller's sequence."""
+    if sequence.ndim == 2:
+        return sequence.shape[0], 1
+    first, second = sequence.shape[:2]
+    return (second, first) if model.batch_first else (first, second)
+
+
+def turned(model: RNN, mask: Array | None) -> Array | None:
+    """Bring a caller's mask to (T, B), or one of (T, B) to the caller's layout."""
+    return mask.T if mask is not None and model.batch_first else mask
 
 
 def time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:
@@ -48,11 +61,11 @@ def state_outward(
     """Undo `state_inward`; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
     join = xp.stack if batched else xp.concat
-    parts = tuple(
+    parts = [
         join([_sorted(xp, part, inverse) for part in layers])
         for layers in zip(*states, strict=True)
-    )
-    return parts[0] if len(parts) == 1 else parts
+    ]
+    return state_of(parts)
 
 
 def _sorted(xp: Namespace, state: Array, order: Array | None) -> Array:

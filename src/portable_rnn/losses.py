@@ -26,10 +26,12 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
+    is_positive,
     is_traced,
     namespace_of,
     on_host,
     on_their_device,
+    real_part,
     sum_over,
 )
 
@@ -221,7 +223,7 @@ def binary_cross_entropy(
     row_weights = _row_weights(xp, outputs, weights)
     outputs, targets = (_counted(xp, array, weights) for array in (outputs, targets))
     w = xp.expand_dims(row_weights, axis=-1)
-    positive = xp.astype(_real(xp, outputs) > 0, outputs.dtype)
+    positive = is_positive(xp, outputs)
     shrinking = xp.exp(outputs - 2.0 * positive * outputs)  # exp(-|o|), analytically
     value = (positive - targets) * outputs + xp.log1p(shrinking)
     sigmoid = (positive + (1.0 - positive) * shrinking) / (1.0 + shrinking)
@@ -232,7 +234,7 @@ def binary_cross_entropy(
 def log_softmax(xp: Namespace, z: Array) -> Array:
     """Return ``log softmax(z)`` over the last axis, without overflow."""
     # The shift cancels, so its derivative is not needed, and the real part will do.
-    z = z - xp.astype(xp.max(_real(xp, z), axis=-1, keepdims=True), z.dtype)
+    z = z - xp.astype(xp.max(real_part(xp, z), axis=-1, keepdims=True), z.dtype)
     return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True, dtype=z.dtype))
 
 
@@ -395,7 +397,3 @@ def _reduce(
     if reduction == "mean":  # half-precision sums are float32 until here
         value, d_outputs = value / weight, xp.astype(d_outputs / weight, dtype, copy=False)
     return xp.astype(xp.asarray(value), dtype, copy=False), d_outputs  # NumPy sums to a scalar
-
-
-def _real(xp: Namespace, z: Array) -> Array:
-    return xp.real(z) if xp.isdtype(z.dtype, "complex floating") else z

@@ -48,6 +48,8 @@ class Plan:
         and of a stretch, which is computed at one time.
     recompute : float
         How many times the forward pass is run again, on average over the units.
+    model, steps, batch
+        What it was made for: a pass over anything else refuses it.
 
     Examples
     --------
@@ -65,6 +67,9 @@ class Plan:
     unit_rows: int
     stretch_rows: int
     recompute: float
+    model: RNN
+    steps: int
+    batch: int
 
     @property
     def time(self) -> float:
@@ -154,7 +159,7 @@ class _Costs:
     """Bytes per row and per state of a network, found by running one step of its cell."""
 
     def __init__(self, model: RNN, steps: int, batch: int, itemsize: int) -> None:
-        self.steps, self.batch = steps, batch
+        self.model, self.steps, self.batch = model, steps, batch
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
@@ -170,9 +175,7 @@ class _Costs:
         rows = (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
-        self.columns = (
-            1 if layers == model.num_layers and not model.bidirectional else (2 * model.num_layers)
-        )
+        self.columns = 2 * model.num_layers if model.bidirectional else 1
         self.record = kept // ax.itemsize * itemsize * layers
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
@@ -208,6 +211,9 @@ class _Costs:
             unit_rows=unit_rows,
             stretch_rows=stretch_rows,
             recompute=evaluations(units, slots) / units,
+            model=self.model,
+            steps=self.steps,
+            batch=self.batch,
         )
 
     def within(self, budget: int) -> Iterator[Plan]:

@@ -108,7 +108,10 @@ class RNN:
             raise ValueError(
                 f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, got {self.cell!r}"
             )
-        if not isinstance(self.cell, (str, Cell)) or isinstance(self.cell, type):
+        if isinstance(self.cell, type):
+            name = self.cell.__name__
+            raise TypeError(f"cell: expected an object, got the class {name}; write {name}()")
+        if not isinstance(self.cell, (str, Cell)):
             raise TypeError(
                 "cell: expected a name or an object with gates, states, step and step_vjp, "
                 f"got {self.cell!r}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, is_positive, real_part
 from .activations import (
     relu,
     relu_derivative,
@@ -65,17 +65,17 @@ def leaky_relu(xp: Namespace, a: Array, alpha: float) -> Array:
 
 def leaky_relu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
     """Return 1 where ``y > 0``, and ``alpha`` elsewhere."""
-    return alpha + (1.0 - alpha) * _is_positive(xp, y)
+    return alpha + (1.0 - alpha) * is_positive(xp, y)
 
 
 def thresholded_relu(xp: Namespace, a: Array, alpha: float) -> Array:
     """Return ``a`` where it is above ``alpha``, and 0 elsewhere."""
-    return a * _is_positive(xp, a - alpha)
+    return xp.where(real_part(xp, a) <= alpha, xp.zeros_like(a), a)
 
 
 def thresholded_relu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
     """Return 1 where ``y > 0``, and 0 elsewhere: the jump has no derivative."""
-    return _is_positive(xp, y)
+    return is_positive(xp, y)
 
 
 def scaled_tanh(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
@@ -91,25 +91,24 @@ def scaled_tanh_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -
 def hard_sigmoid(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
     """Return ``alpha a + beta``, held between 0 and 1."""
     y = alpha * a + beta
-    inside = _is_positive(xp, y) * _is_positive(xp, 1.0 - y)
-    return xp.where(_real(xp, inside) > 0, y, _is_positive(xp, y - 1.0))
+    y = xp.where(real_part(xp, y) <= 0, xp.zeros_like(y), y)
+    return xp.where(real_part(xp, y) >= 1, xp.ones_like(y), y)
 
 
 def hard_sigmoid_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -> Array:
     """Return ``alpha`` where ``0 < y < 1``, and 0 elsewhere."""
-    return alpha * _is_positive(xp, y) * _is_positive(xp, 1.0 - y)
+    return alpha * is_positive(xp, y) * is_positive(xp, 1.0 - y)
 
 
 def elu(xp: Namespace, a: Array, alpha: float) -> Array:
     """Return ``a`` where it is positive, and ``alpha (exp(a) - 1)`` elsewhere."""
-    positive = relu(xp, a)
-    return positive + alpha * xp.expm1(a - positive)
+    rest = xp.where(real_part(xp, a) > 0, xp.zeros_like(a), a)
+    return relu(xp, a) + alpha * xp.expm1(rest)
 
 
 def elu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
     """Return 1 where ``y > 0``, and ``y + alpha`` elsewhere."""
-    positive = _is_positive(xp, y)
-    return positive + (1.0 - positive) * (y + alpha)
+    return xp.where(real_part(xp, y) > 0, xp.ones_like(y), y + alpha)
 
 
 def softsign(xp: Namespace, a: Array) -> Array:
@@ -226,10 +225,10 @@ def clip(xp: Namespace, a: Array, bound: float | None) -> tuple[Array, tuple[Arr
     """
     if bound is None:
         return a, ()
-    above, below = _is_positive(xp, a - bound), _is_positive(xp, -bound - a)
+    above, below = is_positive(xp, a - bound), is_positive(xp, -bound - a)
     inside = 1.0 - above - below
     # An infinite a times 0 would be NaN.
-    held = xp.where(_real(xp, inside) > 0, a, bound * (above - below))
+    held = xp.where(real_part(xp, inside) > 0, a, bound * (above - below))
     return held, (inside,)
 
 
@@ -240,12 +239,4 @@ def clip_vjp(residuals: tuple[Array, ...], d_a: Array) -> Array:
 
 def _magnitude(xp: Namespace, a: Array) -> Array:
     """Return ``|a|``, by the sign of the real part."""
-    return a * (2.0 * _is_positive(xp, a) - 1.0)
-
-
-def _real(xp: Namespace, a: Array) -> Array:
-    return xp.real(a) if xp.isdtype(a.dtype, "complex floating") else a
-
-
-def _is_positive(xp: Namespace, a: Array) -> Array:
-    return xp.astype(_real(xp, a) > 0, a.dtype)
+    return a * (2.0 * is_positive(xp, a) - 1.0)

@@ -1,20 +1,31 @@
-"""Euclidean norms, of numbers however small."""
+"""Euclidean norms, of numbers however small or large."""
 
-from ._namespace import Array, Namespace, dtype_name
+from ._namespace import Array, Namespace, wider
 
-__all__ = ["norm"]
+__all__ = ["norm", "unit_of"]
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
     """Return Euclidean norms over all axes but the first few, without over- or underflow.
 
-    The squares of a gradient of 1e-30 vanish in float32 long before the gradient does.
+    The squares of a gradient of 1e-30 vanish in float32 long before the gradient does. Of an
+    array with an infinity in it, and no NaN, the norm is infinite.
     """
     kept = tuple(array.shape[:axes])
-    wide = xp.float32 if dtype_name(array.dtype) in ("float16", "bfloat16") else array.dtype
+    wide = wider(xp, array.dtype)
     rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))
-    largest = xp.max(rows, axis=-1, keepdims=True)
-    rows = rows / xp.where(largest > 0, largest, xp.ones_like(largest))
-    squares = xp.sum(rows * rows, axis=-1, dtype=wide)
-    largest = xp.reshape(largest, kept)
-    return xp.astype(xp.asarray(largest * xp.sqrt(squares)), array.dtype, copy=False)
+    unit = unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
+    rows = rows / unit
+    squares = xp.sum(rows * rows, axis=-1, dtype=rows.dtype)
+    found = xp.reshape(unit, kept) * xp.sqrt(squares)
+    return xp.astype(xp.asarray(found), array.dtype, copy=False)
+
+
+def unit_of(xp: Namespace, largest: Array) -> Array:
+    """Return by what to divide numbers of which these are the largest, so that squares are safe.
+
+    That is by the largest, but not by 0, and not by infinity, which would make NaN of itself.
+    """
+    most = xp.full_like(largest, float(xp.finfo(largest.dtype).max))
+    unit = xp.where(largest < float("inf"), largest, most)
+    return xp.where(largest > 0, unit, xp.ones_like(unit))

@@ -8,14 +8,22 @@ steps and sequences is the gradient; here the sum is over the steps of one seque
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of, on_their_device
-from .affine import Products, affine_vjp_bias, affine_vjp_weight
-from .api import Loss, Parameters, evaluate, pull_back
-from .layout import time_major
+from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
+from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
+from .api import forward
+from .layout import sizes
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .norms import norm
-from .steps import mask_of
+from .norms import norm, unit_of
+from .passes import (
+    Loss,
+    Parameters,
+    check_inputs,
+    loss_and_gradient,
+    parted,
+    pull_back,
+    steps_there,
+)
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
 
@@ -99,7 +107,7 @@ def per_example_gradients(
     """
     xp = namespace_of(x=x)
     found = _factors(xp, model, params, x, targets, loss, options)
-    batch = _batch(model, x)
+    _, batch = sizes(model, x)
     return {
         name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
@@ -157,7 +165,7 @@ def per_example_norms(
     """
     xp = namespace_of(x=x)
     found = _factors(xp, model, params, x, targets, loss, options)
-    batch = _batch(model, x)
+    _, batch = sizes(model, x)
     norms = {
         name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
@@ -175,23 +183,21 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient, or an array of zeros if it has none."""
-    check.parameters(model, params)
-    check.sequence(model, params, x)
-    lengths = options.pop("lengths", None)
-    if lengths is not None and options.get("mask") is not None:
-        raise ValueError("lengths, mask: expected one of them, got both")
-    if lengths is not None and x.ndim == 3:  # a mask leaves the sequences in their order
-        there = mask_of(xp, time_major(xp, model, x), lengths, None)
-        options["mask"] = there.T if model.batch_first else there
-    elif lengths is not None:
-        options["lengths"] = lengths  # to be refused
-    fwd, _, d_outputs = evaluate(
-        model, params, x, targets, loss, options.pop("state", None), **options
+    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
+    passing, of_loss = parted(options, forward)
+    lengths, mask = passing.pop("lengths", None), passing.get("mask")
+    check_inputs(model, params, x, passing.get("state"), lengths, mask, finite=False)
+    if lengths is not None:  # a mask leaves the sequences in their order
+        passing["mask"] = mask = steps_there(xp, model, x, lengths, None)
+    fwd = forward(model, params, x, **passing)
+    _, d_outputs = loss_and_gradient(
+        model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
     )
     products = Products(weight=_pair, bias=_lone, beside=_both)
-    return pull_back(
+    found, _, _ = pull_back(
         model, params, fwd.tape, d_outputs, None, grad_x=False, products=products
-    ).params
+    )
+    return found
 
 
 def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
@@ -236,21 +242,19 @@ def _norm(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
 
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     """Products of all steps with all steps, of inputs and of cotangents."""
-    squares, size = None, xp.asarray(1.0, dtype=parts[0][1].dtype, device=device_of(parts[0][1]))
-    half = dtype_name(size.dtype) in ("float16", "bfloat16")
-    wide = xp.float32 if half else size.dtype
+    dtype = parts[0][1].dtype
+    wide = wider(xp, dtype)
+    squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
     for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
         factor = xp.concat([array[:, b, :] for array in rows], axis=0)
         factor = xp.astype(factor, wide, copy=False)
-        largest = xp.max(xp.abs(factor))  # or squares of small numbers would vanish
-        factor = factor / xp.where(largest > 0, largest, xp.ones_like(largest))
+        largest = xp.max(xp.abs(factor))
+        factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish
         size = size * largest
-        product = xp.matmul(factor, factor.T)
+        product = affine(xp, factor, factor)
         squares = product if squares is None else squares * product
     total = xp.sum(squares, dtype=wide)
-    total = xp.where(total > 0, total, xp.zeros_like(total))  # rounding may pass below zero
-    return xp.astype(xp.asarray(size * xp.sqrt(total)), parts[0][1].dtype, copy=False)
-
-
-def _batch(model: RNN, x: Array) -> int:
-    return 1 if x.ndim == 2 else int(x.shape[0 if model.batch_first else 1])
+    total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero
+    # An infinite factor has made NaN of products with zeros, and of differences.
+    found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
+    return xp.astype(found, dtype, copy=False)

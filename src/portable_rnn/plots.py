@@ -36,12 +36,7 @@ def learning_curve(
     ImportError
         If matplotlib is not installed.
     """
-    # The object-oriented interface: no window system, and no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 4.5)
     axes = figure.subplots()
     for key, style in (
         ("training_bits", {"color": "#9bb7d4", "linewidth": 1.2, "label": "training"}),
@@ -68,9 +63,7 @@ def learning_curve(
     axes.margins(x=0.02)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return _png(figure)
 
 
 def gradient_flow(flow: Any, title: str = "") -> bytes:
@@ -98,16 +91,13 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
     ImportError
         If matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
     d_state = [_host(part) for part in flow.d_state]
     shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
-    figure = Figure(figsize=(8, 2.6 * rows + (1.2 if rows == 4 else 0)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 2.6 * rows + (1.2 if rows == 4 else 0))
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import LogLocator
+
     heights = [1.3, 1, 1] + ([1.6] if rows == 4 else [])
     axes = figure.subplots(rows, 1, gridspec_kw={"height_ratios": heights})
     steps = np.arange(d_state[0].shape[0])
@@ -162,6 +152,24 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
         ax.yaxis.set_major_locator(LogLocator(numticks=7))
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     axes[-1].set_xlabel("step t")
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Any:
+    """Return an empty figure, by the interface that has no window system and no global state."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError(
+            "matplotlib is needed to draw: pip install matplotlib (the extra 'plot')"
+        ) from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _check as check
 from ._host import to_host
-from ._namespace import Array, device_of, namespace_of
+from ._namespace import Array, device_of, is_array, is_traced, namespace_of
 from .steps import read_lengths
 
 __all__ = ["pack", "unpack"]
@@ -76,7 +76,8 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     Parameters
     ----------
     packed : array, shape (T, B, ...), or (B, T, ...) with ``batch_first``
-    lengths : sequence of B ints, or integer array on the host
+    lengths : sequence of B ints, or integer array (B,)
+        Of any library: from a device they are copied.
     batch_first : bool
 
     Returns
@@ -100,9 +101,12 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     if packed.ndim < 2:
         raise ValueError(f"packed: expected at least two axes, got shape {tuple(packed.shape)}")
     steps, batch = packed.shape[1 - batch_axis], packed.shape[batch_axis]
+    if is_array(lengths):
+        if is_traced(namespace_of(lengths=lengths), lengths):
+            raise TypeError("lengths: expected values to read, got an array traced by jax.jit")
+        lengths = to_host(lengths)
     values = read_lengths(lengths, steps, batch)
-    if values is None:
-        values = to_host(lengths)
+    assert values is not None  # from the host
     return [
         packed[b, : int(n), ...] if batch_first else packed[: int(n), b, ...]
         for b, n in enumerate(values)

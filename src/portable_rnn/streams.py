@@ -13,7 +13,7 @@ from ._namespace import Array, namespace_of
 from .api import predict
 from .model import RNN
 
-__all__ = ["Stream", "check_one_direction", "stream"]
+__all__ = ["Stream", "stream"]
 
 
 class Stream:
@@ -27,7 +27,7 @@ class Stream:
     """
 
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
-        check_one_direction(model, "a stream")
+        check.one_direction(model, "a stream")
         check.parameters(model, params)
         self._model, self._params = model, params
         self.state = state
@@ -140,12 +140,3 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     True
     """
     return Stream(model, params, state)
-
-
-def check_one_direction(model: RNN, what: str) -> None:
-    """Refuse a network that reads backwards, for which time cannot be cut."""
-    if getattr(model, "bidirectional", False):
-        raise ValueError(
-            f"model: expected one direction for {what}, got bidirectional=True, "
-            "which reads each sequence from its end too"
-        )

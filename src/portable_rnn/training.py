@@ -18,13 +18,14 @@ from typing import Any
 
 from . import _check as check
 from ._namespace import Array, as_one_unit, detached, device_of
-from .api import Loss, bptt, predict, step_weights
+from .api import bptt, predict
 from .batches import Batches
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
 from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
+from .passes import Loss, step_weights
 from .schedules import constant
 
 __all__ = ["Callback", "Run", "evaluate", "train"]
@@ -318,9 +319,9 @@ def evaluate(
 ) -> float:
     """Return the mean loss over one epoch of batches.
 
-    Each batch counts by the sum of its weights, or by its steps (those that there are, of a ragged
-    one) where it has none. (A loss that
-    leaves out steps by itself, by ``ignore_index``, does so within a batch only.)
+    Each batch counts by the sum of its weights or, where it has none, by its steps: of a ragged
+    one, by those that there are. (A loss that leaves out steps by itself, by ``ignore_index``, does
+    so within a batch only.)
 
     Parameters
     ----------

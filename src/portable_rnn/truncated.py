@@ -12,18 +12,11 @@ from typing import Any, Literal
 
 from . import _check as check
 from ._namespace import Array, on_their_device
-from .api import (
-    Loss,
-    Result,
-    _check_inputs,
-    backward,
-    bptt,
-    loss_and_gradient,
-)
+from .api import Result, backward, bptt
 from .dropout import Masks
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .streams import check_one_direction
+from .passes import Loss, check_inputs, loss_and_gradient
 from .windows import Overlap, Pieces, Sum, Window, pieces_of, windows
 
 __all__ = ["truncated_bptt"]
@@ -106,8 +99,9 @@ def truncated_bptt(
         raise ValueError(
             f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
         )
-    check_one_direction(model, "truncated_bptt")
-    xp = _check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    check.one_direction(model, "truncated_bptt")
+    check.loss(loss, weighted=lengths is not None or mask is not None)
+    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     pieces = pieces_of(xp, model, params, x, lengths, mask, dropout)
     plan = windows(pieces.steps, k1, k2)
     if len(plan) == 1:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ._namespace import Array, Namespace, namespace_of
-from .api import Forward, _masks, _steps, forward
+from .api import Forward, forward
 from .dropout import Masks
+from .layout import turned
 from .model import RNN
+from .passes import masks_of, steps_of
 from .steps import read_lengths
 
 __all__ = ["Overlap", "Pieces", "Sum", "Window", "pieces_of", "windows"]
@@ -55,7 +57,7 @@ class Pieces(NamedTuple):
 
     def part(self, array: Array, a: int, b: int) -> Array:
         """Return steps ``a`` to ``b`` of an array in the layout of x."""
-        return array[:, a:b, ...] if self.axis else array[a:b, ...]
+        return _steps(array, self.axis, slice(a, b))
 
     def forward(self, a: int, b: int, state: Any) -> Forward:
         """Run through steps ``a`` to ``b``."""
@@ -86,13 +88,13 @@ def pieces_of(
 ) -> Pieces:
     """Check what says which steps there are, and draw the masks of the whole sequence."""
     axis = 1 if model.batch_first and x.ndim == 3 else 0
-    there = _steps(xp, model, x, lengths, mask).mask
+    there = steps_of(xp, model, x, lengths, mask).mask
     if there is not None:
-        mask = there[:, :, 0].T if axis else there[:, :, 0]
+        mask = turned(model, there[:, :, 0])
         lengths = None
     elif lengths is not None:
         lengths = read_lengths(lengths, x.shape[axis], x.shape[1 - axis])
-    return Pieces(model, params, x, axis, lengths, mask, _masks(xp, model, x, dropout))
+    return Pieces(model, params, x, axis, lengths, mask, masks_of(xp, model, x, dropout))
 
 
 class Sum:
@@ -134,20 +136,22 @@ class Overlap:
 
     def add(self, start: int, parts: list[Array]) -> None:
         """Add an array, in parts, at its place; what lies before it is done."""
-        xp = namespace_of(part=parts[0])
-        array = xp.concat(parts, axis=self._axis) if len(parts) > 1 else parts[0]
+        xp, axis = namespace_of(part=parts[0]), self._axis
+        array = xp.concat(parts, axis=axis) if len(parts) > 1 else parts[0]
         if self._last is not None:
             cut = start - self._start
-            shared = self._last.shape[self._axis] - cut
+            shared = self._last.shape[axis] - cut
             if shared:
-                both = self._part(self._last, slice(cut, None)) + self._part(array, slice(shared))
-                array = xp.concat([both, self._part(array, slice(shared, None))], axis=self._axis)
-            self._done.append(self._part(self._last, slice(cut)))
+                both = _steps(self._last, axis, slice(cut, None))
+                both = both + _steps(array, axis, slice(shared))
+                array = xp.concat([both, _steps(array, axis, slice(shared, None))], axis=axis)
+            self._done.append(_steps(self._last, axis, slice(cut)))
         self._start, self._last = start, array
 
     def whole(self) -> Array:
         """Return the sum."""
         return namespace_of(part=self._last).concat([*self._done, self._last], axis=self._axis)
 
-    def _part(self, array: Array, rows: slice) -> Array:
-        return array[:, rows, ...] if self._axis else array[rows, ...]
+
+def _steps(array: Array, axis: int, rows: slice) -> Array:
+    return array[:, rows, ...] if axis else array[rows, ...]

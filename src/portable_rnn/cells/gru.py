@@ -130,7 +130,7 @@ class ResetBeforeGRU(GRU):
     late = 1
 
     def early(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[Array, Residuals]:
-        """The reset gate; the residuals are h, r, and z's projection is left alone."""
+        """The reset gate, and ``v = r * h``; the residuals are h and r."""
         (f, _), _ = self._functions
         (h,) = state
         size = h.shape[-1]

@@ -1,0 +1,319 @@
+"""The work of the public functions: check what is given, run the network, bring back results.
+
+Between the caller's layout and the one inside lies :mod:`portable_rnn.layout`; the passes through
+the network are in :mod:`portable_rnn.network`, and the calculus in :mod:`portable_rnn.bptt`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from . import _check as check
+from . import layout
+from ._namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    in_one_piece,
+    is_traced,
+    library_name,
+    namespace_of,
+)
+from .affine import SUMS, Products
+from .cells import State
+from .dropout import Masks, draw, expected
+from .memory import Plan, plan
+from .model import RNN
+from .network import Passage, Walk, run, run_vjp
+from .steps import Steps, check_lengths, check_mask, mask_of, resolve
+from .stretches import Units
+
+__all__ = [
+    "Loss",
+    "Parameters",
+    "Tape",
+    "check_inputs",
+    "loss_and_gradient",
+    "masks_of",
+    "parted",
+    "pull_back",
+    "run_through",
+    "step_weights",
+    "steps_of",
+    "steps_there",
+    "units_of",
+]
+
+Parameters: TypeAlias = Mapping[str, Array]
+Loss: TypeAlias = Callable[..., tuple[Array, Array]]
+
+
+class Tape(NamedTuple):
+    """The record of a forward pass, from `forward` and for `backward`.
+
+    Attributes
+    ----------
+    x : array, shape and layout as given to `forward`
+        The array itself, not a copy.
+    steps, masks, units, passages
+        Which steps there were, what was dropped out, how time was cut, and what was kept. Their
+        form is not part of the interface.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5)
+    >>> x = np.ones((7, 2, 4), dtype=np.float32)
+    >>> prnn.forward(model, model.init(seed=0), x).tape.x is x
+    True
+    """
+
+    x: Array
+    steps: Steps  # which steps there are
+    masks: Masks  # of dropout
+    units: Units | None  # under a memory budget
+    passages: tuple[Passage, ...]  # through the columns of the network
+
+
+def check_inputs(
+    model: RNN, params: Parameters, x: Array, state: Any, lengths: Any, mask: Any, *, finite: bool
+) -> Namespace:
+    """Check what every pass is given, before any work is done; return the namespace."""
+    xp = check.parameters(model, params)
+    check.sequence(model, params, x)
+    if state is not None:
+        check.state(model, "state", state, x)
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths, mask: expected one of them, got both")
+    for name, value in (("lengths", lengths), ("mask", mask)):
+        if value is not None and x.ndim == 2:
+            raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
+    if lengths is not None:  # those on the host are read
+        check_lengths(lengths, *layout.sizes(model, x), x)
+    if mask is not None:
+        check_mask(mask, tuple(x.shape[:2]), x)
+    if finite:
+        parts = check.state_parts(state) if state is not None else ()
+        named = {"x": x} | {f"state[{i}]": part for i, part in enumerate(parts)}
+        for name, array in (named | dict(params)).items():
+            check.finite(name, array)
+    return xp
+
+
+def steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
+    """Return which steps there are, of checked ``lengths`` or a checked ``mask``."""
+    return resolve(xp, layout.time_major(xp, model, x), lengths, layout.turned(model, mask))
+
+
+def steps_there(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
+    """Return as a mask in the layout of ``x`` which steps there are, of either."""
+    x, mask = layout.time_major(xp, model, x), layout.turned(model, mask)
+    return layout.turned(model, mask_of(xp, x, lengths, mask))
+
+
+def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
+    """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
+    if isinstance(dropout, Masks):
+        check.masks(model, dropout, x, *layout.sizes(model, x))
+        return dropout
+    if dropout is False:
+        return expected(xp, model, x)
+    if dropout is not None:
+        return draw(model, x, dropout)
+    if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
+        raise ValueError(
+            f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
+            "each step of training, or False for none; got None"
+        )
+    return Masks()
+
+
+def units_of(
+    xp: Namespace, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
+) -> Units | None:
+    """Return how to keep to a memory budget; None if there is none."""
+    if memory is None and checkpoint_every is None:
+        return None
+    if in_one_piece(xp):
+        raise ValueError(
+            f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
+            "sequence is one computation"
+        )
+    steps, batch = layout.sizes(model, x)
+    if isinstance(memory, Plan):
+        if checkpoint_every is not None:
+            raise ValueError("memory, checkpoint_every: expected one of them, got both")
+        if (memory.steps, memory.batch) != (steps, batch):
+            raise ValueError(
+                f"memory: expected a plan for {steps} steps of {batch} sequences, got one for "
+                f"{memory.steps} of {memory.batch}"
+            )
+        if memory.model != model:
+            raise ValueError(f"memory: expected a plan for {model}, got one for {memory.model}")
+        return memory.walk
+    options = {"memory": memory, "checkpoint_every": checkpoint_every}
+    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
+
+
+def run_through(
+    xp: Namespace,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any,
+    steps: Steps,
+    masks: Masks,
+    units: Units | None = None,
+    *,
+    keep: bool,
+) -> tuple[Array, Any, Tape]:
+    """Return outputs, final state and, if it is to be kept, the tape of a forward pass."""
+    batched = x.ndim == 3
+    given = check.state_parts(state) if state is not None else ()
+    sequence = layout.time_major(xp, model, x)
+    walk = _walk(steps, masks, units)
+    outputs, after, passages = run(
+        xp,
+        model.cell_object,
+        model.weights(params),
+        sequence,
+        _states(xp, model, state, sequence, steps.order, batched=batched),
+        walk._replace(stacked=is_traced(xp, x, *params.values(), *given)),
+        keep=keep,
+    )
+    return (
+        layout.time_major_outward(xp, model, outputs, batched=batched),
+        layout.state_outward(xp, after, steps.inverse, batched=batched),
+        Tape(x, steps, masks, units, passages),
+    )
+
+
+def pull_back(
+    model: RNN,
+    params: Parameters,
+    tape: Tape,
+    d_outputs: Array | None,
+    d_state: Any,
+    *,
+    grad_x: bool,
+    products: Products = SUMS,
+) -> tuple[dict[str, Array], Array | None, Any]:
+    """Return the cotangents of the parameters, of x and of the initial state.
+
+    ``products`` says what to make of the factors of gradients.
+    """
+    xp = check.parameters(model, params)
+    if d_outputs is None and d_state is None:
+        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
+    if not isinstance(tape, Tape):
+        raise TypeError(
+            f"tape: expected the tape of forward, got {type(tape).__name__}"
+            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
+        )
+    check.like("tape", tape.x, "params", next(iter(params.values())))
+    _check_tape(model, tape)
+    if d_outputs is not None:
+        shape = (*tape.x.shape[:-1], model.feature_size)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+    if d_state is not None:
+        check.state(model, "d_state", d_state, tape.x)
+    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
+    x = layout.time_major(xp, model, tape.x)
+    if d_outputs is not None:
+        d_outputs = layout.time_major(xp, model, d_outputs)
+    d_w, d_x, d_before = run_vjp(
+        xp,
+        model.cell_object,
+        model.weights(params),
+        tape.passages,
+        d_outputs,
+        _states(xp, model, d_state, x, order, batched=batched),
+        _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
+        grad_x=grad_x,
+    )
+    return (
+        model.parameters(d_w, like=params),
+        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, inverse, batched=batched),
+    )
+
+
+def loss_and_gradient(
+    model: RNN,
+    loss: Loss,
+    outputs: Array,
+    targets: Any,
+    x: Array,
+    *,
+    lengths: Any,
+    mask: Any,
+    **loss_options: Any,
+) -> tuple[Array, Array]:
+    """Call a loss with the steps that there are; check what it returns."""
+    if lengths is not None or mask is not None:
+        weights = loss_options.get("weights")
+        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
+    returned = loss(outputs, targets, **loss_options)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
+        )
+    value, d_outputs = returned
+    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
+    return value, d_outputs
+
+
+def parted(
+    options: Mapping[str, Any], function: Callable[..., Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return those of the options that a function knows, and the others, which are the loss's."""
+    known = inspect.signature(function).parameters
+    return (
+        {name: value for name, value in options.items() if name in known},
+        {name: value for name, value in options.items() if name not in known},
+    )
+
+
+def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
+    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    xp = namespace_of(x=x)
+    there = steps_there(xp, model, x, lengths, mask)
+    if weights is None:
+        return there
+    return xp.where(there, weights, xp.zeros_like(weights))
+
+
+def _check_tape(model: RNN, tape: Tape) -> None:
+    """Refuse the tape of another model: of other sizes, layers, directions or states."""
+    layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
+    if not layers:
+        if tape.units is not None:
+            raise ValueError("tape: under a memory budget a tape can be pulled back only once")
+        return  # not one step was there
+    found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
+    count = model.num_layers * model.directions
+    wanted = (model.input_size, model.recurrent_size, model.cell_object.states, count)
+    if found != wanted:
+        raise ValueError(
+            "tape: expected input size, hidden size, number of states, and layers times directions "
+            f"{wanted} of the model, got {found}"
+        )
+
+
+def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
+    return Walk(False, *steps, *masks, units=units)
+
+
+def _states(
+    xp: Namespace, model: RNN, state: Any, x: Array, order: Array | None, *, batched: bool
+) -> tuple[State, ...]:
+    """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
+    if state is not None:
+        return layout.state_inward(xp, state, order, batched=batched)
+    zeros = tuple(
+        xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))
+        for shape in model.state_shapes(x.shape[1])
+    )
+    return (zeros,) * (model.num_layers * model.directions)

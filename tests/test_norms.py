@@ -1,0 +1,82 @@
+"""Norms of what is too small or too large to be squared, and of what is not finite."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn._namespace import resolve_namespace
+from portable_rnn.norms import norm
+
+ROWS = {  # by its norm
+    "nothing": ([0.0, 0.0, 0.0], 0.0),
+    "ordinary": ([3.0, 0.0, -4.0], 5.0),
+    "small": ([3e-30, 0.0, -4e-30], 5e-30),
+    "large": ([3e30, 0.0, -4e30], 5e30),
+    "infinite": ([0.0, np.inf, 1.0], np.inf),
+    "minus infinity": ([3e30, 0.0, -np.inf], np.inf),
+    "not a number": ([1.0, np.nan, 0.0], np.nan),
+    "neither": ([np.inf, np.nan, 0.0], np.nan),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_a_norm_is_infinite_or_nan_only_where_its_row_is(library, dtype):
+    xp = resolve_namespace(pytest.importorskip(library))
+    rows = xp.asarray([row for row, _ in ROWS.values()], dtype=getattr(xp, dtype))
+    found = norm(xp, rows, 1)
+    assert found.dtype == rows.dtype
+    wanted = [want for _, want in ROWS.values()]
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=4 * np.finfo(dtype).eps)
+    for row, want in ROWS.values():
+        whole = norm(xp, xp.asarray(row, dtype=getattr(xp, dtype)), 0)
+        assert whole.shape == ()
+        np.testing.assert_allclose(float(whole), want, rtol=4 * np.finfo(dtype).eps)
+
+
+def cotangent(value):
+    """Return a loss whose gradient has one unusual entry, in the second sequence."""
+
+    def loss(outputs, targets):
+        d_outputs = targets * 1.0
+        d_outputs[1, 1, 0] = value
+        return outputs[0, 0, 0], d_outputs
+
+    return loss
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("steps", [2, 30])  # by products of steps, and by the gradient
+@pytest.mark.parametrize("library", ["numpy", "torch"])  # whose arrays the loss can write into
+def test_the_norm_of_a_sequence_is_infinite_or_nan_only_where_its_gradient_is(library, steps):
+    xp = resolve_namespace(pytest.importorskip(library))
+    model = prnn.RNN(3, 8, 8, bias=False)
+    params = model.init(seed=0, xp=xp, dtype="float64")
+    rng = np.random.default_rng(0)
+    x = xp.asarray(rng.standard_normal((steps, 3, 3)))
+    targets = xp.asarray(rng.standard_normal((steps, 3, 8)))
+    for value in (np.inf, -np.inf, np.nan):
+        norms = prnn.per_example_norms(model, params, x, targets, loss=cotangent(value))
+        found = np.asarray(norms.params["readout.weight"])
+        assert np.isnan(found[1]) if np.isnan(value) else found[1] == np.inf
+        assert np.isfinite(found[[0, 2]]).all()
+        plain = prnn.per_example_norms(model, params, x, targets, loss=cotangent(1.0))
+        np.testing.assert_array_equal(
+            found[[0, 2]], np.asarray(plain.params["readout.weight"])[[0, 2]]
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_the_flow_of_a_gradient_that_explodes_is_infinite():
+    model = prnn.RNN(1, 2, bias=False, nonlinearity="affine")
+    params = model.init(seed=0) | {"weight_hh_l0": np.full((2, 2), 0.5e20, np.float32)}
+
+    def last(outputs, targets):
+        d_outputs = np.zeros_like(outputs)
+        d_outputs[-1] = 1.0
+        return outputs[-1].sum(), d_outputs
+
+    flow = prnn.gradient_flow(model, params, np.zeros((4, 1), np.float32), None, loss=last)
+    root = np.sqrt(2.0)  # each step back is one of 1e20 times
+    np.testing.assert_allclose(flow.d_h[:, 0, 0], [np.inf, np.inf, 1e20 * root, root], rtol=1e-6)
+    np.testing.assert_allclose(flow.jacobian, 1e20, rtol=1e-6)
