@@ -294,9 +294,11 @@ DRAWN = prnn.dropout.draw(DROPPING, X, seed=0)
             "between: expected dtype float64 like x, got float32",
         ),
         (DRAWN._replace(between=(None,)), TypeError, "between: expected an array.*got NoneType"),
+        (0.5, TypeError, r", a seed: expected an int, got 0\.5"),
+        ((3, -1), ValueError, ", a seed: expected at least 0, got -1"),
     ],
 )
-def test_masks_that_do_not_fit_are_refused(masks, error, message):
+def test_dropout_that_does_not_fit_is_refused(masks, error, message):
     params = DROPPING.init(seed=0, dtype="float64")
     with pytest.raises(error, match=rf"^dropout.*{message}"):
         prnn.bptt(DROPPING, params, X, LABELS, dropout=masks)

@@ -6,7 +6,7 @@ are those of ``torch.optim``. Learning rates may be Python numbers or 0-d arrays
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
@@ -307,7 +307,7 @@ def _update(
     xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
     lr = _learning_rate(lr)
     if set(params) != set(grads):
-        raise ValueError(f"grads: expected the names {', '.join(params)}, got {', '.join(grads)}")
+        raise ValueError(f"grads: expected the names {', '.join(params)}, got {_listed(grads)}")
     if state is None:
         state = {"step": 0} | {
             slot: {name: xp.zeros_like(p) for name, p in params.items()} for slot in slots
@@ -344,7 +344,7 @@ def _check_state(params: Arrays, state: Any, slots: tuple[str, ...]) -> None:
         if set(state[slot]) != set(params):
             raise ValueError(
                 f"state[{slot!r}]: expected the names {', '.join(params)}, "
-                f"got {', '.join(state[slot])}"
+                f"got {_listed(state[slot])}"
             )
 
 
@@ -383,3 +383,7 @@ def _fraction(name: str, value: Any) -> float:
     if not 0.0 <= number < 1.0:
         raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
     return number
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

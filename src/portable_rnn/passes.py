@@ -121,6 +121,8 @@ def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     if dropout is False:
         return expected(xp, model, x)
     if dropout is not None:
+        for number in dropout if isinstance(dropout, tuple) else (dropout,):
+            check.integer("dropout, a seed", number, least=0)
         return draw(model, x, dropout)
     if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
         raise ValueError(
