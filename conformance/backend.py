@@ -34,11 +34,13 @@ class Backend:
         The floating types the suite runs in; none for a row without arrays.
     few_shapes : bool
         Whether every new shape takes long, so that fewer problems are tried.
+    pairs : bool
+        Whether all pairs of options are tried too.
     one_piece : bool
         Whether time cannot be cut, for the library sees the whole sequence as one computation.
     variant : bool
         Whether the row is another layout, device or setting of a library that has a row with
-        all problems, so that the pairs of options are left to that one.
+        more problems.
     shapes_only : bool
         Whether arrays have no values, so that only shapes, dtypes and devices are checked.
     reads : bool
@@ -58,6 +60,7 @@ class Backend:
     packages: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
     few_shapes: bool = False
+    pairs: bool = False
     one_piece: bool = False
     variant: bool = False
     shapes_only: bool = False

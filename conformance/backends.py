@@ -19,11 +19,16 @@ HALVES = (*HALF, "bfloat16")
 BACKENDS: dict[str, Backend] = {
     row.id: row
     for row in (
-        NumPy("numpy", dtypes=HALF, proves="the library itself, with all problems"),
+        NumPy("numpy", dtypes=HALF, pairs=True, proves="the library itself, with all problems"),
         NumPy("numpy-readonly", variant=True, layout=readonly, proves="no argument is written to"),
         NumPy("numpy-strided", variant=True, layout=strided, proves="any memory layout will do"),
         Strict("array-api-strict", variant=True, proves="only the standard is called"),
-        Strict("array-api-strict-device1", on="device1", proves="results stay on the device"),
+        Strict(
+            "array-api-strict-device1",
+            on="device1",
+            pairs=True,
+            proves="results stay on the device",
+        ),
         Strict(
             "array-api-strict-no_float64",
             on="no_float64",
@@ -44,7 +49,7 @@ BACKENDS: dict[str, Backend] = {
             flags={"api_version": "2022.12", "enabled_extensions": ()},
             proves="the oldest standard supported, without extensions",
         ),
-        Torch("torch", dtypes=HALVES, proves="another library's arithmetic"),
+        Torch("torch", dtypes=HALVES, pairs=True, proves="another library's arithmetic"),
         Torch("torch-meta", on="meta", shapes_only=True, proves="no value is ever read"),
         Torch(
             "torch-cuda",
@@ -52,6 +57,7 @@ BACKENDS: dict[str, Backend] = {
             environment="torch-cuda",
             on="cuda",
             dtypes=HALVES,
+            pairs=True,
             gpu=True,
             proves="no host constant, no TF32",
         ),
@@ -67,7 +73,7 @@ BACKENDS: dict[str, Backend] = {
             title="CuPy installed, and no GPU",
             proves="NumPy trains, and whoever asks for CuPy is told why not",
         ),
-        CuPy("cupy", dtypes=HALF, proves="the default stream"),
+        CuPy("cupy", dtypes=HALF, pairs=True, proves="the default stream"),
         CuPy("cupy-stream", on_stream=True, proves="a stream of the caller's"),
         Backend(
             "cupynumeric",

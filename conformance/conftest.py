@@ -46,7 +46,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if name := config.getoption("--xp"):
-        BACKENDS[name] = Custom(name, name, proves="the module named")
+        BACKENDS[name] = Custom(name, name, pairs=True, proves="the module named")
     if unknown := [name for name in named(config) if name not in BACKENDS]:
         known = ", ".join(BACKENDS)
         raise pytest.UsageError(f"--backend: no row {', '.join(unknown)}; there are {known}")
