@@ -21,8 +21,10 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-# uv reads no settings of pip's. Where packages come from, and so which of them, is to be the same.
-FROM = {f"UV_{of}": os.environ.get(f"PIP_{of}") for of in ("FIND_LINKS", "INDEX_URL")}
+# uv reads no settings of pip's. Those in the environment that say where packages come from, and so
+# which they are, are to be the same.
+FROM = {f"UV_{of}": os.environ.get(f"PIP_{of}", "") for of in ("INDEX_URL", "EXTRA_INDEX_URL")}
+FROM["UV_FIND_LINKS"] = ",".join(os.environ.get("PIP_FIND_LINKS", "").split())
 
 
 def install(session: nox.Session, *packages: str, groups: tuple[str, ...] = ()) -> None:
@@ -125,6 +127,8 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time per step beside torch and JAX. Run it on an idle machine."""
+    """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("peers",))
     session.run("python", "benchmarks/step_time.py", *session.posargs)
+    session.run("python", "benchmarks/ragged_time.py")
+    session.run("python", "benchmarks/memory_time.py")

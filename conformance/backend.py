@@ -32,8 +32,10 @@ class Backend:
         What that session installs.
     dtypes : tuple of str
         The floating types the suite runs in; none for a row without arrays.
-    few_shapes : bool
-        Whether every new shape takes long, so that fewer problems are tried.
+    slow : bool
+        Whether every operation, or every new shape, takes long, so that fewer problems are tried.
+    many_steps : bool
+        Whether 512 steps are tried even so.
     pairs : bool
         Whether all pairs of options are tried too.
     one_piece : bool
@@ -59,7 +61,8 @@ class Backend:
     environment: str = "numpy"
     packages: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
-    few_shapes: bool = False
+    slow: bool = False
+    many_steps: bool = True
     pairs: bool = False
     one_piece: bool = False
     variant: bool = False

@@ -17,7 +17,8 @@ class Jax(Backend):
     title: str = "JAX arrays"
     environment: str = "jax"
     packages: tuple[str, ...] = ("jax>=0.6",)
-    few_shapes: bool = True
+    slow: bool = True
+    many_steps: bool = False
     one_piece: bool = True
     jit: bool = False
     x64: bool = True
@@ -48,7 +49,8 @@ class Dask(Backend):
     title: str = "Dask arrays"
     environment: str = "dask"
     packages: tuple[str, ...] = ("dask[array]>=2025.1",)
-    few_shapes: bool = True
+    slow: bool = True
+    many_steps: bool = False
     one_piece: bool = True
 
     def put(self, array):
@@ -81,7 +83,8 @@ class Ndonnx(Backend):
     title: str = "ndonnx, traced to ONNX"
     environment: str = "ndonnx"
     packages: tuple[str, ...] = ("ndonnx>=0.17", "onnxruntime>=1.20")
-    few_shapes: bool = True
+    slow: bool = True
+    many_steps: bool = False
     one_piece: bool = True
     reads: bool = False
 

@@ -120,6 +120,7 @@ class Dpnp(Backend):
     title: str = "dpnp"
     environment: str = "dpnp"
     packages: tuple[str, ...] = ("dpnp>=0.18",)
+    slow: bool = True
 
     def environ(self, bin_folder):
         # Its OpenCL driver for CPUs comes in the wheel, and is found by name only.

@@ -31,12 +31,12 @@ DIFFERENCES = {"float64": 1e-10, "float32": 1e-3}
 
 def cases(row, dtype):
     """Return the problems of a row; few where every new shape takes long, or for a variant."""
-    if row.few_shapes and dtype != row.dtypes[0]:
+    if row.slow and dtype != row.dtypes[0]:
         return []
     if row.library == "ndonnx":  # without complex numbers, and minutes for a graph of many steps
         return [STANDARD["elman-one_step"]]
-    names = FEW if row.few_shapes else FEW + LENGTHS if row.variant else FEW + SOME
-    if dtype == "float64" and not (row.few_shapes or row.variant or row.shapes_only):
+    names = FEW if row.slow else FEW + LENGTHS if row.variant else FEW + SOME
+    if dtype == "float64" and not (row.slow or row.variant or row.shapes_only):
         names += MORE
     pairs = ((cell, name) for cell in CELLS for name in names)
     return [STANDARD[f"{cell}-{name}"] for cell, name in pairs if name != "relu" or cell == "elman"]

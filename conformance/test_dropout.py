@@ -19,7 +19,7 @@ from .tolerances import allowed_eps, assert_close
 def dtypes(row):
     """Return float64 and float32, or one of them where every new dtype takes long."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 STEPS, BATCH, HIDDEN = 5, 3, 4
@@ -86,7 +86,7 @@ def parts(value):
 @pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
-    if backend.few_shapes and (cell, ragged) != ("lstm", "mask"):
+    if backend.slow and (cell, ragged) != ("lstm", "mask"):
         pytest.skip("not run: one cell will do where every new shape takes long")
     problem, model = make(cell, ragged)
     host, inputs = problem.arrays(dtype), put(backend, problem.arrays(dtype))

@@ -14,7 +14,7 @@ from .tolerances import EPS, allowed_eps, assert_close
 
 def cases(row, dtype):
     """Return a problem of each kind of state; of one step where every operation takes long."""
-    if row.few_shapes:
+    if row.slow:
         one = Problem("elman", 5, 1, 2, 2, 3, 2, "outputs", False)
         return [one] if dtype == row.dtypes[0] else []
     if dtype == "float16":  # differences of norms in half precision say nothing about the code

@@ -13,18 +13,20 @@ from .subject import check
 def cases(row, dtype):
     """Return the problems of a row; fewer where every new shape takes long, or digits are few."""
     found = []
-    whole = not row.few_shapes or dtype == row.dtypes[0]
+    whole = not row.slow or dtype == row.dtypes[0]
     for cell in CELLS:
-        if row.few_shapes:
+        if row.slow:
             names = FEW if whole and cell == "lstm" else FEWEST
             found += [p for p in singles(cell) if p.id.split("-")[1] in names]
+            if row.many_steps and cell == "lstm" and dtype not in HALVES:
+                found += long(cell)[:1]
             continue
         found += singles(cell)
         if not row.shapes_only and dtype not in HALVES:
             found += long(cell) + (pairs(cell) if has_pairs(row, dtype) else [])
     if whole:
-        for cell in MORE_OF_A_KIND if row.few_shapes else MORE:
-            found += few(cell)[:1] if row.few_shapes or row.variant else few(cell)
+        for cell in MORE_OF_A_KIND if row.slow else MORE:
+            found += few(cell)[:1] if row.slow or row.variant else few(cell)
     # Rounding of half precision adds up over many steps, and says nothing about the code.
     return found if dtype not in HALVES else [p for p in found if p.steps <= 7]
 

@@ -18,7 +18,7 @@ SUMMED = "d_params"  # over the batch; all else belongs to one sequence each
 def dtypes(row):
     """Return float64 and float32, or one of them where every new dtype takes long."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 # Of the module's scope, so that the tests of one cell come one after another: with

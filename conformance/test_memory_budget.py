@@ -12,7 +12,7 @@ NAMES = ("default", "40_steps", "two_layers-both_directions", "both_directions-l
 
 def cases(row, dtype):
     """Return a few problems of each cell."""
-    names = NAMES[:1] if row.few_shapes or dtype in ("float16", "bfloat16") else NAMES
+    names = NAMES[:1] if row.slow or dtype in ("float16", "bfloat16") else NAMES
     return [STANDARD[f"{cell}-{name}"] for cell in CELLS for name in names]
 
 

@@ -19,7 +19,7 @@ from .tolerances import allowed_eps, assert_close
 def dtypes(row):
     """Return float64 and float32, or one of them where every new dtype takes long."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 STEPS, BATCH = 6, 4
@@ -69,7 +69,7 @@ def close(backend, dtype, host, got, want, what):
 
 def some(backend):
     """Return the cells and kinds that a backend is tried with; few where shapes take long."""
-    if backend.few_shapes or backend.shapes_only:
+    if backend.slow or backend.shapes_only:
         return [("elman", "stacked")]
     return [(cell, kind) for cell in CELLS for kind in KINDS]
 
@@ -186,7 +186,7 @@ def test_a_sequence_without_steps_keeps_its_state(backend, dtype, how):
 
 def test_the_reverse_direction_begins_at_each_sequences_end(backend, dtype):
     """Each sequence alone, without padding, has the same outputs, states and gradients."""
-    cells = ("elman",) if backend.few_shapes else CELLS
+    cells = ("elman",) if backend.slow else CELLS
     for cell in cells:
         problem = make(cell, "both_directions")
         host = drawn(problem, dtype, lengths=LENGTHS)

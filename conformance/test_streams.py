@@ -12,7 +12,7 @@ from .tolerances import allowed_eps, assert_close
 def dtypes(row):
     """Return float64 and float32, or one of them where every new dtype takes long."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 STEPS = 6

@@ -19,7 +19,7 @@ STEPS = 12
 def dtypes(row):
     """Return those in which twelve steps say something of the code, not of the rounding."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 class Stop(Callback):
@@ -75,7 +75,7 @@ def test_a_resumed_run_has_the_same_bits(backend, tmp_path):
     if backend.shapes_only or not backend.reads:
         pytest.skip("not run: training reads the loss, and this backend has no values to read")
     pytest.importorskip("safetensors", reason="not run: safetensors is not installed")
-    go = trainer(backend, "elman" if backend.few_shapes else "lstm", backend.dtypes[0])
+    go = trainer(backend, "elman" if backend.slow else "lstm", backend.dtypes[0])
     whole = go(checkpoint=tmp_path / "whole")
     go(checkpoint=tmp_path / "parts", callbacks=[Stop()])
     resumed = go(checkpoint=tmp_path / "parts", resume=True)

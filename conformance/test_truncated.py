@@ -23,7 +23,7 @@ from .torch_oracle import modules_of
 def dtypes(row):
     """Return float64 and float32, or one of them where every new dtype takes long."""
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.few_shapes else found
+    return found[:1] if row.slow else found
 
 
 torch = pytest.importorskip("torch", reason="not run: the oracle of truncated BPTT is torch")
@@ -67,7 +67,7 @@ def all_cases(cell):
 def cases(row, dtype):
     if dtype not in ("float64", "float32"):
         return []
-    if row.few_shapes or row.shapes_only or row.variant:
+    if row.slow or row.shapes_only or row.variant:
         one = make("lstm", 4, 6, layers=2, ragged="lengths")
         return [one] if dtype == row.dtypes[0] else []
     return [case for cell in CELLS for case in all_cases(cell)]
@@ -165,7 +165,7 @@ def test_equals_the_definition(backend, dtype, problem, record):
 
 @pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
 def test_of_all_steps_is_bptt_bit_for_bit(backend, dtype, ragged):
-    slow = backend.few_shapes
+    slow = backend.slow
     case = make("elman" if slow else "lstm", 3, 12, layers=1 if slow else 2, ragged=ragged)
     inputs = put(backend, case.problem.arrays(dtype))
     whole = backend.call(full, case.problem.model, inputs)

@@ -9,6 +9,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn import network
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in units of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
@@ -94,7 +95,7 @@ def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
     lengths = np.random.default_rng(0).integers(0, steps, batch)
     fwd, held, _ = measure(lambda: prnn.forward(model, params, x, lengths=lengths))
     row = hidden * 4
-    got = (held - fwd.outputs.nbytes - x.nbytes) / row
+    got = (held - fwd.outputs.nbytes) / row
     # A state of the whole batch stands before each stretch, that is, for each length there is.
     states = len(set(lengths.tolist())) * batch * model.cell_object.states
     wanted = 1.1 * TAPE[cell] * lengths.sum() + states
@@ -109,8 +110,8 @@ def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
         for given in ({}, {"lengths": lengths})
     ]
     unit, share = steps * batch * hidden * 4, lengths.sum() / (steps * batch)
-    # Less by the tape of what is not there; more by outputs and cotangents, brought into order.
-    allowed = peaks[0] - 0.9 * (1 - share) * TAPE[cell] * unit + 1.5 * unit
+    # Less by the tape of what is not there: nothing is brought into order as a whole.
+    allowed = peaks[0] - 0.9 * (1 - share) * TAPE[cell] * unit + 0.3 * unit
     assert peaks[1] <= allowed, f"{cell}: peaks of {peaks} bytes, allowed {allowed:.0f}"
 
 
@@ -169,7 +170,7 @@ def test_a_budget_for_cells_with_more_to_a_step(options):
     full = prnn.memory.plan(model, 40, 128, checkpoint_every=40, dtype="float64").full_tape
     (_, held, _) = measure(lambda: prnn.forward(model, params, x).tape)
     assert 0.9 * held <= full <= 1.1 * held
-    for every in (4, 20):
+    for every in (3, 21):  # whole stretches
         got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
         for name in ("loss", "outputs", "grad_x"):
             assert np.array_equal(getattr(got, name), getattr(want, name)), name
@@ -185,6 +186,24 @@ def test_units_of_parts_of_a_stretch_change_the_order_of_sums_only(cell):
         got = prnn.bptt(model, params, x, targets, checkpoint_every=every)
         for name, array in (got.grads | {"x": got.grad_x}).items():
             assert_close(array, (want.grads | {"x": want.grad_x})[name], name, k=4)
+
+
+@pytest.mark.parametrize(("batch", "every"), [(16, 23), (16, 64), (7, 9), (64, 5), (500, 2)])
+def test_each_step_is_run_twice(batch, every, monkeypatch):
+    """Whatever fits into a stretch, and however many of those into a unit."""
+    model, steps, run = prnn.RNN(2, 3), 200, []
+    advance = network._advance
+
+    def counted(xp, cell, column, x, states, stretch, *args, **kwargs):
+        run.append(stretch.rows.stop - stretch.rows.start)
+        return advance(xp, cell, column, x, states, stretch, *args, **kwargs)
+
+    monkeypatch.setattr(network, "_advance", counted)
+    params, x, targets = inputs(model, steps, batch)
+    prnn.bptt(model, params, x, targets, checkpoint_every=every)
+    units = -(-steps // every)
+    assert sum(run) == 2 * steps - (steps - (units - 1) * every)  # but for the last unit
+    assert prnn.memory.plan(model, steps, batch, checkpoint_every=every).units == units
 
 
 @pytest.mark.parametrize("ragged", ["lengths", "mask"])
@@ -237,6 +256,24 @@ def test_a_budget_is_kept(share, without_a_budget):
         if share < 64:
             assert np.array_equal(got, want.params[name])
         assert_close(got, want.params[name].astype("float64"), name, k=4)
+
+
+def test_a_budget_is_kept_where_weights_are_most_of_it():
+    """A stack, and one sequence: the gradients of a stretch are larger than what it keeps."""
+    model = prnn.RNN(64, 384, cell="lstm", num_layers=4)
+    params = model.init(seed=0)
+    x = np.zeros((800, 1, 64), dtype=np.float32)
+    d_outputs = np.ones((800, 1, 384), dtype=np.float32)
+    for options in ({"memory": "48 MiB"}, {"checkpoint_every": 32}):
+        budget = prnn.memory.plan(model, 800, 1, **options).peak
+
+        def both(options=options):
+            fwd = prnn.forward(model, params, x, **options)
+            return fwd.outputs, prnn.backward(model, params, fwd.tape, d_outputs)
+
+        (outputs, grads), _, peak = measure(both)
+        results = sum(a.nbytes for a in (outputs, grads.x, *grads.params.values()))
+        assert peak - results <= 1.1 * budget, f"{(peak - results) / budget:.2f} of the budget"
 
 
 def test_the_full_tape_is_as_large_as_planned():

@@ -57,9 +57,30 @@ NETWORKS = [
     Mutant(
         "first sequence's end for the reversed direction's start",
         "network.py",
-        "units(found[::-1] if walk.reverse else found, unit)",
-        "units(found, unit)",
+        "[unit[::-1] for unit in reversed(found)] if walk.reverse else found",
+        "found",
         gradients("elman-both_directions-lengths"),
+    ),
+    Mutant(
+        "sequences put back where the order has them",
+        "stretches.py",
+        "inverse < width, inverse, xp.full_like",
+        "order < width, order, xp.full_like",
+        "tests/test_ragged.py",
+    ),
+    Mutant(
+        "every stretch added to the whole sum",
+        "network.py",
+        "if stretch.block != block:",
+        "if True:",
+        "tests/test_memory.py::test_a_budget_is_kept[64]",
+    ),
+    Mutant(
+        "gradients of half precision added up in half precision",
+        "affine.py",
+        "return xp.astype(product, wider(xp, product.dtype), copy=False)",
+        "return product",
+        "tests/test_bptt.py::test_half_precision_adds_up_in_float32",
     ),
     Mutant(
         "what dropout leaves not scaled up",

@@ -7,7 +7,7 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, in_one_piece, sum_over
+from ._namespace import Array, Namespace, in_one_piece, sum_over, wider
 
 __all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
@@ -41,7 +41,7 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
 
     Over (T, B, ...), time is halved until a product has few rows: rounding then grows with the
     logarithm of T (Higham 2002, section 4.2). Where the library sees the whole computation,
-    how to sum is left to it.
+    how to sum is left to it. Sums of half precision are float32.
     """
     steps, rows = d_y.shape[0], LEAF
     if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not in_one_piece(xp):
@@ -49,22 +49,25 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
         total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
         total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
         return total
-    return xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
+    product = xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
+    return xp.astype(product, wider(xp, product.dtype), copy=False)
 
 
 def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
-    """Return the cotangent of ``bias``: ``d_y`` summed over all rows, shape (O,)."""
+    """Return the cotangent of ``bias``: ``d_y`` summed over all rows, shape (O,).
+
+    Sums of half precision are float32.
+    """
     if bias is None:
         return None
     # Over the batch, then over time by halves: that rounds less than one long sum.
-    dtype = d_y.dtype
     while d_y.ndim > 2:
         d_y = sum_over(xp, d_y, axis=d_y.ndim - 2)
     while d_y.ndim > 1 and d_y.shape[0] > LEAF and not in_one_piece(xp):
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])
-    return xp.astype(sum_over(xp, d_y, axis=0) if d_y.ndim > 1 else d_y, dtype, copy=False)
+    return sum_over(xp, d_y, axis=0)
 
 
 def beside(xp: Namespace, one: Array, other: Array) -> Array:
@@ -75,7 +78,7 @@ def beside(xp: Namespace, one: Array, other: Array) -> Array:
 class Products(NamedTuple):
     """What becomes of the factors of a gradient; by default, its sum over all rows.
 
-    Anything with ``+`` will do for a result: the parts of different stretches of time are added.
+    Results are new objects with ``+=``: those of different stretches of time are added in place.
     """
 
     weight: Callable[[Namespace, Array, Array], Any] = affine_vjp_weight

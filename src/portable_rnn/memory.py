@@ -28,7 +28,7 @@ __all__ = ["Plan", "plan"]
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST_UNITS = 4096  # more would cost more to organise than to run
 OBJECTS = 512  # bytes that Python takes to remember where a stretch is
-FORWARD = 0.36  # of the time of a forward and a backward pass
+FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,12 @@ class _Costs:
         units = -(-self.steps // unit)
         stretch = min(unit, stretch or max(1, ROWS // self.batch))
         unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
-        # The gradient of a weight is summed by halves: one sum is open on each level.
-        sums = self.weight * (1 + max(0, math.ceil(math.log2(stretch_rows / LEAF))))
-        if stretch < max(1, ROWS // self.batch):
-            sums += self.weights  # of a block of stretches
+        # The gradients of a stretch; that of a weight is summed by halves, with a sum open on each
+        # level; and those of a block of stretches, where one is not a block.
+        sums = self.weights + self.weight * max(0, math.ceil(math.log2(stretch_rows / LEAF)))
+        full = max(1, ROWS // self.batch)
+        if stretch < full or unit % full:
+            sums += self.weights
         peak = (
             self.base
             + self.step

@@ -21,7 +21,7 @@ from .cells import Cell, State
 from .recompute import backwards, first_places
 from .scan import Sequence, join
 from .select import where_true
-from .stretches import Stretch, Units, cut, place, units
+from .stretches import Stretch, Units, cut, place
 
 __all__ = ["Column", "Parameters", "Passage", "Walk", "run", "run_vjp"]
 
@@ -211,7 +211,7 @@ def _run_vjp(
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
     d_column = d_block = Column(tuple(Weights(None, None, None, None) for _ in column.layers))
-    d_x, block = None, -1
+    nothing, d_x, block = d_block, None, -1
     groups = _units(xp, x, walk)
 
     def advance(states: States, start: int, end: int) -> States:
@@ -237,18 +237,18 @@ def _run_vjp(
         unit = groups[number]
         records = records_of(unit, states)
         for stretch in reversed(unit):
+            if stretch.block != block:
+                d_column, d_block, block = _plus(d_column, d_block), nothing, stretch.block
             d_y = None
             if d_outputs is not None:
                 d_y = where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, d_outputs))
             d_part, d_x_part, d_states = _retreat(
                 xp, cell, column, x, records.pop(), d_y, d_states, stretch, walk, grad_x=grad_x
             )
-            if stretch.block != block:
-                d_column, d_block, block = _plus(d_column, d_block), d_part, stretch.block
-            else:
-                d_block = _plus(d_block, d_part)
+            d_block = _plus(d_block, d_part)
             if grad_x:
                 d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
+            del d_part, d_x_part  # before the next stretch makes its own
     if grad_x and d_x is None:
         d_x = xp.zeros_like(x)
     return _plus(d_column, d_block), d_x, d_states
@@ -329,9 +329,9 @@ def _retreat(
 
 def _units(xp: Namespace, x: Array, walk: Walk) -> list[list[Stretch]]:
     """Return the stretches of time, by unit, in the order in which they are walked."""
-    stretch, unit = (walk.units.stretch, walk.units.unit) if walk.units else (None, None)
-    found = cut(xp, x.shape[0], x.shape[1], stretch, walk.widths, walk.order, walk.inverse)
-    return units(found[::-1] if walk.reverse else found, unit)
+    steps, batch = x.shape[:2]
+    found = cut(xp, steps, batch, walk.units, walk.widths, walk.order, walk.inverse)
+    return [unit[::-1] for unit in reversed(found)] if walk.reverse else found
 
 
 def _input(xp: Namespace, x: Array, stretch: Stretch, walk: Walk) -> Array:

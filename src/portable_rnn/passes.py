@@ -19,6 +19,7 @@ from ._namespace import (
     is_traced,
     library_name,
     namespace_of,
+    wider,
 )
 from .affine import SUMS, Products
 from .cells import State
@@ -235,8 +236,12 @@ def pull_back(
         _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
         grad_x=grad_x,
     )
+    d_params = model.parameters(d_w, like=params)
+    dtype = next(iter(params.values())).dtype
+    if products is SUMS and wider(xp, dtype) != dtype:  # sums of half precision are not
+        d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
     return (
-        model.parameters(d_w, like=params),
+        d_params,
         layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
         layout.state_outward(xp, d_before, inverse, batched=batched),
     )

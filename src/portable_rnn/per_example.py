@@ -228,7 +228,7 @@ def _gradient(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Arr
         else:
             part = affine_vjp_weight(xp, x[:, b : b + 1, :], d_b)
         total = part if total is None else total + part
-    return total
+    return xp.astype(total, like.dtype, copy=False)
 
 
 def _norm(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:

@@ -12,15 +12,15 @@ Under a memory budget stretches may have to be smaller. They are parts of those 
 their blocks: gradients of weights are summed for each block first, and so round as they do there.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ._namespace import Array, Namespace, device_of, in_one_piece
 
-__all__ = ["ROWS", "Stretch", "Units", "cut", "place", "units"]
+__all__ = ["ROWS", "Stretch", "Units", "cut", "place"]
 
 # As its half, quarter and eighth, a multiple of the tiles of matrix libraries (24 rows in OpenBLAS
-# for AVX2 and float32): then no row of a product depends on how many there are in a stretch.
+# for AVX2 and float32): where the batch divides it, no row of a product then depends on how many
+# there are in a stretch.
 ROWS = 384
 
 
@@ -31,7 +31,7 @@ class Stretch(NamedTuple):
     width: int
     block: int = 0  # which stretch of the full size it is, or is a part of
     order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
-    inverse: Array | None = None  # (B,); where in the order each sequence is
+    places: Array | None = None  # (B,); where each sequence is among them, or ``width``
 
     def of(self, xp: Namespace, array: Array) -> Array:
         """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the stretch."""
@@ -60,61 +60,59 @@ def cut(
     xp: Namespace,
     steps: int,
     batch: int,
-    rows: int | None = None,
+    limits: Units | None = None,
     widths: tuple[int, ...] | None = None,
     order: Array | None = None,
     inverse: Array | None = None,
-) -> list[Stretch]:
-    """Cut time into stretches of about ``rows`` rows, or `ROWS`.
+) -> list[list[Stretch]]:
+    """Cut time into stretches, by unit; without ``limits``, into one unit of full stretches.
 
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
     ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
     """
     if in_one_piece(xp):
-        return [Stretch(slice(0, steps), batch)]
-    found = []
-    for number, (block, width) in enumerate(_blocks(steps, batch, widths)):
-        first = None if order is None else order[:width]
-        size = max(1, (rows or ROWS) // width)
-        for start in range(block.start, block.stop, size):
-            part = slice(start, min(start + size, block.stop))
-            found.append(Stretch(part, width, number, first, inverse))
-    return found
-
-
-def _blocks(steps: int, batch: int, widths: tuple[int, ...] | None) -> Iterator[tuple[slice, int]]:
-    """Yield rectangles of about `ROWS` rows: their steps, and how many sequences."""
-    start = 0
+        return [[Stretch(slice(0, steps), batch)]]
+    found: list[list[Stretch]] = []
+    start = block_end = left = 0
+    last = Stretch(slice(0, 0), 0, -1)
     while start < steps and (width := batch if widths is None else widths[start]):
-        end = min(start + max(1, ROWS // width), steps)
+        if width != last.width:
+            first, places = _gathered(xp, order, inverse, width)
+            last, block_end = last._replace(width=width, order=first, places=places), start
+        if start >= block_end:
+            last, block_end = last._replace(block=last.block + 1), start + max(1, ROWS // width)
+        if not found or (limits and left < width):
+            found.append([])
+            left = limits.unit if limits else 0
+        most = min(limits.stretch, left) if limits else ROWS
+        end = min(start + max(1, most // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)
-        yield slice(start, end), width
+        last = last._replace(rows=slice(start, end))
+        found[-1].append(last)
+        left -= width * (end - start)
         start = end
-
-
-def units(stretches: list[Stretch], rows: int | None) -> list[list[Stretch]]:
-    """Group stretches to units of at most ``rows`` rows, or of one stretch; None: to one unit."""
-    if rows is None:
-        return [stretches] if stretches else []
-    found: list[list[Stretch]] = []
-    left = 0
-    for stretch in stretches:
-        size = stretch.width * (stretch.rows.stop - stretch.rows.start)
-        if size > left:
-            found.append([])
-            left = rows
-        found[-1].append(stretch)
-        left -= size
     return found
+
+
+def _gathered(
+    xp: Namespace, order: Array | None, inverse: Array | None, width: int
+) -> tuple[Array | None, Array | None]:
+    """Return which sequences the first ``width`` are, and where each of all is among them."""
+    if order is None or inverse is None or width == order.shape[0]:
+        return order, inverse
+    return order[:width], xp.where(inverse < width, inverse, xp.full_like(inverse, width))
 
 
 def place(
     xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, steps: int, batch: int
 ) -> Array:
     """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
-    if stretch.inverse is not None:
-        part = _put_back(xp, part, stretch.inverse, stretch.width)
+    if stretch.places is not None:
+        if stretch.width < batch:
+            # No standard function scatters. Who is not in the stretch gathers a column of zeros.
+            part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
+        part = xp.take(part, stretch.places, axis=1)
     if tuple(part.shape[:2]) == (steps, batch):
         return part
     if whole is None:
@@ -126,13 +124,3 @@ def place(
     else:
         whole[stretch.rows, : stretch.width, ...] = part
     return whole
-
-
-def _put_back(xp: Namespace, part: Array, inverse: Array, width: int) -> Array:
-    """Return all sequences in their order, with zeros for those that the stretch has not got."""
-    if width == inverse.shape[0]:
-        return xp.take(part, inverse, axis=1)
-    # No standard function scatters. The others gather a column of zeros.
-    part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
-    inverse = xp.where(inverse < width, inverse, xp.full_like(inverse, width))
-    return xp.take(part, inverse, axis=1)
