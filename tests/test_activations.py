@@ -74,22 +74,29 @@ def test_an_overflow_ends_at_the_limit_and_nan_stays_nan(library, dtype):
     """What overflowed in the products before is infinite; half precision does so at 65504."""
     xp = resolve_namespace(pytest.importorskip(library))
     limits = {
-        "relu": ([0.0, np.inf], [0.0, 1.0]),
-        "thresholded_relu": ([0.0, np.inf], [0.0, 1.0]),
-        "hard_sigmoid": ([0.0, 1.0], [0.0, 0.0]),
-        "elu": ([-1.0, np.inf], [0.0, 1.0]),
-        "softplus": ([0.0, np.inf], [0.0, 1.0]),
         "tanh": ([-1.0, 1.0], [0.0, 0.0]),
         "sigmoid": ([0.0, 1.0], [0.0, 0.0]),
+        "relu": ([0.0, np.inf], [0.0, 1.0]),
+        "affine": ([-np.inf, np.inf], [1.0, 1.0]),
+        "leaky_relu": ([-np.inf, np.inf], [0.01, 1.0]),
+        ("leaky_relu", 0.0): ([0.0, np.inf], [0.0, 1.0]),
+        "thresholded_relu": ([0.0, np.inf], [0.0, 1.0]),
+        "scaled_tanh": ([-1.0, 1.0], [0.0, 0.0]),
+        "hard_sigmoid": ([0.0, 1.0], [0.0, 0.0]),
+        "elu": ([-1.0, np.inf], [0.0, 1.0]),
+        "softsign": ([-1.0, 1.0], [0.0, 0.0]),
+        "softplus": ([0.0, np.inf], [0.0, 1.0]),
     }
     ends = xp.asarray([-np.inf, np.inf, np.nan], dtype=getattr(xp, dtype))
-    for name, (values, slopes) in limits.items():
-        value, derivative = nonlinearities.functions(name)
+    for activation in (*nonlinearities.NAMES, ("leaky_relu", 0.0)):
+        values, slopes = limits[activation]
+        value, derivative = nonlinearities.functions(activation)
         found = value(xp, ends)
         assert found.dtype == ends.dtype
-        np.testing.assert_array_equal(np.asarray(found), [*values, np.nan], err_msg=name)
-        slope = np.asarray(derivative(xp, found))
-        np.testing.assert_array_equal(slope[:2], slopes, err_msg=f"slope of {name}")
+        np.testing.assert_array_equal(np.asarray(found), [*values, np.nan], err_msg=str(activation))
+        slope = np.asarray(derivative(xp, found))[:2]
+        wanted = np.asarray(slopes, slope.dtype)
+        np.testing.assert_array_equal(slope, wanted, err_msg=f"slope of {activation}")
 
 
 def test_relu_of_products_that_overflow_half_precision():
@@ -124,7 +131,7 @@ def test_every_activation_is_tried():
     assert tried == set(nonlinearities.NAMES)
 
 
-@pytest.mark.parametrize("name", ["hard_sigmoid", "softplus", "elu", "leaky_relu"])
+@pytest.mark.parametrize("name", nonlinearities.NAMES)
 def test_far_out_nothing_overflows(name):
     value, derivative = nonlinearities.functions(name)
     far = np.asarray([-1e300, 1e300])

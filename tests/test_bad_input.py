@@ -7,6 +7,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import losses, plots
+from portable_rnn._namespace import resolve_namespace
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)
@@ -282,7 +283,7 @@ DRAWN = prnn.dropout.draw(DROPPING, X, seed=0)
             r"recurrent 2 of shape \(2, 4\), got \(2, 5\)$",
         ),
         (
-            *(DRAWN._replace(update=tuple(u[:1] for (u,) in DRAWN.update)), ValueError),
+            *(DRAWN._replace(update=tuple((u[0],) for (u,) in DRAWN.update)), ValueError),
             r"update 2 of .*got \(2, 4\)$",
         ),
         (
@@ -294,6 +295,15 @@ DRAWN = prnn.dropout.draw(DROPPING, X, seed=0)
             "between: expected dtype float64 like x, got float32",
         ),
         (DRAWN._replace(between=(None,)), TypeError, "between: expected an array.*got NoneType"),
+        *(
+            (DRAWN._replace(**{name: None}), TypeError, f"{name}: expected a tuple, got NoneType$")
+            for name in DRAWN._fields
+        ),
+        (DRAWN._replace(between=np.ones((1, T, B, H))), TypeError, "between: .* got ndarray$"),
+        (
+            *(DRAWN._replace(update=tuple(u for (u,) in DRAWN.update)), TypeError),
+            "update: expected a tuple, got ndarray$",
+        ),
         (0.5, TypeError, r", a seed: expected an int, got 0\.5"),
         ((3, -1), ValueError, ", a seed: expected at least 0, got -1"),
     ],
@@ -302,6 +312,31 @@ def test_dropout_that_does_not_fit_is_refused(masks, error, message):
     params = DROPPING.init(seed=0, dtype="float64")
     with pytest.raises(error, match=rf"^dropout.*{message}"):
         prnn.bptt(DROPPING, params, X, LABELS, dropout=masks)
+
+
+@pytest.mark.parametrize("kind", ["boolean", "floating"])
+@pytest.mark.parametrize("name", DRAWN._fields)
+def test_masks_of_another_library_or_device_are_refused(name, kind):
+    strict = pytest.importorskip("array_api_strict")
+    xp = resolve_namespace(strict)
+    here = prnn.dropout.draw(DROPPING, xp.ones((T, B, I)), seed=0)
+    if kind == "floating":
+        here = here._replace(update=tuple((xp.astype(u, xp.float64),) for (u,) in here.update))
+    params = DROPPING.init(seed=0, dtype="float64", xp=xp)
+
+    def moved(move):
+        arrays = getattr(here, name)
+        if name == "update":
+            return here._replace(update=tuple(tuple(map(move, part)) for part in arrays))
+        return here._replace(**{name: tuple(map(move, arrays))})
+
+    far = strict.Device("device1")
+    for masks, error, message in (
+        (moved(np.asarray), TypeError, "expected an array of array_api_strict like x, got .*numpy"),
+        (moved(lambda a: a.to_device(far)), ValueError, "expected device .* like x, got .*device1"),
+    ):
+        with pytest.raises(error, match=rf"^dropout\.{name}: {message}"):
+            prnn.forward(DROPPING, params, xp.ones((T, B, I)), dropout=masks)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

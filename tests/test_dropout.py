@@ -89,7 +89,7 @@ def test_dropping_is_off_where_it_is_said_and_must_be_said():
     assert not np.allclose(prnn.forward(model, params, x, dropout=0).outputs, plain)
     with pytest.raises(ValueError, match=r"^dropout: .*dropout and recurrent_dropout.*got None"):
         prnn.forward(model, params, x)
-    with pytest.raises(ValueError, match=r"^seed: "):
+    with pytest.raises(ValueError, match=r"^dropout, a seed: .*got -1"):
         prnn.forward(model, params, x, dropout=-1)
     assert draw(prnn.RNN(I, H), x, seed=0) == Masks()
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
+from portable_rnn import _check as check
 from portable_rnn import losses, ragged
 from portable_rnn.steps import mask_of
 
@@ -69,6 +70,47 @@ def test_the_order_of_sequences_of_different_lengths_changes_no_bit(model):
         for name in ("outputs", "d_x", "h", "c", "d_h", "d_c"):
             same({name: got[name]}, {name: want[name][:, order]})
         same(got, {n: a for n, a in want.items() if n in model.parameter_shapes})
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_each_sequence_is_what_it_would_be_alone_with_its_masks(cell):
+    """Masks are time-major and unsorted; the network sorts, cuts time, and reads from both ends."""
+    chances = {"dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.3}
+    model = prnn.RNN(I, H, 2, cell=cell, num_layers=2, bidirectional=True, **chances)
+    params = model.init(seed=0, dtype="float64")
+    rng = np.random.default_rng(1)
+    x, d_outputs = rng.standard_normal((T, B, I)), rng.standard_normal((T, B, 2))
+    state, d_state = (
+        tuple(map(rng.standard_normal, model.state_shapes(B))) for _ in ("state", "d_state")
+    )
+    masks = prnn.dropout.draw(model, x, seed=2)
+
+    def solved(b=slice(None), n=T, **given):
+        """Return all results of the sequences ``b``, of ``n`` steps, by name."""
+        own, d_own = (check.state_of([part[:, b] for part in parts]) for parts in (state, d_state))
+        dropped = prnn.dropout.Masks(
+            tuple(f[:n, b] for f in masks.between),
+            tuple(f[b] for f in masks.recurrent),
+            tuple(tuple(u[:n, b] for u in update) for update in masks.update),
+        )
+        fwd = prnn.forward(model, params, x[:n, b], own, dropout=dropped, **given)
+        grads = prnn.backward(model, params, fwd.tape, d_outputs[:n, b], d_own)
+        found = {"outputs": fwd.outputs, "x": grads.x}
+        for name, value in (("state", fwd.state), ("d_state", grads.state)):
+            found |= {f"{name}[{i}]": part for i, part in enumerate(check.state_parts(value))}
+        return found, grads.params
+
+    together, total = solved(lengths=LENGTHS)
+    sums = dict.fromkeys(total, 0.0)
+    for b, n in enumerate(LENGTHS):
+        if n:
+            alone, grads = solved(slice(b, b + 1), n)
+            sums = {name: sums[name] + grads[name] for name in sums}
+            for name, want in alone.items():
+                got = together[name][: n if name in ("outputs", "x") else None, b : b + 1]
+                np.testing.assert_allclose(got, want, rtol=0, atol=1e-14, err_msg=f"{name} of {b}")
+    for name, want in sums.items():
+        np.testing.assert_allclose(total[name], want, rtol=0, atol=4e-14, err_msg=name)
 
 
 def test_lengths_in_any_form_give_the_same_bits(model):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "an_array",
+    "beside",
     "count",
     "finite",
     "integer",
@@ -99,12 +100,17 @@ def parameters(model: RNN, params: Any) -> Namespace:
 
 def like(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library, dtype and device."""
-    namespace_of(**{other_name: other, name: array})
+    beside(name, array, other_name, other)
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
         if wanted == got:  # NumPy's other byte order
             wanted, got = str(other.dtype), str(array.dtype)
         raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}")
+
+
+def beside(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Check that two arrays share library and device."""
+    namespace_of(**{other_name: other, name: array})
     if not same_device(array, other):
         raise ValueError(
             f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
@@ -162,7 +168,7 @@ def loss(value: Any, *, weighted: bool) -> None:
 
 
 def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
-    """Check masks of dropout: how many of each kind, shapes, dtype and device.
+    """Check masks of dropout: how many of each kind, shapes, library, dtype and device.
 
     Of each kind that the model has a chance for there must be all; of the others there may be.
     An axis may be 1, for all sequences or features; the axis of time may not.
@@ -176,6 +182,9 @@ def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
         ("update", model.zoneout, count, update),
     ):
         found = getattr(value, name)
+        _a_tuple(f"dropout.{name}", found)
+        for part in found if name == "update" else ():
+            _a_tuple(f"dropout.{name}", part)
         parts = [tuple(part) if name == "update" else (part,) for part in found]
         arrays = [array for part in parts for array in part]
         for array in arrays:
@@ -184,10 +193,16 @@ def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
             wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
             raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
         for array in arrays:
+            beside(f"dropout.{name}", array, "x", x)
             if name != "update" or dtype_name(array.dtype) != "bool":
                 # A complex x, moved off for a complex step, is masked by real numbers too.
                 real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
                 like(f"dropout.{name}", array, "x", real)
+
+
+def _a_tuple(name: str, value: Any) -> None:
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: expected a tuple, got {type(value).__name__}")
 
 
 def _misfit(parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]) -> str:

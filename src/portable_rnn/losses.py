@@ -283,7 +283,7 @@ def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Nam
             f"got dtype {dtype_name(outputs.dtype)} and shape {tuple(outputs.shape)}"
         )
     if weights is not None:
-        namespace_of(outputs=outputs, weights=weights)
+        check.beside("weights", weights, "outputs", outputs)
         if tuple(weights.shape) != tuple(outputs.shape[:-1]):
             raise ValueError(
                 f"weights: expected shape {tuple(outputs.shape[:-1])}, the outputs' "

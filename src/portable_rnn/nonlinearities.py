@@ -60,12 +60,13 @@ def affine_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -> Arr
 
 def leaky_relu(xp: Namespace, a: Array, alpha: float) -> Array:
     """Return ``a`` where it is positive, and ``alpha a`` elsewhere."""
-    return a * leaky_relu_derivative(xp, a, alpha)
+    rest = alpha * a if alpha else xp.zeros_like(a)  # 0 times an infinite a would be NaN
+    return xp.where(real_part(xp, a) <= 0, rest, a)
 
 
 def leaky_relu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
     """Return 1 where ``y > 0``, and ``alpha`` elsewhere."""
-    return alpha + (1.0 - alpha) * is_positive(xp, y)
+    return xp.where(real_part(xp, y) > 0, xp.ones_like(y), xp.full_like(y, alpha))
 
 
 def thresholded_relu(xp: Namespace, a: Array, alpha: float) -> Array:
@@ -113,7 +114,10 @@ def elu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
 
 def softsign(xp: Namespace, a: Array) -> Array:
     """Return ``a / (1 + |a|)``."""
-    return a / (1.0 + _magnitude(xp, a))
+    sign = 2.0 * is_positive(xp, a) - 1.0
+    infinite = xp.isinf(real_part(xp, a))  # there the quotient would be NaN
+    a = xp.where(infinite, xp.zeros_like(a), a)
+    return xp.where(infinite, sign, a / (1.0 + _magnitude(xp, a)))
 
 
 def softsign_derivative(xp: Namespace, y: Array) -> Array:

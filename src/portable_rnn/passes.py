@@ -295,10 +295,8 @@ def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) ->
 def _check_tape(model: RNN, tape: Tape) -> None:
     """Refuse the tape of another model: of other sizes, layers, directions or states."""
     layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
-    if not layers:
-        if tape.units is not None:
-            raise ValueError("tape: under a memory budget a tape can be pulled back only once")
-        return  # not one step was there
+    if not layers:  # the first states are always kept, until a budget has them taken out
+        raise ValueError("tape: under a memory budget a tape can be pulled back only once")
     found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
     count = model.num_layers * model.directions
     wanted = (model.input_size, model.recurrent_size, model.cell_object.states, count)

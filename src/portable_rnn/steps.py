@@ -15,7 +15,6 @@ from ._namespace import (
     is_array,
     namespace_of,
     on_host,
-    same_device,
 )
 
 __all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
@@ -56,7 +55,7 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
 def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
     """Check the lengths of a batch, before anything else is done with it."""
     if read_lengths(value, steps, batch) is None:
-        _check_beside("lengths", value, x)
+        check.beside("lengths", value, "x", x)
 
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
@@ -67,14 +66,7 @@ def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
     check.of_shape("mask", value, shape)
     if not isinstance(value, np.ndarray):
-        _check_beside("mask", value, x)
-
-
-def _check_beside(name: str, value: Array, x: Array) -> None:
-    """Check that an array is of the library and on the device of ``x``."""
-    namespace_of(**{"x": x, name: value})
-    if not same_device(value, x):
-        raise ValueError(f"{name}: expected device {device_of(x)} like x, got {device_of(value)}")
+        check.beside("mask", value, "x", x)
 
 
 def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
