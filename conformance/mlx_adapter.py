@@ -1,7 +1,8 @@
 """The few names by which MLX differs from the array API standard.
 
 As of MLX 0.32, arrays have no ``device``, creation functions take none, ``sum`` takes no ``dtype``,
-and ``astype`` and ``isdtype`` are missing. An example, too, of what an adapter takes.
+``bool`` has another name, and ``astype`` and ``isdtype`` are missing. An example, too, of what an
+adapter takes.
 """
 
 import types
@@ -36,6 +37,7 @@ def adapter():
         return mx.sum(a if dtype is None else a.astype(dtype), axis=axis, keepdims=keepdims)
 
     vars(xp).update(
+        bool=mx.bool_,
         isdtype=isdtype,
         sum=total,
         astype=lambda a, dtype, copy=True: a.astype(dtype),

@@ -13,6 +13,7 @@ from .tolerances import allowed_eps, assert_close
 __all__ = [
     "check",
     "check_arrays",
+    "device_of",
     "largest",
     "leaves",
     "put",
@@ -92,7 +93,7 @@ def check_arrays(backend, found, again, like, reference, scale, problem, allowed
         what = f"{backend.id}: {name} of {problem}"
         assert array_namespace(array) is array_namespace(like), what
         assert array.dtype == like.dtype, f"{what}: dtype {array.dtype}"
-        assert _device(array) == _device(like), f"{what}: device {_device(array)}"
+        assert device_of(array) == device_of(like), f"{what}: device {device_of(array)}"
         assert tuple(array.shape) == reference[name].shape, f"{what}: shape {tuple(array.shape)}"
         if backend.shapes_only:
             continue
@@ -118,7 +119,7 @@ def put(backend, host):
     return Inputs(params, *map(move, host[1:]))
 
 
-def _device(array):
+def device_of(array):
     """Return the device, or None of a library that has but one and does not say (MLX)."""
     return device(array) if hasattr(array, "device") or hasattr(array, "devices") else None
 

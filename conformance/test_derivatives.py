@@ -7,14 +7,14 @@ complex step that is under test.
 from functools import lru_cache
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 import portable_rnn as prnn
 
 from .oracles.curvature import derivatives
 from .problems import CELLS, Inputs
 from .standard import STANDARD
-from .subject import largest, put
+from .subject import device_of, largest, put
 from .tolerances import EPS, allowed_eps, assert_close
 
 FEW = ("readout-batch_first",)
@@ -100,7 +100,7 @@ def test_products(backend, dtype, problem, record):
         what = f"{backend.id}: {name} of {problem}"
         assert array_namespace(array) is array_namespace(inputs.x), what
         assert array.dtype == inputs.x.dtype, f"{what}: dtype {array.dtype}"
-        assert device(array) == device(inputs.x), f"{what}: device {device(array)}"
+        assert device_of(array) == device_of(inputs.x), f"{what}: device {device_of(array)}"
         assert tuple(array.shape) == want[name].shape, f"{what}: shape {tuple(array.shape)}"
         if backend.shapes_only:
             continue

@@ -22,7 +22,9 @@ from conformance import report  # noqa: E402
 from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
-BENCHMARK = ROOT / "benchmarks" / "records" / "2026-11.json"
+RECORDS = ROOT / "benchmarks" / "records"
+BENCHMARK = RECORDS / "2026-11.json"
+RAGGED, MEMORY = RECORDS / "2026-11-ragged.json", RECORDS / "2026-11-memory.json"
 COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
 FIGURES = (".png", ".svg")
 
@@ -45,6 +47,21 @@ def on_files(files: Files, config: Any) -> Files:
     record = json.loads(BENCHMARK.read_text(encoding="utf-8"))
     files.append(File.generated(config, "images/step-time.svg", content=plot.svg(record)))
     _tables["benchmark"] = plot.table(record)
+
+    ragged, memory = (
+        json.loads(path.read_text(encoding="utf-8"))["rows"] for path in (RAGGED, MEMORY)
+    )
+    _tables["ragged"] = _table({"cell": "{}", "ratio": "{:.2f}"}, ragged)
+    _tables["memory"] = _table(
+        {
+            "plan": "{}",
+            "time": "{:.2f}",
+            "time planned": "{:.2f}",
+            "MiB": "{:.1f}",
+            "MiB planned": "{:.1f}",
+        },
+        memory,
+    )
 
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:
@@ -76,6 +93,15 @@ def _conformance() -> dict[str, Any]:
             "`pytest conformance --backend=numpy --report-json=build/conformance/numpy.json`"
         )
     return report.merge(map(report.read_json, found))
+
+
+def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> str:
+    """Return records as a table of the columns, each with its format."""
+    lines = [f"| {' | '.join(columns)} |", f"| --- |{' --: |' * (len(columns) - 1)}"]
+    for row in rows:
+        cells = (form.format(row[name]) for name, form in columns.items())
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _last_dated() -> str:
