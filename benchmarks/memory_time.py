@@ -8,24 +8,17 @@ gradients.
     python benchmarks/memory_time.py [--rounds N] [--json FILE]
 """
 
-import os
+import argparse
+import statistics
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
 
-# Before any library starts its threads.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
+import measuring  # before any library starts its threads
+import numpy as np
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
-import tracemalloc  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-import portable_rnn as prnn  # noqa: E402
+import portable_rnn as prnn
 
 STEPS, BATCH, INPUTS, HIDDEN = 4096, 16, 16, 256
 
@@ -87,8 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    measuring.pin()
 
     model = prnn.RNN(INPUTS, HIDDEN, cell="lstm")
     rows = measure(model, plans(model), options.rounds)
@@ -98,17 +90,15 @@ def main() -> None:
             f"peak {row['MiB']:6.1f} MiB (planned {row['MiB planned']:.1f})"
         )
     if options.json:
-        record = {
-            "machine": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "versions": {m.__name__: m.__version__ for m in (np, prnn)},
-            "steps": STEPS,
-            "batch": BATCH,
-            "hidden": HIDDEN,
-            "rounds": options.rounds,
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        measuring.write(
+            options.json,
+            (np, prnn),
+            steps=STEPS,
+            batch=BATCH,
+            hidden=HIDDEN,
+            rounds=options.rounds,
+            rows=rows,
+        )
 
 
 if __name__ == "__main__":

@@ -7,23 +7,16 @@ round. Beside it stands the share of steps that are there: no time could be belo
     python benchmarks/ragged_time.py [--rounds N] [--cells gru lstm] [--sorted] [--json FILE]
 """
 
-import os
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
 
-# Before any library starts its threads.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
+import measuring  # before any library starts its threads
+import numpy as np
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-import portable_rnn as prnn  # noqa: E402
+import portable_rnn as prnn
 
 STEPS, BATCH, HIDDEN = 512, 64, 256
 GOAL = 0.65
@@ -65,8 +58,7 @@ def main() -> None:
     parser.add_argument("--sorted", action="store_true", help="longest first")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    measuring.pin()
 
     lengths = np.random.default_rng(1).integers(1, STEPS + 1, BATCH)
     lengths = -np.sort(-lengths) if options.sorted else lengths
@@ -83,18 +75,16 @@ def main() -> None:
             f"ratio {found['ratio']:.3f} (goal {GOAL})"
         )
     if options.json:
-        record = {
-            "machine": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "versions": {m.__name__: m.__version__ for m in (np, prnn)},
-            "steps": STEPS,
-            "batch": BATCH,
-            "hidden": HIDDEN,
-            "rounds": options.rounds,
-            "share": share,
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        measuring.write(
+            options.json,
+            (np, prnn),
+            steps=STEPS,
+            batch=BATCH,
+            hidden=HIDDEN,
+            rounds=options.rounds,
+            share=share,
+            rows=rows,
+        )
 
 
 if __name__ == "__main__":

@@ -10,30 +10,27 @@ round, and what is reported is the median over rounds of the ratio of two times 
 
 import os
 
-# Before any library starts its threads.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
+import measuring  # before any library starts its threads
+
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import track  # noqa: E402
-from rich.table import Table  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
-import portable_rnn as prnn  # noqa: E402
+import portable_rnn as prnn
 
 STEPS = 128
 SIZES = ((1, 64), (16, 128), (64, 256))
@@ -165,8 +162,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    measuring.pin()
 
     table = Table(title=f"forward + backward, float32, T={STEPS}, one thread")
     for column in ("cell", "B, H"):
@@ -206,16 +202,9 @@ def main() -> None:
         )
     Console().print(table)
     if options.json:
-        versions = {m.__name__: m.__version__ for m in (np, torch, jax, prnn)}
-        record = {
-            "machine": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "versions": versions,
-            "steps": STEPS,
-            "rounds": options.rounds,
-            "rows": rows,
-        }
-        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        measuring.write(
+            options.json, (np, torch, jax, prnn), steps=STEPS, rounds=options.rounds, rows=rows
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,14 @@ import pytest
 from .backend import Unavailable
 from .backends import BACKENDS
 
-__all__ = ["keep_what_can_run", "keep_what_was_asked_for", "named", "parametrize", "why_not"]
+__all__ = [
+    "full_precision",
+    "keep_what_can_run",
+    "keep_what_was_asked_for",
+    "named",
+    "parametrize",
+    "why_not",
+]
 
 MISSING: dict[str, str | None] = {}  # what `why_not` has found out
 
@@ -34,6 +41,15 @@ def no_oracle(item):
     marker = item.get_closest_marker("oracle")
     lacking = [name for name in (marker.args if marker else ()) if find_spec(name) is None]
     return f"the oracle, {lacking[0]}, is not installed" if lacking else None
+
+
+def full_precision(row):
+    """Return float64 and float32, or one of them where every operation or shape takes long.
+
+    For a test module to take as its ``dtypes``; half precision is left to the gradients.
+    """
+    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
+    return found[:1] if row.slow else found
 
 
 def parametrize(metafunc):

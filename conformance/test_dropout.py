@@ -12,14 +12,11 @@ from portable_rnn.dropout import Masks, draw
 
 from .complex_step import gradient
 from .problems import CELLS, Problem
+from .selection import full_precision
 from .subject import put, results
 from .tolerances import allowed_eps, assert_close
 
-
-def dtypes(row):
-    """Return float64 and float32, or one of them where every new dtype takes long."""
-    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.slow else found
+dtypes = full_precision
 
 
 STEPS, BATCH, HIDDEN = 5, 3, 4

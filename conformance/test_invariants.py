@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from .problems import CELLS, Inputs, Problem
+from .selection import full_precision
 from .subject import largest, leaves, put, solve
 from .tolerances import allowed_eps, assert_close
 
@@ -15,10 +16,7 @@ STEPS, BATCH = 4, 4
 SUMMED = "d_params"  # over the batch; all else belongs to one sequence each
 
 
-def dtypes(row):
-    """Return float64 and float32, or one of them where every new dtype takes long."""
-    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.slow else found
+dtypes = full_precision
 
 
 # Of the module's scope, so that the tests of one cell come one after another: with

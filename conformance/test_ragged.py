@@ -12,14 +12,11 @@ import portable_rnn as prnn
 from portable_rnn import losses
 
 from .problems import CELLS, Inputs, Problem
+from .selection import full_precision
 from .subject import largest, leaves, put, results, solve
 from .tolerances import allowed_eps, assert_close
 
-
-def dtypes(row):
-    """Return float64 and float32, or one of them where every new dtype takes long."""
-    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.slow else found
+dtypes = full_precision
 
 
 STEPS, BATCH = 6, 4

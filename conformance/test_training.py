@@ -11,15 +11,13 @@ from portable_rnn.batches import Shuffled
 from portable_rnn.training import Callback, train
 
 from .backends import BACKENDS
+from .selection import full_precision
 from .tolerances import allowed_eps, assert_close
 
 STEPS = 12
 
 
-def dtypes(row):
-    """Return those in which twelve steps say something of the code, not of the rounding."""
-    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.slow else found
+dtypes = full_precision
 
 
 class Stop(Callback):

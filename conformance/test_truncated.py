@@ -15,15 +15,12 @@ import portable_rnn as prnn
 from portable_rnn.losses import mean_squared_error
 
 from .problems import CELLS, Problem
+from .selection import full_precision
 from .subject import put, results
 from .tolerances import allowed_eps, assert_close
 from .torch_oracle import modules_of
 
-
-def dtypes(row):
-    """Return float64 and float32, or one of them where every new dtype takes long."""
-    found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
-    return found[:1] if row.slow else found
+dtypes = full_precision
 
 
 torch = pytest.importorskip("torch", reason="not run: the oracle of truncated BPTT is torch")

@@ -63,7 +63,7 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     # Over the batch, then over time by halves: that rounds less than one long sum.
     while d_y.ndim > 2:
         d_y = sum_over(xp, d_y, axis=d_y.ndim - 2)
-    while d_y.ndim > 1 and d_y.shape[0] > LEAF and not in_one_piece(xp):
+    while d_y.shape[0] > LEAF and not in_one_piece(xp):
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])

@@ -114,7 +114,7 @@ def elu_derivative(xp: Namespace, y: Array, alpha: float) -> Array:
 
 def softsign(xp: Namespace, a: Array) -> Array:
     """Return ``a / (1 + |a|)``."""
-    sign = 2.0 * is_positive(xp, a) - 1.0
+    sign = _sign(xp, a)
     infinite = xp.isinf(real_part(xp, a))  # there the quotient would be NaN
     a = xp.where(infinite, xp.zeros_like(a), a)
     return xp.where(infinite, sign, a / (1.0 + _magnitude(xp, a)))
@@ -243,4 +243,9 @@ def clip_vjp(residuals: tuple[Array, ...], d_a: Array) -> Array:
 
 def _magnitude(xp: Namespace, a: Array) -> Array:
     """Return ``|a|``, by the sign of the real part."""
-    return a * (2.0 * is_positive(xp, a) - 1.0)
+    return a * _sign(xp, a)
+
+
+def _sign(xp: Namespace, a: Array) -> Array:
+    """Return 1 where the real part is positive, and -1 elsewhere."""
+    return 2.0 * is_positive(xp, a) - 1.0
