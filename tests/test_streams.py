@@ -83,13 +83,13 @@ def test_memory_does_not_grow():
     stream, x = prnn.stream(model, model.init(seed=0)), np.zeros((1, 16), np.float32)
     held = []
     tracemalloc.start()
-    for steps in (100, 1000):
+    for steps in (100, 2000):
         for _ in range(steps):
             stream.step(x)
         gc.collect()
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert held[1] - held[0] < 1000  # bytes; one hidden state has 256
+    assert held[1] - held[0] < 8 * 2000  # bytes: no object is that small; NumPy keeps some to reuse
 
 
 def test_bad_input_is_named_and_leaves_the_state():

@@ -11,7 +11,8 @@ from ._namespace import Array, Namespace, in_one_piece, sum_over, wider
 
 __all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
-LEAF = 32  # rows that are summed in one go
+LEAF = 32  # rows that one product adds up
+FEW = 8  # rows that are added one after another
 
 
 def affine(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -56,14 +57,13 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
 def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
     """Return the cotangent of ``bias``: ``d_y`` summed over all rows, shape (O,).
 
-    Sums of half precision are float32.
+    Rows are added by halves, as those of a weight are. Sums of half precision are float32.
     """
     if bias is None:
         return None
-    # Over the batch, then over time by halves: that rounds less than one long sum.
-    while d_y.ndim > 2:
-        d_y = sum_over(xp, d_y, axis=d_y.ndim - 2)
-    while d_y.shape[0] > LEAF and not in_one_piece(xp):
+    d_y = _rows(xp, d_y)
+    d_y = xp.astype(d_y, wider(xp, d_y.dtype), copy=False)
+    while d_y.shape[0] > FEW and not in_one_piece(xp):
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])

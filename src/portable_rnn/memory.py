@@ -77,6 +77,19 @@ class Plan:
         return 1.0 + FORWARD * self.recompute
 
     @property
+    def same_bits(self) -> bool:
+        """Whether results have all bits that they have without a budget, on any BLAS library.
+
+        They do where time is cut in the same places: the products are then the same. Else a product
+        has other shapes, may round differently, and results agree like any two correct ones. That
+        is for batches in which all sequences have all steps.
+        """
+        full = max(1, ROWS // self.batch)
+        if self.units == 1:
+            return self.stretch_rows == min(full, self.steps) * self.batch
+        return self.stretch_rows == full * self.batch and self.unit_rows % self.stretch_rows == 0
+
+    @property
     def walk(self) -> Units:
         """How stretches are put together to units: what the network is told."""
         return Units(self.stretch_rows, self.unit_rows, self.slots)
@@ -150,7 +163,7 @@ def plan(
             f"on {steps} steps of {batch} sequences, got {memory!r}"
         )
     # Of plans that take about as long, the one of the largest stretches: it is sure to be as fast,
-    # and sums weight gradients in the same order as the full tape, if they are as large as there.
+    # and its results have the same bits, if they are as large as those of the full tape.
     good = 1.05 * min(p.time for p in possible)
     return max((p for p in possible if p.time <= good), key=lambda p: (p.stretch_rows, -p.time))
 

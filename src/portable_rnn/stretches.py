@@ -18,9 +18,8 @@ from ._namespace import Array, Namespace, device_of, in_one_piece
 
 __all__ = ["ROWS", "Stretch", "Units", "cut", "place"]
 
-# As its half, quarter and eighth, a multiple of the tiles of matrix libraries (24 rows in OpenBLAS
-# for AVX2 and float32): where the batch divides it, no row of a product then depends on how many
-# there are in a stretch.
+# As its half, quarter and eighth, a multiple of the tiles of matrix libraries: 24 rows in OpenBLAS
+# for AVX2 and float32.
 ROWS = 384
 
 

@@ -1,0 +1,50 @@
+"""A matrix product that no BLAS has, to take the place of all: its rounding depends on its shape.
+
+How a BLAS library rounds depends on the processor, on the number of threads, and on the shape of
+a product: the same row may have other last digits among 24 rows than among 23. A test that relies
+on more than "the same product twice has the same bits" passes until it meets another machine.
+Here one number in eight moves by one eps, up or down, and which ones do is a matter of the shape.
+Whatever has equal bits with this product has them with any.
+
+It is a row of the suite, and a plugin for the tests of NumPy alone::
+
+    python -m pytest -p conformance.any_blas tests
+"""
+
+from functools import cache
+from typing import Any
+from zlib import crc32
+
+import array_api_compat.numpy
+import numpy as np
+
+__all__ = ["matmul", "pytest_configure"]
+
+SIZE = 2**20  # numbers of the pattern, of which every shape has a part of its own
+
+
+def matmul(a: Any, b: Any, /) -> Any:
+    """Return ``a @ b``, one number in eight multiplied by 1 - eps or 1 + eps."""
+    product = np.matmul(a, b)
+    if product.dtype.kind not in "fc":
+        return product
+    factors, flat = pattern(product.real.dtype.name), product.reshape(-1)
+    start = crc32(repr((a.shape, b.shape)).encode()) % (SIZE // 2)
+    for here in range(0, flat.size, SIZE // 2):
+        part = flat[here : here + SIZE // 2]
+        part *= factors[start : start + part.size]
+    return flat.reshape(product.shape)
+
+
+@cache
+def pattern(dtype: str) -> Any:
+    """Return the factors, drawn once: tests that measure memory should not find them again."""
+    moves = np.random.default_rng(0).choice([-1, 0, 1], SIZE, p=[1 / 16, 7 / 8, 1 / 16])
+    return 1 + np.finfo(dtype).eps * moves.astype(dtype)
+
+
+def pytest_configure() -> None:
+    """Make it the product of NumPy's arrays, as `portable_rnn` finds it, for all tests."""
+    for dtype in ("float16", "float32", "float64"):
+        pattern(dtype)
+    array_api_compat.numpy.matmul = matmul
