@@ -68,7 +68,8 @@ def compute(
     xp : module, optional
         Such as ``numpy`` (the default), ``torch``, ``jax.numpy`` or ``cupy``.
     dtype : str
-        A floating type of that library, by name.
+        A floating type of that library, by name. Numbers that it does not hold are rounded to it;
+        to compare, round them before: `Example.rounded`.
     device : optional
         In the library's words.
 
@@ -89,7 +90,8 @@ def compute(
     >>> len(found.d_h), len(found.d_h[0])
     (7, 5)
     """
-    return _Run(example, xp, dtype, device).quantities()
+    with np.errstate(all="ignore"):  # what overflows is in the result for all to see
+        return _Run(example, xp, dtype, device).quantities()
 
 
 class _Run:
@@ -143,7 +145,7 @@ class _Run:
             ],
             log_p=log_p,
             log_joint=-self._loss(whole.outputs[:2, :], self.y[:2, :])[0],
-            d_loss_t=[self._weight_of(t, whole.outputs) / -log_p[t] for t in range(steps)],
+            d_loss_t=[self._weight_of(t, whole.outputs, log_y_hat) for t in range(steps)],
             d_o=d_o,
             d_h=[row[0, :] for row in d_h],
             from_later=[*from_later, self.xp.zeros_like(self.h0)],
@@ -165,13 +167,16 @@ class _Run:
     def _loss(self, outputs: Array, y: Array) -> tuple[Array, Array]:
         return softmax_cross_entropy(outputs, y, reduction="sum")
 
-    def _weight_of(self, t: int, outputs: Array) -> Array:
-        """Return the loss of the sequence when all steps but ``t`` have nothing to say.
+    def _weight_of(self, t: int, outputs: Array, log_y_hat: Array) -> Array:
+        """Return how often L(t) is counted in the loss of the sequence.
 
-        The loss is a sum, so this is L(t) times the weight that step t has in it.
+        That is the loss when step t weighs every class alike, and no other step any, divided by
+        the same loss of step t: no ŷ is so small or so large that this is 0 / 0.
         """
-        rows = [self.y[s, :] if s == t else 0.0 * self.y[s, :] for s in range(self.y.shape[0])]
-        return self._loss(outputs, self.xp.stack(rows))[0]
+        ones = self.xp.ones_like(self.y[0, :])
+        rows = [ones if s == t else 0.0 * ones for s in range(self.y.shape[0])]
+        alone = -self.xp.sum(log_y_hat[t, :])
+        return self._loss(outputs, self.xp.stack(rows))[0] / alone
 
     def _step(self, t: int, before: Array, d_h: Array, d_o: Array) -> dict[str, Array]:
         """Pull cotangents back through step ``t`` alone, first of h(t), then of o(t)."""

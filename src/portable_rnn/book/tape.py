@@ -73,9 +73,10 @@ class Tape:
         return self.number(a.value.ln(), (a, 1 / a.value))
 
     def tanh(self, a: Number) -> Number:
-        """Return ``(e - 1) / (e + 1)`` for ``e = exp(2a)``; its slope is ``4e / (e + 1)**2``."""
-        e = (2 * a.value).exp()
-        return self.number((e - 1) / (e + 1), (a, 4 * e / (e + 1) ** 2))
+        """Return ``±(1 - e) / (1 + e)``, ``e = exp(-2|a|)``; its slope is ``4e / (1 + e)**2``."""
+        e = (-2 * abs(a.value)).exp()  # at most 1, so that nothing overflows
+        value = ((1 - e) / (1 + e)).copy_sign(a.value)
+        return self.number(value, (a, 4 * e / (1 + e) ** 2))
 
     def slopes_of(self, result: Number, down_to: int = 0) -> list[Decimal]:
         """Return the derivative of ``result`` in every number before it, by place.
