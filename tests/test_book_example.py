@@ -178,6 +178,7 @@ def checks_of(dtype="float64", **scales):
 LARGE = [
     {"V": 300.0},
     {"V": 3000.0, "c": 1000.0},
+    {"V": 1e9},
     {"W": 1e6},
     {"x": 1e4},
     {"x": 1e4, "U": 1e-4},
@@ -258,6 +259,9 @@ def test_progress_counts_to_the_end():
     seen = []
     book.differentiate(book.draw(steps=5), progress=lambda *counts: seen.append(counts))
     assert seen == [(done, 10) for done in range(10)]
+    seen.clear()
+    book.compute(book.draw(steps=5), progress=lambda *counts: seen.append(counts))
+    assert seen == [(done, 5) for done in range(5)]
 
 
 def test_errors_are_those_of_nested_lists():

@@ -344,10 +344,13 @@ def test_long_work_shows_progress_and_short_work_none(monkeypatch):
     monkeypatch.setattr(cli_book, "Console", lambda **_: console)
     clock = [0.0]
     monkeypatch.setattr(cli_book, "monotonic", lambda: clock[0])
-    with cli_book._progress() as show:
+    with cli_book._progress() as progress:
+        show = progress("independent values")
         for clock[0] in (0.1, 0.9):
             show(1, 10)
         assert shown.getvalue() == ""
         clock[0] = 1.1
         show(5, 10)
-        assert "independent values, 50 digits" in shown.getvalue()
+        assert "independent values" in shown.getvalue()
+        progress("values of the library")(0, 10)
+    assert "values of the library" in shown.getvalue()

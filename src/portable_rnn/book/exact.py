@@ -8,7 +8,7 @@ from .equations import Quantities
 from .example import Example
 from .tape import Number, Tape
 
-__all__ = ["DIGITS", "differentiate"]
+__all__ = ["DIGITS", "Progress", "differentiate", "ignore"]
 
 DIGITS = 50
 LARGEST = Decimal(10) ** 17  # whose exp has an exponent that the decimal module can hold
@@ -48,11 +48,11 @@ def differentiate(
     """
     # Exponents of any size: the softmax of outputs in the thousands needs them.
     with localcontext(Context(prec=digits, Emax=MAX_EMAX, Emin=MIN_EMIN)):
-        return _Unrolled(example, progress or _ignore).quantities()
+        return _Unrolled(example, progress or ignore).quantities()
 
 
-def _ignore(done: int, total: int) -> None:
-    pass
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 class _Unrolled:
@@ -140,7 +140,7 @@ class _Unrolled:
         rows = []
         for p in step["y_hat"]:
             slopes = self.tape.slopes_of(p, down_to=first)
-            rows.append([slopes[h.place] for h in step["h"]])
+            rows.append([slopes[h.place - first] for h in step["h"]])
         return rows
 
     def _leaves(self, tree: Any) -> list[Any]:

@@ -81,12 +81,13 @@ class Tape:
     def slopes_of(self, result: Number, down_to: int = 0) -> list[Decimal]:
         """Return the derivative of ``result`` in every number before it, by place.
 
-        Places below ``down_to`` may be incomplete: what lies between is not looked at.
+        The list begins with place ``down_to``; what depends on numbers before is not looked at.
         """
-        found = [Decimal(0)] * (result.place + 1)
-        found[result.place] = Decimal(1)
+        found = [Decimal(0)] * (result.place + 1 - down_to)
+        found[-1] = Decimal(1)
         for number in reversed(self._numbers[down_to : result.place + 1]):
-            if found[number.place]:
-                for parent, slope in number.slopes:
-                    found[parent.place] += slope * found[number.place]
+            if slope := found[number.place - down_to]:
+                for parent, factor in number.slopes:
+                    if parent.place >= down_to:
+                        found[parent.place - down_to] += factor * slope
         return found

@@ -96,10 +96,12 @@ def show_book(options: Options, console: Console) -> bool:
     where = f"{options.backend} {found.version}, {found.device_name}, {options.dtype}"
     with _progress() as progress:
         try:
-            exact = differentiate(example, progress=progress)
+            exact = differentiate(example, progress=progress("independent values, 50 digits"))
         except ValueError as error:
             raise ValueError(f"{options.source}: {error}") from None
-        computed = compute(example, found.xp, options.dtype, found.device)
+        show = progress("values of the library")
+        computed = compute(example, found.xp, options.dtype, found.device, progress=show)
+        progress("errors")
         checks = compare(example, computed, exact, options.dtype)
     checks = [c for c in checks if not options.only or c.equation.number in options.only]
     judged = judge(example, exact, claims, options.dtype)
@@ -157,12 +159,16 @@ def _sizes(example: Example) -> tuple[int, int, int, int]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Give what shows how far the independent values are, if they take longer than a second."""
+def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Give what shows how far some work is, by its name, once all takes longer than a second."""
     console, started = Console(stderr=True), monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True)
-    task = bar.add_task("independent values, 50 digits")
+    task = bar.add_task("")
+
+    def begin(name: str) -> Callable[[int, int], None]:
+        bar.update(task, description=name, total=None)
+        return show
 
     def show(done: int, total: int) -> None:
         if console.is_terminal and monotonic() - started > 1.0:
@@ -170,7 +176,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         bar.update(task, completed=done, total=total)
 
     try:
-        yield show
+        yield begin
     finally:
         if bar.live.is_started:
             bar.stop()
