@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conformance.tolerances import assert_close
 
 from portable_rnn import book
 
@@ -99,16 +100,34 @@ def test_the_numbers_of_the_question_are_those_of_the_library():
 
 
 def test_the_numbers_of_the_copied_index():
-    """By the library's softmax: right, and with v_1 for v_2 and v_3 in the exponents alone."""
+    """By the quotient rule as the question writes it: v_1 for v_2 and v_3 in the bracket alone."""
     example = book.draw()
     found = book.compute(example)
-    V, h = np.asarray(example.V), np.asarray(found.h[0])
-    e = np.exp(np.asarray(example.c) + V[0] @ h)
-    p = e / e.sum()
-    assert np.allclose(p, np.exp(example.c) / np.exp(example.c).sum(), rtol=1e-14, atol=0)
-    wrong = p[0] * (V[0, 0] - p @ V[:, 0])
+    V, c, h = (np.asarray(rows) for rows in (example.V, example.c, found.h[0]))
+    e = np.exp(c + V @ h)
+    bracket = V[0, 0] * e[0] + V[1, 0] * np.exp(c[1] + V[0] @ h) + V[2, 0] * np.exp(c[2] + V[0] @ h)
+    wrong = (V[0, 0] * e[0] * e.sum() - bracket * e[0]) / e.sum() ** 2
     assert close([found.jacobian[0][0][0], wrong], printed("index"))
-    assert abs(wrong - found.jacobian[0][0][0]) > 0.01
+    assert printed("index") == [-0.03521, -0.12767]
+
+
+def test_the_answer_in_one_line():
+    """Transposed, ∂ŷ/∂h is -Vᵀ M diag(ŷ) for M = ŷ1ᵀ - I; times -y/ŷ, it is Vᵀ M y = Vᵀ ∇_o L."""
+    for kind in ("one-hot", "general"):
+        example = book.draw(targets=kind)
+        exact = book.differentiate(example)
+        V, y = np.asarray(example.V), np.asarray(example.y)
+        scale = float(max(1.0, np.max(y)))
+        for t, p in enumerate(np.asarray(exact.y_hat, dtype=float)):
+            M = np.outer(p, np.ones(3)) - np.eye(3)
+            jacobian = np.asarray(exact.jacobian[t], dtype=float).T
+            want = np.asarray(exact.from_output[t], dtype=float)
+            assert_close(-V.T @ M @ np.diag(p), jacobian, "the Jacobian", scale=1.0, k=8)
+            assert_close(jacobian @ (-y[t] / p), want, "the chain rule", scale=scale, k=8)
+            assert_close(V.T @ M @ y[t], want, "Vᵀ M y", scale=scale, k=8)
+            assert np.max(np.abs(-V.T @ np.diag(p) @ M - jacobian)) > 0.01
+            with pytest.raises(ValueError, match="mismatch"):
+                np.diag(p) @ V.T @ M
 
 
 def test_the_page_runs(capsys):

@@ -15,10 +15,10 @@ import pytest
 
 import portable_rnn as prnn
 
-# Those that the package exports, and what one needs for a cell of one's own.
+# Those that the package exports, what one needs for a cell of one's own, and the book.
 MODULES = [
     *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),
-    importlib.import_module("portable_rnn.activations"),
+    *map(importlib.import_module, ("portable_rnn.activations", "portable_rnn.book")),
 ]
 TOP = {
     f"portable_rnn.{name}": value
@@ -132,10 +132,17 @@ def test_a_public_method_says_what_it_is_for(name):
 @pytest.mark.parametrize("name", sorted(NAMES.keys() - DESCRIBED.keys()))
 def test_a_public_value_has_a_description_below_it(name):
     module, _, short = name.rpartition(".")
-    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    body = _body(module)
+    for node in body:  # a package shows what a module of its own describes
+        if isinstance(node, ast.ImportFrom) and short in {alias.name for alias in node.names}:
+            body = _body(f"{module}.{node.module}")
     after = dict(zip(map(_assigned, body), body[1:], strict=False))
     assert isinstance(after[short], ast.Expr)
     assert isinstance(after[short].value, ast.Constant)
+
+
+def _body(module):
+    return ast.parse(inspect.getsource(importlib.import_module(module))).body
 
 
 def _assigned(node):

@@ -161,20 +161,23 @@ def cancellation() -> str:
 
 
 def copied() -> tuple[Decimal, Decimal]:
-    """Return ∂ŷ_1/∂h_1 of the first step: right, and with v_1 in every exponent."""
+    """Return ∂ŷ_1/∂h_1 of the first step: right, and with v_1 under c_2 and c_3 in the bracket."""
     V = [[Decimal(v) for v in row] for row in example.V]
+    c = [Decimal(v) for v in example.c]
     h = exact.h[0]
 
-    def slope(rows: list[list[Decimal]]) -> Decimal:
-        c = map(Decimal, example.c)
-        e = [
-            (c_k + sum(v * h_i for v, h_i in zip(row, h, strict=True))).exp()
-            for c_k, row in zip(c, rows, strict=True)
-        ]
-        inner = V[0][0] * sum(e) - sum(V[k][0] * e[k] for k in range(len(e)))
-        return e[0] * inner / sum(e) ** 2
+    def power(k: int, row: int) -> Decimal:
+        """Return exp(c_k + Σ_i v_{row, i} h_i)."""
+        return (c[k] + sum(v * h_i for v, h_i in zip(V[row], h, strict=True))).exp()
 
-    return slope(V), slope([V[0]] * len(V))
+    e = [power(k, k) for k in range(len(c))]
+    total = sum(e)
+
+    def slope(bracket: list[Decimal]) -> Decimal:
+        inner = sum(V[k][0] * term for k, term in enumerate(bracket))
+        return (V[0][0] * e[0] * total - inner * e[0]) / total**2
+
+    return slope(e), slope([power(k, 0) for k in range(len(c))])
 
 
 def index() -> str:
@@ -182,8 +185,8 @@ def index() -> str:
     right, wrong = copied()
     return (
         rf"$$\frac{{\partial \hat y_1}}{{\partial h_1}} = {latex.number(right, DIGITS)}"
-        rf" \quad\text{{with }} v_{{ki}} \text{{ under }} c_k, \qquad {latex.number(wrong, DIGITS)}"
-        r" \quad\text{with } v_{1i} \text{ under all of them}$$" + "\n"
+        rf" \quad\text{{with }} v_{{2i}}, v_{{3i}}, \qquad {latex.number(wrong, DIGITS)}"
+        r" \quad\text{with } v_{1i} \text{ for both}$$" + "\n"
     )
 
 

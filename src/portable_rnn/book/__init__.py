@@ -4,10 +4,11 @@ The network of Goodfellow, Bengio and Courville (2016), section 10.2.2, in the b
 
     a(t) = b + W h(t-1) + U x(t)    h(t) = tanh(a(t))    o(t) = c + V h(t)    ŷ(t) = softmax(o(t))
 
-on numbers drawn by a seed. `compute` runs this library on any array library and writes down what
-passes through it; `differentiate` finds the same quantities with 50 digits, and shares no line
-with it; `compare` holds one against the other. ``portable-rnn book`` prints all three, and the
-derivation in the documentation proves what is printed.
+on numbers drawn by a seed, or on one's own: an `Example` of arrays, or of a file by `read`.
+`compute` runs this library on any array library and writes down what passes through it;
+`differentiate` finds the same quantities with 50 digits, and shares no line with it; `compare`
+holds one against the other, and `judge` what somebody else has found. ``portable-rnn book`` prints
+all of it, and the derivation in the documentation proves what is printed.
 
 Examples
 --------
@@ -18,22 +19,30 @@ Examples
 True
 """
 
-from .checks import Check, compare
+from .checks import Check, compare, left_out
+from .claims import Claim, check_claims, judge
 from .computed import compute
 from .equations import EQUATIONS, Equation, Quantities
 from .exact import differentiate
 from .example import Example, draw
+from .files import read, write
 from .latex import document
 
 __all__ = [
     "EQUATIONS",
     "Check",
+    "Claim",
     "Equation",
     "Example",
     "Quantities",
+    "check_claims",
     "compare",
     "compute",
     "differentiate",
     "document",
     "draw",
+    "judge",
+    "left_out",
+    "read",
+    "write",
 ]

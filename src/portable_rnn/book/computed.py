@@ -18,6 +18,7 @@ from ..cells import Elman, Residuals, State, StateCotangent
 from ..losses import log_softmax, one_hot, softmax_cross_entropy
 from ..model import RNN
 from .equations import Quantities
+from .exact import Progress, ignore
 from .example import Example
 
 __all__ = ["compute"]
@@ -58,7 +59,12 @@ class _Tanh:
 
 
 def compute(
-    example: Example, xp: Namespace = None, dtype: str = "float64", device: Any = None
+    example: Example,
+    xp: Namespace = None,
+    dtype: str = "float64",
+    device: Any = None,
+    *,
+    progress: Progress | None = None,
 ) -> Quantities:
     """Run the library on an example, and collect every quantity of the equations.
 
@@ -68,9 +74,12 @@ def compute(
     xp : module, optional
         Such as ``numpy`` (the default), ``torch``, ``jax.numpy`` or ``cupy``.
     dtype : str
-        A floating type of that library, by name.
+        A floating type of that library, by name. Numbers that it does not hold are rounded to it;
+        to compare, round them before: `Example.rounded`.
     device : optional
         In the library's words.
+    progress : callable, optional
+        Called as ``progress(done, total)`` T times while the work goes on.
 
     Returns
     -------
@@ -89,7 +98,8 @@ def compute(
     >>> len(found.d_h), len(found.d_h[0])
     (7, 5)
     """
-    return _Run(example, xp, dtype, device).quantities()
+    with np.errstate(all="ignore"):  # what overflows is in the result for all to see
+        return _Run(example, xp, dtype, device).quantities(progress or ignore)
 
 
 class _Run:
@@ -114,7 +124,7 @@ class _Run:
         sizes = (self.x.shape[1], self.h0.shape[0], self.y.shape[1])
         self.model = RNN(*sizes, cell=_Witness(self.seen))
 
-    def quantities(self) -> Quantities:
+    def quantities(self, progress: Progress) -> Quantities:
         whole = bptt(
             self.model, self.params, self.x, self.y, state=self.h0[None, :], reduction="sum"
         )
@@ -125,7 +135,10 @@ class _Run:
         _, d_o = self._loss(whole.outputs, self.y)
         log_y_hat = log_softmax(self.xp, whole.outputs)
         log_p = [self.xp.sum(self.y[t, :] * log_y_hat[t, :]) for t in range(steps)]
-        alone = [self._step(t, before[t], d_h[t], d_o[t : t + 1, :]) for t in range(steps)]
+        alone = []
+        for t in range(steps):
+            progress(t, steps)
+            alone.append(self._step(t, before[t], d_h[t], d_o[t : t + 1, :]))
         from_later = [terms["state"][0, :] for terms in alone[1:]]
         y_hat = self.xp.exp(log_y_hat)
         matrix, jacobian, by_way = zip(
@@ -143,7 +156,7 @@ class _Run:
             ],
             log_p=log_p,
             log_joint=-self._loss(whole.outputs[:2, :], self.y[:2, :])[0],
-            d_loss_t=[self._weight_of(t, whole.outputs) / -log_p[t] for t in range(steps)],
+            d_loss_t=self._weights(whole.outputs, y_hat),
             d_o=d_o,
             d_h=[row[0, :] for row in d_h],
             from_later=[*from_later, self.xp.zeros_like(self.h0)],
@@ -165,13 +178,16 @@ class _Run:
     def _loss(self, outputs: Array, y: Array) -> tuple[Array, Array]:
         return softmax_cross_entropy(outputs, y, reduction="sum")
 
-    def _weight_of(self, t: int, outputs: Array) -> Array:
-        """Return the loss of the sequence when all steps but ``t`` have nothing to say.
+    def _weights(self, outputs: Array, y_hat: Array) -> Array:
+        """Return how often each L(t) is counted in the loss of the sequence.
 
-        The loss is a sum, so this is L(t) times the weight that step t has in it.
+        That is the gradient of the loss with respect to an output, divided by the gradient of L(t):
+        of the least likely class, if it were the target, ŷ - 1, which is at most -1/2.
         """
-        rows = [self.y[s, :] if s == t else 0.0 * self.y[s, :] for s in range(self.y.shape[0])]
-        return self._loss(outputs, self.xp.stack(rows))[0]
+        xp, size = self.xp, self.y.shape[1]
+        least = one_hot(xp, xp.argmin(y_hat, axis=1), size, y_hat.dtype)
+        _, d_o = self._loss(outputs, least)
+        return xp.sum(least * d_o, axis=1) / (xp.sum(least * y_hat, axis=1) - 1.0)
 
     def _step(self, t: int, before: Array, d_h: Array, d_o: Array) -> dict[str, Array]:
         """Pull cotangents back through step ``t`` alone, first of h(t), then of o(t)."""

@@ -12,32 +12,78 @@ __all__ = ["EQUATIONS", "Equation", "Part", "Quantities"]
 
 
 class Quantities(NamedTuple):
-    """What the equations define, by the book's letters; nested lists, with time first."""
+    """What the equations define, by the book's letters; nested lists, with time first.
 
-    a: Any  # (T, H)
-    h: Any  # (T, H)
-    o: Any  # (T, O)
-    y_hat: Any  # (T, O)
-    loss: Any  # ()
-    loss_t: Any  # (T,); L(t)
-    log_p: Any  # (T,); log p_model(y(t) | x(1), ..., x(t))
-    log_joint: Any  # (); of y(1) and y(2)
-    d_loss_t: Any  # (T,); ∂L/∂L(t)
-    d_o: Any  # (T, O); the gradient of L in o(t)
-    d_h: Any  # (T, H)
-    from_later: Any  # (T, H); the part of d_h that comes by way of h(t+1)
-    from_output: Any  # (T, H); the part that comes by way of o(t)
-    d_c: Any  # (O,)
-    d_b: Any  # (H,)
-    d_V: Any  # (O, H)
-    d_W_t: Any  # (T, H, H); in the copy of W that step t uses
-    d_W: Any  # (H, H)
-    d_U_t: Any  # (T, H, I)
-    d_U: Any  # (H, I)
-    d_y_hat: Any  # (T, O)
-    jacobian: Any  # (T, O, H); of ŷ(t) in h(t)
-    matrix_times_y: Any = None  # (T, O); d_o, as the matrix of the question times y
-    by_way_of_y_hat: Any = None  # (T, H); from_output, by the chain rule through ŷ
+    Attributes
+    ----------
+    a, h : shape (T, H)
+        What enters the tanh, and the hidden state.
+    o, y_hat : shape (T, O)
+        The output and its softmax ŷ.
+    loss : shape ()
+    loss_t, log_p : shape (T,)
+        L(t), and log p(y(t) | x(1), ..., x(t)).
+    log_joint : shape ()
+        The log-probability of y(1) and y(2) together.
+    d_loss_t : shape (T,)
+        ∂L/∂L(t).
+    d_o : shape (T, O)
+        The gradient of L with respect to o(t).
+    d_h : shape (T, H)
+        The gradient with respect to h(t).
+    from_later, from_output : shape (T, H)
+        The parts of ``d_h`` that come by way of h(t+1), and of o(t): Vᵀ ∇o(t) L.
+    d_c : shape (O,)
+    d_b : shape (H,)
+    d_V : shape (O, H)
+        The gradients with respect to c, b and V.
+    d_W_t : shape (T, H, H)
+        The gradient with respect to the copy of W that step t uses.
+    d_W : shape (H, H)
+    d_U_t : shape (T, H, I)
+        The gradient with respect to the copy of U that step t uses.
+    d_U : shape (H, I)
+    d_y_hat : shape (T, O)
+        The gradient with respect to ŷ(t), -y/ŷ.
+    jacobian : shape (T, O, H)
+        ∂ŷ(t)/∂h(t), a row for each entry of ŷ.
+    matrix_times_y : shape (T, O)
+        ``d_o`` as (ŷ1ᵀ - I) y.
+    by_way_of_y_hat : shape (T, H)
+        ``from_output`` by the chain rule through ŷ.
+
+    Examples
+    --------
+    >>> from portable_rnn import book
+    >>> exact = book.differentiate(book.draw())
+    >>> len(exact.d_W), round(exact.d_c[0], 5)
+    (5, Decimal('0.15994'))
+    """
+
+    a: Any
+    h: Any
+    o: Any
+    y_hat: Any
+    loss: Any
+    loss_t: Any
+    log_p: Any
+    log_joint: Any
+    d_loss_t: Any
+    d_o: Any
+    d_h: Any
+    from_later: Any
+    from_output: Any
+    d_c: Any
+    d_b: Any
+    d_V: Any
+    d_W_t: Any
+    d_W: Any
+    d_U_t: Any
+    d_U: Any
+    d_y_hat: Any
+    jacobian: Any
+    matrix_times_y: Any = None
+    by_way_of_y_hat: Any = None
 
 
 class Part(NamedTuple):
@@ -69,6 +115,12 @@ class Equation:
         largest cotangent, others beside the largest parameter.
     one_hot : bool
         Whether it speaks of y(t) as one class.
+
+    Examples
+    --------
+    >>> from portable_rnn import book
+    >>> {equation.number: equation.text for equation in book.EQUATIONS}["10.9"]
+    'h(t) = tanh(a(t))'
     """
 
     number: str
@@ -81,7 +133,7 @@ class Equation:
     one_hot: bool = False
 
 
-EQUATIONS = (
+EQUATIONS: tuple[Equation, ...] = (
     Equation(
         "10.8",
         "what enters the nonlinearity",
@@ -287,3 +339,4 @@ EQUATIONS = (
         (Part("by_way_of_y_hat", "Σ", r"\textstyle\sum", "from_output"),),
     ),
 )
+"""Equations 10.8 to 10.28 in their order, and after them Q1 to Q3."""

@@ -1,18 +1,24 @@
 """Every quantity of the derivation with 50 digits: the definitions, differentiated by a tape."""
 
-from decimal import Decimal, localcontext
+from collections.abc import Callable
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from typing import Any
 
 from .equations import Quantities
 from .example import Example
 from .tape import Number, Tape
 
-__all__ = ["DIGITS", "differentiate"]
+__all__ = ["DIGITS", "Progress", "differentiate", "ignore"]
 
 DIGITS = 50
+LARGEST = Decimal(10) ** 17  # whose exp has an exponent that the decimal module can hold
+
+Progress = Callable[[int, int], object]
 
 
-def differentiate(example: Example, digits: int = DIGITS) -> Quantities:
+def differentiate(
+    example: Example, digits: int = DIGITS, progress: Progress | None = None
+) -> Quantities:
     """Unroll the network from its definition and differentiate the loss, scalar by scalar.
 
     Parameters
@@ -20,11 +26,18 @@ def differentiate(example: Example, digits: int = DIGITS) -> Quantities:
     example : Example
     digits : int
         Of the decimals computed with.
+    progress : callable, optional
+        Called as ``progress(done, total)`` some ``2 T`` times while the work goes on.
 
     Returns
     -------
     Quantities
         Of nested lists of `decimal.Decimal`.
+
+    Raises
+    ------
+    ValueError
+        If an output o(t) is beyond 1e17 in magnitude.
 
     Examples
     --------
@@ -33,15 +46,20 @@ def differentiate(example: Example, digits: int = DIGITS) -> Quantities:
     >>> print(sum(exact.y_hat[0]).quantize(1))
     1
     """
-    with localcontext() as context:
-        context.prec = digits
-        return _Unrolled(example).quantities()
+    # Exponents of any size: the softmax of outputs in the thousands needs them.
+    with localcontext(Context(prec=digits, Emax=MAX_EMAX, Emin=MIN_EMIN)):
+        return _Unrolled(example, progress or ignore).quantities()
+
+
+def ignore(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 class _Unrolled:
     """The graph of the loss. Every step has its own copy of W and U, as in the book's 10.25."""
 
-    def __init__(self, example: Example) -> None:
+    def __init__(self, example: Example, progress: Progress) -> None:
+        self.progress = progress
         self.tape = tape = Tape()
         U, W, V = (self._leaves(rows) for rows in (example.U, example.W, example.V))
         b, c = self._leaves(example.b), self._leaves(example.c)
@@ -49,7 +67,8 @@ class _Unrolled:
         self.y = [[tape.number(Decimal(v)) for v in row] for row in example.y]
         self.steps: list[dict[str, Any]] = []
         h = self._leaves(example.h0)
-        for x_t, y_t in zip(example.x, self.y, strict=True):
+        for t, (x_t, y_t) in enumerate(zip(example.x, self.y, strict=True), 1):
+            progress(t - 1, 2 * len(self.y))
             s: dict[str, Any] = {"U": self._copies(U), "W": self._copies(W)}
             x = self._leaves(x_t)
             s["a"] = [
@@ -62,6 +81,12 @@ class _Unrolled:
                 tape.plus(c_i, zip(V_i, s["h to o"], strict=True))
                 for c_i, V_i in zip(c, V, strict=True)
             ]
+            largest = max(abs(o.value) for o in s["o"])
+            if largest > LARGEST:
+                raise ValueError(
+                    f"o({t}): expected outputs up to {LARGEST:.0e} in magnitude, whose softmax "
+                    f"can be computed, got {largest:.3e}"
+                )
             powers = [tape.exp(o) for o in s["o"]]
             s["y_hat"] = [tape.divide(power, tape.total(powers)) for power in powers]
             logs = [tape.ln(p) for p in s["y_hat"]]
@@ -105,16 +130,17 @@ class _Unrolled:
             d_U_t=every("U", slope),
             d_U=slope(self.U),
             d_y_hat=every("y_hat", slope),
-            jacobian=[self._jacobian(s) for s in self.steps],
+            jacobian=[self._jacobian(t, s) for t, s in enumerate(self.steps)],
         )
 
-    def _jacobian(self, step: dict[str, Any]) -> list[list[Decimal]]:
+    def _jacobian(self, t: int, step: dict[str, Any]) -> list[list[Decimal]]:
         """Return ∂ŷ(t)/∂h(t), a row for each ŷ_i."""
+        self.progress(len(self.steps) + t, 2 * len(self.steps))
         first = step["h"][0].place
         rows = []
         for p in step["y_hat"]:
             slopes = self.tape.slopes_of(p, down_to=first)
-            rows.append([slopes[h.place] for h in step["h"]])
+            rows.append([slopes[h.place - first] for h in step["h"]])
         return rows
 
     def _leaves(self, tree: Any) -> list[Any]:

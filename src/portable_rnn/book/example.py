@@ -1,35 +1,58 @@
-"""The numbers of the worked example: weights, inputs, initial state and targets."""
+"""The numbers of an example: weights, inputs, initial state and targets."""
 
 import math
 import random
+import struct
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
+
+from .parse import Matrix, Vector, check_shape, parse, shape_of
 
 __all__ = ["Example", "Matrix", "Vector", "draw"]
 
-Vector: TypeAlias = tuple[float, ...]
-Matrix: TypeAlias = tuple[Vector, ...]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Example:
-    """A network and its sequence, in the book's letters; all floats are multiples of 1/16 or less.
+    """A network and its sequence, in the book's letters.
 
-    Such numbers are exact in every floating type, as decimals and as fractions, so an error that
-    is measured is one of the computation, and not of its inputs.
+    Each argument may be an array of any library or nested lists of numbers, and is kept as nested
+    tuples of floats, exactly. The sizes I, H, O and T are those of the arrays.
 
     Parameters
     ----------
     U : shape (H, I)
     W : shape (H, H)
-    b : shape (H,)
+    b : shape (H,), optional
+        Zeros by default.
     V : shape (O, H)
-    c : shape (O,)
-    h0 : shape (H,)
-        The state before the first step, h(0).
+        O is at least 2: the softmax of one output is always 1.
+    c : shape (O,), optional
+        Zeros by default.
+    h0 : shape (H,), optional
+        The state before the first step, h(0). Zeros by default.
     x : shape (T, I)
-    y : shape (T, O)
-        A row of target weights per step; 1 for one class and 0 for the others if one-hot.
+    y : shape (T, O), or (T,)
+        A row of target weights per step, of any sum; or the class of each step, from 0 to O - 1,
+        which is kept as a row that is 1 for the class and 0 elsewhere.
+
+    Raises
+    ------
+    TypeError
+        If something is not a real number. Its message names the array, as all of them do.
+    ValueError
+        If a shape does not fit, rows differ in length, or a number is infinite or NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from portable_rnn import book
+    >>> rng = np.random.default_rng(0)
+    >>> U, W, V = rng.normal(size=(5, 4)), rng.normal(size=(5, 5)), rng.normal(size=(3, 5))
+    >>> example = book.Example(U=U, W=W, V=V, x=rng.normal(size=(2, 4)), y=[2, 0])
+    >>> example.y
+    ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))
+    >>> print(len(book.differentiate(example).d_h[0]))
+    5
     """
 
     U: Matrix
@@ -41,10 +64,120 @@ class Example:
     x: Matrix
     y: Matrix
 
+    def __init__(
+        self,
+        *,
+        U: Any,
+        W: Any,
+        V: Any,
+        x: Any,
+        y: Any,
+        b: Any = None,
+        c: Any = None,
+        h0: Any = None,
+    ) -> None:
+        given = {"U": U, "W": W, "b": b, "V": V, "c": c, "h0": h0, "x": x, "y": y}
+        numbers: dict[str, Any] = {
+            name: None if value is None and name in ("b", "c", "h0") else parse(name, value)
+            for name, value in given.items()
+        }
+        _check_shapes(numbers)
+        outputs = len(numbers["V"])
+        for name, size in (("b", len(numbers["W"])), ("c", outputs), ("h0", len(numbers["W"]))):
+            if numbers[name] is None:
+                numbers[name] = (0.0,) * size
+        if len(shape_of(numbers["y"])) == 1:
+            numbers["y"] = tuple(_one_hot(label, outputs) for label in numbers["y"])
+        for name, value in numbers.items():
+            object.__setattr__(self, name, value)
+
     @property
     def one_hot(self) -> bool:
         """Whether every target names one class."""
         return all(sorted(row)[-1] == 1.0 == sum(map(abs, row)) for row in self.y)
+
+    def rounded(self, dtype: str) -> "Example":
+        """Round every number to a dtype.
+
+        What `compute` is given in float32 are these numbers: an error is one of the computation
+        only if the independent values are those of the same numbers.
+
+        Parameters
+        ----------
+        dtype : {"float64", "float32"}
+            float64 changes nothing.
+
+        Returns
+        -------
+        Example
+
+        Raises
+        ------
+        ValueError
+            If the dtype is neither, or a number too large for it.
+
+        Examples
+        --------
+        >>> from portable_rnn import book
+        >>> example = book.Example(U=[[0.1]], W=[[0]], V=[[1], [2]], x=[[1]], y=[0])
+        >>> example.rounded("float32").U
+        ((0.10000000149011612,),)
+        """
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+        if dtype == "float64":
+            return self
+        return Example(**{name: _to_float32(name, tree) for name, tree in vars(self).items()})
+
+
+def _check_shapes(numbers: dict[str, Any]) -> None:
+    """Check the shapes of all arrays; b, c and h0 may be None."""
+    sizes: dict[str, str] = {}
+
+    def check(name: str, *shape: int | str) -> None:
+        if numbers[name] is not None:
+            known = {letter: text for letter, text in sizes.items() if letter in used[name]}
+            check_shape(name, numbers[name], shape, known)
+
+    used = {"W": "", "U": "H", "V": "H", "x": "I", "b": "H", "c": "O", "h0": "H", "y": "TO"}
+    check("W", "H", "H")
+    hidden = len(numbers["W"])
+    check("W", hidden, hidden)
+    sizes["H"] = f"{hidden}, as in W"
+    check("U", hidden, "I")
+    inputs = shape_of(numbers["U"])[1]
+    sizes["I"] = f"{inputs}, as in U"
+    check("V", "O", hidden)
+    outputs = len(numbers["V"])
+    if outputs < 2:
+        raise ValueError("V: expected at least 2 rows (the softmax of 1 output is always 1), got 1")
+    sizes["O"] = f"{outputs}, as in V"
+    check("b", hidden)
+    check("c", outputs)
+    check("h0", hidden)
+    check("x", "T", inputs)
+    steps = len(numbers["x"])
+    sizes["T"] = f"{steps}, as in x; ({steps},) of classes fits as well"
+    if len(shape_of(numbers["y"])) == 1 and len(numbers["y"]) == steps:
+        for label in numbers["y"]:
+            if label not in range(outputs):
+                shown = int(label) if label.is_integer() else label
+                raise ValueError(f"y: expected classes from 0 to {outputs - 1}, got {shown}")
+    else:
+        check("y", steps, outputs)
+
+
+def _one_hot(label: float, outputs: int) -> Vector:
+    return tuple(float(i == label) for i in range(outputs))
+
+
+def _to_float32(name: str, tree: Any) -> Any:
+    if isinstance(tree, tuple):
+        return tuple(_to_float32(name, item) for item in tree)
+    try:
+        return struct.unpack("<f", struct.pack("<f", tree))[0]
+    except OverflowError:
+        raise ValueError(f"{name}: expected numbers that float32 can hold, got {tree}") from None
 
 
 def draw(
@@ -57,6 +190,9 @@ def draw(
     targets: str = "one-hot",
 ) -> Example:
     """Draw an example. The same seed gives the same numbers on every machine.
+
+    All are multiples of 1/16 or of less: exact in every floating type, as decimals and as
+    fractions.
 
     Parameters
     ----------
@@ -106,8 +242,7 @@ def draw(
     def target() -> Vector:
         if targets == "general":
             return vector(outputs, low=1, high=20)
-        label = math.floor(rng.random() * outputs)
-        return tuple(float(i == label) for i in range(outputs))
+        return _one_hot(math.floor(rng.random() * outputs), outputs)
 
     return Example(
         U=matrix(hidden, inputs),

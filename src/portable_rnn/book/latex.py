@@ -8,6 +8,7 @@ from .checks import Check
 
 __all__ = ["array", "document", "number", "symbol"]
 
+LARGE = 1e7  # from where the exponent is written: else there is no end of digits
 PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath, amssymb}
 \usepackage[landscape, margin=1cm]{geometry}
@@ -87,5 +88,7 @@ def array(tree: Any, digits: int = 5) -> str:
 
 def number(value: Any, digits: int = 5) -> str:
     """Return a number with a fixed count of decimals, and no minus before zero."""
+    if abs(value) >= LARGE:
+        return f"{value:.{digits}e}"
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if set(text) <= set("-0.") else text

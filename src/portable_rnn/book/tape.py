@@ -73,19 +73,21 @@ class Tape:
         return self.number(a.value.ln(), (a, 1 / a.value))
 
     def tanh(self, a: Number) -> Number:
-        """Return ``(e - 1) / (e + 1)`` for ``e = exp(2a)``; its slope is ``4e / (e + 1)**2``."""
-        e = (2 * a.value).exp()
-        return self.number((e - 1) / (e + 1), (a, 4 * e / (e + 1) ** 2))
+        """Return ``±(1 - e) / (1 + e)``, ``e = exp(-2|a|)``; its slope is ``4e / (1 + e)**2``."""
+        e = (-2 * abs(a.value)).exp()  # at most 1, so that nothing overflows
+        value = ((1 - e) / (1 + e)).copy_sign(a.value)
+        return self.number(value, (a, 4 * e / (1 + e) ** 2))
 
     def slopes_of(self, result: Number, down_to: int = 0) -> list[Decimal]:
         """Return the derivative of ``result`` in every number before it, by place.
 
-        Places below ``down_to`` may be incomplete: what lies between is not looked at.
+        The list begins with place ``down_to``; what depends on numbers before is not looked at.
         """
-        found = [Decimal(0)] * (result.place + 1)
-        found[result.place] = Decimal(1)
+        found = [Decimal(0)] * (result.place + 1 - down_to)
+        found[-1] = Decimal(1)
         for number in reversed(self._numbers[down_to : result.place + 1]):
-            if found[number.place]:
-                for parent, slope in number.slopes:
-                    found[parent.place] += slope * found[number.place]
+            if slope := found[number.place - down_to]:
+                for parent, factor in number.slopes:
+                    if parent.place >= down_to:
+                        found[parent.place - down_to] += factor * slope
         return found

@@ -132,14 +132,27 @@ def sample(
 
 @app.command()
 def book(
-    inputs: Annotated[int, typer.Option(help="I, the size of x.")] = 4,
-    hidden: Annotated[int, typer.Option(help="H, the size of h.")] = 5,
-    outputs: Annotated[int, typer.Option(help="O, the size of o.")] = 3,
-    steps: Annotated[int, typer.Option(help="T, called τ in the book.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of all numbers.")] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Your own numbers: U, W, b, V, c, h0, x, y as JSON or .npz, and your claims.",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the numbers as JSON, to change, and stop."),
+    ] = None,
+    inputs: Annotated[int | None, typer.Option(help="I, the size of x. (default: 4)")] = None,
+    hidden: Annotated[int | None, typer.Option(help="H, the size of h. (default: 5)")] = None,
+    outputs: Annotated[int | None, typer.Option(help="O, the size of o. (default: 3)")] = None,
+    steps: Annotated[int | None, typer.Option(help="T, called τ in the book. (default: 3)")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all numbers. (default: 0)")] = None,
     targets: Annotated[
-        str, typer.Option(help="one-hot, or general: rows y of any positive sum.")
-    ] = "one-hot",
+        str | None,
+        typer.Option(help="one-hot, or general: rows y of any positive sum. (default: one-hot)"),
+    ] = None,
     backend: Annotated[str, typer.Option(help="numpy, cupy, torch or jax.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
     device: Annotated[
@@ -156,10 +169,13 @@ def book(
 ) -> None:
     """Show equations 10.8 to 10.28 of Deep Learning with numbers, and check every one.
 
-    Each quantity stands beside a value found by other means with 50 digits. The exit status is 1
-    if any is more than 8 eps off.
+    Each quantity stands beside a value found by other means with 50 digits.
+    The exit status is 1 if any is more than 8 eps off, except by rounding
+    that the numbers amplify, or if a claim of the file is wrong.
     """
     options = Options(
+        source=source,
+        to=to,
         inputs=inputs,
         hidden=hidden,
         outputs=outputs,

@@ -1,36 +1,59 @@
 """``portable-rnn book``: the equations of the derivation, with numbers on both sides."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from .. import backends
-from ..book import EQUATIONS, Check, Equation, Example, compare, compute, differentiate, document
+from ..book import (
+    EQUATIONS,
+    Check,
+    Equation,
+    Example,
+    compare,
+    compute,
+    differentiate,
+    document,
+    judge,
+    left_out,
+    read,
+    write,
+)
 from ..book import draw as draw_example
 from ..book.checks import ALLOWED, EPS
 from ..book.latex import number
+from .claims import print_claims
 
 __all__ = ["Options", "show_book"]
 
 SHOWN = 6  # entries of a vector, rows of a matrix, steps of a sequence; --all shows the rest
+MOST = 2_000_000  # products of weights: about half a minute and 1.5 GB with 50 digits
+DRAWN = {"inputs": 4, "hidden": 5, "outputs": 3, "steps": 3, "seed": 0, "targets": "one-hot"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of ``portable-rnn book``."""
+    """Options of ``portable-rnn book``; those in `DRAWN` are None where none was given."""
 
-    inputs: int
-    hidden: int
-    outputs: int
-    steps: int
-    seed: int
-    targets: str
+    source: Path | None
+    to: Path | None
+    inputs: int | None
+    hidden: int | None
+    outputs: int | None
+    steps: int | None
+    seed: int | None
+    targets: str | None
     backend: str
     dtype: str
     device: str | None
@@ -45,8 +68,8 @@ def show_book(options: Options, console: Console) -> bool:
 
     Raises
     ------
-    ValueError
-        If an option does not fit.
+    ValueError, OSError
+        If an option does not fit, or a file.
     """
     if options.dtype not in EPS:
         raise ValueError(f"dtype: expected float32 or float64, got {options.dtype!r}")
@@ -54,43 +77,134 @@ def show_book(options: Options, console: Console) -> bool:
     for name in options.only:
         if name not in numbers:
             raise ValueError(f"only: expected a number from {', '.join(numbers)}, got {name!r}")
-    example = draw_example(
-        options.inputs,
-        options.hidden,
-        options.outputs,
-        steps=options.steps,
-        seed=options.seed,
-        targets=options.targets,
-    )
+    example, claims, origin = _example(options)
+    if options.to is not None:
+        write(options.to, example)
+        console.print(
+            f"wrote {escape(str(options.to))}; change what you like, then: "
+            f"portable-rnn book --from {escape(shlex.quote(str(options.to)))}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return True
+    try:
+        example = example.rounded(options.dtype)
+    except ValueError as error:
+        raise ValueError(f"{options.source}: {error}") from None
+    _check_size(example)
     found = backends.find(options.backend, options.device, options.dtype)
     where = f"{options.backend} {found.version}, {found.device_name}, {options.dtype}"
-    checks = compare(
-        example,
-        compute(example, found.xp, options.dtype, found.device),
-        differentiate(example),
-        options.dtype,
-    )
+    with _progress() as progress:
+        try:
+            exact = differentiate(example, progress=progress("independent values, 50 digits"))
+        except ValueError as error:
+            raise ValueError(f"{options.source}: {error}") from None
+        show = progress("values of the library")
+        computed = compute(example, found.xp, options.dtype, found.device, progress=show)
+        progress("errors")
+        checks = compare(example, computed, exact, options.dtype)
     checks = [c for c in checks if not options.only or c.equation.number in options.only]
+    judged = judge(example, exact, claims, options.dtype)
+    wrong = [claim.name for claim in judged if not claim.right]
     if options.latex:
-        sizes = rf"$x \in \mathbb R^{{{options.inputs}}}$, $h \in \mathbb R^{{{options.hidden}}}$"
+        inputs, hidden, outputs, steps = _sizes(example)
+        sizes = rf"$x \in \mathbb R^{{{inputs}}}$, $h \in \mathbb R^{{{hidden}}}$"
         title = (
-            rf"{sizes}, $o \in \mathbb R^{{{options.outputs}}}$, $\tau = {options.steps}$, "
-            f"seed {options.seed}, {options.targets} targets, {where}."
+            rf"{sizes}, $o \in \mathbb R^{{{outputs}}}$, $\tau = {steps}$, "
+            f"{_latex_text(origin)}, {where}."
         )
         # LaTeX is for a file or a pipe: as it is, whatever the width of the terminal.
         print(document(checks, title, options.digits))
+        if wrong:
+            Console(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
     else:
-        _print_all(console, options, where, example, checks)
-    return all(check.passed for check in checks)
+        missing = left_out(example, exact, options.dtype)
+        _print_all(console, options, f"{origin}; {where}", example, checks, missing)
+        print_claims(console, judged, options.digits, options.everything)
+    return all(check.passed for check in checks) and not wrong
+
+
+def _example(options: Options) -> tuple[Example, dict[str, Any], str]:
+    """Return the example, what is claimed of it, and in words where it is from."""
+    given = {name: getattr(options, name) for name in DRAWN}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.source is None:
+        drawn: dict[str, Any] = DRAWN | given
+        origin = f"seed {drawn['seed']}, {drawn['targets']} targets"
+        return draw_example(**drawn), {}, origin
+    if options.to is not None:
+        given["to"] = options.to
+    for name, value in given.items():
+        raise ValueError(
+            f"{name}: expected no --{name} with --from, whose file has all numbers, got {value}"
+        )
+    example, claims = read(options.source)
+    return example, claims, str(options.source)
+
+
+def _check_size(example: Example) -> None:
+    """Refuse what would take long, and more memory than there may be."""
+    inputs, hidden, outputs, steps = _sizes(example)
+    products = hidden * (inputs + hidden + outputs)
+    if steps * products > MOST:
+        raise ValueError(
+            f"steps: expected at most {MOST // products} of these sizes, for the independent "
+            f"values take a scalar operation per weight and step, got {steps}"
+        )
+
+
+def _sizes(example: Example) -> tuple[int, int, int, int]:
+    """Return I, H, O and T."""
+    return len(example.U[0]), len(example.W), len(example.V), len(example.x)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Give what shows how far some work is, by its name, once all takes longer than a second."""
+    console, started = Console(stderr=True), monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("")
+
+    def begin(name: str) -> Callable[[int, int], None]:
+        bar.update(task, description=name, total=None)
+        return show
+
+    def show(done: int, total: int) -> None:
+        if console.is_terminal and monotonic() - started > 1.0:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield begin
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _latex_text(text: str) -> str:
+    """Return text as LaTeX prints it."""
+    special: dict[str, str | int | None] = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+    special |= {sign: rf"\{sign}" for sign in "#$%&_{}"}
+    return text.translate(str.maketrans(special))
 
 
 def _print_all(
-    console: Console, options: Options, where: str, example: Example, checks: list[Check]
+    console: Console,
+    options: Options,
+    origin: str,
+    example: Example,
+    checks: list[Check],
+    missing: dict[str, str],
 ) -> None:
+    inputs, hidden, outputs, steps = _sizes(example)
     console.print(
-        f"[bold]Deep Learning, chapter 10[/]: x in R{_up(options.inputs)}, "
-        f"h in R{_up(options.hidden)}, o in R{_up(options.outputs)}, T = {options.steps}, "
-        f"seed {options.seed}, {options.targets} targets; {escape(where)}",
+        f"[bold]Deep Learning, chapter 10[/]: x in R{_up(inputs)}, "
+        f"h in R{_up(hidden)}, o in R{_up(outputs)}, T = {steps}, {escape(origin)}",
         highlight=False,
     )
     if not options.only:
@@ -98,25 +212,59 @@ def _print_all(
     for equation, group in groupby(checks, key=lambda check: check.equation):
         _print_equation(console, options, equation, list(group))
     console.print()
-    missing = [
-        e.number
-        for e in EQUATIONS
-        if (not options.only or e.number in options.only)
-        and not any(c.equation is e for c in checks)
-    ]
-    if missing:
-        why = "longer sequences" if options.steps < 2 else "one-hot targets"
-        console.print(f"[yellow]not checked: {', '.join(missing)}, for want of {why}[/]")
-    failed = sorted({c.equation.number for c in checks if not c.passed}, key=_order)
+    for why in sorted(set(missing.values())):
+        left = [n for n in missing if missing[n] == why and (not options.only or n in options.only)]
+        if left:
+            console.print(f"[yellow]not checked: {', '.join(left)}, {why}[/]", highlight=False)
+    _print_verdict(console, options, checks)
+
+
+def _print_verdict(console: Console, options: Options, checks: list[Check]) -> None:
+    """Print whether all checks passed, and what there is to say of large errors."""
+    failed = [check for check in checks if not check.passed]
+    amplified = [check for check in checks if check.amplified]
+    beyond = [check for check in failed if check.error == float("inf")]
+    if amplified:
+        worst = max(amplified, key=lambda check: check.error)
+        digits = "7" if options.dtype == "float32" else "16"
+        console.print(
+            f"[yellow]{len(amplified)} of {len(checks)} are more than {ALLOWED:g} eps off, up to "
+            f"{_eps(worst.error)} in {_numbers(amplified)}: these numbers amplify rounding, that "
+            f"of the independent computation with {digits} digits as much[/]",
+            highlight=False,
+        )
+        if worst.allowed == float("inf"):
+            console.print(
+                f"[yellow]{options.dtype} keeps hardly a digit of the results: nothing is shown by "
+                "these numbers; take fewer steps, or a smaller W[/]",
+                highlight=False,
+            )
+    if beyond:
+        console.print(
+            f"[bold red]too large for {options.dtype}, or computed from what is: "
+            f"{_numbers(beyond)}[/]",
+            highlight=False,
+        )
     if failed:
-        console.print(f"[bold red]more than {ALLOWED:g} eps off: {', '.join(failed)}[/]")
-    elif checks:
+        off = [check for check in failed if check not in beyond]
+        if off:
+            console.print(f"[bold red]more than {ALLOWED:g} eps off: {_numbers(off)}[/]")
+    elif checks and not amplified:
         worst = max(checks, key=lambda check: check.error)
         console.print(
             f"[bold green]{len(checks)} checks, all within {ALLOWED:g} eps[/]; "
             f"the largest error is {worst.error:.1f} eps, in {worst.equation.number}",
             highlight=False,
         )
+
+
+def _numbers(checks: Sequence[Check]) -> str:
+    """Return the numbers of the equations of some checks, each once."""
+    return ", ".join(dict.fromkeys(check.equation.number for check in checks))
+
+
+def _eps(error: float) -> str:
+    return f"{error:.1f} eps" if error < 1e4 else f"{error:.1e} eps"
 
 
 def _print_example(console: Console, options: Options, example: Example) -> None:
@@ -168,8 +316,8 @@ def _entry(check: Check, options: Options) -> tuple[str, list[str], list[str], s
     symbol = check.part.text + ("" if check.step is None else f"({check.step})")
     if check.part.text.startswith("∇") and check.step is None:
         symbol = check.part.text
-    colour = "green" if check.passed else "bold red"
-    return symbol, lines(check.got), lines(check.want), f"[{colour}]{check.error:.1f} eps[/]"
+    colour = "yellow" if check.amplified else "green" if check.passed else "bold red"
+    return symbol, lines(check.got), lines(check.want), f"[{colour}]{_eps(check.error)}[/]"
 
 
 def _steps(
@@ -191,10 +339,6 @@ def _some(items: list[str], everything: bool, sign: str = "⋮") -> list[str]:
     if everything or len(items) <= SHOWN:
         return items
     return [*items[: SHOWN - 1], sign, items[-1]]
-
-
-def _order(number: str) -> int:
-    return [equation.number for equation in EQUATIONS].index(number)
 
 
 def _up(number: int) -> str:

@@ -1,0 +1,108 @@
+"""Numbers as people have them, lists or arrays of any library, as nested tuples of floats."""
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Real
+from typing import Any, TypeAlias
+
+from .._host import to_host
+from .._namespace import is_array
+
+__all__ = ["Matrix", "Vector", "check_shape", "parse", "shape_of", "to_lists"]
+
+Vector: TypeAlias = tuple[float, ...]
+Matrix: TypeAlias = tuple[Vector, ...]
+
+
+def parse(name: str, value: Any) -> Any:
+    """Return finite real numbers as nested tuples of floats, or as one float.
+
+    Parameters
+    ----------
+    name : str
+        What errors call them.
+    value : nested sequence of numbers, or array of any library
+        A tensor that requires a gradient and an array on a device are copied to the host.
+
+    Raises
+    ------
+    TypeError
+        If something in it is not a real number.
+    ValueError
+        If rows differ in length, there are none, or a number is infinite or NaN.
+    """
+    tree = to_lists(value)
+    shape_or_error(name, tree)
+    return _floats(name, tree)
+
+
+def to_lists(value: Any) -> Any:
+    """Return arrays, and sequences of them, as nested lists; leave anything else as it is."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if is_array(value):
+        return to_host(value).tolist()
+    return [to_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def shape_of(tree: Any) -> tuple[int, ...]:
+    """Return the shape of nested sequences whose rows have one length."""
+    return (len(tree), *shape_of(tree[0])) if isinstance(tree, (list, tuple)) else ()
+
+
+def shape_or_error(name: str, tree: Any) -> tuple[int, ...]:
+    """Return the shape of nested lists, or raise the error of those that have none."""
+    if not isinstance(tree, (list, tuple)):
+        return ()
+    if not tree:
+        raise ValueError(f"{name}: expected at least one number, got an empty list")
+    shapes = [shape_or_error(name, item) for item in tree]
+    for row, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"{name}: expected rows of one length, got {_words(shapes[0])} in row 0 and "
+                f"{_words(shape)} in row {row}"
+            )
+    return (len(tree), *shapes[0])
+
+
+def check_shape(name: str, tree: Any, shape: Iterable[int | str], sizes: dict[str, str]) -> None:
+    """Check a shape, in which a size that is not known yet is a letter.
+
+    Raises
+    ------
+    ValueError
+        Which also says from where the known ``sizes`` come.
+    """
+    wanted, got = tuple(shape), shape_of(tree)
+    fits = len(wanted) == len(got) and all(
+        isinstance(want, str) or want == have for want, have in zip(wanted, got, strict=True)
+    )
+    if not fits:
+        inner = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+        known = [f"{letter} is {text}" for letter, text in sizes.items()]
+        because = f" ({'; '.join(known)})" if known else ""
+        raise ValueError(f"{name}: expected shape ({inner}){because}, got {got}")
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "a number"
+    return "1 number" if shape == (1,) else " x ".join(map(str, shape)) + " numbers"
+
+
+def _floats(name: str, tree: Any) -> Any:
+    if isinstance(tree, (list, tuple)):
+        return tuple(_floats(name, item) for item in tree)
+    if isinstance(tree, bool) or not isinstance(tree, (Real, Decimal)):
+        shown = repr(tree)
+        shown = shown if len(shown) <= 40 else shown[:37] + "..."
+        raise TypeError(f"{name}: expected real numbers, got {shown}")
+    try:
+        value = float(tree)
+    except OverflowError:
+        raise ValueError(f"{name}: expected numbers that float64 can hold, got a larger") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected finite numbers, got {tree}")
+    return value
