@@ -11,6 +11,8 @@ It is a row of the suite, and a plugin for the tests of NumPy alone::
     python -m pytest -p conformance.any_blas tests
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from zlib import crc32
@@ -18,7 +20,7 @@ from zlib import crc32
 import array_api_compat.numpy
 import numpy as np
 
-__all__ = ["matmul", "pytest_configure"]
+__all__ = ["in_place_of_numpys", "matmul", "pytest_configure"]
 
 SIZE = 2**20  # numbers of the pattern, of which every shape has a part of its own
 
@@ -43,8 +45,21 @@ def pattern(dtype: str) -> Any:
     return 1 + np.finfo(dtype).eps * moves.astype(dtype)
 
 
-def pytest_configure() -> None:
-    """Make it the product of NumPy's arrays, as `portable_rnn` finds it, for all tests."""
+@contextmanager
+def in_place_of_numpys() -> Iterator[None]:
+    """Make it the product of NumPy's arrays, as `portable_rnn` finds it."""
+    own = array_api_compat.numpy.matmul
+    array_api_compat.numpy.matmul = matmul
+    try:
+        yield
+    finally:
+        array_api_compat.numpy.matmul = own
+
+
+def pytest_configure(config: Any) -> None:
+    """Make it that for all tests."""
     for dtype in ("float16", "float32", "float64"):
         pattern(dtype)
-    array_api_compat.numpy.matmul = matmul
+    product = in_place_of_numpys()
+    product.__enter__()
+    config.add_cleanup(lambda: product.__exit__(None, None, None))

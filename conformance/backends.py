@@ -9,7 +9,18 @@ from pathlib import Path
 
 from .backend import Backend
 from .lazy import Dask, Jax, Ndonnx
-from .libraries import CuPy, CuPyWithoutDevice, Dpnp, Mlx, NumPy, Strict, Torch, readonly, strided
+from .libraries import (
+    AnyBlas,
+    CuPy,
+    CuPyWithoutDevice,
+    Dpnp,
+    Mlx,
+    NumPy,
+    Strict,
+    Torch,
+    readonly,
+    strided,
+)
 
 __all__ = ["BACKENDS", "by_environment", "support_table", "with_support_table"]
 
@@ -22,6 +33,9 @@ BACKENDS: dict[str, Backend] = {
         NumPy("numpy", dtypes=HALF, pairs=True, proves="the library itself, with all problems"),
         NumPy("numpy-readonly", variant=True, layout=readonly, proves="no argument is written to"),
         NumPy("numpy-strided", variant=True, layout=strided, proves="any memory layout will do"),
+        AnyBlas(
+            "numpy-any_blas", variant=True, proves="no BLAS library's own rounding is relied on"
+        ),
         Strict("array-api-strict", variant=True, proves="only the standard is called"),
         Strict(
             "array-api-strict-device1",

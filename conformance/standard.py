@@ -55,7 +55,48 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # Many steps, and more rows (steps times batch) than an engine may like to take at once.
 LONG: dict[str, dict[str, Any]] = {
     "512_steps": {"steps": 512, "batch": 2, "inputs": 3, "hidden": 4},
-    "600_steps": {"steps": 600, "batch": 4, "inputs": 3, "hidden": 4},
+    "600_steps": {
+        **{"steps": 600, "batch": 4, "inputs": 3, "hidden": 4},
+        **{"outputs": 2, "batch_first": True},
+    },
+}
+
+# At a kink of an activation or a clip the rounding of half precision decides between two slopes:
+# such a problem would test the weather. So these were drawn so many times more, until all that
+# meets a kink was 4 eps of bfloat16 away from it (test_standard.py measures that).
+DRAWN_AGAIN = {
+    "onnx_lstm-one_unit": 13,
+    "onnx_gru-one_unit": 2,
+    "onnx_elman-one_unit": 1,
+    "elman-relu": 35,
+    "onnx_elman-saturated": 8,
+    "onnx_elman-no_bias-batch_first": 5,
+    "onnx_elman-readout-two_layers": 2,
+    "onnx_elman-both_directions-lengths": 3,
+    "onnx_gru-default": 239,
+    "onnx_gru-saturated": 29,
+    "onnx_gru-state_only": 850,
+    "onnx_gru-unbatched-zero_state": 11,
+    "onnx_gru-no_bias-batch_first": 1567,
+    "onnx_gru-readout-two_layers": 140303,
+    "onnx_gru-both_directions-lengths": 1131,
+    "onnx_gru-two_layers-mask": 11950,
+    "onnx_reset_before_gru-default": 297,
+    "onnx_reset_before_gru-saturated": 51,
+    "onnx_reset_before_gru-state_only": 722,
+    "onnx_reset_before_gru-unbatched-zero_state": 3,
+    "onnx_reset_before_gru-no_bias-batch_first": 164,
+    "onnx_reset_before_gru-readout-two_layers": 19369,
+    "onnx_reset_before_gru-both_directions-lengths": 7123,
+    "onnx_reset_before_gru-two_layers-mask": 3238,
+    "onnx_lstm-default": 754,
+    "onnx_lstm-saturated": 24,
+    "onnx_lstm-state_only": 118,
+    "onnx_lstm-unbatched-zero_state": 2,
+    "onnx_lstm-no_bias-batch_first": 424,
+    "onnx_lstm-readout-two_layers": 10507,
+    "onnx_lstm-both_directions-lengths": 19261,
+    "onnx_lstm-two_layers-mask": 1074,
 }
 
 
@@ -86,7 +127,8 @@ class Standard(Problem):
 def make(cell, *names) -> Standard:
     changes = {key: value for name in names for key, value in (OPTIONS | LONG)[name].items()}
     name = "-".join((cell, *(names or ("default",))))
-    return Standard(cell, crc32(name.encode()), **DEFAULT | changes, id=name)
+    seed = f"{name}-{DRAWN_AGAIN[name]}" if name in DRAWN_AGAIN else name
+    return Standard(cell, crc32(seed.encode()), **DEFAULT | changes, id=name)
 
 
 def options(cell) -> list[str]:

@@ -1,10 +1,10 @@
 """Random problems against torch.nn in float64: outputs, final state and every gradient.
 
 Each cell is held to 200 problems with the very layout of torch.nn, 20 with readout,
-batch_first, unbatched, without bias, or relu, 2 of many steps, and 80 of one to four layers, in one
-direction or both, with all steps or as packed sequences. torch has no sequences with gaps: 10 with
-a mask are held to plain loops over scalars. (Where every new shape takes long to compile, the
-standard problems of test_gradients.py have to do.)
+batch_first, unbatched, without bias, or relu, 2 of many steps (in float32), and 80 of one to four
+layers, in one direction or both, with all steps or as packed sequences. torch has no sequences with
+gaps: 10 with a mask are held to plain loops over scalars. (Where every new shape takes long to
+compile, the standard problems of test_gradients.py have to do.)
 """
 
 from functools import lru_cache
@@ -36,7 +36,10 @@ class Group:
 def cases(row, dtype):
     if row.id not in ROWS or dtype not in ("float64", "float32"):
         return []
-    return [Group(cell, name) for cell in CELLS for name in GROUPS]
+    # Over 600 steps torch adds up gradients one after another: it is up to 18 eps off in float64,
+    # where the standard problems of as many steps, with 50 digits, take their place.
+    names = [name for name in GROUPS if name != "long" or dtype == "float32"]
+    return [Group(cell, name) for cell in CELLS for name in names]
 
 
 def test_equals_torch(backend, dtype, problem, record):

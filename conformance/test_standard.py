@@ -1,5 +1,6 @@
 """What the standard problems promise of themselves."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,14 @@ import pytest
 
 import portable_rnn as prnn
 
+from .backends import BACKENDS
+from .oracles import scalar_loop
+from .oracles.numbers import Numbers
 from .problems import CELLS, MORE
 from .standard import OPTIONS, STANDARD, few, long, pairs, singles
 from .subject import leaves
+from .test_gradients import HALVES, cases
+from .tolerances import EPS
 
 
 def test_ids_name_problems():
@@ -73,6 +79,53 @@ def test_clips_clip():
                 for model in (problem.model, free)
             )
             assert np.mean(np.abs(held - loose) > 1e-3) > 0.25, cell
+
+
+class Watched(float):
+    """A number that remembers how near it came to what it was compared with."""
+
+    nearest = np.inf
+    real = property(lambda self: self)
+
+    def __gt__(self, other):
+        Watched.nearest = min(Watched.nearest, abs(float(self) - float(other)))
+        return float(self) > float(other)
+
+    def __lt__(self, other):
+        return Watched(other) > self
+
+
+for _name in ("add", "sub", "mul", "truediv", "radd", "rsub", "rmul", "rtruediv", "neg"):
+    _of_floats = getattr(float, f"__{_name}__")
+    setattr(
+        Watched,
+        f"__{_name}__",
+        lambda self, *other, of=_of_floats: Watched(of(float(self), *map(float, other))),
+    )
+
+
+class WatchedNumbers(Numbers):
+    def relu(self, a):
+        return a if a > 0 else Watched(0) * a
+
+
+def test_no_number_of_a_problem_in_half_precision_stands_at_a_kink():
+    """Rounding would choose between two slopes: 4 eps of bfloat16 on either side are free."""
+    functions = (lambda a, f=f: Watched(f(a)) for f in (math.tanh, math.exp, math.log))
+    numbers, met = WatchedNumbers(Watched, *functions), set()
+    for problem in halves():
+        Watched.nearest = np.inf
+        scalar_loop.forward(problem, problem.arrays("float64"), numbers)
+        assert Watched.nearest > 4 * EPS["bfloat16"], problem
+        met |= {problem.cell} if Watched.nearest < np.inf else set()
+    assert met == {"elman", "onnx_elman", "onnx_gru", "onnx_reset_before_gru", "onnx_lstm"}
+
+
+def halves():
+    """Return the problems that any row has in half precision."""
+    rows = BACKENDS.values()
+    found = {p.id: p for row in rows for d in HALVES if d in row.dtypes for p in cases(row, d)}
+    return found.values()
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -17,7 +17,8 @@ EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64":
 
 __all__ = ["WIDER", "K", "allowed_eps", "assert_close", "error_in_eps"]
 
-K = 32.0  # correct code measured below 20; planted errors of 1e-5 in float32 show above 50
+# Correct code was measured below 8 on every row; planted errors of 1e-5 in float32 show above 50.
+K = 16.0
 
 # (backend, dtype) -> (allowed eps, the measured reason why it is more than K)
 WIDER: dict[tuple[str, str], tuple[float, str]] = {}

@@ -1,0 +1,142 @@
+"""The tests of NumPy once more, under other matrix kernels than this machine would take.
+
+OpenBLAS chooses its kernels by the processor, and each rounds in its own way. Told to by
+``OPENBLAS_CORETYPE``, it takes those of another one whose instructions are here too. ::
+
+    python -m conformance.kernels                        # every kernel, one thread and two
+    python -m conformance.kernels --threads 1 --other    # one that is not the machine's own
+    python -m conformance.kernels --kernel SkylakeX -- tests conformance --backend=numpy
+
+Each runs in processes of its own, and `conformance.any_blas` is tried as well: it stands for the
+kernels that are not here. What follows ``--`` is given to pytest.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["KERNELS", "available", "main"]
+
+ROOT = Path(__file__).parent.parent
+# What a processor must be able to do, in the words of Linux, for each kernel that the OpenBLAS of
+# NumPy's wheels has for x86. Others, such as Zen or Cooperlake, are names for one of these there,
+# which `available` finds out.
+KERNELS = {
+    "Prescott": {"pni"},
+    "Nehalem": {"sse4_2"},
+    "Sandybridge": {"avx"},
+    "Haswell": {"avx2", "fma"},
+    "Zen": {"avx2", "fma"},
+    "SkylakeX": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"},
+    "Cooperlake": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
+}
+ANY_BLAS = "any BLAS, emulated"
+# Each test by itself, whatever else this process was told.
+PYTEST = (sys.executable, "-m", "pytest", "-n", "auto", "-q")
+
+
+def flags() -> set[str]:
+    """Return what the processor can do, as Linux tells; nothing elsewhere."""
+    try:
+        found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)
+    except OSError:
+        return set()
+    return set(found[1].split()) if found else set()
+
+
+def taken(kernel: str | None) -> str:
+    """Return the kernel that NumPy computes with, told to take ``kernel``; "" if not OpenBLAS."""
+    code = (
+        "import numpy, threadpoolctl\n"
+        "found = [i for i in threadpoolctl.threadpool_info() if i['internal_api'] == 'openblas']\n"
+        "print(found[0]['architecture'] if found else '')"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    told = environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=told, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def available() -> dict[str, str]:
+    """Return by the kernel that is then taken the name to ask for it, each kernel once."""
+    found: dict[str, str] = {}
+    has = flags()
+    for name, needed in KERNELS.items():
+        if needed <= has and (kernel := taken(name)):
+            found.setdefault(kernel, name)
+    return found
+
+
+def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Yield a title, a number of threads, and what the environment must hold."""
+    kernels, own = available(), taken(os.environ.get("OPENBLAS_CORETYPE"))
+    if options.kernel:
+        kernels = {taken(name): name for name in options.kernel}
+    elif options.other:  # the last is the newest, and differs most from what there was before it
+        kernels = dict([(k, name) for k, name in kernels.items() if k != own][-1:])
+    for kernel, name in kernels.items():
+        for threads in options.threads:
+            yield kernel, threads, {"OPENBLAS_CORETYPE": name}
+    if not options.kernel:
+        yield ANY_BLAS, 1, {}
+
+
+def run(title: str, threads: int, environ: dict[str, str], arguments: list[str]) -> tuple[int, str]:
+    """Run the tests; return the exit status and the last line that says what came of them."""
+    plugin = ["-p", "conformance.any_blas"] if title == ANY_BLAS else []
+    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
+    process = subprocess.Popen(
+        [*PYTEST, *plugin, *arguments],
+        cwd=ROOT,
+        env=os.environ | limits | environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    last = ""
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        last = line.strip() if re.search(r"\d (passed|failed|error)", line) else last
+    return process.wait(), last.strip("= ")
+
+
+def main() -> int:
+    """Run the tests under each kernel and print a table; return 1 if any failed."""
+    parser = argparse.ArgumentParser(prog="python -m conformance.kernels", description=__doc__)
+    parser.add_argument("--kernel", action="append", choices=KERNELS, help="only this; repeatable")
+    parser.add_argument("--threads", action="append", type=int, help="of BLAS; 1 and 2 by default")
+    parser.add_argument("--other", action="store_true", help="only one that is not the machine's")
+    parser.add_argument("arguments", nargs="*", help="of pytest; 'tests' by default")
+    options = parser.parse_args()
+    options.threads = options.threads or [1, 2]
+    told = options.arguments or ["tests"]
+    found = []
+    for title, threads, environ in runs(options):
+        print(f"\n{title}, {threads} BLAS thread{'s'[: threads - 1]}", flush=True)
+        start = time.perf_counter()
+        status, last = run(title, threads, environ, told)
+        found.append((title, threads, status, last, time.perf_counter() - start))
+    show(found)
+    return int(any(status for _, _, status, _, _ in found))
+
+
+def show(found: list[tuple[str, int, int, str, float]]) -> None:
+    """Print what came of each run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("kernel", "threads", "result", "tests", title="BLAS kernels")
+    for title, threads, status, last, seconds in found:
+        result = "[red]failed[/]" if status else "[green]passed[/]"
+        table.add_row(title, str(threads), result, f"{last or 'nothing ran'} [{seconds:.0f} s]")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
