@@ -50,6 +50,17 @@ def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
+    if not session.posargs:
+        other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
+        session.run(*other, "--", "tests", "-m", "not no_products")
+
+
+@nox.session(default=False)
+def kernels(session: nox.Session) -> None:
+    """The NumPy tests under every BLAS kernel that this processor can run, 1 thread and 2."""
+    install(session, "-e.[cli,plot]", groups=("test",))
+    told = session.posargs or ("--", "tests", "conformance", "--backend=numpy")
+    session.run("python", "-m", "conformance.kernels", *told)
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}

@@ -36,8 +36,6 @@ KERNELS = {
     "Cooperlake": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
 }
 ANY_BLAS = "any BLAS, emulated"
-# Each test by itself, whatever else this process was told.
-PYTEST = (sys.executable, "-m", "pytest", "-n", "auto", "-q")
 
 
 def flags() -> set[str]:
@@ -92,8 +90,9 @@ def run(title: str, threads: int, environ: dict[str, str], arguments: list[str])
     """Run the tests; return the exit status and the last line that says what came of them."""
     plugin = ["-p", "conformance.any_blas"] if title == ANY_BLAS else []
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
+    workers = max(1, (os.cpu_count() or 1) // threads)  # more would fight over the cores
     process = subprocess.Popen(
-        [*PYTEST, *plugin, *arguments],
+        [sys.executable, "-m", "pytest", "-q", f"-n{workers}", *plugin, *arguments],
         cwd=ROOT,
         env=os.environ | limits | environ,
         stdout=subprocess.PIPE,

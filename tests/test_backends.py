@@ -9,6 +9,8 @@ import pytest
 from portable_rnn import backends
 from portable_rnn.backends import BackendUnavailable
 
+pytestmark = pytest.mark.no_products
+
 
 def test_numpy_is_there():
     found = backends.find("numpy")

@@ -18,6 +18,8 @@ from rich.console import Console
 from portable_rnn import book
 from portable_rnn.cli import book as cli_book
 
+pytestmark = pytest.mark.no_products
+
 NUMBERS = {
     "U": [[0.1, -0.2], [0.5, 0.3], [-0.3, 0.7]],
     "W": [[0.1, 0.2, -0.3], [0.3, -0.1, 0.2], [0.2, 0.1, 0.4]],

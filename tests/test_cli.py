@@ -13,6 +13,8 @@ import pytest
 from portable_rnn.cli.metrics import read_metrics
 from portable_rnn.serialization import load_arrays, load_weights
 
+pytestmark = pytest.mark.no_products
+
 TINY = ("--hidden", "8", "--batch-size", "4", "--window", "8")
 FILES = {"config.json", "metrics.jsonl", "weights.safetensors", "checkpoint.safetensors"}
 COMMAND = (sys.executable, "-c", "from portable_rnn.cli import main; main()")

@@ -21,6 +21,8 @@ from docs import blocks
 
 import portable_rnn
 
+pytestmark = pytest.mark.no_products
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "conformance/README.md")),

@@ -9,6 +9,8 @@ import pytest
 
 import portable_rnn
 
+pytestmark = pytest.mark.no_products
+
 SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.

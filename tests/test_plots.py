@@ -6,6 +6,8 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn.losses import mean_squared_error
 
+pytestmark = pytest.mark.no_products
+
 plots = pytest.importorskip("portable_rnn.plots")
 pytest.importorskip("matplotlib")
 

@@ -15,6 +15,8 @@ import pytest
 
 import portable_rnn as prnn
 
+pytestmark = pytest.mark.no_products
+
 # Those that the package exports, what one needs for a cell of one's own, and the book.
 MODULES = [
     *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),

@@ -15,6 +15,8 @@ from portable_rnn.text import (
     split_text,
 )
 
+pytestmark = pytest.mark.no_products
+
 
 def test_vocabulary_round_trip_with_any_characters():
     text = "naïve – 漢字 🙂\n"

@@ -1,0 +1,113 @@
+"""The product that stands for every BLAS, and the command that runs tests under several of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+
+from . import kernels
+from .any_blas import in_place_of_numpys, matmul
+from .tolerances import EPS
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex128"])
+def test_a_product_is_off_by_little_and_in_some_places(dtype):
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((40, 30), (30, 50)))
+    a[3, :] = 0.0
+    got, plain = matmul(a, b), a @ b
+    assert got.dtype == plain.dtype
+    assert not np.any(got[3])
+    eps = EPS.get(dtype, EPS["float64"])
+    off, size = (np.abs(array).astype("float64") for array in (got - plain, plain))
+    assert np.all(off <= 1.5 * eps * size)  # by one, and half of one of rounding
+    assert 0.1 < np.mean(got != plain) < 0.15
+    assert matmul(a, b).tobytes() == got.tobytes()
+
+
+def test_a_product_of_integers_and_one_without_rows_are_numpys():
+    ones = np.ones((2, 3), dtype=np.int64)
+    assert np.array_equal(matmul(ones, ones.T), ones @ ones.T)
+    assert matmul(np.zeros((0, 3)), np.zeros((3, 4))).shape == (0, 4)
+
+
+def test_a_large_product_has_moved_everywhere():
+    moved = matmul(np.ones((3000, 1)), np.ones((1, 700))) != 1.0
+    assert np.all(np.abs(moved.mean(axis=1) - 1 / 8) < 0.1)
+
+
+def test_rows_round_by_how_many_there_are():
+    """What no kernel promises must not hold here either."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((24, 30)), rng.standard_normal((30, 50))
+    assert not np.array_equal(matmul(a, b)[:23], matmul(a[:23], b))
+
+
+def test_the_library_computes_with_it_where_it_takes_the_place_of_numpys():
+    model = prnn.RNN(3, 8, cell="gru")
+    params, x = model.init(seed=0), np.ones((20, 4, 3), dtype=np.float32)
+    plain = prnn.predict(model, params, x)
+    with in_place_of_numpys():
+        assert not np.array_equal(prnn.predict(model, params, x), plain)
+    assert np.array_equal(prnn.predict(model, params, x), plain)
+
+
+def test_a_kernel_is_listed_once_and_only_where_the_processor_has_its_instructions(monkeypatch):
+    same = {"Haswell": "Haswell", "Zen": "Haswell", "SkylakeX": "SkylakeX", "Nehalem": "Nehalem"}
+    monkeypatch.setattr(kernels, "taken", lambda name: same[name])
+    monkeypatch.setattr(kernels, "flags", lambda: {"avx2", "fma", "sse4_2"})
+    assert kernels.available() == {"Nehalem": "Nehalem", "Haswell": "Haswell"}
+    monkeypatch.setattr(kernels, "flags", set)
+    assert kernels.available() == {}
+
+
+def test_the_kernel_asked_for_is_the_one_that_is_taken():
+    for kernel, name in kernels.available().items():
+        assert kernels.taken(name) == kernel
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1), ("c", 2), ("any", 1)]),
+        (["--threads=1", "--other"], [("b", 1), ("any", 1)]),
+        (["--threads=2", "--kernel=Zen"], [("c", 2)]),
+    ],
+)
+def test_what_is_run(arguments, wanted, monkeypatch):
+    told = {"Zen": "c", None: "c"}  # the machine takes c
+    monkeypatch.setattr(kernels, "taken", lambda name: told[name])
+    monkeypatch.setattr(kernels, "available", lambda: {"a": "A", "b": "B", "c": "C"})
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    ran = []
+
+    def run(title, threads, environ, told):
+        ran.append(("any" if title == kernels.ANY_BLAS else title, threads))
+        assert told == ["tests"]
+        return int(title == "b"), "1 passed"
+
+    monkeypatch.setattr(kernels, "run", run)
+    monkeypatch.setattr(sys, "argv", ["kernels", *arguments])
+    assert kernels.main() == int(any(title == "b" for title, _ in wanted))
+    assert ran == wanted
+
+
+def test_a_test_that_relies_on_a_kernel_fails(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import numpy as np\n"
+        "import portable_rnn as prnn\n"
+        "def test_rows():\n"
+        "    model = prnn.RNN(30, 20)\n"
+        "    params, x = model.init(seed=0), np.random.default_rng(0).random((1, 24, 30), 'f4')\n"
+        "    whole = prnn.predict(model, params, x)\n"
+        "    assert np.array_equal(prnn.predict(model, params, x[:, :23]), whole[:, :23])\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "conformance.any_blas"]
+    ended = subprocess.run(
+        [*command, str(tmp_path)], cwd=kernels.ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == pytest.ExitCode.TESTS_FAILED, ended.stdout
+    assert "1 failed" in ended.stdout
