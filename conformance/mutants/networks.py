@@ -10,6 +10,14 @@ def dropout(cell):
     return test.format(f"numpy-float64-{cell}-")
 
 
+def layers(case):
+    return f"tests/test_layers.py::test_a_network_is_its_layers_one_by_one[{case}]"
+
+
+def planned(case):
+    return f"tests/test_memory.py::test_a_plan_is_what_is_measured_and_at_most_twice_that[{case}]"
+
+
 NETWORKS = [
     Mutant(
         "upper layer fed with x",
@@ -130,5 +138,48 @@ NETWORKS = [
         '"m": 10**6',
         '"m": 2**20',
         "tests/test_memory.py::test_a_text_says_how_many_bytes[MB-1000000.0]",
+    ),
+    Mutant(
+        "recurrent dropout in one direction only",
+        "network.py",
+        "recurrent=walk.recurrent[i : i + 1]",
+        "recurrent=walk.recurrent[i:i]",
+        layers("elman-recurrent-1-both ways"),
+    ),
+    Mutant(
+        "a step's work in numbers, not bytes",
+        "memory.py",
+        "self.step = 8 * cell.gates * hidden * itemsize * batch",
+        "self.step = 8 * cell.gates * hidden * batch",
+        "tests/test_memory.py::test_a_plan_in_float64_is_twice_that_in_float32_but_for_objects[gru]",
+    ),
+    Mutant(
+        "a step's work of one sequence",
+        "memory.py",
+        "self.step = 8 * cell.gates * hidden * itemsize * batch",
+        "self.step = 8 * cell.gates * hidden * itemsize",
+        planned("one step-lstm-float32"),
+    ),
+    Mutant(
+        "stretches that cost nothing to remember",
+        "memory.py",
+        "            + OBJECTS * (self.steps // stretch)\n",
+        "",
+        planned("small steps-gru-float64"),
+    ),
+    Mutant(
+        "small pieces taken for whole stretches",
+        "memory.py",
+        "return self.stretch_rows == full * self.batch and",
+        "return",
+        "tests/test_memory.py::test_a_plan_says_whether_time_is_cut_in_the_same_places"
+        "[800-1-same2-other2]",
+    ),
+    Mutant(
+        "late gates' rows counted from the front",
+        "recurrence.py",
+        "(w.weight_hh[:-late, :], None), (w.weight_hh[-late:, :], None)",
+        "(w.weight_hh[:late, :], None), (w.weight_hh[late:, :], None)",
+        "tests/test_layers.py::test_no_bias_is_a_bias_of_zero[late gates-1-one way]",
     ),
 ]

@@ -27,7 +27,8 @@ __all__ = ["Plan", "plan"]
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST_UNITS = 4096  # more would cost more to organise than to run
-OBJECTS = 512  # bytes that Python takes to remember where a stretch is
+OBJECTS = 576  # bytes that Python takes to remember where a stretch is
+KEPT = 160  # bytes of each array of a state that is kept, beside its numbers
 FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
 
 
@@ -192,7 +193,9 @@ class _Costs:
         self.record = kept // ax.itemsize * itemsize * layers
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
-        self.state = sum(zero.size for zero in zeros) * batch * itemsize * layers
+        self.state = (
+            sum(zero.size for zero in zeros) * batch * itemsize + KEPT * len(zeros)
+        ) * layers
         sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
         self.weight, self.weights = max(sizes), sum(sizes)
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
