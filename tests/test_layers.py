@@ -146,6 +146,8 @@ def test_a_layout_changes_nothing_but_the_layout(cell, option, layers, bidirecti
     params, x, state = draw(model)
     d_outputs = np.random.default_rng(2).standard_normal((STEPS, BATCH, OUTPUTS))
     masks = prnn.dropout.draw(model, x, 5)
+    # Layer norm divides by small deviations, and both sides have rounded.
+    allowed = {"scale": np.max(np.abs(d_outputs)), "k": 64 if cell == "own vectors" else 16}
 
     def run(model, x, state, d_outputs, **options):
         state = state if len(state) > 1 else state[0]
@@ -164,7 +166,7 @@ def test_a_layout_changes_nothing_but_the_layout(cell, option, layers, bidirecti
     )
     for name, array in want.items():
         got = turned[name].swapaxes(0, 1) if name in ("outputs", "x") else turned[name]
-        assert_close(got, array, f"{name}, batch first", scale=1.0)
+        assert_close(got, array, f"{name}, batch first", **allowed)
     total = dict.fromkeys(params, 0.0)
     for b in range(BATCH):
         some = Masks(
@@ -181,10 +183,9 @@ def test_a_layout_changes_nothing_but_the_layout(cell, option, layers, bidirecti
                 total[name] = total[name] + one[name]
             else:
                 what = f"{name} of sequence {b}"
-                # Layer norm divides by small deviations.
-                assert_close(one[name], array[:, b], what, scale=1.0, k=64)
+                assert_close(one[name], array[:, b], what, **allowed)
     for name, array in total.items():
-        assert_close(array, want[name], f"{name}, added up", scale=1.0)
+        assert_close(array, want[name], f"{name}, added up", **allowed)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
@@ -203,7 +204,7 @@ def test_no_bias_is_a_bias_of_zero(cell, layers, bidirectional):
         grads = prnn.backward(one, weights, fwd.tape, d_outputs)
         found.append({"outputs": fwd.outputs, "x": grads.x, **grads.params})
     for name, array in found[0].items():
-        assert_close(array, found[1][name], name, scale=1.0)
+        assert_close(array, found[1][name], name, scale=np.max(np.abs(d_outputs)))
 
 
 def _parts(state):
