@@ -151,3 +151,20 @@ def test_a_whole_result_in_the_place_of_its_gradients_is_named():
         clip_by_global_norm(result, 1.0)
     with pytest.raises(TypeError, match=r"^params: expected a dict of arrays, got list$"):
         adam(list(params.values()), result.grads)
+
+
+@pytest.mark.parametrize("optimizer", [adam, adamw])
+@pytest.mark.parametrize("betas", [(0.0, 0.999), (0.9, 0.0), (0.0, 0.0)])
+def test_a_step_that_is_an_array_counts_like_one_that_is_a_number(optimizer, betas):
+    """As under jax.jit, where logarithms of the betas are taken; 0 has none."""
+    found = []
+    for first in (0, np.asarray(0)):
+        params, state = arrays(), None
+        for number in range(3):
+            grads = arrays(number + 1)
+            if state is not None:
+                state = state | {"step": state["step"] + first}
+            params, state = optimizer(params, grads, state, lr=0.1, betas=betas)
+        found.append(params)
+    for name, array in found[0].items():
+        np.testing.assert_allclose(found[1][name], array, rtol=1e-12, atol=1e-15)

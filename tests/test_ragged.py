@@ -292,3 +292,8 @@ def test_a_tape_without_steps_can_be_used_again_under_a_budget():
     for _ in range(2):
         grads = prnn.backward(model, params, fwd.tape, np.ones_like(fwd.outputs))
         assert not any(np.any(g) for g in grads.params.values())
+
+
+def test_unpack_refuses_what_has_no_batch():
+    with pytest.raises(ValueError, match=r"^packed: expected at least two axes, got shape \(3,\)"):
+        ragged.unpack(np.zeros(3), [2])

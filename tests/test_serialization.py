@@ -111,3 +111,12 @@ def test_data_is_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"w\.safetensors: there is no folder .*nowhere$"):
         save_weights(tmp_path / "nowhere" / "w.safetensors", {"w": np.ones(2)})
+
+
+def test_what_went_wrong_is_told_also_where_no_file_could_be_made(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(PermissionError, match="not here"):
+        write_atomically(tmp_path / "note", b"whole")

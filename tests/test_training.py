@@ -53,6 +53,15 @@ def test_learns_parity():
     assert run.evaluation < 0.1 < np.log(2)
 
 
+def test_a_loss_of_ones_own_need_not_know_weights():
+    def distance(outputs, targets):
+        off = outputs - targets[..., None].astype(outputs.dtype)
+        return (off**2).sum(), 2 * off
+
+    model = prnn.RNN(input_size=1, hidden_size=8, output_size=1)
+    assert train(model, model.init(seed=0), source(), steps=2, loss=distance).step == 2
+
+
 @pytest.mark.parametrize("make", [source, lanes], ids=["shuffled", "windows"])
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm", OPTIONS], ids=str)
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, make, cell):

@@ -21,7 +21,7 @@ from .affine import LEAF
 from .model import RNN
 from .recompute import evaluations
 from .recurrence import advance, advance_vjp, late_rows
-from .stretches import ROWS, Units
+from .stretches import Units, full_steps
 
 __all__ = ["Plan", "plan"]
 
@@ -85,7 +85,7 @@ class Plan:
         has other shapes, may round differently, and results agree like any two correct ones. That
         is for batches in which all sequences have all steps.
         """
-        full = max(1, ROWS // self.batch)
+        full = full_steps(self.batch)
         if self.units == 1:
             return self.stretch_rows == min(full, self.steps) * self.batch
         return self.stretch_rows == full * self.batch and self.unit_rows % self.stretch_rows == 0
@@ -205,12 +205,12 @@ class _Costs:
     def plan(self, unit: int, slots: int, stretch: int | None = None) -> Plan:
         """Plan units of so many steps, in stretches of so many, or as few as there can be."""
         units = -(-self.steps // unit)
-        stretch = min(unit, stretch or max(1, ROWS // self.batch))
+        stretch = min(unit, stretch or full_steps(self.batch))
         unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
         # The gradients of a stretch; that of a weight is summed by halves, with a sum open on each
         # level; and those of a block of stretches, where one is not a block.
         sums = self.weights + self.weight * max(0, math.ceil(math.log2(stretch_rows / LEAF)))
-        full = max(1, ROWS // self.batch)
+        full = full_steps(self.batch)
         if stretch < full or unit % full:
             sums += self.weights
         peak = (
@@ -244,7 +244,7 @@ class _Costs:
 
     def candidates(self) -> Iterator[tuple[int, int]]:
         """Yield numbers of steps of a stretch and of a unit, which is made of whole stretches."""
-        stretch = max(1, ROWS // self.batch)
+        stretch = full_steps(self.batch)
         while stretch:
             units = {stretch * int(1.15**i) for i in range(100) if stretch * 1.15**i < self.steps}
             for unit in sorted(units | {self.steps}):

@@ -60,7 +60,6 @@ def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
     """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
-    check.an_array("mask", value)
     xp = namespace_of(mask=value)
     if not xp.isdtype(value.dtype, "bool"):
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")

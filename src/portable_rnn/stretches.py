@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ._namespace import Array, Namespace, device_of, in_one_piece
 
-__all__ = ["ROWS", "Stretch", "Units", "cut", "place"]
+__all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
 
 # As its half, quarter and eighth, a multiple of the tiles of matrix libraries: 24 rows in OpenBLAS
 # for AVX2 and float32.
@@ -55,6 +55,11 @@ class Units(NamedTuple):
     slots: int  # states that are kept (see portable_rnn.recompute)
 
 
+def full_steps(width: int) -> int:
+    """Return how many steps of ``width`` sequences make a stretch of the full size."""
+    return max(1, ROWS // width)
+
+
 def cut(
     xp: Namespace,
     steps: int,
@@ -79,7 +84,7 @@ def cut(
             first, places = _gathered(xp, order, inverse, width)
             last, block_end = last._replace(width=width, order=first, places=places), start
         if start >= block_end:
-            last, block_end = last._replace(block=last.block + 1), start + max(1, ROWS // width)
+            last, block_end = last._replace(block=last.block + 1), start + full_steps(width)
         if not found or (limits and left < width):
             found.append([])
             left = limits.unit if limits else 0
