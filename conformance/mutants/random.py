@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -34,6 +33,14 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = "tests", "conformance"
 # They compare texts, names or imports with the source, or plant bugs themselves.
 TEXTUAL = ("documents", "derivation", "imports", "public_names", "book_mutants")
+# Said in the process of the tests itself: a fork for it would meet the threads of others. ctrl-c is
+# theirs, also of a run in the background.
+LIMITED = """
+import resource, runpy, signal, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv.pop(1)),) * 2)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+"""
 Commands = tuple[tuple[str, ...], ...]
 
 
@@ -87,23 +94,17 @@ class Suite:
         found = sorted((self.root / folder).glob("test_*.py"))
         return [f"{folder}/{path.name}" for path in found if path.stem not in left_out]
 
-    def limit(self) -> None:
-        """Hold in the process of the tests; ctrl-c is theirs, also of a run in the background."""
-        resource.setrlimit(resource.RLIMIT_AS, (self.memory,) * 2)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
     def run(self, command: tuple[str, ...], source: Path, limit: float) -> tuple[str, str]:
         """Run tests on a copy in the folder ``source``; return what came of it, by which test."""
         quiet = ("-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist")
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *quiet, *command],
+            [sys.executable, "-c", LIMITED, str(self.memory), *quiet, *command],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=self.limit,
         )
         try:
             output, _ = process.communicate(timeout=limit)
