@@ -9,7 +9,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn import network, stretches
+from portable_rnn import network
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in units of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
@@ -158,38 +158,6 @@ def test_a_budget_changes_no_bit(cell, options):
         whole = prnn.memory.plan(model, 40, 128, checkpoint_every=3, dtype="float64")
         plan = dataclasses.replace(whole, slots=slots)
         assert_same_bits(prnn.bptt(model, params, x, targets, memory=plan), want)
-
-
-@pytest.mark.parametrize(
-    ("steps", "batch", "same", "other"),
-    # Without a budget time is cut every 3 steps, 1 step, 384 steps, and not at all.
-    [
-        (40, 128, (3, 21, 40), (1, 2, 4, 20)),
-        (9, 500, (1, 2, 9), ()),
-        (800, 1, (384, 768, 800), (1, 192, 383, 385, 500)),
-        (300, 1, (300,), (1, 100, 299)),
-    ],
-)
-def test_a_plan_says_whether_time_is_cut_in_the_same_places(steps, batch, same, other):
-    model = prnn.RNN(3, 8, 4)
-
-    def cut(plan):
-        pieces = stretches.cut(np, steps, batch, plan.walk)
-        return [piece.rows for unit in pieces for piece in unit]
-
-    full = prnn.memory.plan(model, steps, batch)
-    assert full.same_bits
-    for every in (*same, *other):
-        plan = prnn.memory.plan(model, steps, batch, checkpoint_every=every)
-        assert plan.same_bits == (every in same) == (cut(plan) == cut(full)), every
-
-
-def test_a_plan_of_one_unit_in_small_pieces_has_other_bits():
-    model = prnn.RNN(64, 384, cell="lstm", num_layers=4)
-    plan = prnn.memory.plan(model, 40, 16, memory="60 MB")
-    assert plan.units == 1
-    assert plan.stretch_rows == 16
-    assert not plan.same_bits
 
 
 @pytest.mark.parametrize(
@@ -351,34 +319,6 @@ def test_a_plan_is_what_is_measured_and_at_most_twice_that(shape, options, cell,
     assert taken <= planned <= 2.1 * taken, f"planned {planned}, taken {taken}"
 
 
-@pytest.mark.parametrize("cell", TAPE)
-def test_a_plan_in_float64_is_twice_that_in_float32_but_for_objects(cell):
-    one, two = (
-        prnn.memory.plan(prnn.RNN(2, 64, cell=cell), 1, 2000, dtype=dtype).peak
-        for dtype in ("float32", "float64")
-    )
-    assert 1.99 * one < two <= 2 * one
-
-
-def test_half_precision_takes_half_of_float32():
-    plans = {d: prnn.memory.plan(prnn.RNN(2, 64), 400, 8, dtype=d) for d in ("float16", "bfloat16")}
-    assert plans["float16"] == plans["bfloat16"]
-    assert 2 * plans["float16"].full_tape == prnn.memory.plan(prnn.RNN(2, 64), 400, 8).full_tape
-
-
-def test_a_plan_tries_units_of_all_sizes():
-    """Of a million steps a half fits, and so each is run again but for those of the last of few."""
-    model, steps = prnn.RNN(2, 8), 1_000_000
-    full = prnn.memory.plan(model, steps, 1)
-    found = [prnn.memory.plan(model, steps, 1, memory=full.peak // 2**n) for n in range(1, 5)]
-    assert [plan.units < most for plan, most in zip(found, (4, 8, 20, 100), strict=True)] == [
-        True
-    ] * 4
-    assert found[0].recompute < 0.7
-    for share, plan in zip((2, 4, 8, 16), found, strict=True):
-        assert 0.6 * full.peak / share < plan.peak <= full.peak / share
-
-
 def test_the_full_tape_is_as_large_as_planned():
     for cell in TAPE:
         model = prnn.RNN(16, 64, cell=cell)
@@ -387,45 +327,6 @@ def test_the_full_tape_is_as_large_as_planned():
         fwd, held, _ = measure(lambda m=model, p=params, x=x: prnn.forward(m, p, x))
         planned = prnn.memory.plan(model, 64, 16).full_tape
         assert planned == pytest.approx(held - fwd.outputs.nbytes, rel=0.1)
-
-
-def test_a_plan_says_what_it_will_take():
-    model = prnn.RNN(16, 256, cell="lstm")
-    full = prnn.memory.plan(model, 4096, 16)
-    assert (full.units, full.slots, full.recompute, full.time) == (1, 0, 0.0, 1.0)
-    before = full
-    for share in (2, 4, 16, 64):
-        plan = prnn.memory.plan(model, 4096, 16, memory=full.full_tape // share)
-        assert plan.peak <= full.full_tape // share
-        assert plan.recompute >= before.recompute
-        before = plan
-    assert before.recompute < 3
-    one_level = prnn.memory.plan(model, 4096, 16, checkpoint_every=64)
-    assert (one_level.units, one_level.slots) == (64, 63)
-    assert one_level.recompute < 1
-    assert 1.2 < one_level.time < 1.5  # measured: 1.28
-    assert "63 states kept" in str(one_level)
-    often = prnn.memory.plan(model, 4096, 16, checkpoint_every=4)
-    assert often.peak > often.slots * 2 * 16 * 256 * 4  # bytes of the states h and c
-    assert prnn.memory.plan(model, 10, 1, memory="1.5GB").units == 1
-
-
-@pytest.mark.parametrize(
-    ("unit", "size"),
-    [("", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KiB", 2**10), ("MiB", 2**20), ("G", 1e9)],
-)
-def test_a_text_says_how_many_bytes(unit, size):
-    """Just as many as the smallest budget, and one too few."""
-
-    def plan(memory):
-        return prnn.memory.plan(prnn.RNN(16, 64, 4, cell="lstm"), 1000, 4, memory=memory)
-
-    with pytest.raises(ValueError, match="expected at least") as raised:
-        plan(1)
-    least = int(re.search(r"at least (\d+) bytes", str(raised.value))[1])
-    assert plan(f"{(least + 0.5) / size:.15f} {unit}").peak == least
-    with pytest.raises(ValueError, match="expected at least"):
-        plan(f"{(least - 0.5) / size:.15f} {unit}")
 
 
 @pytest.mark.parametrize(

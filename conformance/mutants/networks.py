@@ -130,14 +130,14 @@ NETWORKS = [
         "memory.py",
         "(slots * self.state + self.record * unit_rows)",
         "(self.record * unit_rows)",
-        "tests/test_memory.py::test_a_plan_says_what_it_will_take",
+        "tests/test_plan.py::test_a_plan_says_what_it_will_take",
     ),
     Mutant(
         "mebibytes for megabytes",
         "memory.py",
         '"m": 10**6',
         '"m": 2**20',
-        "tests/test_memory.py::test_a_text_says_how_many_bytes[MB-1000000.0]",
+        "tests/test_plan.py::test_a_text_says_how_many_bytes[MB-1000000.0]",
     ),
     Mutant(
         "recurrent dropout in one direction only",
@@ -151,7 +151,7 @@ NETWORKS = [
         "memory.py",
         "self.step = 8 * cell.gates * hidden * itemsize * batch",
         "self.step = 8 * cell.gates * hidden * batch",
-        "tests/test_memory.py::test_a_plan_in_float64_is_twice_that_in_float32_but_for_objects[gru]",
+        "tests/test_plan.py::test_a_plan_in_float64_is_twice_that_in_float32_but_for_objects[gru]",
     ),
     Mutant(
         "a step's work of one sequence",
@@ -172,7 +172,7 @@ NETWORKS = [
         "memory.py",
         "return self.stretch_rows == full * self.batch and",
         "return",
-        "tests/test_memory.py::test_a_plan_says_whether_time_is_cut_in_the_same_places"
+        "tests/test_plan.py::test_a_plan_says_whether_time_is_cut_in_the_same_places"
         "[800-1-same2-other2]",
     ),
     Mutant(
