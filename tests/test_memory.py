@@ -27,6 +27,7 @@ def measure(function):
     return result, held, peak
 
 
+@pytest.mark.no_products
 @pytest.mark.parametrize(
     ("cell", "short", "long"),
     [("elman", 10_000, 100_000), ("gru", 5_000, 20_000), ("lstm", 5_000, 20_000)],
@@ -73,6 +74,7 @@ def test_bptt_takes_little_more_than_its_tape(cell):
     )
 
 
+@pytest.mark.no_products
 def test_predict_on_a_stack_does_not_grow_with_time():
     """What lies between two layers is never there for all of time."""
     model = prnn.RNN(16, 64, 8, cell="gru", num_layers=3)
@@ -273,6 +275,7 @@ def test_a_budget_is_kept(share, same_bits, without_a_budget):
         assert_close(got[name], want.astype("float64"), name, k=16)
 
 
+@pytest.mark.no_products
 def test_a_budget_is_kept_where_weights_are_most_of_it():
     """A stack, and one sequence: the gradients of a stretch are larger than what it keeps."""
     model = prnn.RNN(64, 384, cell="lstm", num_layers=4)
@@ -291,6 +294,7 @@ def test_a_budget_is_kept_where_weights_are_most_of_it():
         assert peak - results <= 1.1 * budget, f"{(peak - results) / budget:.2f} of the budget"
 
 
+@pytest.mark.no_products
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", TAPE)
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_norms_by_products_of_steps(cell):
     assert np.all(small.total > 1e-201)
 
 
+@pytest.mark.no_products
 def test_norms_take_less_memory_than_gradients():
     model = prnn.RNN(64, 128, cell="lstm")
     params = model.init(seed=0)

@@ -78,6 +78,7 @@ def test_it_goes_on_from_a_state_and_back_to_one():
     assert stream.feed(x).tobytes() == prnn.predict(model, params, x).tobytes()
 
 
+@pytest.mark.no_products
 def test_memory_does_not_grow():
     model = prnn.RNN(16, 64, 8, cell="gru", num_layers=2)
     stream, x = prnn.stream(model, model.init(seed=0)), np.zeros((1, 16), np.float32)

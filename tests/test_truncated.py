@@ -136,6 +136,7 @@ def test_float32_does_not_lose_digits_over_many_windows():
         assert_close(got.grads[name], ref, name, scale=float(np.abs(ref).max()))
 
 
+@pytest.mark.no_products
 def test_holds_no_more_than_a_window():
     model = prnn.RNN(4, 64, 2, cell="lstm")
     params = model.init(seed=0)
