@@ -4,11 +4,13 @@ OpenBLAS chooses its kernels by the processor, and each rounds in its own way. T
 ``OPENBLAS_CORETYPE``, it takes those of another one whose instructions are here too. ::
 
     python -m conformance.kernels                        # every kernel, one thread and two
-    python -m conformance.kernels --threads 1 --other    # one that is not the machine's own
+    python -m conformance.kernels --threads 1 --other    # all in one run, see below
     python -m conformance.kernels --kernel SkylakeX -- tests conformance --backend=numpy
 
 Each runs in processes of its own, and `conformance.any_blas` is tried as well: it stands for the
-kernels that are not here. What follows ``--`` is given to pytest.
+kernels that are not here. ``--other`` saves time: one kernel that is not the machine's own, with
+`conformance.any_blas` on top of it. A test that relies on the bits of a kernel fails there, and
+one run for each kernel says of which. What follows ``--`` is given to pytest.
 """
 
 import argparse
@@ -80,15 +82,16 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]
     elif options.other:  # the last is the newest, and differs most from what there was before it
         kernels = dict([(k, name) for k, name in kernels.items() if k != own][-1:])
     for kernel, name in kernels.items():
+        title = f"{kernel} and {ANY_BLAS}" if options.other else kernel
         for threads in options.threads:
-            yield kernel, threads, {"OPENBLAS_CORETYPE": name}
-    if not options.kernel:
+            yield title, threads, {"OPENBLAS_CORETYPE": name}
+    if not options.kernel and not (options.other and kernels):
         yield ANY_BLAS, 1, {}
 
 
 def run(title: str, threads: int, environ: dict[str, str], arguments: list[str]) -> tuple[int, str]:
     """Run the tests; return the exit status and the last line that says what came of them."""
-    plugin = ["-p", "conformance.any_blas"] if title == ANY_BLAS else []
+    plugin = ["-p", "conformance.any_blas"] if title.endswith(ANY_BLAS) else []
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
     workers = max(1, (os.cpu_count() or 1) // threads)  # more would fight over the cores
     process = subprocess.Popen(
@@ -110,7 +113,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.kernels", description=__doc__)
     parser.add_argument("--kernel", action="append", choices=KERNELS, help="only this; repeatable")
     parser.add_argument("--threads", action="append", type=int, help="of BLAS; 1 and 2 by default")
-    parser.add_argument("--other", action="store_true", help="only one that is not the machine's")
+    parser.add_argument("--other", action="store_true", help="one run for all of them")
     parser.add_argument("arguments", nargs="*", help="of pytest; 'tests' by default")
     options = parser.parse_args()
     options.threads = options.threads or [1, 2]
