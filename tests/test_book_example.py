@@ -214,6 +214,19 @@ def test_rounding_that_is_amplified_is_told_from_a_wrong_formula():
     assert {check.equation.number for check in failed} == {"10.24"}
 
 
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e5), ("float64", 1e9)])
+@pytest.mark.parametrize("name", ["h", "d_b", "d_U", "d_V"])
+def test_large_inputs_open_no_check(name, dtype, size):
+    """Times of day in seconds, say: the units of x are no measure of the others."""
+    x = [[size * v for v in row] for row in own()["x"]]
+    u = [[v / size for v in row] for row in own()["U"]]
+    example = book.Example(**own() | {"x": x, "U": u}).rounded(dtype)
+    exact, found = book.differentiate(example), book.compute(example, dtype=dtype)
+    assert all(c.error <= 8.0 for c in book.compare(example, found, exact, dtype))
+    wrong = found._replace(**{name: (1.01 * np.asarray(getattr(found, name))).tolist()})
+    assert not all(c.passed for c in book.compare(example, wrong, exact, dtype))
+
+
 def test_what_overflows_does_not_pass():
     example = book.Example(**own() | {"U": [[1e200] * 4] * 5, "x": [[1e200] * 4] * 4})
     checks = book.compare(example, book.compute(example), book.differentiate(example))

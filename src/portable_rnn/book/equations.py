@@ -112,7 +112,7 @@ class Equation:
         Which steps of time the quantities have; "all" for one that has no step.
     forward : bool
         Whether it belongs to the forward pass. Errors of gradients are measured beside the
-        largest cotangent, others beside the largest parameter.
+        largest cotangent, others beside the largest parameter or sum of |U| |x|.
     one_hot : bool
         Whether it speaks of y(t) as one class.
 
