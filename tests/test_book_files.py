@@ -110,6 +110,13 @@ def npz(**arrays):
     return make
 
 
+def damaged(path):
+    np.savez_compressed(path.with_suffix(".npz"), **{n: np.asarray(v) for n, v in NUMBERS.items()})
+    content = bytearray(path.with_suffix(".npz").read_bytes())
+    content[60:90] = b"\xff" * 30
+    path.write_bytes(content)
+
+
 def text(content):
     return lambda path: path.write_bytes(
         content if isinstance(content, bytes) else content.encode()
@@ -126,6 +133,10 @@ BAD = {
     "expected JSON or .npz, got neither (not UTF-8)": text(b"\xff\xfe\x00"),
     "expected JSON or .npz, got neither (Expecting value": text("U = 1"),
     "expected JSON or .npz, got neither (File is not a zip file)": text(b"PK\x03\x04 nothing"),
+    "expected JSON or .npz, got neither (Error -3": damaged,
+    "claims: expected an array for each, such as claims.d_c, got one for all": npz(
+        **NUMBERS | {"claims": [1.0], "claims.d_c": [1.0, 2.0, 3.0]}
+    ),
     "expected an object of arrays by name, got a list": text("[[1, 2]]"),
     "expected matrices, got brackets too deep to read": text("[" * 100_000),
     "missing U, x": changed(U=None, x=None),
@@ -213,11 +224,16 @@ def test_what_is_written_decides_how_close_a_claim_must_be():
     # 0.1200 is written with four decimals, and 0.12 with two.
     assert judged({"loss": Decimal("2.0000")})["loss"].allowed == Decimal("0.0001")
     assert judged({"loss": Decimal("2.00")})["loss"].allowed == Decimal("0.01")
+    assert judged({"d_c": d_c.astype("float32")})["d_c"].right
     single = np.float32(1.0 + 1e-5) * d_c
     assert not judged({"d_c": single})["d_c"].right
     assert judged({"d_c": single}, "float32")["d_c"].right
     example = book.Example(**NUMBERS)
     exact = book.differentiate(example)
+    assert not judged({"loss": Decimal("0e5000000")})["loss"].right
+    vast = book.Example(**NUMBERS | {"V": [[1e8 * v for v in row] for row in NUMBERS["V"]]})
+    (claim,) = book.judge(vast, book.differentiate(vast), {"d_y_hat": np.zeros((2, 3))})
+    assert claim.off > Decimal("1e1000000")
     with pytest.raises(ValueError, match="dtype: expected float32 or float64, got 'int8'"):
         book.judge(example, exact, {}, "int8")
 
@@ -329,12 +345,17 @@ def test_the_path_of_a_file_is_text_in_latex(tmp_path):
 
 
 def test_amplified_rounding_and_overflow_are_said(tmp_path):
-    chaos = {"W": [[5, -4, 3], [-6, 5, 4], [3, 7, -5]], "x": [[1, 0.5]] * 60, "y": [0] * 60}
+    # Thousands of eps on every processor, and digits enough that are right.
+    chaos = {"W": [[0, 1, -1], [-3, 1, -3], [-2, 2, 0]], "x": [[0.1, 0.05]] * 60, "y": [0] * 60}
     shown = call("--from", save(tmp_path / "n.json", **chaos))
     assert "these numbers amplify rounding" in " ".join(shown.split())
     vast = {"U": [[1e200, 1]] * 3, "x": [[1e200, 1]] * 2}
     shown = call("--from", save(tmp_path / "n.json", **vast), "--only", "10.8", code=1)
     assert "too large for float64, or computed from what is: 10.8" in shown
+    steep = {"V": [[3e7, -1e7, 2e7], [2e7, 4e7, -3e7], [-2e7, 1e7, 5e7]]}
+    steep["claims"] = {"d_y_hat": [[0, 0, 0], [1, 2, 3]]}
+    shown = call("--from", save(tmp_path / "n.json", **steep), code=1)
+    assert "1 of 1 claims wrong: d_y_hat" in shown
     small = {"V": [[1e4, 0, 0], [0, 0, 0], [0, 0, 0]], "y": [1, 1]}
     shown = call("--from", save(tmp_path / "n.json", **small), "--only", "Q3")
     assert "not checked: Q3, for it divides by ŷ" in shown

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
 from typing import Any
 
@@ -134,19 +134,23 @@ def judge(
     if dtype not in EPS:
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     check_claims(example, claims)
-    found = []
-    for name, value in claims.items():
-        got, want = _decimals(to_lists(value)), getattr(exact, SAME.get(name, name))
-        largest = max(map(abs, flat(want)))
-        unit = Decimal(10) ** min(_exponent(number) for number in flat(got))
-        scale = Decimal(1) if name in FORWARD else scales(example, exact)[1]
-        digits = max(min(unit, LEAST * largest), EPS[dtype].sqrt() * largest)
-        allowed, off = max(digits, 32 * EPS[dtype] * scale), _off(got, want)
-        looks_like = "" if off <= allowed else _looks_like(got, want, allowed)
-        if not looks_like and allowed < off <= unit / 2:
-            looks_like = "right as far as it is written; more digits are needed to tell"
-        found.append(Claim(name, got, want, off, allowed, looks_like))
-    return found
+    with localcontext(Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)):  # as the right ones have
+        return [_judged(example, exact, name, value, dtype) for name, value in claims.items()]
+
+
+def _judged(example: Example, exact: Quantities, name: str, value: Any, dtype: str) -> Claim:
+    got, want = _decimals(to_lists(value)), getattr(exact, SAME.get(name, name))
+    # An array in float32 cannot hold more digits than that.
+    own = EPS.get(str(getattr(value, "dtype", "")).split(".")[-1], Decimal(0))
+    largest = max(map(abs, flat(want)))
+    unit = Decimal(10) ** min(_exponent(number) for number in flat(got))
+    scale = Decimal(1) if name in FORWARD else scales(example, exact)[1]
+    digits = max(min(unit, LEAST * largest), max(own, EPS[dtype].sqrt()) * largest)
+    allowed, off = max(digits, 32 * EPS[dtype] * scale), _off(got, want)
+    looks_like = "" if off <= allowed else _looks_like(got, want, allowed)
+    if not looks_like and allowed < off <= unit / 2:
+        looks_like = "right as far as it is written; more digits are needed to tell"
+    return Claim(name, got, want, off, allowed, looks_like)
 
 
 def _decimals(tree: Any) -> Any:

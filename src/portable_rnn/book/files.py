@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -18,6 +19,10 @@ __all__ = ["read", "write"]
 
 NEEDED = ("U", "W", "V", "x", "y")
 OPTIONAL = ("b", "c", "h0", "claims")
+_DAMAGED = (  # and what else zipfile raises: of a password, or of an unknown compression
+    *(zipfile.BadZipFile, EOFError, OSError, KeyError, zlib.error),
+    *(RuntimeError, NotImplementedError),
+)
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how an .npz begins, and an empty one
 CLAIM = "claims."  # begins the name of a claim in .npz, which knows no arrays within arrays
 
@@ -166,12 +171,16 @@ def _from_npz(content: bytes) -> dict[str, Any]:
             for name in files:
                 try:
                     found[name] = arrays[name]
-                except ValueError:
-                    raise ValueError(f"{name}: expected numbers, got Python objects") from None
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
+                except ValueError as error:
+                    objects = "allow_pickle" in str(error)
+                    got = "Python objects" if objects else f"what cannot be read ({error})"
+                    raise ValueError(f"{name}: expected numbers, got {got}") from None
+    except _DAMAGED as error:
         raise ValueError(f"expected JSON or .npz, got neither ({error})") from None
     for name in files:
         if files.count(name) > 1:
             raise ValueError(f"{name}: expected one array of this name, got {files.count(name)}")
+    if "claims" in files:
+        raise ValueError("claims: expected an array for each, such as claims.d_c, got one for all")
     claims = {name.removeprefix(CLAIM): found.pop(name) for name in files if name.startswith(CLAIM)}
     return found | ({"claims": claims} if claims else {})

@@ -88,7 +88,7 @@ def array(tree: Any, digits: int = 5) -> str:
 
 def number(value: Any, digits: int = 5) -> str:
     """Return a number with a fixed count of decimals, and no minus before zero."""
-    if abs(value) >= LARGE:
+    if value >= LARGE or value <= -LARGE:  # abs rounds, to infinity where exponents are vast
         return f"{value:.{digits}e}"
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if set(text) <= set("-0.") else text
