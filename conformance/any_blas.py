@@ -4,7 +4,7 @@ How a BLAS library rounds depends on the processor, on the number of threads, an
 a product: the same row may have other last digits among 24 rows than among 23. A test that relies
 on more than "the same product twice has the same bits" passes until it meets another machine.
 Here one number in eight moves by one eps, up or down, and which ones do is a matter of the shape.
-Whatever has equal bits with this product has them with any.
+Whatever has equal bits with this product does not rely on how one shape of a product rounds.
 
 It is a row of the suite, and a plugin for the tests of NumPy alone::
 

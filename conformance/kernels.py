@@ -81,6 +81,10 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]
         kernels = {taken(name): name for name in options.kernel}
     elif options.other:  # the last is the newest, and differs most from what there was before it
         kernels = dict([(k, name) for k, name in kernels.items() if k != own][-1:])
+    if not kernels:
+        print(
+            "no kernel to choose: that takes OpenBLAS on an x86 processor under Linux, and another"
+        )
     for kernel, name in kernels.items():
         title = f"{kernel} and {ANY_BLAS}" if options.other else kernel
         for threads in options.threads:

@@ -102,7 +102,7 @@ def test_what_is_run(arguments, wanted, monkeypatch):
     assert ran == wanted
 
 
-def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch):
+def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch, capsys):
     monkeypatch.setattr(kernels, "taken", lambda name: "")
     monkeypatch.setattr(kernels, "available", dict)
     ran = []
@@ -110,6 +110,7 @@ def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kernels", "--other", "--threads=1"])
     assert kernels.main() == 0
     assert ran == [kernels.ANY_BLAS]
+    assert "no kernel to choose" in capsys.readouterr().out
 
 
 def test_a_test_that_relies_on_a_kernel_fails(tmp_path):

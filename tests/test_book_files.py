@@ -333,8 +333,9 @@ def test_errors_name_the_file(changes, args, words, tmp_path):
 
 def test_what_would_take_too_long_is_refused(tmp_path):
     path = save(tmp_path / "n.json", x=[[1, 0.5]] * 90_000, y=[0] * 90_000)
-    assert "steps: expected at most 83333 of these sizes" in call("--from", path, code=2)
+    assert "steps: expected at most 74074 of these sizes" in call("--from", path, code=2)
     assert "steps: expected at most" in call("--steps", "100000", code=2)
+    assert "steps: expected at most 6 of" in call("--outputs", "700", "--steps", "7", code=2)
 
 
 def test_the_path_of_a_file_is_text_in_latex(tmp_path):

@@ -79,10 +79,11 @@ class Plan:
 
     @property
     def same_bits(self) -> bool:
-        """Whether results have all bits that they have without a budget, on any BLAS library.
+        """Whether results have all bits that they have without a budget.
 
-        They do where time is cut in the same places: the products are then the same. Else a product
-        has other shapes, may round differently, and results agree like any two correct ones. That
+        They do where time is cut in the same places, on every BLAS library that gives the same
+        product the same bits twice: the products are then the same. Else a product has other
+        shapes, may round differently, and results agree like any two correct ones. That
         is for batches in which all sequences have all steps.
         """
         full = full_steps(self.batch)

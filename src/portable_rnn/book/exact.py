@@ -88,7 +88,8 @@ class _Unrolled:
                     f"can be computed, got {largest:.3e}"
                 )
             powers = [tape.exp(o) for o in s["o"]]
-            s["y_hat"] = [tape.divide(power, tape.total(powers)) for power in powers]
+            total = tape.total(powers)
+            s["y_hat"] = [tape.divide(power, total) for power in powers]
             logs = [tape.ln(p) for p in s["y_hat"]]
             s["log_p"] = tape.plus(None, zip(y_t, logs, strict=True))
             s["loss"] = tape.number(-s["log_p"].value, (s["log_p"], Decimal(-1)))

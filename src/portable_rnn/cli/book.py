@@ -146,6 +146,7 @@ def _check_size(example: Example) -> None:
     """Refuse what would take long, and more memory than there may be."""
     inputs, hidden, outputs, steps = _sizes(example)
     products = hidden * (inputs + hidden + outputs)
+    products += hidden * outputs**2 // 8  # ∂ŷ/∂h, whose products are simpler
     if steps * products > MOST:
         raise ValueError(
             f"steps: expected at most {MOST // products} of these sizes, for the independent "
