@@ -116,7 +116,9 @@ class Torch(Backend):
         if self.on == "meta":
             import numpy as np
 
-            return np.empty(tuple(array.shape), dtype=dtype)
+            # Not what memory happens to hold: that may be what NumPy warns of.
+            nan = np.nan if np.dtype(dtype).kind in "fcV" else 0
+            return np.full(tuple(array.shape), nan, dtype=dtype)
         if dtype == "bfloat16":
             return array.float().numpy(force=True).astype(host_dtype(dtype))
         return array.numpy(force=True).copy()
