@@ -72,8 +72,9 @@ def test_numpy_options_do_not_widen(optimizer):
 
 def test_an_eps_that_half_precision_cannot_hold_is_refused():
     half = arrays(0, np.float16)
-    with pytest.raises(ValueError, match=r"eps: expected at least 6\.1e-05 for float16"):
-        adam(half, half)
+    for optimizer in (adam, rmsprop):
+        with pytest.raises(ValueError, match=r"eps: expected at least 6\.1e-05 for float16"):
+            optimizer(half, half)
     params, _ = adam(half, {name: 0 * p for name, p in half.items()}, eps=1e-4)
     assert all(np.isfinite(p).all() for p in params.values())
 
@@ -104,6 +105,14 @@ def test_clip_neither_overflows_nor_divides_by_zero(size):
     clipped, norm = clip_by_global_norm(grads, 1.0)
     np.testing.assert_allclose(float(norm), 2 * size, rtol=1e-6)
     np.testing.assert_allclose(clipped["a"], min(size, 0.5), rtol=1e-6)
+
+
+def test_clip_takes_its_unit_from_the_largest_of_all():
+    grads = {"a": np.full(4, 1e30, np.float32), "b": np.full(4, 1e-30, np.float32)}
+    for named in (grads, dict(reversed(grads.items()))):
+        clipped, norm = clip_by_global_norm(named, 1.0)
+        np.testing.assert_allclose(float(norm), 2e30, rtol=1e-6)
+        np.testing.assert_allclose(clipped["a"], 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
