@@ -237,7 +237,9 @@ def test_what_overflows_does_not_pass():
 def test_chaos_that_leaves_no_digit_is_told_by_what_is_allowed():
     _, _, checks = checks_of("float32", hidden=20, W=2.0, steps=200)
     assert max(check.error for check in checks) > 1e4
-    assert {check.allowed for check in checks} == {float("inf")}
+    back = [check for check in checks if not check.equation.forward]
+    assert {check.allowed for check in back} == {float("inf")}
+    assert all(check.allowed < 100.0 for check in checks if check not in back and check.step == 1)
     assert all(check.passed for check in checks)
     infinite = dataclasses.replace(checks[0], error=float("inf"))
     assert not infinite.passed

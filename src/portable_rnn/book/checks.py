@@ -3,13 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
 from .equations import EQUATIONS, Equation, Part, Quantities
 from .exact import differentiate
 from .example import Example
 
-__all__ = ["ALLOWED", "EPS", "Check", "compare", "error_in_eps", "flat", "left_out", "scales"]
+__all__ = [
+    "ALLOWED",
+    "EPS",
+    "Check",
+    "compare",
+    "error_in_eps",
+    "flat",
+    "gradient_scale",
+    "left_out",
+]
 
 EPS = {"float32": Decimal(2) ** -23, "float64": Decimal(2) ** -52}
 SMALLEST = {"float32": Decimal(2) ** -126, "float64": Decimal(2) ** -1022}  # of full precision
@@ -35,7 +45,7 @@ class Check:
         ``max|got - want| / (eps · max(max|want|, scale))``. The scale for a value of the forward
         pass is the largest parameter, or sum of a unit's |U| |x|. For a gradient it is the largest
         cotangent: of ∇_o L, and of y, the cotangent of ln ŷ, because ∇_o L is a difference of
-        numbers of that size.
+        numbers of that size; for U it is that times the largest |x|, if x is above 1.
     allowed : float
         The largest error that passes, in the same unit: 8, or more where the numbers of the
         example amplify rounding, as `compare` finds out.
@@ -77,8 +87,10 @@ def compare(
     An error above 8 eps is one of rounding, if the independent computation makes one as large when
     it has no more digits than the dtype: chaotic weights, or sums that cancel, amplify it for
     everyone. So if there is such an error, all is computed independently once more, with 16 digits
-    for float64 or 7 for float32; allowed is then 8 times the most that this is off by.
-    If that reaches the third digit, any finite number is allowed.
+    for float64 or 7 for float32. Allowed is then 8 times the most that this is off by: in the
+    forward pass until the step in question; for a gradient at any step, times the largest parameter
+    if it is above 1, by which rounding is multiplied on the way back. If that is off in its third
+    digit, any finite number is allowed.
 
     Parameters
     ----------
@@ -120,9 +132,23 @@ def compare(
     if all(check.passed for check in checks):
         return checks
     rough = _errors(example, differentiate(example, DECIMALS[dtype]), exact, dtype)
+    steps = len(example.x)
+    of_step = [1.0] * (steps + 1)
+    for check in rough:
+        if check.equation.forward:
+            step = steps if check.step is None else check.step
+            of_step[step] = max(of_step[step], check.error)
+    until = list(accumulate(of_step, max))
     most = max(1.0, *(check.error for check in rough))
-    allowed = ALLOWED * most if most * float(EPS[dtype]) <= NO_DIGITS else float("inf")
-    return [replace(check, allowed=allowed) for check in checks]
+
+    largest = float(max(Decimal(1), _largest(example)))
+
+    def allowed(check: Check) -> float:
+        forward = check.equation.forward and check.step is not None
+        error = until[check.step or 0] if forward else most * largest
+        return ALLOWED * error if error * float(EPS[dtype]) <= NO_DIGITS else float("inf")
+
+    return [replace(check, allowed=allowed(check)) for check in checks]
 
 
 def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dict[str, str]:
@@ -160,24 +186,30 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
     return reasons
 
 
-def scales(example: Example, exact: Quantities) -> tuple[Decimal, Decimal]:
-    """Return the largest that is added up in a forward pass, and the largest cotangent.
+def gradient_scale(example: Example, exact: Quantities) -> Decimal:
+    """Return the largest cotangent."""
+    return max(abs(Decimal(value)) for value in flat([exact.d_o, example.y]))
 
-    That is a parameter or a sum of |U| |x|: not x itself, whose units are the user's.
-    """
+
+def _forward_scale(example: Example) -> Decimal:
+    """Return the largest parameter, or sum of |U| |x|: not x itself, whose units are the user's."""
+    sums = (
+        sum((abs(Decimal(u) * Decimal(v)) for u, v in zip(row, x, strict=True)), Decimal(0))
+        for x in example.x
+        for row in example.U
+    )
+    return max(_largest(example), *sums)
+
+
+def _largest(example: Example) -> Decimal:
     letters = (example.U, example.W, example.b, example.V, example.c, example.h0)
-    parameters = max(abs(Decimal(value)) for value in flat(letters))
-    for x in example.x:
-        for row in example.U:
-            terms = (abs(Decimal(u) * Decimal(v)) for u, v in zip(row, x, strict=True))
-            parameters = max(parameters, sum(terms, Decimal(0)))
-    cotangents = max(abs(Decimal(value)) for value in flat([exact.d_o, example.y]))
-    return parameters, cotangents
+    return max(abs(Decimal(value)) for value in flat(letters))
 
 
 def _errors(example: Example, found: Quantities, exact: Quantities, dtype: str) -> list[Check]:
     """Return the checks of all quantities that ``found`` has, with 8 eps allowed."""
-    parameters, cotangents = scales(example, exact)
+    parameters, cotangents = _forward_scale(example), gradient_scale(example, exact)
+    inputs = max(Decimal(1), *(abs(Decimal(value)) for value in flat(example.x)))
     checks = []
     for equation in EQUATIONS:
         scale = parameters if equation.forward else cotangents
@@ -191,7 +223,8 @@ def _errors(example: Example, found: Quantities, exact: Quantities, dtype: str) 
                     got = getattr(found, part.same_as)
                 if step is not None:
                     got, want = got[step - 1], want[step - 1]
-                error = error_in_eps(got, want, scale, EPS[dtype])
+                times_x = inputs if part.field in ("d_U", "d_U_t") else Decimal(1)
+                error = error_in_eps(got, want, scale * times_x, EPS[dtype])
                 checks.append(Check(equation, part, step, got, want, error))
     return checks
 

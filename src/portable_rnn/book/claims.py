@@ -6,7 +6,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
 from typing import Any
 
-from .checks import EPS, flat, scales
+from .checks import EPS, flat, gradient_scale
 from .equations import EQUATIONS, Quantities
 from .example import Example
 from .parse import check_shape, parse, shape_of, to_lists
@@ -144,7 +144,7 @@ def _judged(example: Example, exact: Quantities, name: str, value: Any, dtype: s
     own = EPS.get(str(getattr(value, "dtype", "")).split(".")[-1], Decimal(0))
     largest = max(map(abs, flat(want)))
     unit = Decimal(10) ** min(_exponent(number) for number in flat(got))
-    scale = Decimal(1) if name in FORWARD else scales(example, exact)[1]
+    scale = Decimal(1) if name in FORWARD else gradient_scale(example, exact)
     digits = max(min(unit, LEAST * largest), max(own, EPS[dtype].sqrt()) * largest)
     allowed, off = max(digits, 32 * EPS[dtype] * scale), _off(got, want)
     looks_like = "" if off <= allowed else _looks_like(got, want, allowed)
