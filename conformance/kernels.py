@@ -4,7 +4,7 @@ OpenBLAS chooses its kernels by the processor, and each rounds in its own way. T
 ``OPENBLAS_CORETYPE``, it takes those of another one whose instructions are here too. ::
 
     python -m conformance.kernels                        # every kernel, one thread and two
-    python -m conformance.kernels --threads 1 --other    # all in one run, see below
+    python -m conformance.kernels --threads 1 --other    # another and any BLAS, in one run
     python -m conformance.kernels --kernel SkylakeX -- tests conformance --backend=numpy
 
 Each runs in processes of its own, and `conformance.any_blas` is tried as well: it stands for the
@@ -82,9 +82,7 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]
     elif options.other:  # the last is the newest, and differs most from what there was before it
         kernels = dict([(k, name) for k, name in kernels.items() if k != own][-1:])
     if not kernels:
-        print(
-            "no kernel to choose: that takes OpenBLAS on an x86 processor under Linux, and another"
-        )
+        print("no kernel to choose from: only OpenBLAS on x86 under Linux has several")
     for kernel, name in kernels.items():
         title = f"{kernel} and {ANY_BLAS}" if options.other else kernel
         for threads in options.threads:
@@ -117,7 +115,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.kernels", description=__doc__)
     parser.add_argument("--kernel", action="append", choices=KERNELS, help="only this; repeatable")
     parser.add_argument("--threads", action="append", type=int, help="of BLAS; 1 and 2 by default")
-    parser.add_argument("--other", action="store_true", help="one run for all of them")
+    parser.add_argument(
+        "--other", action="store_true", help="one run: another kernel, and any BLAS"
+    )
     parser.add_argument("arguments", nargs="*", help="of pytest; 'tests' by default")
     options = parser.parse_args()
     options.threads = options.threads or [1, 2]
