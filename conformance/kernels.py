@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["KERNELS", "available", "main"]
 
@@ -74,8 +75,17 @@ def available() -> dict[str, str]:
     return found
 
 
-def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]]]:
-    """Yield a title, a number of threads, and what the environment must hold."""
+class Run(NamedTuple):
+    """One run of the tests."""
+
+    title: str
+    threads: int
+    environ: dict[str, str]
+    any_blas: bool  # whether the emulated product is on top
+
+
+def runs(options: argparse.Namespace) -> Iterator[Run]:
+    """Yield what is to run."""
     kernels, own = available(), taken(os.environ.get("OPENBLAS_CORETYPE"))
     if options.kernel:
         kernels = {taken(name): name for name in options.kernel}
@@ -86,20 +96,20 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, str]
     for kernel, name in kernels.items():
         title = f"{kernel} and {ANY_BLAS}" if options.other else kernel
         for threads in options.threads:
-            yield title, threads, {"OPENBLAS_CORETYPE": name}
+            yield Run(title, threads, {"OPENBLAS_CORETYPE": name}, options.other)
     if not options.kernel and not (options.other and kernels):
-        yield ANY_BLAS, 1, {}
+        yield Run(ANY_BLAS, 1, {}, True)
 
 
-def run(title: str, threads: int, environ: dict[str, str], arguments: list[str]) -> tuple[int, str]:
+def run(one: Run, arguments: list[str]) -> tuple[int, str]:
     """Run the tests; return the exit status and the last line that says what came of them."""
-    plugin = ["-p", "conformance.any_blas"] if title.endswith(ANY_BLAS) else []
-    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(threads))
-    workers = max(1, (os.cpu_count() or 1) // threads)  # more would fight over the cores
+    plugin = ["-p", "conformance.any_blas"] if one.any_blas else []
+    limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(one.threads))
+    workers = max(1, (os.cpu_count() or 1) // one.threads)  # more would fight over the cores
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", f"-n{workers}", *plugin, *arguments],
         cwd=ROOT,
-        env=os.environ | limits | environ,
+        env=os.environ | limits | one.environ,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -123,11 +133,11 @@ def main() -> int:
     options.threads = options.threads or [1, 2]
     told = options.arguments or ["tests"]
     found = []
-    for title, threads, environ in runs(options):
-        print(f"\n{title}, {threads} BLAS thread{'s'[: threads - 1]}", flush=True)
+    for one in runs(options):
+        print(f"\n{one.title}, {one.threads} BLAS thread{'s'[: one.threads - 1]}", flush=True)
         start = time.perf_counter()
-        status, last = run(title, threads, environ, told)
-        found.append((title, threads, status, last, time.perf_counter() - start))
+        status, last = run(one, told)
+        found.append((one.title, one.threads, status, last, time.perf_counter() - start))
     show(found)
     return int(any(status for _, _, status, _, _ in found))
 

@@ -5,7 +5,7 @@ name in a failure is enough to have it again (`Problem.arrays`).
 
 The recurrent weights are drawn as torch draws them, uniform in ±1/√H, which keeps the gain
 of the recurrence below about 1. A chaotic network amplifies rounding in any implementation,
-and would test the weather rather than the code. So does a unit that adds up many inputs of
+and would test chance rather than the code. So does a unit that adds up many inputs of
 weight 1 (6.3 eps at 32 of them): input weights stay within ±1/√I too.
 """
 

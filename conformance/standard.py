@@ -62,8 +62,8 @@ LONG: dict[str, dict[str, Any]] = {
 }
 
 # At a kink of an activation or a clip the rounding of half precision decides between two slopes:
-# such a problem would test the weather. So these were drawn so many times more, until all that
-# meets a kink was 4 eps of bfloat16 away from it (test_standard.py measures that).
+# such a problem would test chance and not the code. So these were drawn so many times more, until
+# all that meets a kink was 4 eps of bfloat16 away from it (test_standard.py measures that).
 DRAWN_AGAIN = {
     "onnx_lstm-one_unit": 13,
     "onnx_gru-one_unit": 2,

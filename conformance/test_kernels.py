@@ -91,10 +91,11 @@ def test_what_is_run(arguments, wanted, monkeypatch):
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     ran = []
 
-    def run(title, threads, environ, told):
-        ran.append((title.replace(kernels.ANY_BLAS, "any"), threads))
+    def run(one, told):
+        ran.append((one.title.replace(kernels.ANY_BLAS, "any"), one.threads))
+        assert one.any_blas == ("any" in ran[-1][0])
         assert told == ["tests"]
-        return int(title.startswith("b")), "1 passed"
+        return int(one.title.startswith("b")), "1 passed"
 
     monkeypatch.setattr(kernels, "run", run)
     monkeypatch.setattr(sys, "argv", ["kernels", *arguments])
@@ -106,11 +107,18 @@ def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch, capsys):
     monkeypatch.setattr(kernels, "taken", lambda name: "")
     monkeypatch.setattr(kernels, "available", dict)
     ran = []
-    monkeypatch.setattr(kernels, "run", lambda title, *told: (ran.append(title), (0, ""))[1])
+    monkeypatch.setattr(kernels, "run", lambda one, told: (ran.append(one), (0, ""))[1])
     monkeypatch.setattr(sys, "argv", ["kernels", "--other", "--threads=1"])
     assert kernels.main() == 0
-    assert ran == [kernels.ANY_BLAS]
+    assert [(one.title, one.any_blas) for one in ran] == [(kernels.ANY_BLAS, True)]
     assert "no kernel to choose" in capsys.readouterr().out
+
+
+def test_a_transposed_matrix_may_round_otherwise():
+    a, b = np.random.default_rng(0).standard_normal((2, 24, 24))
+    plain = matmul(a, b)
+    assert not np.array_equal(matmul(np.asfortranarray(a), b), plain)
+    assert np.array_equal(matmul(np.hstack([a, a])[:, :24], b), plain)  # how far apart rows are
 
 
 def test_a_test_that_relies_on_a_kernel_fails(tmp_path):

@@ -23,8 +23,6 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn import backends, book
 
-pytestmark = pytest.mark.no_products
-
 I, H, O = 4, 5, 3  # noqa: E741
 LETTERS = {
     "U": "weight_ih_l0",

@@ -18,8 +18,6 @@ from rich.console import Console
 from portable_rnn import book
 from portable_rnn.cli import book as cli_book
 
-pytestmark = pytest.mark.no_products
-
 NUMBERS = {
     "U": [[0.1, -0.2], [0.5, 0.3], [-0.3, 0.7]],
     "W": [[0.1, 0.2, -0.3], [0.3, -0.1, 0.2], [0.2, 0.1, 0.4]],
@@ -238,6 +236,21 @@ def test_what_is_written_decides_how_close_a_claim_must_be():
         book.judge(example, exact, {}, "int8")
 
 
+def test_claims_may_be_off_by_what_the_numbers_amplify():
+    chaos = {"W": [[0, 1, -1], [-3, 1, -3], [-2, 2, 0]], "x": [[0.1, 0.05]] * 60, "y": [0] * 60}
+    example = book.Example(**NUMBERS | chaos).rounded("float32")
+    want, rough = (book.differentiate(example, digits).d_b for digits in (50, 7))
+
+    def claimed(times):
+        got = [w + times * (r - w) for r, w in zip(rough, want, strict=True)]
+        (claim,) = book.judge(example, book.differentiate(example), {"d_b": got}, "float32")
+        return claim
+
+    assert claimed(4).right
+    assert claimed(4).off > 10 * Decimal(2) ** -12 * max(map(abs, want))  # many digits are wrong
+    assert not claimed(20).right
+
+
 def test_every_quantity_can_be_claimed():
     example = book.Example(**NUMBERS)
     exact = book.differentiate(example)
@@ -343,6 +356,17 @@ def test_the_path_of_a_file_is_text_in_latex(tmp_path):
     title = call("--from", path, "--latex").splitlines()[6]
     assert r"my\_50\%.json" in title
     assert cli_book._latex_text("a\\b{^}") == r"a\textbackslash{}b\{\textasciicircum{}\}"
+
+
+def test_of_a_long_claim_the_rows_around_the_worst_are_shown(tmp_path):
+    x, y = [[0.1, 0.05]] * 40, [0] * 40
+    d_o = np.array(book.differentiate(book.Example(**NUMBERS | {"x": x, "y": y})).d_o, "float64")
+    d_o[29] += 0.5
+    path = save(tmp_path / "n.json", x=x, y=y, claims={"d_o": d_o.round(4).tolist()})
+    shown = call("--from", path, "--only", "10.18", code=1)
+    assert "rows 24 to 35 of 40, around the largest difference: --all" in shown
+    assert f"{d_o[29, 0]:8.5f}"[:-1] in shown.split("your claims")[1]
+    assert "around" not in call("--from", path, "--only", "10.18", "--all", code=1)
 
 
 def test_amplified_rounding_and_overflow_are_said(tmp_path):

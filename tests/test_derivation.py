@@ -10,8 +10,6 @@ from conformance.tolerances import assert_close
 
 from portable_rnn import book
 
-pytestmark = pytest.mark.no_products
-
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "derivation.md").read_text(encoding="utf-8")
 

@@ -89,7 +89,8 @@ def test_stretches_add_up(name, monkeypatch):
     """The gradients of a cell's own vectors, and of a projection, are sums over stretches too."""
     model = replace(MODELS[name], num_layers=2)
     rng = np.random.default_rng(0)
-    params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
+    # Smaller than 1: networks with larger weights amplify rounding.
+    params = {k: 0.5 * rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
     x = rng.standard_normal((11, BATCH, INPUTS))
     d_outputs = rng.standard_normal((11, BATCH, model.feature_size))
 
@@ -104,4 +105,4 @@ def test_stretches_add_up(name, monkeypatch):
     assert len(cut) == 6 * model.num_layers
     for key, want in (whole.params | {"x": whole.x}).items():
         got = (parts.params | {"x": parts.x})[key]
-        assert_close(got, want, key, scale=np.abs(d_outputs).max(), k=16)
+        assert_close(got, want, key, scale=np.abs(d_outputs).max(), k=2 * 16)  # both round

@@ -18,8 +18,7 @@ from ._namespace import Array, Namespace, device_of, in_one_piece
 
 __all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
 
-# As its half, quarter and eighth, a multiple of the tiles of matrix libraries: 24 rows in OpenBLAS
-# for AVX2 and float32.
+# As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
 ROWS = 384
 
 

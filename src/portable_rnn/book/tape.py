@@ -19,7 +19,7 @@ __all__ = ["Number", "Tape"]
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A value, its place on the tape, and its derivative in each number it was made of."""
+    """A value, its place on the tape, and its derivatives with respect to those it was made of."""
 
     value: Decimal
     place: int

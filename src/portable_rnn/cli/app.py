@@ -169,7 +169,7 @@ def book(
 ) -> None:
     """Show equations 10.8 to 10.28 of Deep Learning with numbers, and check every one.
 
-    Each quantity stands beside a value found by other means with 50 digits.
+    Each quantity is shown next to a value found by other means with 50 digits.
     The exit status is 1 if any is more than 8 eps off, except by rounding
     that the numbers amplify, or if a claim of the file is wrong.
     """

@@ -1,6 +1,7 @@
-"""What ``portable-rnn book`` prints of the claims of a file, beside what is right."""
+"""What ``portable-rnn book`` prints of the claims of a file, next to what is right."""
 
 from collections.abc import Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, localcontext
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ SHOWN = 12  # rows of numbers of a claim; --all shows the rest
 def print_claims(
     console: Console, claims: Sequence[Claim], digits: int, everything: bool = False
 ) -> None:
-    """Print every claim beside the right values, and which are wrong."""
+    """Print every claim next to the right values, and which are wrong."""
     if not claims:
         return
     console.print("\n[bold]your claims[/]")
@@ -32,9 +33,9 @@ def print_claims(
         )
         if claim.right:
             continue
-        got, want = _rows(claim.got), _rows(claim.want)
-        if not everything:
-            got, want = got[:SHOWN], want[:SHOWN]
+        every = list(zip(_rows(claim.got), _rows(claim.want), strict=True))
+        shown = slice(None) if everything else _around_the_worst(every)
+        got, want = zip(*every[shown], strict=True)
         # As many decimals as show the difference.
         enough = min(max(digits, 1 - claim.off.adjusted()), 20)
         sides = [[_line(row, enough) for row in rows] for rows in (got, want)]
@@ -46,8 +47,11 @@ def print_claims(
         for left, right in zip(*sides, strict=True):
             table.add_row(*((left, right) if beside else (f"{left}\n[dim]{right}[/]",)))
         console.print(table, highlight=False)
-        if len(_rows(claim.got)) > len(got):
-            console.print(f"and {len(_rows(claim.got)) - len(got)} more rows: --all")
+        if len(every) > len(got):
+            first, last = shown.start + 1, shown.start + len(got)
+            console.print(
+                f"rows {first} to {last} of {len(every)}, around the largest difference: --all"
+            )
     wrong = [claim.name for claim in claims if not claim.right]
     console.print()
     if wrong:
@@ -57,6 +61,14 @@ def print_claims(
         )
     else:
         console.print(f"[bold green]all {len(claims)} claims right[/]", highlight=False)
+
+
+def _around_the_worst(rows: list[tuple[list[Any], list[Any]]]) -> slice:
+    """Return which rows to show: the one with the largest difference is in their middle."""
+    with localcontext(Context(Emax=MAX_EMAX, Emin=MIN_EMIN)):  # the right one may be any number
+        off = [max(abs(g - w) for g, w in zip(got, want, strict=True)) for got, want in rows]
+    first = max(0, min(off.index(max(off)) - SHOWN // 2, len(rows) - SHOWN))
+    return slice(first, first + SHOWN)
 
 
 def _rows(tree: Any) -> list[list[Any]]:
