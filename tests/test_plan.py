@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import stretches
+from portable_rnn import memory, stretches
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_plan_of_one_unit_in_small_pieces_has_other_bits():
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_a_plan_in_float64_is_twice_that_in_float32_but_for_objects(cell):
     one, two = (
-        prnn.memory.plan(prnn.RNN(2, 64, cell=cell), 1, 2000, dtype=dtype).peak
+        prnn.memory.plan(prnn.RNN(2, 64, cell=cell), 1, 2000, dtype=dtype).peak - memory.FIRST
         for dtype in ("float32", "float64")
     )
     assert 1.99 * one < two <= 2 * one
@@ -61,12 +61,12 @@ def test_a_plan_tries_units_of_all_sizes():
     model, steps = prnn.RNN(2, 8), 1_000_000
     full = prnn.memory.plan(model, steps, 1)
     found = [prnn.memory.plan(model, steps, 1, memory=full.peak // 2**n) for n in range(1, 5)]
-    assert [plan.units < most for plan, most in zip(found, (4, 8, 20, 100), strict=True)] == [
+    assert [plan.units < most for plan, most in zip(found, (4, 8, 20, 150), strict=True)] == [
         True
     ] * 4
     assert found[0].recompute < 0.7
     for share, plan in zip((2, 4, 8, 16), found, strict=True):
-        assert 0.6 * full.peak / share < plan.peak <= full.peak / share
+        assert 0.55 * full.peak / share < plan.peak <= full.peak / share
 
 
 def test_a_plan_says_what_it_will_take():

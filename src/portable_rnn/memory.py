@@ -27,6 +27,7 @@ __all__ = ["Plan", "plan"]
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST_UNITS = 4096  # more would cost more to organise than to run
+FIRST = 256 * 2**10  # bytes that Python takes for what a first call looks up and caches
 OBJECTS = 576  # bytes that Python takes to remember where a stretch is
 KEPT = 160  # bytes of each array of a state that is kept, apart from its numbers
 FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
@@ -215,7 +216,8 @@ class _Costs:
         if stretch < full or unit % full:
             sums += self.weights
         peak = (
-            self.base
+            FIRST
+            + self.base
             + self.step
             + sums
             + self.work * stretch_rows

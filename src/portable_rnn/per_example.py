@@ -182,7 +182,7 @@ def _factors(
     loss: Loss,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the factors of each gradient, or an array of zeros if it has none."""
+    """Return the factors of each gradient."""
     check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
     passing, of_loss = parted(options, forward)
     lengths, mask = passing.pop("lengths", None), passing.get("mask")
@@ -216,10 +216,8 @@ def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
     ]
 
 
-def _gradient(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
+def _gradient(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
     """Return the gradient of sequence ``b``."""
-    if not isinstance(parts, list):
-        return xp.zeros_like(like)
     total = None
     for x, d_y in parts:
         d_b = d_y[:, b : b + 1, :]
@@ -231,9 +229,9 @@ def _gradient(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Arr
     return xp.astype(total, like.dtype, copy=False)
 
 
-def _norm(xp: Namespace, parts: Factors | Array, b: int, like: Array) -> Array:
+def _norm(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
     """Return the norm of the gradient of sequence ``b``, by the cheaper way."""
-    if isinstance(parts, list) and like.ndim == 2:
+    if like.ndim == 2:
         steps = sum(d_y.shape[0] for _, d_y in parts)
         if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
             return _norm_by_steps(xp, parts, b)
