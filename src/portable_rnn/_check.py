@@ -7,7 +7,6 @@ reads values and is therefore an option of its callers.
 from __future__ import annotations
 
 import inspect
-import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from ._namespace import (
     real_part,
     same_device,
 )
+from ._scalars import choice, count, flag, function, integer, number, path, said
 
 if TYPE_CHECKING:
     from .dropout import Masks
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 __all__ = [
     "an_array",
     "beside",
+    "choice",
     "count",
     "finite",
+    "flag",
+    "function",
     "integer",
     "like",
     "loss",
@@ -40,38 +43,14 @@ __all__ = [
     "of_shape",
     "one_direction",
     "parameters",
+    "path",
+    "said",
     "sequence",
     "shaped",
     "state",
     "state_of",
     "state_parts",
 ]
-
-
-def integer(name: str, value: Any, *, least: int | None = None) -> int:
-    """Check that ``value`` is a whole number, perhaps of some size; return it as an int."""
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an int, got {value!r}") from None
-    if isinstance(value, bool):
-        raise TypeError(f"{name}: expected an int, got {value!r}")
-    if least is not None and whole < least:
-        raise ValueError(f"{name}: expected at least {least}, got {whole}")
-    return whole
-
-
-def count(name: str, value: Any) -> int:
-    """Check that a number of steps or the like is at least 1; return it as an int."""
-    return integer(name, value, least=1)
-
-
-def number(name: str, value: Any) -> float:
-    """Return an option as a Python float: a NumPy scalar would widen float32 arrays."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
 
 
 def parameters(model: RNN, params: Any) -> Namespace:

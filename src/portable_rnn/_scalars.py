@@ -1,0 +1,156 @@
+"""One rule for each kind of option that is no array: flag, count, number, choice, path, function.
+
+Each returns the plain value and refuses all else by the name of the argument. What converts to a
+number without being one, text and booleans, is none; nor is NaN.
+"""
+
+import inspect
+import math
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["choice", "count", "flag", "function", "integer", "number", "path", "said"]
+
+LARGEST = 2**63 - 1  # a whole number beyond is no size of anything
+
+
+def flag(name: str, value: Any) -> bool:
+    """Check that ``value`` is True or False, and not just something that counts as true."""
+    if not _is_flag(value):
+        raise TypeError(f"{name}: expected True or False, got {said(value)}")
+    return bool(value)
+
+
+def integer(name: str, value: Any, *, least: int | None = None) -> int:
+    """Check that ``value`` is a whole number, perhaps of some size; return it as an int."""
+    try:
+        if _is_flag(value):
+            raise TypeError
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an int, got {said(value)}") from None
+    if least is not None and whole < least:
+        raise ValueError(f"{name}: expected at least {least}, got {said(whole)}")
+    if abs(whole) > LARGEST:
+        raise ValueError(f"{name}: expected an int of 64 bits, got {said(whole)}")
+    return whole
+
+
+def count(name: str, value: Any) -> int:
+    """Check that a number of steps or the like is at least 1; return it as an int."""
+    return integer(name, value, least=1)
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
+) -> float:
+    """Check that ``value`` is a real number within bounds; return it as a Python float.
+
+    (A NumPy scalar would widen float32 arrays.)
+    """
+    wanted = _bounded(least, above, most, below)
+    try:
+        if isinstance(value, (str, bytes)) or _is_flag(value) or _dimensions(value):
+            raise TypeError
+        found = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected {wanted}, got {said(value)}") from None
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        raise TypeError(f"{name}: expected {wanted}, got {said(value)}") from None
+    good = (
+        not math.isnan(found)
+        and (infinite or not math.isinf(found))
+        and (least is None or found >= least)
+        and (above is None or found > above)
+        and (most is None or found <= most)
+        and (below is None or found < below)
+    )
+    if not good:
+        raise ValueError(f"{name}: expected {wanted}, got {said(value)}")
+    return found
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Check that ``value`` is one of a few texts."""
+    every = tuple(choices)
+    if not isinstance(value, str) or value not in every:
+        *most, last = map(repr, every)
+        wanted = f"{', '.join(most)} or {last}" if most else last
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(f"{name}: expected {wanted}, got {said(value)}")
+    return value
+
+
+def path(name: str, value: Any) -> Path:
+    """Check that ``value`` is a path, and not an empty one."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name}: expected a path, got {said(value)}")
+    text = os.fspath(value)
+    if not text or "\0" in text:
+        raise ValueError(f"{name}: expected a path, got {said(text)}")
+    return Path(text)
+
+
+def function(name: str, value: Any, form: str, *args: str, **options: Any) -> None:
+    """Check that ``value`` can be called with so many arguments and these options.
+
+    ``form`` is how such a function is written, such as ``(params, grads, state, lr=...)``.
+    """
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable {form}, got {said(value)}")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # what is not written in Python need not have one
+        return
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        raise TypeError(
+            f"{name}: expected a callable {form}, got one that takes {signature} ({error})"
+        ) from None
+
+
+def said(value: Any) -> str:
+    """Return a short text for a value in an error."""
+    if hasattr(value, "dtype") and _dimensions(value):
+        return f"an array of shape {tuple(value.shape)}"
+    if isinstance(value, type) or callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    try:
+        text = repr(value)
+    except Exception:  # an int of more digits than Python will print, or a faulty repr
+        text = f"a {type(value).__name__} that cannot be printed"
+    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether ``value`` is a boolean, of Python or of NumPy (whose scalars these are called)."""
+    return type(value).__name__ in ("bool", "bool_")
+
+
+def _dimensions(value: Any) -> int:
+    return len(getattr(value, "shape", ()))
+
+
+def _bounded(
+    least: float | None, above: float | None, most: float | None, below: float | None
+) -> str:
+    low, high = least if above is None else above, most if below is None else below
+    if low is not None and high is not None:
+        start, end = "(" if above is not None else "[", ")" if below is not None else "]"
+        return f"a number in {start}{low:g}, {high:g}{end}"
+    if low is not None:
+        return f"a number above {low:g}" if above is not None else f"a number of at least {low:g}"
+    if high is not None:
+        return f"a number below {high:g}" if below is not None else f"a number of at most {high:g}"
+    return "a number"
