@@ -122,15 +122,21 @@ def run(one: Run, arguments: list[str]) -> tuple[int, str]:
 
 def main() -> int:
     """Run the tests under each kernel and print a table; return 1 if any failed."""
-    parser = argparse.ArgumentParser(prog="python -m conformance.kernels", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--kernel", action="append", choices=KERNELS, help="only this; repeatable")
-    parser.add_argument("--threads", action="append", type=int, help="of BLAS; 1 and 2 by default")
+    parser.add_argument("--threads", action="append", type=int, help="of BLAS; 1, 2 by default")
     parser.add_argument(
         "--other", action="store_true", help="one run: another kernel, and any BLAS"
     )
     parser.add_argument("arguments", nargs="*", help="of pytest; 'tests' by default")
     options = parser.parse_args()
     options.threads = options.threads or [1, 2]
+    if min(options.threads) < 1:
+        parser.error(f"--threads: expected at least 1, got {min(options.threads)}")
     told = options.arguments or ["tests"]
     found = []
     for one in runs(options):
@@ -150,7 +156,7 @@ def show(found: list[tuple[str, int, int, str, float]]) -> None:
     table = Table("kernel", "threads", "result", "tests", title="BLAS kernels")
     for title, threads, status, last, seconds in found:
         result = "[red]failed[/]" if status else "[green]passed[/]"
-        table.add_row(title, str(threads), result, f"{last or 'nothing ran'} [{seconds:.0f} s]")
+        table.add_row(title, str(threads), result, f"{last or 'no summary'} [{seconds:.0f} s]")
     Console().print(table)
 
 

@@ -129,7 +129,7 @@ def said(value: Any) -> str:
     try:
         text = repr(value)
     except Exception:  # an int of more digits than Python will print, or a faulty repr
-        text = f"a {type(value).__name__} that cannot be printed"
+        text = f"one of {type(value).__name__} that cannot be printed"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
 
 

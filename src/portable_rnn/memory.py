@@ -102,7 +102,8 @@ class Plan:
         return (
             f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
             f"{self.units} units of {self.unit_rows} rows, {self.slots} states kept, "
-            f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time"
+            f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time, "
+            f"{'the same bits' if self.same_bits else 'other rounding'}"
         )
 
 

@@ -1,6 +1,7 @@
 """Results of one's own, held against the right ones."""
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
@@ -15,6 +16,9 @@ from .parse import check_shape, parse, shape_of, to_lists
 __all__ = ["SHAPES", "Claim", "check_claims", "judge"]
 
 LEAST = Decimal("0.01")  # of the largest number: fewer digits say too little
+TOO_FEW = "too few digits to tell: right as far as it is written"
+HALF = {"float16": Decimal(2) ** -10}
+MANY = 9  # digits, more than float32 has: a number with more of them that float32 holds is one
 # By the names of Quantities.
 SHAPES = {
     **dict.fromkeys(("a", "h", "d_h", "from_later", "from_output", "by_way_of_y_hat"), "TH"),
@@ -38,17 +42,20 @@ class Claim:
         As in `Quantities`.
     got : nested lists of Decimal
     want : nested lists of Decimal
-    off : Decimal
-        The largest difference.
-    allowed : Decimal
-        One unit of the last decimal that is written (of the number that has most of them), but at
-        most a hundredth of the largest right number. Of more digits, half of those of the dtype
-        suffice; and 32 eps of 1, or of the largest cotangent if it is a gradient, pass in any case.
-        Where that calls a claim wrong, and the numbers of the example amplify rounding, it is 8
-        times what an independent computation with no more digits than the dtype is off by, if
-        that is more; of this, too, at most a hundredth of the largest right number.
+    off, allowed : Decimal
+        The difference of the number that is furthest off for what it is allowed, and what that is:
+        less than one unit of its last decimal (of a number that has fewer decimals than it is
+        written with, none), but at most a hundredth of the largest right number. Of more digits,
+        half of those of the dtype suffice, or of float32 if all are numbers of it; and 32 eps of 1,
+        or of the largest cotangent if it is a gradient, pass in any case. Where that calls a claim
+        wrong, and the numbers of the example amplify rounding, it is 8 times what an independent
+        computation with no more digits than the dtype is off by, if that is more; of this, too, at
+        most a hundredth of the largest right number.
+    right : bool
+        Whether no number is further off than it is allowed.
     looks_like : str
-        What one that is not right is instead, such as "the negative of the right one"; or empty.
+        What one that is not right is instead, such as "the negative of the right one", or that it
+        has too few digits to tell; or empty.
 
     Examples
     --------
@@ -65,12 +72,8 @@ class Claim:
     want: Any
     off: Decimal
     allowed: Decimal
+    right: bool
     looks_like: str = ""
-
-    @property
-    def right(self) -> bool:
-        """Whether the difference is at most what is allowed."""
-        return self.off <= self.allowed
 
 
 def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
@@ -92,13 +95,18 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
     >>> from portable_rnn import book
     >>> book.check_claims(book.draw(), {"d_c": [0.15994, 1.26904, -1.42898]})
     """
+    if not isinstance(claims, Mapping):
+        raise TypeError(f"claims: expected a dict of arrays, got {type(claims).__name__}")
     (outputs, hidden), (steps, inputs) = shape_of(example.V), shape_of(example.x)
     sizes = {"I": inputs, "H": hidden, "O": outputs, "T": steps}
     for name, value in claims.items():
         if name not in SHAPES:
             raise ValueError(f"claims: expected names from {', '.join(SHAPES)}, got {name!r}")
         tree = parse(f"claims.{name}", value)
-        check_shape(f"claims.{name}", tree, [sizes[letter] for letter in SHAPES[name]], {})
+        wanted = [sizes[letter] for letter in SHAPES[name]]
+        turned = [*wanted[:-2], *reversed(wanted[-2:])]
+        if list(shape_of(tree)) != turned:  # a transpose is a mistake that is recognized
+            check_shape(f"claims.{name}", tree, wanted, {})
 
 
 def judge(
@@ -157,20 +165,61 @@ def _judged(
     rough: Quantities | None = None,
 ) -> Claim:
     got, want = _decimals(to_lists(value)), getattr(exact, SAME.get(name, name))
-    # An array in float32 cannot hold more digits than that.
-    own = EPS.get(str(getattr(value, "dtype", "")).split(".")[-1], Decimal(0))
+    turned = shape_of(got) != shape_of(want)
+    if turned:
+        got = _transpose(got)
     largest = max(map(abs, flat(want)))
-    unit = Decimal(10) ** min(_exponent(number) for number in flat(got))
     scale = Decimal(1) if name in FORWARD else gradient_scale(example, exact)
-    digits = max(min(unit, LEAST * largest), max(own, EPS[dtype].sqrt()) * largest)
-    allowed, off = max(digits, 32 * EPS[dtype] * scale), _off(got, want)
+    digits = max(_own_eps(value, got), EPS[dtype].sqrt())
+    anyway = max(min(digits, LEAST) * largest, 32 * EPS[dtype] * scale)
     if rough is not None:
-        amplified = Decimal(ALLOWED) * _off(getattr(rough, SAME.get(name, name)), want)
-        allowed = max(allowed, min(amplified, LEAST * largest))
-    looks_like = "" if off <= allowed else _looks_like(got, want, allowed)
-    if not looks_like and allowed < off <= unit / 2:
-        looks_like = "right as far as it is written; more digits are needed to tell"
-    return Claim(name, got, want, off, allowed, looks_like)
+        amplified = Decimal(ALLOWED) * max(
+            map(abs, map(sub, flat(getattr(rough, SAME.get(name, name))), flat(want)))
+        )
+        anyway = max(anyway, min(amplified, LEAST * largest))
+
+    def furthest(tree: Any, most: Decimal = LEAST * largest) -> tuple[Decimal, Decimal]:
+        """Return by how much a number is off, and what it may be: the worst of all."""
+        numbers = list(flat(tree))
+        finest = min((_unit(n) for n in numbers if n), default=Decimal(0))
+        worst = Decimal(-1), Decimal(0), Decimal(1)
+        for number, right in zip(numbers, flat(want), strict=True):
+            unit = _unit(number) if number else finest
+            exact = _unit(right.normalize()) >= unit  # and so is written in full
+            allowed = max(anyway, Decimal(0) if exact else min(unit, most))
+            off = abs(number - right)
+            worst = max(worst, (off / allowed if allowed else off, off, allowed))
+        return worst[1:]
+
+    off, allowed = furthest(got)
+    right = off <= allowed and not turned
+    looks_like = "" if right else _looks_like(got, turned, lambda tree: _fits(furthest(tree)))
+    if not right and not looks_like and not turned:
+        looks_like = TOO_FEW if _fits(furthest(got, Decimal("Infinity"))) else ""
+    return Claim(name, got, want, off, allowed, right, looks_like)
+
+
+def _fits(found: tuple[Decimal, Decimal]) -> bool:
+    off, allowed = found
+    return off <= allowed
+
+
+def _own_eps(value: Any, got: Any) -> Decimal:
+    """Return the half of the digits that an array of less precision than float64 can hold."""
+    known = EPS | HALF
+    eps = known.get(str(getattr(value, "dtype", "")).split(".")[-1])
+    if eps is None and any(len(number.as_tuple().digits) > MANY for number in flat(got)):
+        eps = EPS["float32"] if all(map(_is_single, flat(got))) else None
+    return Decimal(0) if eps is None else eps.sqrt()
+
+
+def _is_single(number: Decimal) -> bool:
+    """Whether a number is one of float32, as those are that were computed in it."""
+    try:
+        (single,) = struct.unpack("f", struct.pack("f", float(number)))
+    except OverflowError:
+        return False
+    return bool(single == float(number))
 
 
 def _decimals(tree: Any) -> Any:
@@ -180,25 +229,39 @@ def _decimals(tree: Any) -> Any:
     return Decimal(tree) if isinstance(tree, (int, Decimal)) else Decimal(repr(float(tree)))
 
 
-def _exponent(number: Decimal) -> int:
+def _unit(number: Decimal) -> Decimal:
+    """Return one in the last place that is written."""
     exponent = number.as_tuple().exponent
-    return exponent if isinstance(exponent, int) else 0
+    return Decimal(10) ** exponent if isinstance(exponent, int) else Decimal(0)
 
 
-def _off(got: Any, want: Any) -> Decimal:
-    difference: Decimal = max(map(abs, map(sub, flat(got), flat(want))))
-    return difference
-
-
-def _looks_like(got: Any, want: Any, allowed: Decimal) -> str:
+def _looks_like(got: Any, turned: bool, right: Callable[[Any], bool]) -> str:
     """Return which common mistake makes the claim right, if one does."""
 
     def negative(tree: Any) -> Any:
         return [negative(item) for item in tree] if isinstance(tree, list) else -tree
 
-    if _off(negative(got), want) <= allowed:
-        return "the negative of the right one"
-    square = len(shape_of(want)) == 2 and len(want) == len(want[0])
-    if square and _off([list(row) for row in zip(*got, strict=True)], want) <= allowed:
-        return "the transpose of the right one"
+    if turned:  # and so is transposed back already
+        shown = {"the transpose": got, "the negative transpose": negative(got)}
+        for text, tree in shown.items():
+            if right(tree):
+                return f"{text} of the right one"
+        return "of the shape of the transpose, by which it is shown transposed"
+    tries = {"the negative": negative(got)}
+    shape = shape_of(got)
+    if len(shape) > 1 and shape[-1] == shape[-2]:
+        tries |= {
+            "the transpose": _transpose(got),
+            "the negative transpose": negative(_transpose(got)),
+        }
+    for text, tree in tries.items():
+        if right(tree):
+            return f"{text} of the right one"
     return ""
+
+
+def _transpose(tree: Any) -> Any:
+    """Exchange the last two axes."""
+    if isinstance(tree[0][0], list):
+        return [_transpose(branch) for branch in tree]
+    return [list(row) for row in zip(*tree, strict=True)]

@@ -127,7 +127,10 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
         with open(path, "x", encoding="utf-8") as file:
             file.write("{\n" + ",\n".join(parts) + "\n}\n")
     except FileExistsError:
-        raise FileExistsError(f"{path}: expected a new file, got one that exists") from None
+        what = "a folder" if Path(path).is_dir() else "one that exists"
+        raise FileExistsError(f"{path}: expected a new file, got {what}") from None
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _from_json(content: bytes) -> dict[str, Any]:
@@ -144,7 +147,7 @@ def _from_json(content: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"expected JSON or .npz, got neither ({error})") from None
     if not isinstance(found, dict):
-        raise ValueError(f"expected an object of arrays by name, got a {type(found).__name__}")
+        raise ValueError(f"expected an object of arrays by name, got {type(found).__name__}")
     return found
 
 

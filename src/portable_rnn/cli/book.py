@@ -33,7 +33,7 @@ from ..book import (
 from ..book import draw as draw_example
 from ..book.checks import ALLOWED, EPS
 from ..book.latex import number
-from .claims import print_claims
+from .claims import counted, print_claims, print_whole
 
 __all__ = ["Options", "show_book"]
 
@@ -79,6 +79,8 @@ def show_book(options: Options, console: Console) -> bool:
             raise ValueError(f"only: expected a number from {', '.join(numbers)}, got {name!r}")
     example, claims, origin = _example(options)
     if options.to is not None:
+        if options.latex:
+            raise ValueError("latex: expected no --latex with --to, which writes numbers only")
         write(options.to, example)
         console.print(
             f"wrote {escape(str(options.to))}; change what you like, then: "
@@ -115,8 +117,8 @@ def show_book(options: Options, console: Console) -> bool:
         )
         # LaTeX is for a file or a pipe: as it is, whatever the width of the terminal.
         print(document(checks, title, options.digits))
-        if wrong:
-            Console(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
+        if wrong:  # the document is of the equations; claims are judged all the same
+            Console(stderr=True).print(f"[bold red]claims not right: {', '.join(wrong)}[/]")
     else:
         missing = left_out(example, exact, options.dtype)
         _print_all(console, options, f"{origin}; {where}", example, checks, missing)
@@ -253,7 +255,7 @@ def _print_verdict(console: Console, options: Options, checks: list[Check]) -> N
     elif checks and not amplified:
         worst = max(checks, key=lambda check: check.error)
         console.print(
-            f"[bold green]{len(checks)} checks, all within {ALLOWED:g} eps[/]; "
+            f"[bold green]{counted(len(checks), 'check')}, all within {ALLOWED:g} eps[/]; "
             f"the largest error is {worst.error:.1f} eps, in {worst.equation.number}",
             highlight=False,
         )
@@ -277,7 +279,7 @@ def _print_example(console: Console, options: Options, example: Example) -> None
         name = {"h0": "h(0)", "x": "x(t)", "y": "y(t)"}.get(letter, letter)
         lines = [_vector(row, 5, options.everything) for row in rows]
         table.add_row(name, "\n".join(_some(lines, options.everything)))
-    console.print(table)
+    print_whole(console, table)
 
 
 def _print_equation(
@@ -300,7 +302,7 @@ def _print_equation(
         left, right = "\n".join(got), "\n".join(want)
         values = (left, right) if beside else (f"{left}\n[dim]{right}[/]" if right else left,)
         table.add_row(text, *values, error)
-    console.print(table, highlight=False)
+    print_whole(console, table)
 
 
 def _entry(check: Check, options: Options) -> tuple[str, list[str], list[str], str]:

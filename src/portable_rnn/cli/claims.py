@@ -5,12 +5,14 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, localcontext
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..book import Claim
+from ..book.claims import TOO_FEW
 from ..book.latex import number
 
-__all__ = ["print_claims"]
+__all__ = ["counted", "print_claims", "print_whole"]
 
 SHOWN = 12  # rows of numbers of a claim; --all shows the rest
 
@@ -24,11 +26,13 @@ def print_claims(
     console.print("\n[bold]your claims[/]")
     for claim in claims:
         verdict = "[green]right[/]" if claim.right else "[bold red]wrong[/]"
-        if claim.looks_like:
+        if claim.looks_like == TOO_FEW:
+            verdict = f"[yellow]{TOO_FEW}[/]"
+        elif claim.looks_like:
             verdict += f": {claim.looks_like}"
         console.print(
             f"\n[bold]{claim.name}[/]  {verdict}   "
-            f"(off by {claim.off:.1e}, allowed {claim.allowed:.1e})",
+            f"(off by {claim.off:.2e}, allowed {claim.allowed:.2e})",
             highlight=False,
         )
         if claim.right:
@@ -37,7 +41,7 @@ def print_claims(
         shown = slice(None) if everything else _around_the_worst(every)
         got, want = zip(*every[shown], strict=True)
         # As many decimals as show the difference.
-        enough = min(max(digits, 1 - claim.off.adjusted()), 20)
+        enough = digits if claim.looks_like else min(max(digits, 1 - claim.off.adjusted()), 20)
         sides = [[_line(row, enough) for row in rows] for rows in (got, want)]
         beside = sum(max(map(len, side)) for side in sides) + 4 <= console.width
         table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
@@ -46,21 +50,38 @@ def print_claims(
             table.add_column("right", no_wrap=True)
         for left, right in zip(*sides, strict=True):
             table.add_row(*((left, right) if beside else (f"{left}\n[dim]{right}[/]",)))
-        console.print(table, highlight=False)
+        print_whole(console, table)
         if len(every) > len(got):
             first, last = shown.start + 1, shown.start + len(got)
             console.print(
                 f"rows {first} to {last} of {len(every)}, around the largest difference: --all"
             )
-    wrong = [claim.name for claim in claims if not claim.right]
+    few = [claim.name for claim in claims if claim.looks_like == TOO_FEW]
+    wrong = [claim.name for claim in claims if not claim.right and claim.name not in few]
     console.print()
+    of = f"of {len(claims)} claims"
     if wrong:
+        console.print(f"[bold red]{len(wrong)} {of} wrong: {', '.join(wrong)}[/]", highlight=False)
+    if few:
         console.print(
-            f"[bold red]{len(wrong)} of {len(claims)} claims wrong: {', '.join(wrong)}[/]",
-            highlight=False,
+            f"[yellow]{len(few)} {of} with too few digits: {', '.join(few)}[/]", highlight=False
         )
-    else:
-        console.print(f"[bold green]all {len(claims)} claims right[/]", highlight=False)
+    if not wrong and not few:
+        console.print(f"[bold green]{counted(len(claims), 'claim')}, all right[/]", highlight=False)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table in its full width: a terminal that is narrower breaks the lines itself."""
+    width = console.width
+    needed = Measurement.get(console, console.options.update(max_width=10**6), table).maximum
+    console.width = max(width, needed)
+    console.print(table, highlight=False)
+    console.width = width
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 check, 2 checks."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _around_the_worst(rows: list[tuple[list[Any], list[Any]]]) -> slice:
