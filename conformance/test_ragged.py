@@ -13,7 +13,7 @@ from portable_rnn import losses
 
 from .problems import CELLS, Inputs, Problem
 from .selection import full_precision
-from .subject import largest, leaves, put, results, solve
+from .subject import device_of, largest, leaves, put, results, solve
 from .tolerances import allowed_eps, assert_close
 
 dtypes = full_precision
@@ -250,3 +250,28 @@ def test_a_step_without_weight_has_no_say_in_a_loss(backend, dtype, name, kind, 
             targets = np.where(THERE, labels, -100) if kind == "labels" else bad[1]
             got = found(bad[0], targets, weights)
             same_bits(backend, got, want, f"{nothing} where {name} counts nothing")
+
+
+def packed(batch_first, *sequences):
+    x, lengths = prnn.ragged.pack(list(sequences), batch_first=batch_first)
+    assert lengths.tolist() == [array.shape[0] for array in sequences]
+    apart = prnn.ragged.unpack(x, lengths, batch_first=batch_first)
+    return {"packed": x} | {str(i): array for i, array in enumerate(apart)}
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_sequences_are_packed_and_unpacked_where_they_are(backend, dtype, batch_first):
+    rng = np.random.default_rng(0)
+    host = [rng.standard_normal((n, 2)).astype(dtype) for n in (2, 4, 1)]
+    moved = [backend.put(array) for array in host]
+    found = backend.call(packed, batch_first, *moved)
+    whole = found.pop("packed")
+    assert tuple(whole.shape) == ((3, 4, 2) if batch_first else (4, 3, 2))
+    for array in (whole, *found.values()):
+        assert device_of(array) == device_of(moved[0])
+    if not backend.shapes_only:
+        for name, want in enumerate(host):
+            np.testing.assert_array_equal(backend.get(found[str(name)]), want)
+        got = backend.get(whole)
+        last = got[2] if batch_first else got[:, 2]
+        np.testing.assert_array_equal(last, np.concatenate([host[2], np.zeros((3, 2), dtype)]))
