@@ -251,13 +251,10 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
             call(**{name: value})
 
 
-def test_both_or_none_of_them_and_only_for_a_batch():
+def test_both_of_them_are_refused():
     params = MODEL.init(seed=0, dtype="float64")
     with pytest.raises(ValueError, match=r"^lengths, mask: expected one of them, got both"):
         prnn.forward(MODEL, params, X, lengths=LENGTHS, mask=THERE)
-    for name, value in (("lengths", [3]), ("mask", THERE[:, 0])):
-        with pytest.raises(ValueError, match=rf"^{name}: expected x to be a batch, got a single"):
-            prnn.forward(MODEL, params, X[:, 0], **{name: value})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from .passes import (
     Parameters,
     Tape,
     check_inputs,
+    check_tape,
     loss_and_gradient,
     masks_of,
     pull_back,
@@ -249,6 +250,7 @@ def predict(
     >>> prnn.predict(model, model.init(seed=0), np.zeros((7, 4), dtype=np.float32)).shape
     (7, 3)
     """
+    return_state = check.flag("return_state", return_state)
     xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = steps_of(xp, model, x, lengths, mask)
     masks = expected(xp, model, x)
@@ -305,7 +307,9 @@ def backward(
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.state.shape
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
-    return Gradients(*pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x))
+    grad_x = check.flag("grad_x", grad_x)
+    xp = check_tape(model, params, tape, d_outputs, d_state)
+    return Gradients(*pull_back(xp, params, tape, d_outputs, d_state, grad_x=grad_x))
 
 
 @on_their_device
@@ -366,18 +370,17 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
-    check.loss(loss, weighted=lengths is not None or mask is not None)
-    fwd = forward(
-        *(model, params, x, state),
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        memory=memory,
-        checkpoint_every=checkpoint_every,
-        check_finite=check_finite,
-    )
+    check.loss(bptt, loss, loss_options, weighted=lengths is not None or mask is not None)
+    grad_x = check.flag("grad_x", grad_x)
+    weights = loss_options.get("weights")
+    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=check_finite)
+    steps = steps_of(xp, model, x, lengths, mask)
+    masks = masks_of(xp, model, x, dropout)
+    units = units_of(xp, model, x, memory, checkpoint_every)
+    outputs, after, tape = run_through(xp, model, params, x, state, steps, masks, units, keep=True)
     value, d_outputs = loss_and_gradient(
-        model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+    # What comes from our own forward pass is not checked again.
+    grads, d_x, d_state = pull_back(xp, params, tape, d_outputs, None, grad_x=grad_x)
+    return Result(value, grads, after, outputs, d_x, d_state)

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, dtype_name, on_their_device
+from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of, on_their_device
+from ._signatures import options_of, parted
+from .analytic import watched
 from .api import bptt, forward, predict
 from .directional import Lift, directional
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .passes import Loss, Parameters, parted
+from .passes import Loss, Parameters, check_inputs
 
 __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
@@ -100,10 +102,9 @@ def jvp(
     >>> print(moved.d_outputs.T)  # tanh'(0) = 1: one more unit arrives at each step
     [[1. 2. 3.]]
     """
+    check.options(jvp, options, options_of(predict, without=("state",)))
     xp = check_real(model, params)
-    check.sequence(model, params, x)
-    if state is not None:
-        check.state(model, "state", state, x)
+    _check_call(model, params, x, {"state": state} | options)
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:
@@ -166,8 +167,8 @@ def hvp(
     >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
     True
     """
-    xp = check_real(model, params)
-    _check_vector(params, vector)
+    xp = _check_product(hvp, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
     names = tuple(params)
 
     def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
@@ -233,9 +234,8 @@ def gauss_newton_product(
     >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
     True
     """
-    xp = check_real(model, params)
-    _check_vector(params, vector)
-    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
+    xp = _check_product(gauss_newton_product, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
     passing, _ = parted(options, forward)
     state = passing.pop("state", None)
     pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
@@ -299,10 +299,52 @@ def check_real(model: RNN, params: Parameters) -> Namespace:
     return xp
 
 
-def _check_vector(params: Parameters, vector: Any) -> None:
+def _check_call(
+    model: RNN, params: Parameters, x: Array, given: Mapping[str, Any], weights: Any = None
+) -> None:
+    """Check what a pass is given, before any of it is brought to another dtype."""
+    sequence = (given.get("state"), given.get("lengths"), given.get("mask"))
+    finite = given.get("check_finite", False)
+    check_inputs(model, params, x, *sequence, weights=weights, finite=finite)
+
+
+def _check_product(
+    caller: Any,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Any,
+    loss: Any,
+    options: Mapping[str, Any],
+) -> Namespace:
+    """Check what a product with a vector is asked of; return the namespace."""
+    weighted = not (options.get("lengths") is None and options.get("mask") is None)
+    known = options_of(bptt, without=("loss", "grad_x"))
+    check.loss(caller, loss, options, weighted=weighted, known=known)
+    xp = check_real(model, params)
+    _check_call(model, params, x, options, options.get("weights"))
+    _, of_loss = parted(options, bptt)
+    for name, value in ({"targets": targets} | of_loss).items():
+        _check_dtypes(xp, name, value, next(iter(params.values())))
     _check_direction("vector", params, vector)
     if not vector:
         raise ValueError("vector: expected at least one array, got none")
+    return xp
+
+
+def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
+    """Refuse arrays that a loss would be given in the dtype of the outputs, and are of another."""
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for part in tree:
+            _check_dtypes(xp, name, part, like)
+        return
+    if not is_array(tree) or not tree.ndim or namespace_of(**{name: tree}) is not xp:
+        return
+    if tree.dtype != like.dtype and xp.isdtype(tree.dtype, "real floating"):
+        check.like(name, tree, "params", like)
 
 
 def _check_direction(name: str, params: Parameters, direction: Any) -> None:

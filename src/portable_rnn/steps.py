@@ -32,8 +32,11 @@ class Steps(NamedTuple):
 def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
     """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
     wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
+    alone = ((), (1,)) if batch == 1 else ()  # of a single sequence, a number will do
+    if is_array(value):
+        namespace_of(lengths=value)  # refuses what only looks like an array
     if is_array(value) and not on_host(value):
-        if tuple(value.shape) != (batch,):
+        if tuple(value.shape) not in (alone or ((batch,),)):
             raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
         if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
             raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
@@ -44,9 +47,9 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
         raise TypeError(f"lengths: {wanted}, got {value!r}") from None
     if values.dtype.kind not in "iu" and values.size:
         raise TypeError(f"lengths: {wanted}, got dtype {values.dtype.name}")
-    if values.shape != (batch,):
+    if values.shape not in (alone or ((batch,),)):
         raise ValueError(f"lengths: {wanted}, got shape {values.shape}")
-    values = values.astype(np.int64)
+    values = values.astype(np.int64).reshape(batch)
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
         raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
     return values
@@ -100,7 +103,8 @@ def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
         return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
     # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
     time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
-    return xp.expand_dims(time, axis=1) < xp.expand_dims(xp.astype(lengths, xp.int32), axis=0)
+    counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
+    return xp.expand_dims(time, axis=1) < counts
 
 
 def _moved(xp: Namespace, mask: Any, x: Array) -> Array:
