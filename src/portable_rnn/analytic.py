@@ -63,30 +63,31 @@ def _check(
 ) -> None:
     xp = namespace_of(outputs=outputs)
     y, along = xp.real(outputs), xp.imag(outputs)
-    size = unit_of(xp, xp.max(xp.abs(along)))
+    size = unit_of(xp, _largest(xp, along))
     along = along / size
     slope = xp.imag(d_outputs) / size
-    largest = xp.max(xp.abs(y))
+    largest = _largest(xp, y)
     one = xp.ones_like(largest)
     length = LENGTHS[dtype_name(y.dtype)]
     longest = length * xp.where(largest > one, largest, one)
     ahead, back = (gradient(y + along * s) for s in (longest, -longest))
     found = (ahead - back) / (2.0 * longest)
-    bound = CLOSE * xp.abs(found) + 2.0**-10 * xp.max(xp.abs(found))
+    bound = CLOSE * xp.abs(found) + 2.0**-10 * _largest(xp, found)
     if read_flag(xp.all(~(xp.abs(found - slope) > bound))) is not False:
         return  # the same, or nothing that can be read
     for scale in (longest, length * largest, length * one):
         wrong, found, slope = _differ(xp, gradient, y, along, scale, step)
+        # Two steps too long agree on what neither has seen, so a short one is asked as well.
+        wrong = wrong & _differ(xp, gradient, y, along, scale / 16.0, step)[0]
         if read_flag(xp.any(wrong)):
-            worst = xp.argmax(
-                xp.reshape(xp.where(wrong, xp.abs(found - slope), 0.0 * found), (-1,))
-            )
-            by_difference, by_step = (float(xp.reshape(a, (-1,))[worst]) for a in (found, slope))
+            errors = xp.where(wrong, xp.abs(found - slope), xp.zeros_like(slope))
+            worst = int(xp.argmax(xp.reshape(errors, (-1,))))
+            right, other = (float(xp.reshape(a, (-1,))[worst]) for a in (found, slope))
             raise ValueError(
-                f"loss: expected a gradient that is analytic in the outputs, got one of "
-                f"{check.said(loss)} that changes by {by_difference:.3g} where a complex step "
-                f"finds {by_step:.3g}; compare real parts (xp.real(d) < 1), and use no abs, sign "
-                "or conj of what depends on the outputs"
+                "loss: expected a gradient that is analytic in the outputs, got one of "
+                f"{check.said(loss)} with a slope of {right:.3g}, and {other:.3g} by a complex "
+                "step; compare real parts (xp.real(d) < 1), and use no abs, sign or conj of what "
+                "depends on the outputs"
             )
 
 
@@ -103,24 +104,41 @@ def _differ(
     # Entries that do not move, for rounding, are left where they are in both.
     moves = length * xp.abs(along) > 64.0 * eps * xp.abs(y)
     along = xp.where(moves, along, xp.zeros_like(along))
-    dtype = xp.complex128 if dtype_name(y.dtype) == "float64" else xp.complex64
-    slope = xp.imag(gradient(xp.astype(y, dtype) + xp.astype(along, dtype) * (step * 1j))) / step
     length = unit_of(xp, length)
-    half = 0.5 * length
+    # Steps and half steps, ahead and back: they agree where there is a slope, and it is seen.
     here, ahead, back = gradient(y), gradient(y + along * length), gradient(y - along * length)
+    half = 0.5 * length
     near, near_back = gradient(y + along * half), gradient(y - along * half)
     long = ((ahead - here) / length, (here - back) / length)
     short = ((near - here) / half, (here - near_back) / half)
-    quotients = xp.stack([*long, *short])
-    spread = xp.max(quotients, axis=0) - xp.min(quotients, axis=0)
+    spread = _spread(xp, *long, *short)
     found = (near - near_back) / length
+    # Complex steps of other lengths: what is left of a difference that cancels is no slope.
+    dtype = xp.complex128 if dtype_name(y.dtype) == "float64" else xp.complex64
+    z, direction = xp.astype(y, dtype), xp.astype(along, dtype)
+    slopes = [xp.imag(gradient(z + direction * (s * 1j))) / s for s in (step, 0.7 * step)]
     # What the gradient may be small beside, and rounds like: its values at other outputs.
     others = (here, ahead, back, gradient(xp.zeros_like(y)), gradient(-y))
-    largest = xp.max(xp.stack([xp.max(xp.abs(g)) for g in others]))
-    error = xp.abs(found - slope)
+    sizes = xp.max(xp.abs(xp.stack(others)), axis=0)
+    rounding = _largest(xp, sizes) * (16.0 * eps)
+    noise = rounding / length
+    # Nor does a slope count by which a whole unit would not change the gradient.
+    least = xp.where(noise > rounding, noise, rounding)
+    slope, error = slopes[0], xp.abs(found - slopes[0])
     wrong = (
-        (error > 8.0 * spread)
-        & (error > CLOSE * (xp.abs(found) + xp.abs(slope)))
-        & (error > 16.0 * eps * largest / length)
+        (error > 2.0 * CLOSE * (xp.abs(found) + xp.abs(slope)) + least)
+        & (spread <= CLOSE * xp.abs(found) + noise)
+        & (error * length <= 4.0 * sizes)  # else the step is too long for this entry
+        & (_spread(xp, *slopes) <= CLOSE * xp.abs(slope))
     )
     return wrong, found, slope
+
+
+def _largest(xp: Namespace, array: Array) -> Array:
+    """Return the largest magnitude of those that are finite."""
+    return xp.max(xp.where(xp.isfinite(array), xp.abs(array), xp.zeros_like(array)))
+
+
+def _spread(xp: Namespace, *arrays: Array) -> Array:
+    both = xp.stack(arrays)
+    return xp.max(both, axis=0) - xp.min(both, axis=0)
