@@ -34,6 +34,7 @@ __all__ = [
     "Array",
     "Namespace",
     "as_one_unit",
+    "check_namespace",
     "detached",
     "device_of",
     "dtype_name",
@@ -110,13 +111,18 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     ...     print(prnn.predict(model, params, np.ones((2, 1))).T)
     [[1. 2.]]
     """
-    if not callable(getattr(xp, "matmul", None)):
-        raise TypeError(f"xp: expected a namespace with the functions of the standard, got {xp!r}")
+    check_namespace(xp)
     token = _chosen.set(xp)
     try:
         yield
     finally:
         _chosen.reset(token)
+
+
+def check_namespace(xp: Any) -> None:
+    """Check that ``xp`` is a namespace of functions of arrays."""
+    if not callable(getattr(xp, "matmul", None)):
+        raise TypeError(f"xp: expected a namespace with the functions of the standard, got {xp!r}")
 
 
 def device_of(array: Array) -> Any:

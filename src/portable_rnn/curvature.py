@@ -21,7 +21,7 @@ from .api import bptt, forward, predict
 from .directional import Lift, directional
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .passes import Loss, Parameters, check_inputs
+from .passes import Loss, Parameters, check_inputs, returned_by_loss
 
 __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
@@ -244,7 +244,8 @@ def gauss_newton_product(
         """Pass the Hessian of the loss times J v for the gradient of a loss."""
 
         def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
-            return (loss(arrays[0], lift(targets), **lift(options))[1],)
+            returned = loss(arrays[0], lift(targets), **lift(options))
+            return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
 
         _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
         return xp.sum(product), product
@@ -324,8 +325,7 @@ def _check_product(
     check.loss(caller, loss, options, weighted=weighted, known=known)
     xp = check_real(model, params)
     _check_call(model, params, x, options, options.get("weights"))
-    _, of_loss = parted(options, bptt)
-    for name, value in ({"targets": targets} | of_loss).items():
+    for name, value in ({"targets": targets} | dict(options)).items():
         _check_dtypes(xp, name, value, next(iter(params.values())))
     _check_direction("vector", params, vector)
     if not vector:

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import _check as check
 from ._host import from_host
-from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of
+from ._namespace import Array, Namespace, check_namespace, device_of, dtype_name, namespace_of
 from .layout import sizes
 from .model import RNN
 
@@ -133,7 +133,7 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     Raises
     ------
     TypeError
-        If ``model`` is no description of a network.
+        If an argument does not fit; the message names it.
 
     Examples
     --------
@@ -146,6 +146,8 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     check.an_rnn(model)
     if not model.zoneout:
         return Masks()
+    check_namespace(xp)
+    check.floating("x", x, namespace_of(x=x))
     steps, _ = sizes(model, x)
     shape = (steps, 1, 1)
     mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))

@@ -27,6 +27,8 @@ def uniform(
     ``starts`` has the numbers that arrays are full of instead. Other parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
+    if dtype is None:
+        raise TypeError("dtype: expected a floating type such as 'float32', got None")
     rng = np.random.default_rng(check.integer("seed", seed, least=0))
     found = {}
     for name, shape in shapes.items():

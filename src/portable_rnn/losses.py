@@ -281,12 +281,12 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         )
     if not found.isdtype(labels.dtype, "integral"):
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
-    dtype = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
+    named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        found.isdtype(dtype, ("bool", "numeric"))
+        found.isdtype(named, ("bool", "numeric"))
     except (TypeError, ValueError, AttributeError):
         raise TypeError(f"dtype: expected one of {library_name(found)}, got {dtype!r}") from None
-    return _one_hot(found, labels, check.count("classes", classes), dtype)
+    return _one_hot(found, labels, check.count("classes", classes), named)
 
 
 # --------------------------------------------------------------------------- helpers

@@ -39,6 +39,7 @@ __all__ = [
     "loss_and_gradient",
     "masks_of",
     "pull_back",
+    "returned_by_loss",
     "run_through",
     "step_weights",
     "steps_of",
@@ -289,7 +290,11 @@ def loss_and_gradient(
     if lengths is not None or mask is not None:
         weights = loss_options.get("weights")
         loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
-    returned = loss(outputs, targets, **loss_options)
+    return returned_by_loss(loss(outputs, targets, **loss_options), outputs, x)
+
+
+def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Array]:
+    """Check what a loss returned for ``outputs``; return it."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"

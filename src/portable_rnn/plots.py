@@ -39,8 +39,12 @@ def learning_curve(
     ImportError
         If matplotlib is not installed.
     """
-    if not all(isinstance(entry, Mapping) and "step" in entry for entry in metrics):
-        raise TypeError("metrics: expected a sequence of dicts with a step, got something else")
+    if not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
+    for i, entry in enumerate(metrics):
+        if not isinstance(entry, Mapping) or "step" not in entry:
+            wanted = "a dict with a step"
+            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
     levels = {name: check.number(f"baselines[{name!r}]", bits) for name, bits in baselines.items()}
