@@ -160,9 +160,10 @@ def state(model: RNN, name: str, value: Any, x: Array) -> None:
 
 def state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> None:
     """Check a state before there is an ``x``: for as many sequences as it is made for."""
-    first, *_ = state_parts(value) or (value,)
-    an_array("state", first)
-    batch = first.shape[1] if first.ndim == 3 else None
+    batch = None
+    for first in state_parts(value)[:1]:
+        an_array("state", first)
+        batch = first.shape[1] if first.ndim == 3 else None
     _state(model, "state", value, batch, "params", params["weight_ih_l0"])
 
 

@@ -163,7 +163,8 @@ def forward(
     lengths : sequence of B ints, or integer array (B,), optional
         How many steps each sequence has, from 0 to T, in any order; see
         :mod:`portable_rnn.ragged`. On the host (of any library), padding costs nothing. On a
-        device they are never read: below 0 counts as 0, above T as T.
+        device they are never read: below 0 counts as 0, above T as T. Of a single sequence (T, I)
+        a number, or a list of one.
     mask : boolean array, shape of ``x`` without its last axis, optional
         Which steps there are, where sequences have gaps. Not together with ``lengths``.
     dropout : int, tuple of ints, Masks or False, optional
@@ -177,7 +178,8 @@ def forward(
     checkpoint_every : int, optional
         Rather than a budget: keep the state every so many steps, and run each step twice.
     check_finite : bool
-        Whether to read ``x``, the state and the parameters and refuse NaN and infinity.
+        Whether to read ``x``, the state and the parameters and refuse NaN and infinity; of ``x``
+        only the steps that there are.
 
     Returns
     -------
@@ -275,7 +277,8 @@ def backward(
     Parameters
     ----------
     model, params
-        Those of the forward pass.
+        Those of the forward pass. The tape knows its model; whether the parameters are still the
+        same is for you to see to.
     tape : Tape
         From `forward`. Without a memory budget it is only read, and can be used again; under one it
         is used up. It refers to the ``x``, the initial state and the masks given there: do not
@@ -294,7 +297,7 @@ def backward(
     Raises
     ------
     TypeError, ValueError
-        If a cotangent does not fit, or neither is given.
+        If a cotangent does not fit, neither is given, or the tape is of another model.
 
     Examples
     --------
@@ -340,13 +343,14 @@ def bptt(
         Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
     loss : callable, ``(outputs, targets, **loss_options) -> (value, d_outputs)``
         One of :mod:`portable_rnn.losses` or your own. It sees the outputs in your layout, and
-        ``d_outputs`` is its gradient with respect to them.
+        ``d_outputs`` is its gradient with respect to them; ``value`` is an array () or a float.
     grad_x : bool
         Whether to compute the gradient with respect to ``x``.
     **loss_options
         Passed on to ``loss``, such as ``class_weights=...`` or ``reduction="sum"``. With
-        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are (if you give
-        weights yourself, they are made zero at the others).
+        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are. If you give
+        weights yourself, one for each step in the layout of ``x``, boolean or of its dtype, they
+        are made zero at the others.
 
     Returns
     -------
@@ -357,7 +361,8 @@ def bptt(
     Raises
     ------
     TypeError, ValueError
-        As `forward` and the loss do, or if the loss returns a ``d_outputs`` that does not fit.
+        As `forward` and the loss do; if an option is unknown to `bptt` and to the loss; or if the
+        loss returns what does not fit.
 
     Examples
     --------

@@ -6,8 +6,10 @@ of parameters. All of them run the shipped forward and backward passes along a d
 a user's own included, for every analytic loss, and whatever options the passes take.
 
 A relu counts as its derivative almost everywhere, 0 at the kink. A loss of your own is called
-with complex outputs: it must be analytic there (no ``abs``, no conjugation, comparisons on
-the real part), as the losses of :mod:`portable_rnn.losses` are.
+with complex outputs: the gradient that it returns must be analytic there (no ``abs``, ``sign`` or
+conjugation, comparisons on the real part), as those of :mod:`portable_rnn.losses` are. Where
+values can be read it is compared with differences, and refused if it is not
+(:mod:`portable_rnn.analytic`).
 """
 
 from collections.abc import Mapping
@@ -131,10 +133,14 @@ def hvp(
 
     Parameters
     ----------
-    model, params, x, targets, loss
-        As for `bptt`.
+    model, params, x, targets
+        As for `bptt`. Floating targets, and options of the loss, have the dtype of the parameters.
     vector : dict of str to array
         Shaped like the parameters; a name left out counts as zero.
+    loss : callable
+        As for `bptt`. It is called with complex outputs, and the gradient that it returns must be
+        analytic in them, piece by piece: no ``abs``, ``sign`` or ``conj`` of what depends on the
+        outputs, and comparisons of real parts (``xp.real(d) < 1``).
     **options
         Passed on to `bptt`: ``state``, and the options of the loss.
 
@@ -146,10 +152,15 @@ def hvp(
     Raises
     ------
     TypeError, ValueError
-        As `bptt` does, or if ``vector`` does not fit or is empty.
+        As `bptt` does, or if ``vector`` does not fit or is empty, or the gradient of the loss is
+        found not to be analytic.
 
     Notes
     -----
+    A loss of your own is compared with differences of itself, at two to some dozen more
+    evaluations, where its values are on the host; elsewhere, and under ``jax.jit``, the condition
+    is yours to see to.
+
     The derivative of the hand-written gradient along ``v`` is ``H v`` (Pearlmutter, *Fast exact
     multiplication by the Hessian*, Neural Computation 6, 1994). Costs one `bptt` over arrays of
     complex numbers.
@@ -204,7 +215,7 @@ def gauss_newton_product(
     Parameters
     ----------
     model, params, x, targets, vector, loss, **options
-        As for `hvp`.
+        As for `hvp`: the gradient of the loss must be analytic in the outputs.
 
     Returns
     -------
