@@ -18,7 +18,7 @@ def test_numpy_is_there():
 
 
 def test_unknown_names_and_devices_are_errors():
-    with pytest.raises(ValueError, match="backend: expected one of numpy, cupy, torch, jax"):
+    with pytest.raises(ValueError, match="backend: expected 'numpy', 'cupy', 'torch' or 'jax'"):
         backends.find("tensorflow")
     with pytest.raises(ValueError, match="device: NumPy has only 'cpu', got 'cuda'"):
         backends.find("numpy", "cuda")

@@ -214,7 +214,7 @@ def test_gains_start_from_one_and_biases_from_zero():
         (lambda: Elman("gelu"), ValueError, "^nonlinearity: expected one of 'tanh', .*'gelu'"),
         (lambda: Elman(None), ValueError, "^nonlinearity: .*got None"),
         (lambda: Elman(("tanh", 2.0)), ValueError, "^nonlinearity: 'tanh' expected at most 0"),
-        (lambda: Elman(("elu", "1")), TypeError, "^nonlinearity: expected Python numbers"),
+        (lambda: Elman(("elu", "1")), TypeError, "^nonlinearity, a number .*: .*got '1'"),
         (lambda: Elman(("elu", -1.0)), ValueError, "^nonlinearity: .*of at least 0, got -1.0"),
         (lambda: Elman(("scaled_tanh", 0.0)), ValueError, "^nonlinearity: .*other than 0"),
         (lambda: Elman(clip=0.0), ValueError, r"^clip: .*got 0\.0"),

@@ -59,13 +59,16 @@ def test_one_module_asks_which_library_an_array_belongs_to():
     [
         ("_namespace", set()),
         ("activations", {"_namespace"}),
-        ("nonlinearities", {"_namespace", "activations"}),
+        ("nonlinearities", {"_namespace", "_scalars", "activations"}),
         ("affine", {"_namespace"}),
         ("scan", {"_namespace"}),
         *[
             (
                 f"cells/{page}",
-                {"_namespace", "activations", "nonlinearities", "options", "protocol"},
+                {
+                    *("_namespace", "_scalars", "activations", "nonlinearities"),
+                    *("options", "protocol"),
+                },
             )
             for page in ("elman", "gru", "layer_norm", "lstm", "mgu", "options", "protocol")
         ],

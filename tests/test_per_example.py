@@ -156,8 +156,8 @@ def test_bad_input():
             f(model, params, x, targets[1:], **given)
         with pytest.raises(ValueError, match="lengths: expected 5 ints"):
             f(model, params, x, targets, lengths=[1, 2], **given)
-        with pytest.raises(ValueError, match="lengths: expected x to be a batch"):
-            f(model, params, x[:, 0], targets[:, 0], lengths=[1], **given)
+        with pytest.raises(ValueError, match="lengths: expected 1 ints"):
+            f(model, params, x[:, 0], targets[:, 0], lengths=[1, 2], **given)
         with pytest.raises(ValueError, match="params: missing"):
             f(model, {}, x, targets, **given)
         with pytest.raises(TypeError, match="x: expected an array"):

@@ -251,13 +251,10 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
             call(**{name: value})
 
 
-def test_both_or_none_of_them_and_only_for_a_batch():
+def test_both_of_them_are_refused():
     params = MODEL.init(seed=0, dtype="float64")
     with pytest.raises(ValueError, match=r"^lengths, mask: expected one of them, got both"):
         prnn.forward(MODEL, params, X, lengths=LENGTHS, mask=THERE)
-    for name, value in (("lengths", [3]), ("mask", THERE[:, 0])):
-        with pytest.raises(ValueError, match=rf"^{name}: expected x to be a batch, got a single"):
-            prnn.forward(MODEL, params, X[:, 0], **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -297,3 +294,84 @@ def test_a_tape_without_steps_can_be_used_again_under_a_budget():
 def test_unpack_refuses_what_has_no_batch():
     with pytest.raises(ValueError, match=r"^packed: expected at least two axes, got shape \(3,\)"):
         ragged.unpack(np.zeros(3), [2])
+
+
+ONE = X[:, 0, :]
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("given", [{"lengths": 3}, {"lengths": [3]}, {"mask": [1, 0, 1]}])
+def test_a_single_sequence_has_lengths_and_gaps_as_a_batch_of_one_has(cell, given, batch_first):
+    """Against the same sequence as a batch, in every function that takes either."""
+    model = prnn.RNN(ONE.shape[-1], 4, 2, cell=cell, batch_first=batch_first)
+    params = model.init(seed=0, dtype="float64")
+    axis = 0 if batch_first else 1
+    labels = np.arange(len(ONE)) % 2
+    if "mask" in given:
+        mask = np.resize(np.asarray(given["mask"], dtype=bool), len(ONE))
+        alone, batched = {"mask": mask}, {"mask": np.expand_dims(mask, axis)}
+    else:
+        alone, batched = given, {"lengths": [3]}
+    batch = (np.expand_dims(ONE, axis), np.expand_dims(labels, axis))
+    weights = np.linspace(0.5, 1.5, len(ONE))
+    for function in (
+        lambda *args, **options: prnn.bptt(*args, **options).grads,
+        lambda *args, **options: prnn.truncated_bptt(*args, k1=2, k2=2, **options).grads,
+        lambda *args, **options: prnn.hvp(*args, params, **options),
+        lambda *args, **options: prnn.gauss_newton_product(*args, params, **options),
+        prnn.per_example_gradients,
+        lambda *args, **options: prnn.gradient_flow(*args, **options).params,
+    ):
+        got = function(model, params, ONE, labels, weights=weights, **alone)
+        more = {"weights": np.expand_dims(weights, axis)}
+        want = function(model, params, *batch, **more, **batched)
+        for name, array in want.items():
+            np.testing.assert_allclose(got[name], array, rtol=1e-12, atol=1e-15)
+    whole = prnn.predict(model, params, batch[0], **batched)
+    np.testing.assert_array_equal(
+        prnn.predict(model, params, ONE, **alone), np.squeeze(whole, axis)
+    )
+    np.testing.assert_array_equal(
+        prnn.stream(model, params).feed(ONE, **alone), np.squeeze(whole, axis)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lengths": [1, 2]}, r"^lengths: expected 1 ints .*got shape \(2,\)$"),
+        ({"lengths": len(ONE) + 1}, "^lengths: expected 1 ints of 0 to "),
+        ({"mask": np.ones((len(ONE), 1), bool)}, r"^mask: expected shape \(\d,\), got \(\d, 1\)$"),
+    ],
+)
+def test_what_does_not_fit_a_single_sequence_is_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        prnn.forward(MODEL, MODEL.init(seed=0, dtype="float64"), ONE, **given)
+    with pytest.raises(ValueError, match=r"^lengths: expected \d ints .*got shape \(\)$"):
+        prnn.forward(MODEL, MODEL.init(seed=0, dtype="float64"), X, lengths=3)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_check_finite_looks_only_at_the_steps_there_are(bad, batch_first):
+    model = prnn.RNN(X.shape[-1], 4, 2, batch_first=batch_first)
+    params = model.init(seed=0, dtype="float64")
+    there = np.arange(len(X))[:, None] < np.asarray(LENGTHS)
+    for given in ({"lengths": LENGTHS}, {"mask": there.T if batch_first else there}):
+        padded = np.where(there[..., None], X, bad)
+        spoilt = padded.copy()
+        spoilt[0, np.argmax(LENGTHS), 0] = bad
+        if batch_first:
+            padded, spoilt = np.moveaxis(padded, 1, 0), np.moveaxis(spoilt, 1, 0)
+        found = prnn.predict(model, params, padded, check_finite=True, **given)
+        assert np.isfinite(found).all()
+        prnn.truncated_bptt(
+            *(model, params, padded, np.zeros(padded.shape[:2], int)),
+            **{"k1": 2, "k2": 2, "check_finite": True},
+            **given,
+        )
+        with pytest.raises(ValueError, match=r"^x: expected finite values, got 1 NaN or infinite"):
+            prnn.forward(model, params, spoilt, check_finite=True, **given)
+    with pytest.raises(ValueError, match=r"^x: expected finite values"):
+        prnn.forward(model, params, padded, check_finite=True)

@@ -122,3 +122,42 @@ def test_bad_input_is_named_and_leaves_the_state():
         stream.step(x[0].tolist())
     with pytest.raises(TypeError, match=r"^x: expected dtype float64"):
         stream.step(x[0].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ("zeros", TypeError, "^state: expected an array of an array API library, got str"),
+        (np.zeros((1, 2, 4)), ValueError, r"^state: expected a pair \(h, c\) of arrays, got 1"),
+        ((), ValueError, r"^state: expected a pair \(h, c\) of arrays, got 0"),
+        (
+            (np.zeros((1, 2, 4)), np.zeros((1, 3, 4))),
+            ValueError,
+            r"^state\[1\]: .*got \(1, 3, 4\)$",
+        ),
+        ((np.zeros((2, 4)), np.zeros((2, 4))), ValueError, r"^state\[0\]: expected shape \(1, 4\)"),
+        ((np.zeros((1, 2, 4), np.float32),) * 2, TypeError, r"^state\[0\]: .*like params, got flo"),
+    ],
+)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_state_that_does_not_fit_is_refused_before_the_first_step(
+    state, error, message, batch_first
+):
+    model = prnn.RNN(3, 4, cell="lstm", batch_first=batch_first)
+    params = model.init(seed=0, dtype="float64")
+    with pytest.raises(error, match=message):
+        prnn.stream(model, params, state)
+    good = (np.zeros((1, 2, 4)),) * 2
+    assert prnn.stream(model, params, good).state is good
+
+
+def test_an_empty_chunk_or_step_is_refused_and_changes_nothing():
+    model = prnn.RNN(3, 4)
+    stream = prnn.stream(model, model.init(seed=0, dtype="float64"))
+    stream.step(np.ones((2, 3)))
+    before = stream.state
+    with pytest.raises(ValueError, match=r"^x: expected at least one step .*got \(0, 2, 3\)$"):
+        stream.feed(np.ones((0, 2, 3)))
+    with pytest.raises(ValueError, match=r"^x: expected one step of shape .*got \(0, 3\)$"):
+        stream.step(np.ones((0, 3)))
+    assert stream.state is before

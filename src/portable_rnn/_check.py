@@ -7,21 +7,27 @@ reads values and is therefore an option of its callers.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
 
 from ._namespace import (
+    DTYPES,
     Array,
     Namespace,
     device_of,
     dtype_name,
     is_array,
     is_traced,
+    library_name,
     namespace_of,
+    read_flag,
     real_part,
     same_device,
 )
 from ._scalars import choice, count, flag, function, integer, number, path, said
+from ._signatures import options_of, suggestion, takes
 
 if TYPE_CHECKING:
     from .dropout import Masks
@@ -29,51 +35,69 @@ if TYPE_CHECKING:
 
 __all__ = [
     "an_array",
+    "an_rnn",
     "beside",
     "choice",
     "count",
     "finite",
     "flag",
+    "floating",
     "function",
     "integer",
+    "layout",
     "like",
     "loss",
+    "loss_value",
     "masks",
     "number",
     "of_shape",
     "one_direction",
+    "options",
     "parameters",
     "path",
     "said",
+    "same_model",
+    "seed",
     "sequence",
     "shaped",
     "state",
+    "state_alone",
     "state_of",
     "state_parts",
+    "suggestion",
+    "weights",
 ]
+
+
+def an_rnn(value: Any) -> Mapping[str, tuple[int, ...]]:
+    """Check that ``value`` is a description of a network; return the shapes of its parameters."""
+    shapes = None if isinstance(value, type) else getattr(value, "parameter_shapes", None)
+    if not isinstance(shapes, Mapping):
+        raise TypeError(f"model: expected an RNN, got {type(value).__name__}")
+    return shapes
 
 
 def parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
-    if not hasattr(model, "parameter_shapes") or isinstance(model, type):
-        raise TypeError(f"model: expected an RNN, got {type(model).__name__}")
+    expected = an_rnn(model)
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
-    expected = model.parameter_shapes
-    missing = [name for name in expected if name not in params]
-    unknown = [name for name in params if name not in expected]
-    if missing or unknown:
+    if params.keys() != expected.keys():
+        missing = [name for name in expected if name not in params]
+        unknown = [name for name in params if name not in expected]
         found = [f"missing {', '.join(missing)}"] if missing else []
         found += [f"unknown {', '.join(map(str, unknown))}"] if unknown else []
         raise ValueError(f"params: {'; '.join(found)} (this model has {', '.join(expected)})")
     labelled = {f"params[{name!r}]": array for name, array in params.items()}
     xp = namespace_of(**labelled)
     first = next(iter(labelled.values()))
-    _check_inexact(xp, "params", first)
+    floating("params", first, xp)
     for name, shape in expected.items():
-        label = f"params[{name!r}]"
-        of_shape(label, labelled[label], shape)
-        like(label, labelled[label], "params", first)
+        array = params[name]
+        if tuple(array.shape) != shape:
+            of_shape(f"params[{name!r}]", array, shape)
+        if array.dtype != first.dtype or not same_device(array, first):
+            like(f"params[{name!r}]", array, "params", first)
     return xp
 
 
@@ -82,9 +106,20 @@ def like(name: str, array: Array, other_name: str, other: Array) -> None:
     beside(name, array, other_name, other)
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
+        remedy = f"; give {_conversion(name, array, wanted)}"
         if wanted == got:  # NumPy's other byte order
             wanted, got = str(other.dtype), str(array.dtype)
-        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}")
+        elif other_name == "params" and got in DTYPES:
+            remedy += f", or params of model.init(dtype={got!r})"
+        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}{remedy}")
+
+
+def _conversion(name: str, array: Array, dtype: str) -> str:
+    """Say how to bring an array to a dtype, in the words of its library."""
+    if hasattr(array, "astype"):
+        return f"{name}.astype({dtype!r})"
+    library = library_name(namespace_of(**{name: array}))
+    return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
 
 
 def beside(name: str, array: Array, other_name: str, other: Array) -> None:
@@ -98,9 +133,15 @@ def beside(name: str, array: Array, other_name: str, other: Array) -> None:
 
 def sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
     """Check the input sequence: rank, sizes, dtype and device."""
+    layout(model, x)
+    like("x", x, "params", params["weight_ih_l0"])
+
+
+def layout(model: RNN, x: Any) -> None:
+    """Check rank and sizes of an input sequence."""
     an_array("x", x)
-    layout = "(B, T, {})" if model.batch_first else "(T, B, {})"
-    wanted = f"{layout.format(model.input_size)} or (T, {model.input_size})"
+    axes = "(B, T, {})" if model.batch_first else "(T, B, {})"
+    wanted = f"{axes.format(model.input_size)} or (T, {model.input_size})"
     if x.ndim not in (2, 3) or x.shape[-1] != model.input_size:
         raise ValueError(
             f"x: expected shape {wanted} (the last axis is input_size), got {tuple(x.shape)}"
@@ -109,41 +150,142 @@ def sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
         raise ValueError(
             f"x: expected at least one step and one sequence in {wanted}, got {tuple(x.shape)}"
         )
-    like("x", x, "params", params["weight_ih_l0"])
 
 
 def state(model: RNN, name: str, value: Any, x: Array) -> None:
     """Check a state, or a cotangent of one: number of parts, shapes, dtype and device."""
+    batch_axis = 0 if model.batch_first else 1
+    _state(model, name, value, x.shape[batch_axis] if x.ndim == 3 else None, "x", x)
+
+
+def state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> None:
+    """Check a state before there is an ``x``: for as many sequences as it is made for."""
+    batch = None
+    for first in state_parts(value)[:1]:
+        an_array("state", first)
+        batch = first.shape[1] if first.ndim == 3 else None
+    _state(model, "state", value, batch, "params", params["weight_ih_l0"])
+
+
+def _state(
+    model: RNN, name: str, value: Any, batch: int | None, other_name: str, other: Array
+) -> None:
     states = model.cell_object.states
     parts = state_parts(value)
     if len(parts) != states:
         wanted = {1: "one array", 2: "a pair (h, c) of arrays"}.get(states, f"{states} arrays")
         raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
-    batch_axis = 0 if model.batch_first else 1
-    batch = x.shape[batch_axis] if x.ndim == 3 else None
     for index, (part, shape) in enumerate(zip(parts, model.state_shapes(batch), strict=True)):
         label = name if states == 1 else f"{name}[{index}]"
         an_array(label, part)
         of_shape(label, part, shape)
-        like(label, part, "x", x)
+        like(label, part, other_name, other)
 
 
-def loss(value: Any, *, weighted: bool) -> None:
-    """Check that a loss can be called; and, if it will be, with ``weights``."""
+def seed(name: str, value: Any) -> tuple[int, ...]:
+    """Check a seed, an int or a tuple of them; return it as a tuple."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not numbers:
+        raise ValueError(f"{name}: expected at least one int, got an empty tuple")
+    return tuple(integer(name, one, least=0) for one in numbers)
+
+
+def loss(
+    caller: Callable[..., Any],
+    value: Any,
+    given: Mapping[str, Any],
+    *,
+    weighted: bool,
+    known: Sequence[str] = (),
+) -> None:
+    """Check that a loss can be called with outputs, targets and the options ``given``.
+
+    And with ``weights`` if it will be; ``known`` are options that ``caller`` passes on elsewhere.
+    """
     if not callable(value):
         raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
-    try:
-        signature = inspect.signature(value)
-    except (TypeError, ValueError):  # what is not written in Python need not have one
+    found = takes(value)
+    if found is None:  # what is not written in Python need not say
         return
-    known = any(
-        p.name == "weights" or p.kind is p.VAR_KEYWORD for p in signature.parameters.values()
-    )
-    if weighted and not known:
+    if not found.two:
+        raise TypeError(
+            "loss: expected a callable (outputs, targets, **options) -> (value, d_outputs), "
+            f"got one that takes {inspect.signature(value)}"
+        )
+    if weighted and "weights" not in found.options and not found.anything:
         raise TypeError(
             "loss: expected it to take weights=..., by which lengths or a mask tell it which steps "
-            f"there are, got one that takes {signature}"
+            f"there are, got one that takes {inspect.signature(value)}"
         )
+    if given and not found.anything:
+        options(caller, given, known, loss=value)
+    for name in found.required:
+        if name not in given and not (weighted and name == "weights"):
+            raise TypeError(f"{name}: expected it for the loss {said(value)}, got nothing")
+
+
+def options(
+    caller: Callable[..., Any],
+    given: Mapping[str, Any],
+    known: Sequence[str],
+    *,
+    loss: Callable[..., Any] | None = None,
+) -> None:
+    """Refuse options that ``caller`` was given, and that neither are ``known`` nor of the loss."""
+    of_loss = takes(loss) if loss is not None else None
+    every = (*known, *(of_loss.options if of_loss else ()))
+    unknown = [name for name in given if name not in every]
+    if unknown:
+        own = (*options_of(caller), *known)
+        has = f"{said(caller)} ({', '.join(own)})"
+        if of_loss is not None:
+            has += f" or of the loss {said(loss)} ({', '.join(of_loss.options) or 'none'})"
+        near = suggestion(unknown[0], (*own, *every))
+        raise TypeError(f"{unknown[0]}: expected an option of {has}, got an unknown one{near}")
+
+
+def loss_value(value: Any, x: Array) -> None:
+    """Check what a loss returned as its value: one real number, of the library of ``x``."""
+    name = "value returned by the loss"
+    if isinstance(value, bool) or not (isinstance(value, Number) or is_array(value)):
+        raise TypeError(f"{name}: expected an array () or a float, got {said(value)}")
+    if isinstance(value, Number):  # of Python or NumPy
+        real, got = isinstance(value, Real), type(value).__name__
+    else:
+        xp, got = namespace_of(x=x, **{name: value}), dtype_name(value.dtype)
+        of_shape(name, value, ())
+        real = value.dtype == x.dtype or xp.isdtype(value.dtype, "real floating")
+    # Where a complex step is made, the value is complex with the outputs.
+    if not real and not (got.startswith("complex") and dtype_name(x.dtype).startswith("complex")):
+        raise TypeError(f"{name}: expected a real floating dtype, got {got}")
+
+
+def weights(value: Any, x: Array) -> None:
+    """Check weights of the steps of ``x``: one for each, boolean or of its dtype."""
+    an_array("weights", value)
+    shape = tuple(x.shape[:-1])
+    if tuple(value.shape) != shape:
+        raise ValueError(
+            f"weights: expected shape {shape}, x's without its last axis, got {tuple(value.shape)}"
+        )
+    if dtype_name(value.dtype) == "bool":
+        beside("weights", value, "x", x)
+    else:
+        like("weights", value, "x", x)
+
+
+def same_model(name: str, wanted: RNN, got: RNN) -> None:
+    """Refuse what was made for another network; say in what it is another."""
+    if got is wanted or got == wanted:
+        return
+    same_cell = got.cell_object == wanted.cell_object  # by name or as an object
+    for field in (f.name for f in fields(wanted)):
+        other, own = getattr(got, field, None), getattr(wanted, field)
+        if other != own and not (same_cell and field in ("cell", "nonlinearity")):
+            raise ValueError(
+                f"{name}: expected one of the same model, with {field}={own!r}, "
+                f"got one with {field}={other!r}"
+            )
 
 
 def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
@@ -224,13 +366,19 @@ def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other
     like(name, array, other_name, other)
 
 
-def finite(name: str, array: Array) -> None:
-    """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device."""
+def finite(name: str, array: Array, there: Array | None = None) -> None:
+    """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device.
+
+    ``there`` is where to look, of the shape of ``array`` without its last axis.
+    """
     xp = namespace_of(**{name: array})
-    if is_traced(xp, array):
-        raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
     good = xp.isfinite(array)
-    if not bool(xp.all(good)):
+    if there is not None:
+        good = good | ~xp.expand_dims(there, axis=-1)
+    all_good = None if is_traced(xp, good) else read_flag(xp.all(good))
+    if all_good is None:
+        raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
+    if not all_good:
         bad = int(xp.sum(xp.astype(~good, xp.int32)))
         raise ValueError(
             f"{name}: expected finite values, got {bad} NaN or infinite out of {good.size}"
@@ -249,10 +397,7 @@ def state_of(parts: Sequence[Array]) -> Any:
 
 def an_array(name: str, array: Any) -> None:
     """Check that ``array`` is an array of some library."""
-    if not is_array(array):
-        raise TypeError(
-            f"{name}: expected an array of an array API library, got {type(array).__name__}"
-        )
+    namespace_of(**{name: array})
 
 
 def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
@@ -261,11 +406,21 @@ def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
 
 
-def _check_inexact(xp: Namespace, name: str, array: Array) -> None:
+def floating(name: str, array: Array, xp: Namespace) -> None:
+    """Check that an array is of a floating dtype that the calculus is written for."""
     # Complex is let through for complex-step differentiation: the code is analytic.
+    dtype = array.dtype
     try:
-        inexact = xp.isdtype(array.dtype, ("real floating", "complex floating"))
+        inexact = xp.isdtype(dtype, ("real floating", "complex floating"))
     except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
         inexact = False
-    if not inexact:
-        raise TypeError(f"{name}: expected a floating dtype, got {dtype_name(array.dtype)}")
+    if not inexact or dtype_name(dtype) not in DTYPES:
+        raise TypeError(
+            f"{name}: expected a floating dtype, such as float32, got {dtype_name(dtype)}"
+        )
+    if not getattr(dtype, "isnative", True):
+        remedy = _conversion(name, array, dtype_name(dtype))
+        raise TypeError(
+            f"{name}: expected numbers in the byte order of this machine, got {dtype}; "
+            f"give {remedy}"
+        )

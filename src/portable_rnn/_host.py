@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ._namespace import (
+    DTYPES,
     Array,
     Namespace,
     dtype_name,
@@ -28,7 +29,9 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
         inexact = xp.isdtype(found, ("real floating", "complex floating"))
     except (TypeError, ValueError, AttributeError):
         inexact = False
-    if found is None or not inexact:
+    # NumPy has wider types, and other orders of bytes, that no other library has.
+    plain = dtype_name(found) in DTYPES and getattr(found, "isnative", True)
+    if found is None or not inexact or not plain:
         raise TypeError(
             f"dtype: expected a floating type of {library_name(xp)} such as 'float32', "
             f"got {dtype!r}"
@@ -54,7 +57,14 @@ def from_host(
     xp = resolve_namespace(np if xp is None else xp)
     wanted = dtype if dtype is not None else array.dtype.name
     target = find_dtype(xp, wanted) if dtype is not None else getattr(xp, array.dtype.name)
-    moved = xp.asarray(array, dtype=target, device=device)
+    try:
+        moved = xp.asarray(array, dtype=target, device=device)
+    except Exception as error:
+        if device is None:
+            raise
+        raise ValueError(
+            f"device: expected one of {library_name(xp)}, got {device!r} ({error})"
+        ) from None
     if dtype_name(moved.dtype) != dtype_name(target):
         raise ValueError(
             f"dtype: asked {library_name(xp)} for {dtype_name(target)}, "

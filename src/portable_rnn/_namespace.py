@@ -8,7 +8,7 @@ calculus knows whose arrays it is working on.
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -18,17 +18,23 @@ from array_api_compat import (
     is_array_api_obj,
     is_array_api_strict_namespace,
     is_cupy_array,
+    is_cupy_namespace,
+    is_dask_array,
     is_dask_namespace,
     is_jax_namespace,
     is_ndonnx_namespace,
+    is_numpy_array,
     is_numpy_namespace,
+    is_pydata_sparse_array,
     is_torch_array,
 )
 
 __all__ = [
+    "DTYPES",
     "Array",
     "Namespace",
     "as_one_unit",
+    "check_namespace",
     "detached",
     "device_of",
     "dtype_name",
@@ -37,9 +43,11 @@ __all__ = [
     "is_positive",
     "is_traced",
     "library_name",
+    "make_static",
     "namespace_of",
     "on_host",
     "on_their_device",
+    "read_flag",
     "real_part",
     "resolve_namespace",
     "same_device",
@@ -52,12 +60,20 @@ __all__ = [
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 
+# What the calculus is written for. NumPy has wider ones, which no other library has, and the
+# narrow ones of 8 bits hold no sums.
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 is_array = is_array_api_obj
 
 _chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
+# The namespaces of types whose arrays are all of one; asking array-api-compat takes longer.
+_known: dict[type, Namespace] = {}
+_static: set[type] = set()
+_names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
 
 
 @contextmanager
@@ -76,6 +92,11 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     -------
     context manager
 
+    Raises
+    ------
+    TypeError
+        On entering, if ``xp`` is no such module.
+
     Examples
     --------
     >>> import types
@@ -90,11 +111,18 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     ...     print(prnn.predict(model, params, np.ones((2, 1))).T)
     [[1. 2.]]
     """
+    check_namespace(xp)
     token = _chosen.set(xp)
     try:
         yield
     finally:
         _chosen.reset(token)
+
+
+def check_namespace(xp: Any) -> None:
+    """Check that ``xp`` is a namespace of functions of arrays."""
+    if not callable(getattr(xp, "matmul", None)):
+        raise TypeError(f"xp: expected a namespace with the functions of the standard, got {xp!r}")
 
 
 def device_of(array: Array) -> Any:
@@ -116,11 +144,7 @@ def namespace_of(**arrays: Array) -> Namespace:
     """
     first, found = "", None
     for name, array in arrays.items():
-        if not is_array(array):
-            raise TypeError(
-                f"{name}: expected an array of an array API library, got {type(array).__name__}"
-            )
-        xp = _array_namespace(array)
+        xp = _home(name, array)
         if found is None:
             first, found = name, xp
         elif xp is not found:
@@ -129,6 +153,63 @@ def namespace_of(**arrays: Array) -> Namespace:
                 f"got one of {library_name(xp)}; move it first, nothing is copied silently"
             )
     return found if _chosen.get() is None else _chosen.get()
+
+
+def _home(name: str, array: Any) -> Namespace:
+    """Return the namespace of one array; refuse what is none, or only looks like one."""
+    kind = type(array)
+    xp = _known.get(kind)
+    if xp is not None:
+        return xp
+    if not is_array(array):
+        raise TypeError(
+            f"{name}: expected an array of an array API library, "
+            f"got {kind.__name__}{_as_array(name, array)}"
+        )
+    if reason := _unlike_others(name, array):
+        raise TypeError(f"{name}: expected an array like any other, got {reason}")
+    xp = _array_namespace(array)
+    if is_numpy_namespace(xp) or is_cupy_namespace(xp) or is_jax_namespace(xp):
+        _known[kind] = xp  # tensors and lazy arrays of one type need not be alike
+    return xp
+
+
+def _as_array(name: str, value: Any) -> str:
+    """Say how to make an array of what holds numbers but is none; '' where nothing is known."""
+    for method in ("to_numpy", "toarray"):  # pandas, polars, xarray; SciPy's sparse matrices
+        if hasattr(value, method):
+            return f"; give {name}.{method}()"
+    if isinstance(value, (list, tuple, int, float, complex)) or hasattr(value, "__array__"):
+        return f"; give an array, such as np.asarray({name})"
+    return ""
+
+
+def _unlike_others(name: str, array: Array) -> str:
+    """Say what is wrong with an array that does not add and multiply as others do; '' if nothing.
+
+    A masked array would lose its mask, a product of matrices is another one than of arrays, and
+    what is sparse has few of the functions. Subclasses that only hold their numbers elsewhere,
+    such as ``numpy.memmap``, are arrays like others.
+    """
+    kind = type(array)
+    if is_dask_array(array):
+        return _unlike_others(name, array._meta)  # of the kind that its blocks are
+    if is_pydata_sparse_array(array):
+        return f"a sparse one; give {name}.todense()"
+    if is_torch_array(array):
+        strided = sys.modules["torch"].strided
+        if array.is_nested or kind.__name__ == "MaskedTensor":
+            return f"a {kind.__name__ if not array.is_nested else 'nested tensor'}; see ragged.pack"
+        return "" if array.layout is strided else f"a sparse one; give {name}.to_dense()"
+    if not is_numpy_array(array):
+        return ""
+    plain: Any = sys.modules["numpy"].ndarray
+    own: Any = kind if issubclass(kind, plain) else plain
+    if own.__mul__ is plain.__mul__ and own.__array_ufunc__ is plain.__array_ufunc__:
+        return ""
+    masked = hasattr(array, "filled")
+    remedy = f"{name}.filled(...), and what is masked as mask= or weights=" if masked else ""
+    return f"{kind.__name__}; give {remedy or f'np.asarray({name})'}"
 
 
 def resolve_namespace(xp: Namespace) -> Namespace:
@@ -156,9 +237,17 @@ def library_name(xp: Namespace) -> str:
 
 def dtype_name(dtype: Any) -> str:
     """Return the standard's name of a dtype: ``float32`` for ``torch.float32`` too."""
+    key = (type(dtype), dtype)  # those of two libraries are not to be compared
+    try:
+        return _names[key]
+    except (KeyError, TypeError):  # TypeError: one that cannot be hashed
+        pass
     # A NumPy dtype has a name, a NumPy or JAX scalar type a __name__, torch's dtypes neither.
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
-    return str(name).rsplit(".", 1)[-1]
+    name = str(name).rsplit(".", 1)[-1]
+    with suppress(TypeError):
+        _names[key] = name
+    return name
 
 
 def same_device(a: Array, b: Array) -> bool:
@@ -186,12 +275,35 @@ def in_one_piece(xp: Namespace) -> bool:
     return bool(is_jax_namespace(xp) or is_dask_namespace(xp) or is_ndonnx_namespace(xp))
 
 
+def make_static(xp: Namespace, kind: type) -> None:
+    """Tell JAX, if ``xp`` is JAX, that objects of a type are descriptions and hold no arrays.
+
+    They may then stand among the results of what ``jax.jit`` compiles.
+    """
+    if is_jax_namespace(xp) and kind not in _static:
+        _static.add(kind)
+        with suppress(ValueError):  # the caller has told it already
+            sys.modules["jax"].tree_util.register_static(kind)
+
+
 def is_traced(xp: Namespace, *arrays: Array) -> bool:
     """Tell whether any array is a JAX tracer, that is, whether XLA will run the loop."""
     # Whoever hands us a tracer has imported jax, so there is nothing left to import.
     return bool(is_jax_namespace(xp)) and any(
         isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays
     )
+
+
+def read_flag(array: Array) -> bool | None:
+    """Return the truth of an array (); None where it cannot be read, as under ``torch.func.vmap``.
+
+    JAX and torch call the values of arrays that a transformation looks through unreadable each by
+    an error of its own.
+    """
+    try:
+        return bool(array)
+    except (TypeError, RuntimeError):
+        return None
 
 
 def on_their_device(f: Callable[P, R]) -> Callable[P, R]:

@@ -19,6 +19,8 @@ LARGEST = 2**63 - 1  # a whole number beyond is no size of anything
 
 def flag(name: str, value: Any) -> bool:
     """Check that ``value`` is True or False, and not just something that counts as true."""
+    if value is True or value is False:
+        return value
     if not _is_flag(value):
         raise TypeError(f"{name}: expected True or False, got {said(value)}")
     return bool(value)

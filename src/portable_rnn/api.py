@@ -18,6 +18,7 @@ from .passes import (
     Parameters,
     Tape,
     check_inputs,
+    check_tape,
     loss_and_gradient,
     masks_of,
     pull_back,
@@ -162,7 +163,8 @@ def forward(
     lengths : sequence of B ints, or integer array (B,), optional
         How many steps each sequence has, from 0 to T, in any order; see
         :mod:`portable_rnn.ragged`. On the host (of any library), padding costs nothing. On a
-        device they are never read: below 0 counts as 0, above T as T.
+        device they are never read: below 0 counts as 0, above T as T. Of a single sequence (T, I)
+        a number, or a list of one.
     mask : boolean array, shape of ``x`` without its last axis, optional
         Which steps there are, where sequences have gaps. Not together with ``lengths``.
     dropout : int, tuple of ints, Masks or False, optional
@@ -176,7 +178,8 @@ def forward(
     checkpoint_every : int, optional
         Rather than a budget: keep the state every so many steps, and run each step twice.
     check_finite : bool
-        Whether to read ``x``, the state and the parameters and refuse NaN and infinity.
+        Whether to read ``x``, the state and the parameters and refuse NaN and infinity; of ``x``
+        only the steps that there are.
 
     Returns
     -------
@@ -249,6 +252,7 @@ def predict(
     >>> prnn.predict(model, model.init(seed=0), np.zeros((7, 4), dtype=np.float32)).shape
     (7, 3)
     """
+    return_state = check.flag("return_state", return_state)
     xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = steps_of(xp, model, x, lengths, mask)
     masks = expected(xp, model, x)
@@ -273,7 +277,8 @@ def backward(
     Parameters
     ----------
     model, params
-        Those of the forward pass.
+        Those of the forward pass. The tape knows its model; whether the parameters are still the
+        same is for you to see to.
     tape : Tape
         From `forward`. Without a memory budget it is only read, and can be used again; under one it
         is used up. It refers to the ``x``, the initial state and the masks given there: do not
@@ -292,7 +297,7 @@ def backward(
     Raises
     ------
     TypeError, ValueError
-        If a cotangent does not fit, or neither is given.
+        If a cotangent does not fit, neither is given, or the tape is of another model.
 
     Examples
     --------
@@ -305,7 +310,9 @@ def backward(
     >>> grads.params["weight_hh_l0"].shape, grads.x.shape, grads.state.shape
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
-    return Gradients(*pull_back(model, params, tape, d_outputs, d_state, grad_x=grad_x))
+    grad_x = check.flag("grad_x", grad_x)
+    xp = check_tape(model, params, tape, d_outputs, d_state)
+    return Gradients(*pull_back(xp, params, tape, d_outputs, d_state, grad_x=grad_x))
 
 
 @on_their_device
@@ -336,13 +343,14 @@ def bptt(
         Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
     loss : callable, ``(outputs, targets, **loss_options) -> (value, d_outputs)``
         One of :mod:`portable_rnn.losses` or your own. It sees the outputs in your layout, and
-        ``d_outputs`` is its gradient with respect to them.
+        ``d_outputs`` is its gradient with respect to them; ``value`` is an array () or a float.
     grad_x : bool
         Whether to compute the gradient with respect to ``x``.
     **loss_options
         Passed on to ``loss``, such as ``class_weights=...`` or ``reduction="sum"``. With
-        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are (if you give
-        weights yourself, they are made zero at the others).
+        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are. If you give
+        weights yourself, one for each step in the layout of ``x``, boolean or of its dtype, they
+        are made zero at the others.
 
     Returns
     -------
@@ -353,7 +361,8 @@ def bptt(
     Raises
     ------
     TypeError, ValueError
-        As `forward` and the loss do, or if the loss returns a ``d_outputs`` that does not fit.
+        As `forward` and the loss do; if an option is unknown to `bptt` and to the loss; or if the
+        loss returns what does not fit.
 
     Examples
     --------
@@ -366,18 +375,17 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
-    check.loss(loss, weighted=lengths is not None or mask is not None)
-    fwd = forward(
-        *(model, params, x, state),
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        memory=memory,
-        checkpoint_every=checkpoint_every,
-        check_finite=check_finite,
-    )
+    check.loss(bptt, loss, loss_options, weighted=lengths is not None or mask is not None)
+    grad_x = check.flag("grad_x", grad_x)
+    weights = loss_options.get("weights")
+    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=check_finite)
+    steps = steps_of(xp, model, x, lengths, mask)
+    masks = masks_of(xp, model, x, dropout)
+    units = units_of(xp, model, x, memory, checkpoint_every)
+    outputs, after, tape = run_through(xp, model, params, x, state, steps, masks, units, keep=True)
     value, d_outputs = loss_and_gradient(
-        model, loss, fwd.outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    grads = backward(model, params, fwd.tape, d_outputs, grad_x=grad_x)
-    return Result(value, grads.params, fwd.state, fwd.outputs, grads.x, grads.state)
+    # What comes from our own forward pass is not checked again.
+    grads, d_x, d_state = pull_back(xp, params, tape, d_outputs, None, grad_x=grad_x)
+    return Result(value, grads, after, outputs, d_x, d_state)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ._namespace import Namespace, resolve_namespace
+from . import _check as check
+from ._namespace import DTYPES, Namespace, resolve_namespace
 
 __all__ = ["BACKENDS", "Available", "BackendUnavailable", "find"]
 
@@ -46,13 +47,15 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
 
     Raises
     ------
-    ValueError
-        If there is no backend of that name.
+    TypeError, ValueError
+        If there is no backend, device or dtype of that name.
     BackendUnavailable
         If the library is not installed, or the device cannot compute.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
+    name = check.choice("backend", name, BACKENDS)
+    check.choice("dtype", dtype, DTYPES)
+    if device is not None and not isinstance(device, str):
+        raise TypeError(f"device: expected a text or None, got {check.said(device)}")
     try:
         module = importlib.import_module(name)
     except ImportError as error:

@@ -6,20 +6,24 @@ of parameters. All of them run the shipped forward and backward passes along a d
 a user's own included, for every analytic loss, and whatever options the passes take.
 
 A relu counts as its derivative almost everywhere, 0 at the kink. A loss of your own is called
-with complex outputs: it must be analytic there (no ``abs``, no conjugation, comparisons on
-the real part), as the losses of :mod:`portable_rnn.losses` are.
+with complex outputs: the gradient that it returns must be analytic there (no ``abs``, ``sign`` or
+conjugation, comparisons on the real part), as those of :mod:`portable_rnn.losses` are. Where
+values can be read it is compared with differences, and refused if it is not
+(:mod:`portable_rnn.analytic`).
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, dtype_name, on_their_device
+from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of, on_their_device
+from ._signatures import options_of, parted
+from .analytic import watched
 from .api import bptt, forward, predict
 from .directional import Lift, directional
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .passes import Loss, Parameters, parted
+from .passes import Loss, Parameters, check_inputs, returned_by_loss
 
 __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
 
@@ -100,10 +104,9 @@ def jvp(
     >>> print(moved.d_outputs.T)  # tanh'(0) = 1: one more unit arrives at each step
     [[1. 2. 3.]]
     """
+    check.options(jvp, options, options_of(predict, without=("state",)))
     xp = check_real(model, params)
-    check.sequence(model, params, x)
-    if state is not None:
-        check.state(model, "state", state, x)
+    _check_call(model, params, x, {"state": state} | options)
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:
@@ -130,10 +133,14 @@ def hvp(
 
     Parameters
     ----------
-    model, params, x, targets, loss
-        As for `bptt`.
+    model, params, x, targets
+        As for `bptt`. Floating targets, and options of the loss, have the dtype of the parameters.
     vector : dict of str to array
         Shaped like the parameters; a name left out counts as zero.
+    loss : callable
+        As for `bptt`. It is called with complex outputs, and the gradient that it returns must be
+        analytic in them, piece by piece: no ``abs``, ``sign`` or ``conj`` of what depends on the
+        outputs, and comparisons of real parts (``xp.real(d) < 1``).
     **options
         Passed on to `bptt`: ``state``, and the options of the loss.
 
@@ -145,10 +152,15 @@ def hvp(
     Raises
     ------
     TypeError, ValueError
-        As `bptt` does, or if ``vector`` does not fit or is empty.
+        As `bptt` does, or if ``vector`` does not fit or is empty, or the gradient of the loss is
+        found not to be analytic.
 
     Notes
     -----
+    A loss of your own is compared with differences of itself, at two to some dozen more
+    evaluations, where its values are on the host; elsewhere, and under ``jax.jit``, the condition
+    is yours to see to.
+
     The derivative of the hand-written gradient along ``v`` is ``H v`` (Pearlmutter, *Fast exact
     multiplication by the Hessian*, Neural Computation 6, 1994). Costs one `bptt` over arrays of
     complex numbers.
@@ -166,8 +178,8 @@ def hvp(
     >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
     True
     """
-    xp = check_real(model, params)
-    _check_vector(params, vector)
+    xp = _check_product(hvp, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
     names = tuple(params)
 
     def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
@@ -203,7 +215,7 @@ def gauss_newton_product(
     Parameters
     ----------
     model, params, x, targets, vector, loss, **options
-        As for `hvp`.
+        As for `hvp`: the gradient of the loss must be analytic in the outputs.
 
     Returns
     -------
@@ -233,9 +245,8 @@ def gauss_newton_product(
     >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
     True
     """
-    xp = check_real(model, params)
-    _check_vector(params, vector)
-    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
+    xp = _check_product(gauss_newton_product, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
     passing, _ = parted(options, forward)
     state = passing.pop("state", None)
     pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
@@ -244,7 +255,8 @@ def gauss_newton_product(
         """Pass the Hessian of the loss times J v for the gradient of a loss."""
 
         def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
-            return (loss(arrays[0], lift(targets), **lift(options))[1],)
+            returned = loss(arrays[0], lift(targets), **lift(options))
+            return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
 
         _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
         return xp.sum(product), product
@@ -299,10 +311,51 @@ def check_real(model: RNN, params: Parameters) -> Namespace:
     return xp
 
 
-def _check_vector(params: Parameters, vector: Any) -> None:
+def _check_call(
+    model: RNN, params: Parameters, x: Array, given: Mapping[str, Any], weights: Any = None
+) -> None:
+    """Check what a pass is given, before any of it is brought to another dtype."""
+    sequence = (given.get("state"), given.get("lengths"), given.get("mask"))
+    finite = given.get("check_finite", False)
+    check_inputs(model, params, x, *sequence, weights=weights, finite=finite)
+
+
+def _check_product(
+    caller: Any,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Any,
+    loss: Any,
+    options: Mapping[str, Any],
+) -> Namespace:
+    """Check what a product with a vector is asked of; return the namespace."""
+    weighted = not (options.get("lengths") is None and options.get("mask") is None)
+    known = options_of(bptt, without=("loss", "grad_x"))
+    check.loss(caller, loss, options, weighted=weighted, known=known)
+    xp = check_real(model, params)
+    _check_call(model, params, x, options, options.get("weights"))
+    for name, value in ({"targets": targets} | dict(options)).items():
+        _check_dtypes(xp, name, value, next(iter(params.values())))
     _check_direction("vector", params, vector)
     if not vector:
         raise ValueError("vector: expected at least one array, got none")
+    return xp
+
+
+def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
+    """Refuse arrays that a loss would be given in the dtype of the outputs, and are of another."""
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for part in tree:
+            _check_dtypes(xp, name, part, like)
+        return
+    if not is_array(tree) or not tree.ndim or namespace_of(**{name: tree}) is not xp:
+        return
+    if tree.dtype != like.dtype and xp.isdtype(tree.dtype, "real floating"):
+        check.like(name, tree, "params", like)
 
 
 def _check_direction(name: str, params: Parameters, direction: Any) -> None:

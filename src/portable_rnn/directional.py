@@ -80,7 +80,10 @@ def directional(
 
 
 def lifted(xp: Namespace, tree: Any, dtype: Any) -> Any:
-    """Return a tree with its real floating arrays in another dtype, and all else as it is."""
+    """Return a tree with its real floating arrays in another dtype, and all else as it is.
+
+    And, if that dtype is real, the real parts of those that were lifted to a complex one.
+    """
     if isinstance(tree, Mapping):
         return {name: lifted(xp, value, dtype) for name, value in tree.items()}
     if isinstance(tree, (tuple, list)):
@@ -88,6 +91,8 @@ def lifted(xp: Namespace, tree: Any, dtype: Any) -> Any:
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if not is_array(tree) or namespace_of(array=tree) is not xp:
         return tree
+    if xp.isdtype(tree.dtype, "complex floating") and xp.isdtype(dtype, "real floating"):
+        return xp.astype(xp.real(tree), dtype, copy=False)
     real = xp.isdtype(tree.dtype, "real floating")
     return xp.astype(tree, dtype, copy=False) if real else tree
 

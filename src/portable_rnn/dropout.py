@@ -21,7 +21,7 @@ import numpy as np
 
 from . import _check as check
 from ._host import from_host
-from ._namespace import Array, Namespace, device_of, dtype_name, namespace_of
+from ._namespace import Array, Namespace, check_namespace, device_of, dtype_name, namespace_of
 from .layout import sizes
 from .model import RNN
 
@@ -71,7 +71,8 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     Raises
     ------
     TypeError, ValueError
-        If ``x`` is not an array, or the seed not made of ints of at least 0.
+        If ``x`` is not a floating array of the shape that the model takes, or the seed not made of
+        ints of at least 0.
 
     Examples
     --------
@@ -82,9 +83,11 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     >>> masks.between[0].shape, np.unique(masks.between[0])
     ((7, 3, 5), array([0., 2.]))
     """
+    check.an_rnn(model)
     xp = namespace_of(x=x)
-    numbers = seed if isinstance(seed, tuple) else (seed,)
-    rng = np.random.default_rng([check.integer("seed", n, least=0) for n in numbers])
+    check.floating("x", x, xp)
+    check.layout(model, x)
+    rng = np.random.default_rng(check.seed("seed", seed))
     steps, batch = sizes(model, x)
     hidden, directions = model.recurrent_size, model.directions
     count, shapes = model.num_layers * directions, model.state_shapes(batch)
@@ -127,6 +130,11 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     Masks
         Empty without zoneout; else ``update`` has arrays (T, 1, 1) of the dtype of ``x``.
 
+    Raises
+    ------
+    TypeError
+        If an argument does not fit; the message names it.
+
     Examples
     --------
     >>> import numpy as np
@@ -135,8 +143,11 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     >>> print(masks.update[0][0][:, 0, 0])
     [0.75 0.75]
     """
+    check.an_rnn(model)
     if not model.zoneout:
         return Masks()
+    check_namespace(xp)
+    check.floating("x", x, namespace_of(x=x))
     steps, _ = sizes(model, x)
     shape = (steps, 1, 1)
     mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))

@@ -17,11 +17,11 @@ from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
 from .initializers import uniform
-from .layout import time_major, turned
+from .layout import mask_inward, time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm, unit_of
-from .passes import Loss, Parameters, Tape, loss_and_gradient, steps_there
+from .passes import Loss, Parameters, Tape, check_inputs, loss_and_gradient, steps_there
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -169,10 +169,14 @@ def gradient_flow(
     >>> print(flow.jacobian[:, 0, 0])
     [0.5 0.5 0.5 0.5]
     """
+    iterations = check.count("iterations", iterations)
+    by_loss_step = check.flag("by_loss_step", by_loss_step)
+    arrays = check.flag("arrays", arrays)
+    some = lengths is not None or mask is not None
+    check.loss(gradient_flow, loss, loss_options, weighted=some)
     xp = check_real(model, params)
-    check.sequence(model, params, x)
-    check.count("iterations", iterations)
-    check.loss(loss, weighted=lengths is not None or mask is not None)
+    weights = loss_options.get("weights")
+    check_inputs(model, params, x, state, lengths, mask, weights=weights)
     if is_traced(xp, x, *params.values()):
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -187,7 +191,7 @@ def gradient_flow(
     )
     there = None
     if lengths is not None or mask is not None:
-        there = turned(model, steps_there(xp, model, x, lengths, mask))
+        there = mask_inward(model, steps_there(xp, model, x, lengths, mask))
     x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _check as check
 from ._host import from_host
 from ._namespace import Array, Namespace
 
@@ -26,9 +27,9 @@ def uniform(
     ``starts`` has the numbers that arrays are full of instead. Other parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected an int of at least 0, got {seed!r}")
-    rng = np.random.default_rng(seed)
+    if dtype is None:
+        raise TypeError("dtype: expected a floating type such as 'float32', got None")
+    rng = np.random.default_rng(check.integer("seed", seed, least=0))
     found = {}
     for name, shape in shapes.items():
         start = None if starts is None else starts.get(name)

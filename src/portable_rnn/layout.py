@@ -9,11 +9,19 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 from typing import Any
 
 from ._check import state_of, state_parts
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, namespace_of
 from .cells import State
 from .model import RNN
 
-__all__ = ["sizes", "state_inward", "state_outward", "time_major", "time_major_outward", "turned"]
+__all__ = [
+    "mask_inward",
+    "mask_outward",
+    "sizes",
+    "state_inward",
+    "state_outward",
+    "time_major",
+    "time_major_outward",
+]
 
 
 def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
@@ -24,9 +32,20 @@ def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
     return (second, first) if model.batch_first else (first, second)
 
 
-def turned(model: RNN, mask: Array | None) -> Array | None:
-    """Bring a caller's mask to (T, B), or one of (T, B) to the caller's layout."""
-    return mask.T if mask is not None and model.batch_first else mask
+def mask_inward(model: RNN, mask: Array | None) -> Array | None:
+    """Bring a caller's mask to (T, B)."""
+    if mask is None:
+        return None
+    if mask.ndim == 1:
+        return namespace_of(mask=mask).expand_dims(mask, axis=1)
+    return mask.T if model.batch_first else mask
+
+
+def mask_outward(model: RNN, mask: Array, *, batched: bool) -> Array:
+    """Undo `mask_inward`: give (T, B) back in the caller's layout."""
+    if not batched:
+        return mask[:, 0]
+    return mask.T if model.batch_first else mask
 
 
 def time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:

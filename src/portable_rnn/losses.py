@@ -28,10 +28,13 @@ from ._namespace import (
     dtype_name,
     is_positive,
     is_traced,
+    library_name,
     namespace_of,
     on_host,
     on_their_device,
+    read_flag,
     real_part,
+    resolve_namespace,
     sum_over,
 )
 
@@ -100,9 +103,9 @@ def softmax_cross_entropy(
     [ 0.125 -0.375  0.125  0.125]
     """
     xp = _check_outputs(outputs, weights, reduction)
-    label_smoothing = check.number("label_smoothing", label_smoothing)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing!r}")
+    label_smoothing = check.number("label_smoothing", label_smoothing, least=0.0, most=1.0)
+    if check_targets is not None:
+        check_targets = check.flag("check_targets", check_targets)
     classes = outputs.shape[-1]
     if class_weights is not None:
         check.shaped("class_weights", class_weights, (classes,), "outputs", outputs)
@@ -257,6 +260,11 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     array, shape (..., classes)
         Of ``dtype``, on the device of the labels.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
+
     Examples
     --------
     >>> import numpy as np
@@ -265,23 +273,37 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     [[0. 0. 1.]
      [1. 0. 0.]]
     """
-    labels = _signed(xp, labels)
-    axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
-    return xp.astype(xp.expand_dims(labels, axis=-1) == axis, dtype)
+    found = namespace_of(labels=labels)
+    if xp is not found and resolve_namespace(xp) is not found:
+        raise TypeError(
+            f"labels: expected an array of {library_name(xp)} like xp, got one of "
+            f"{library_name(found)}"
+        )
+    if not found.isdtype(labels.dtype, "integral"):
+        raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
+    named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
+    try:
+        found.isdtype(named, ("bool", "numeric"))
+    except (TypeError, ValueError, AttributeError):
+        raise TypeError(f"dtype: expected one of {library_name(found)}, got {dtype!r}") from None
+    return _one_hot(found, labels, check.count("classes", classes), named)
 
 
 # --------------------------------------------------------------------------- helpers
 
 
+def _one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
+    labels = _signed(xp, labels)
+    axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
+    return xp.astype(xp.expand_dims(labels, axis=-1) == axis, dtype)
+
+
 def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
     xp = namespace_of(outputs=outputs)
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}")
-    if not outputs.ndim or not xp.isdtype(outputs.dtype, ("real floating", "complex floating")):
-        raise TypeError(
-            "outputs: expected a floating array with at least one axis, "
-            f"got dtype {dtype_name(outputs.dtype)} and shape {tuple(outputs.shape)}"
-        )
+    check.choice("reduction", reduction, ("mean", "sum"))
+    check.floating("outputs", outputs, xp)
+    if not outputs.ndim:
+        raise ValueError("outputs: expected an array with at least one axis, got one of shape ()")
     if weights is not None:
         check.beside("weights", weights, "outputs", outputs)
         if tuple(weights.shape) != tuple(outputs.shape[:-1]):
@@ -342,11 +364,11 @@ def _check_labels(
     if ignore_index is not None:
         good = good | (labels == ignore_index)
     good = xp.all(good)
-    if is_traced(xp, good):  # under jit even a comparison of constants is
-        if wanted:
-            raise ValueError("check_targets: values cannot be read under jax.jit")
-        return
-    if not bool(good):
+    # Under jit even a comparison of constants is traced; torch.func.vmap has no values either.
+    all_good = None if is_traced(xp, good) else read_flag(good)
+    if all_good is None and wanted:
+        raise ValueError("check_targets: values cannot be read under jax.jit or torch.func.vmap")
+    if all_good is False:
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}, "
             f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
@@ -361,7 +383,7 @@ def _rows_of_labels(
     ignore_index: int | None,
 ) -> tuple[Array, Array]:
     """Return one-hot rows, and row weights that are 0 if ignored and NaN if out of range."""
-    y = one_hot(xp, labels, outputs.shape[-1], outputs.dtype)
+    y = _one_hot(xp, labels, outputs.shape[-1], outputs.dtype)
     valid = (labels >= 0) & (labels < outputs.shape[-1])
     if ignore_index is not None:
         ignored = labels == ignore_index

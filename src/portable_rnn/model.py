@@ -100,13 +100,13 @@ class RNN:
                 number = check.count(name, getattr(self, name))
                 object.__setattr__(self, name, number)  # a NumPy integer becomes an int
         for name in ("bias", "batch_first", "bidirectional"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, check.flag(name, getattr(self, name)))
         if isinstance(self.cell, Mapping):
             object.__setattr__(self, "cell", from_description(self.cell))
         if isinstance(self.cell, str) and self.cell not in CELLS:
             raise ValueError(
                 f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, got {self.cell!r}"
+                f"{check.suggestion(self.cell, tuple(CELLS))}"
             )
         if isinstance(self.cell, type):
             name = self.cell.__name__
@@ -116,17 +116,15 @@ class RNN:
                 "cell: expected a name or an object with gates, states, step and step_vjp, "
                 f"got {self.cell!r}"
             )
+        elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
+        object.__setattr__(self, "nonlinearity", elman.nonlinearity)
         if self.nonlinearity != "tanh" and self.cell != "elman":
             raise ValueError(
                 f"nonlinearity: only the 'elman' cell has a choice, "
                 f"got {self.nonlinearity!r} with cell={self.cell!r}"
             )
-        elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
-        object.__setattr__(self, "nonlinearity", elman.nonlinearity)
         for name in ("dropout", "recurrent_dropout", "zoneout"):
-            chance = check.number(name, getattr(self, name))
-            if not 0.0 <= chance < 1.0:
-                raise ValueError(f"{name}: expected a number in [0, 1), got {chance!r}")
+            chance = check.number(name, getattr(self, name), least=0.0, below=1.0)
             object.__setattr__(self, name, chance)
         if self.dropout and self.num_layers == 1:
             raise ValueError("dropout: acts between layers, and num_layers is 1")
@@ -149,6 +147,10 @@ class RNN:
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all parameters, in the order of ``torch.nn``'s state dict."""
+        return dict(self._parameter_shapes)
+
+    @cached_property
+    def _parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         rows, size = self.cell_object.gates * self.hidden_size, self.input_size
         biases = self.bias and getattr(self.cell_object, "biased", True)
         shapes: dict[str, tuple[int, ...]] = {}
@@ -190,11 +192,25 @@ class RNN:
         return self.output_size or self.directions * self.recurrent_size
 
     def state_shape(self, batch_size: int | None) -> tuple[int, ...]:
-        """Shape of the hidden state: (layers · directions, B, H), without B if unbatched."""
+        """Shape of the hidden state: (layers · directions, B, H), without B if unbatched.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the batch size is not a count.
+        """
         return self.state_shapes(batch_size)[0]
 
     def state_shapes(self, batch_size: int | None) -> tuple[tuple[int, ...], ...]:
-        """Shape of each state array; they differ only if the hidden state is projected."""
+        """Shape of each state array; they differ only if the hidden state is projected.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the batch size is not a count.
+        """
+        if batch_size is not None:
+            batch_size = check.count("batch_size", batch_size)
         stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
         sizes = (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
@@ -260,9 +276,11 @@ class RNN:
         Raises
         ------
         TypeError
-            If ``xp`` is not an array module or ``dtype`` not one of its floating types.
+            If the seed is no int, ``xp`` not an array module, or ``dtype`` not one of its floating
+            types.
         ValueError
-            If the library silently gave another dtype (JAX without ``jax_enable_x64``).
+            If the seed is below 0, there is no such device, or the library silently gave another
+            dtype (JAX without ``jax_enable_x64``).
 
         Examples
         --------

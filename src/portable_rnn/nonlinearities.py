@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from ._namespace import Array, Namespace, is_positive, real_part
+from ._scalars import number
 from .activations import (
     relu,
     relu_derivative,
@@ -176,7 +177,8 @@ def checked(argument: str, given: Any) -> Activation:
     >>> checked("f", "tanh"), checked("f", ["hard_sigmoid", 0.25])
     ('tanh', ('hard_sigmoid', 0.25, 0.5))
     """
-    name, *numbers = [given] if isinstance(given, str) else list(given or [None])
+    parts: list[Any] = list(given) if isinstance(given, (tuple, list)) and given else [given]
+    name, *numbers = parts
     if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(
             f"{argument}: expected one of {', '.join(map(repr, NAMES))}, perhaps in a tuple with "
@@ -187,11 +189,10 @@ def checked(argument: str, given: Any) -> Activation:
         raise ValueError(
             f"{argument}: {name!r} expected at most {len(defaults)} numbers, got {given!r}"
         )
-    if not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
-        raise TypeError(f"{argument}: expected Python numbers after the name, got {given!r}")
     if not numbers:
         return name
-    alpha, *rest = (*map(float, numbers), *defaults[len(numbers) :])
+    given_numbers = [number(f"{argument}, a number after the name", n) for n in numbers]
+    alpha, *rest = (*given_numbers, *defaults[len(numbers) :])
     if alpha < _LEAST.get(name, -math.inf) or (name == "scaled_tanh" and alpha == 0.0):
         least = "other than 0" if name == "scaled_tanh" else "of at least 0"
         raise ValueError(f"{argument}: {name!r} expected alpha {least}, got {alpha}")

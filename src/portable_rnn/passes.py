@@ -4,7 +4,6 @@ Between the caller's layout and the one inside lies :mod:`portable_rnn.layout`; 
 the network are in :mod:`portable_rnn.network`, and the calculus in :mod:`portable_rnn.bptt`.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,6 +17,7 @@ from ._namespace import (
     in_one_piece,
     is_traced,
     library_name,
+    make_static,
     namespace_of,
     wider,
 )
@@ -35,10 +35,11 @@ __all__ = [
     "Parameters",
     "Tape",
     "check_inputs",
+    "check_tape",
     "loss_and_gradient",
     "masks_of",
-    "parted",
     "pull_back",
+    "returned_by_loss",
     "run_through",
     "step_weights",
     "steps_of",
@@ -57,6 +58,8 @@ class Tape(NamedTuple):
     ----------
     x : array, shape and layout as given to `forward`
         The array itself, not a copy.
+    model : RNN
+        That of the forward pass.
     steps, masks, units, passages
         Which steps there were, what was dropped out, how time was cut, and what was kept. Their
         form is not part of the interface.
@@ -72,6 +75,7 @@ class Tape(NamedTuple):
     """
 
     x: Array
+    model: RNN
     steps: Steps  # which steps there are
     masks: Masks  # of dropout
     units: Units | None  # under a memory budget
@@ -79,25 +83,39 @@ class Tape(NamedTuple):
 
 
 def check_inputs(
-    model: RNN, params: Parameters, x: Array, state: Any, lengths: Any, mask: Any, *, finite: bool
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any,
+    lengths: Any,
+    mask: Any,
+    *,
+    weights: Any = None,
+    finite: bool = False,
 ) -> Namespace:
-    """Check what every pass is given, before any work is done; return the namespace."""
+    """Check what every pass is given, before any work is done; return the namespace.
+
+    ``weights`` are those that ``lengths`` or a ``mask`` are put together with.
+    """
+    finite = check.flag("check_finite", finite)
     xp = check.parameters(model, params)
     check.sequence(model, params, x)
     if state is not None:
         check.state(model, "state", state, x)
     if lengths is not None and mask is not None:
         raise ValueError("lengths, mask: expected one of them, got both")
-    for name, value in (("lengths", lengths), ("mask", mask)):
-        if value is not None and x.ndim == 2:
-            raise ValueError(f"{name}: expected x to be a batch, got a single sequence (T, I)")
     if lengths is not None:  # those on the host are read
         check_lengths(lengths, *layout.sizes(model, x), x)
     if mask is not None:
-        check_mask(mask, tuple(x.shape[:2]), x)
+        check_mask(mask, tuple(x.shape[:-1]), x)
+    some = lengths is not None or mask is not None
+    if weights is not None and some:
+        check.weights(weights, x)
     if finite:
+        there = steps_there(xp, model, x, lengths, mask) if some else None
+        check.finite("x", x, there)  # padding may hold anything
         parts = check.state_parts(state) if state is not None else ()
-        named = {"x": x} | {f"state[{i}]": part for i, part in enumerate(parts)}
+        named = {f"state[{i}]": part for i, part in enumerate(parts)}
         for name, array in (named | dict(params)).items():
             check.finite(name, array)
     return xp
@@ -105,13 +123,13 @@ def check_inputs(
 
 def steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
     """Return which steps there are, of checked ``lengths`` or a checked ``mask``."""
-    return resolve(xp, layout.time_major(xp, model, x), lengths, layout.turned(model, mask))
+    return resolve(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
 
 
 def steps_there(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
     """Return as a mask in the layout of ``x`` which steps there are, of either."""
-    x, mask = layout.time_major(xp, model, x), layout.turned(model, mask)
-    return layout.turned(model, mask_of(xp, x, lengths, mask))
+    there = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
+    return layout.mask_outward(model, there, batched=x.ndim == 3)
 
 
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
@@ -122,8 +140,7 @@ def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     if dropout is False:
         return expected(xp, model, x)
     if dropout is not None:
-        for number in dropout if isinstance(dropout, tuple) else (dropout,):
-            check.integer("dropout, a seed", number, least=0)
+        check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
     if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
         raise ValueError(
@@ -153,8 +170,7 @@ def units_of(
                 f"memory: expected a plan for {steps} steps of {batch} sequences, got one for "
                 f"{memory.steps} of {memory.batch}"
             )
-        if memory.model != model:
-            raise ValueError(f"memory: expected a plan for {model}, got one for {memory.model}")
+        check.same_model("memory", model, memory.model)
         return memory.walk
     options = {"memory": memory, "checkpoint_every": checkpoint_every}
     return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
@@ -174,6 +190,7 @@ def run_through(
 ) -> tuple[Array, Any, Tape]:
     """Return outputs, final state and, if it is to be kept, the tape of a forward pass."""
     batched = x.ndim == 3
+    make_static(xp, type(model))  # it may leave a compiled function, on the tape
     given = check.state_parts(state) if state is not None else ()
     sequence = layout.time_major(xp, model, x)
     walk = _walk(steps, masks, units)
@@ -189,12 +206,37 @@ def run_through(
     return (
         layout.time_major_outward(xp, model, outputs, batched=batched),
         layout.state_outward(xp, after, steps.inverse, batched=batched),
-        Tape(x, steps, masks, units, passages),
+        Tape(x, model, steps, masks, units, passages),
     )
 
 
+def check_tape(
+    model: RNN, params: Parameters, tape: Tape, d_outputs: Array | None, d_state: Any
+) -> Namespace:
+    """Check what a backward pass is given, before any work is done; return the namespace."""
+    xp = check.parameters(model, params)
+    if d_outputs is None and d_state is None:
+        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
+    if not isinstance(tape, Tape):
+        raise TypeError(
+            f"tape: expected the tape of forward, got {type(tape).__name__}"
+            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
+        )
+    check.same_model("tape", model, tape.model)
+    check.like("tape", tape.x, "params", next(iter(params.values())))
+    # The first states are always kept, until a budget has them taken out.
+    if not any(passage.kept.get(0) for passage in tape.passages):
+        raise ValueError("tape: under a memory budget a tape can be pulled back only once")
+    if d_outputs is not None:
+        shape = (*tape.x.shape[:-1], model.feature_size)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+    if d_state is not None:
+        check.state(model, "d_state", d_state, tape.x)
+    return xp
+
+
 def pull_back(
-    model: RNN,
+    xp: Namespace,
     params: Parameters,
     tape: Tape,
     d_outputs: Array | None,
@@ -207,22 +249,8 @@ def pull_back(
 
     ``products`` says what to make of the factors of gradients.
     """
-    xp = check.parameters(model, params)
-    if d_outputs is None and d_state is None:
-        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
-    if not isinstance(tape, Tape):
-        raise TypeError(
-            f"tape: expected the tape of forward, got {type(tape).__name__}"
-            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
-        )
-    check.like("tape", tape.x, "params", next(iter(params.values())))
-    _check_tape(model, tape)
-    if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
-    if d_state is not None:
-        check.state(model, "d_state", d_state, tape.x)
-    batched, order, inverse = tape.x.ndim == 3, tape.steps.order, tape.steps.inverse
+    model, batched = tape.model, tape.x.ndim == 3
+    order, inverse = tape.steps.order, tape.steps.inverse
     x = layout.time_major(xp, model, tape.x)
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
@@ -262,25 +290,19 @@ def loss_and_gradient(
     if lengths is not None or mask is not None:
         weights = loss_options.get("weights")
         loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
-    returned = loss(outputs, targets, **loss_options)
+    return returned_by_loss(loss(outputs, targets, **loss_options), outputs, x)
+
+
+def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Array]:
+    """Check what a loss returned for ``outputs``; return it."""
     if not isinstance(returned, tuple) or len(returned) != 2:
         raise TypeError(
             f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
         )
     value, d_outputs = returned
+    check.loss_value(value, x)
     check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
     return value, d_outputs
-
-
-def parted(
-    options: Mapping[str, Any], function: Callable[..., Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return those of the options that a function knows, and the others, which are the loss's."""
-    known = inspect.signature(function).parameters
-    return (
-        {name: value for name, value in options.items() if name in known},
-        {name: value for name, value in options.items() if name not in known},
-    )
 
 
 def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
@@ -289,22 +311,8 @@ def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) ->
     there = steps_there(xp, model, x, lengths, mask)
     if weights is None:
         return there
+    check.weights(weights, x)
     return xp.where(there, weights, xp.zeros_like(weights))
-
-
-def _check_tape(model: RNN, tape: Tape) -> None:
-    """Refuse the tape of another model: of other sizes, layers, directions or states."""
-    layers = [state for passage in tape.passages for state in passage.kept.get(0, ())]
-    if not layers:  # the first states are always kept, until a budget has them taken out
-        raise ValueError("tape: under a memory budget a tape can be pulled back only once")
-    found = (tape.x.shape[-1], layers[0][0].shape[-1], len(layers[0]), len(layers))
-    count = model.num_layers * model.directions
-    wanted = (model.input_size, model.recurrent_size, model.cell_object.states, count)
-    if found != wanted:
-        raise ValueError(
-            "tape: expected input size, hidden size, number of states, and layers times directions "
-            f"{wanted} of the model, got {found}"
-        )
 
 
 def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:

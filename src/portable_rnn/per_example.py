@@ -5,10 +5,12 @@ cotangents of its outputs and its inputs, at every step of every sequence. Their
 steps and sequences is the gradient; here the sum is over the steps of one sequence.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
+from ._signatures import options_of, parted
 from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
 from .api import forward
 from .layout import sizes
@@ -20,7 +22,6 @@ from .passes import (
     Parameters,
     check_inputs,
     loss_and_gradient,
-    parted,
     pull_back,
     steps_there,
 )
@@ -106,7 +107,7 @@ def per_example_gradients(
     True
     """
     xp = namespace_of(x=x)
-    found = _factors(xp, model, params, x, targets, loss, options)
+    found = _factors(per_example_gradients, xp, model, params, x, targets, loss, options)
     _, batch = sizes(model, x)
     return {
         name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
@@ -164,7 +165,7 @@ def per_example_norms(
     (2,)
     """
     xp = namespace_of(x=x)
-    found = _factors(xp, model, params, x, targets, loss, options)
+    found = _factors(per_example_norms, xp, model, params, x, targets, loss, options)
     _, batch = sizes(model, x)
     norms = {
         name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
@@ -174,6 +175,7 @@ def per_example_norms(
 
 
 def _factors(
+    caller: Callable[..., Any],
     xp: Namespace,
     model: RNN,
     params: Parameters,
@@ -183,10 +185,12 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient."""
-    check.loss(loss, weighted=not {"lengths", "mask"}.isdisjoint(options))
     passing, of_loss = parted(options, forward)
     lengths, mask = passing.pop("lengths", None), passing.get("mask")
-    check_inputs(model, params, x, passing.get("state"), lengths, mask, finite=False)
+    some = lengths is not None or mask is not None
+    check.loss(caller, loss, options, weighted=some, known=options_of(forward))
+    weights = of_loss.get("weights")
+    check_inputs(model, params, x, passing.get("state"), lengths, mask, weights=weights)
     if lengths is not None:  # a mask leaves the sequences in their order
         passing["mask"] = mask = steps_there(xp, model, x, lengths, None)
     fwd = forward(model, params, x, **passing)
@@ -194,9 +198,7 @@ def _factors(
         model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
     )
     products = Products(weight=_pair, bias=_lone, beside=_both)
-    found, _, _ = pull_back(
-        model, params, fwd.tape, d_outputs, None, grad_x=False, products=products
-    )
+    found, _, _ = pull_back(xp, params, fwd.tape, d_outputs, None, grad_x=False, products=products)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _check as check
 from ._host import to_host
 
 __all__ = ["gradient_flow", "learning_curve"]
@@ -33,9 +34,21 @@ def learning_curve(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
     ImportError
         If matplotlib is not installed.
     """
+    if not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
+    for i, entry in enumerate(metrics):
+        if not isinstance(entry, Mapping) or "step" not in entry:
+            wanted = "a dict with a step"
+            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
+    if not isinstance(baselines, Mapping):
+        raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
+    levels = {name: check.number(f"baselines[{name!r}]", bits) for name, bits in baselines.items()}
+    _check_title(title)
     figure = _figure(8, 4.5)
     axes = figure.subplots()
     for key, style in (
@@ -45,7 +58,7 @@ def learning_curve(
         points = [(m["step"], m[key]) for m in metrics if key in m]
         if points:
             axes.plot(*zip(*points, strict=True), **style)
-    for name, bits in baselines.items():
+    for name, bits in levels.items():
         axes.axhline(bits, color="#888888", linestyle=":", linewidth=1)
         axes.annotate(
             f"{name} {bits:.2f}",
@@ -88,9 +101,14 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
     ImportError
         If matplotlib is not installed.
     """
+    if not all(hasattr(flow, name) for name in ("d_state", "params", "jacobian")):
+        raise TypeError(f"flow: expected what gradient_flow returns, got {check.said(flow)}")
+    _check_title(title)
     d_state = [_host(part) for part in flow.d_state]
     shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
@@ -153,6 +171,11 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     axes[-1].set_xlabel("step t")
     return _png(figure)
+
+
+def _check_title(title: Any) -> None:
+    if not isinstance(title, str):
+        raise TypeError(f"title: expected a text, got {check.said(title)}")
 
 
 def _figure(width: float, height: float) -> Any:

@@ -3,7 +3,8 @@
 `pack` puts a list of sequences into one array. The functions of :mod:`portable_rnn` then take its
 ``lengths``, or for gaps anywhere a ``mask``, and what stands at the other steps changes nothing: a
 state passes through them unchanged, in both directions; outputs and the gradient of ``x`` are zero
-there. A sequence without any step keeps its initial state.
+there. A sequence without any step keeps its initial state. A single sequence (T, F) may have them
+too: a number or a list of one for ``lengths``, a mask (T,).
 """
 
 from collections.abc import Sequence

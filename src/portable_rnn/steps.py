@@ -32,21 +32,25 @@ class Steps(NamedTuple):
 def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
     """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
     wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
-    if is_array(value) and not on_host(value):
-        if tuple(value.shape) != (batch,):
-            raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
-        if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
-            raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+    if not is_array(value):
+        try:
+            value = np.asarray(value)
+        except ValueError:  # a list of lists
+            raise TypeError(f"lengths: {wanted}, got {value!r}") from None
+        if not value.size:  # of no dtype that says anything
+            value = value.astype(np.int64)
+    if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
+        raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+    # Of a single sequence, a number will do.
+    if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
+        raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
+    if not on_host(value):
         return None
     try:
-        values = to_host(value) if is_array(value) else np.asarray(value)
-    except ValueError:  # a list of lists
-        raise TypeError(f"lengths: {wanted}, got {value!r}") from None
-    if values.dtype.kind not in "iu" and values.size:
-        raise TypeError(f"lengths: {wanted}, got dtype {values.dtype.name}")
-    if values.shape != (batch,):
-        raise ValueError(f"lengths: {wanted}, got shape {values.shape}")
-    values = values.astype(np.int64)
+        values = to_host(value)
+    except RuntimeError:  # torch.func.vmap looks through them
+        return None
+    values = values.astype(np.int64).reshape(batch)
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
         raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
     return values
@@ -100,7 +104,8 @@ def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
         return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
     # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
     time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
-    return xp.expand_dims(time, axis=1) < xp.expand_dims(xp.astype(lengths, xp.int32), axis=0)
+    counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
+    return xp.expand_dims(time, axis=1) < counts
 
 
 def _moved(xp: Namespace, mask: Any, x: Array) -> Array:

@@ -30,6 +30,8 @@ class Stream:
         check.one_direction(model, "a stream")
         check.parameters(model, params)
         self._model, self._params = model, params
+        if state is not None:
+            check.state_alone(model, state, params)
         self.state = state
 
     def step(self, x: Array, *, mask: Array | None = None) -> Array:
@@ -52,7 +54,7 @@ class Stream:
         """
         check.an_array("x", x)
         size = self._model.input_size
-        if x.ndim not in (1, 2) or x.shape[-1] != size:
+        if x.ndim not in (1, 2) or x.shape[-1] != size or 0 in x.shape:
             raise ValueError(
                 f"x: expected one step of shape (B, {size}) or ({size},), got {tuple(x.shape)}"
             )

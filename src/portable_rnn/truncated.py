@@ -94,14 +94,17 @@ def truncated_bptt(
     >>> np.allclose(state[0], whole[0], atol=1e-6)
     True
     """
+    grad_x = check.flag("grad_x", grad_x)
     k1, k2 = check.count("k1", k1), check.count("k2", k2)
     if k1 > k2:
         raise ValueError(
             f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
         )
     check.one_direction(model, "truncated_bptt")
-    check.loss(loss, weighted=lengths is not None or mask is not None)
-    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
+    some = lengths is not None or mask is not None
+    check.loss(truncated_bptt, loss, loss_options, weighted=some)
+    weights = loss_options.get("weights")
+    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=check_finite)
     pieces = pieces_of(xp, model, params, x, lengths, mask, dropout)
     plan = windows(pieces.steps, k1, k2)
     if len(plan) == 1:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ._namespace import Array, Namespace, namespace_of
 from .api import Forward, forward
 from .dropout import Masks
-from .layout import turned
+from .layout import mask_outward, sizes
 from .model import RNN
 from .passes import masks_of, steps_of
 from .steps import read_lengths
@@ -90,10 +90,10 @@ def pieces_of(
     axis = 1 if model.batch_first and x.ndim == 3 else 0
     there = steps_of(xp, model, x, lengths, mask).mask
     if there is not None:
-        mask = turned(model, there[:, :, 0])
+        mask = mask_outward(model, there[:, :, 0], batched=x.ndim == 3)
         lengths = None
     elif lengths is not None:
-        lengths = read_lengths(lengths, x.shape[axis], x.shape[1 - axis])
+        lengths = read_lengths(lengths, *sizes(model, x))
     return Pieces(model, params, x, axis, lengths, mask, masks_of(xp, model, x, dropout))
 
 

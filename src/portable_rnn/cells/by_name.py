@@ -64,7 +64,7 @@ def from_description(description: Mapping[str, Any]) -> Cell:
     """
     options = dict(description)
     name = options.pop("name", None)
-    if name not in KINDS:
+    if not isinstance(name, str) or name not in KINDS:
         raise ValueError(
             f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {name!r}"
         )

@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._namespace import Array, Namespace
+from .._scalars import flag
 from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
-from .options import checked_activations, checked_bound, checked_flag
+from .options import checked_activations, checked_bound
 from .protocol import Residuals, State, Vector
 
 __all__ = ["LSTM"]
@@ -61,8 +62,8 @@ class LSTM:
     states = 2
 
     def __post_init__(self) -> None:
-        checked_flag("peepholes", self.peepholes)
-        checked_flag("coupled", self.coupled)
+        object.__setattr__(self, "peepholes", flag("peepholes", self.peepholes))
+        object.__setattr__(self, "coupled", flag("coupled", self.coupled))
         object.__setattr__(self, "activations", checked_activations(self.activations, 3))
         object.__setattr__(self, "clip", checked_bound(self.clip))
         found = tuple(map(functions, self.activations))  # once, not at each step

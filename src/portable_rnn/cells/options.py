@@ -1,11 +1,11 @@
 """What the options of cells may be."""
 
-import math
 from typing import Any
 
+from .._scalars import number
 from ..nonlinearities import Activation, checked
 
-__all__ = ["checked_activations", "checked_bound", "checked_flag"]
+__all__ = ["checked_activations", "checked_bound"]
 
 
 def checked_activations(given: Any, count: int) -> tuple[Activation, ...]:
@@ -19,15 +19,4 @@ def checked_bound(clip: Any) -> float | None:
     """Return a bound as a float."""
     if clip is None:
         return None
-    if not isinstance(clip, (int, float)) or isinstance(clip, bool):
-        raise TypeError(f"clip: expected a Python number or None, got {clip!r}")
-    if not 0.0 < clip < math.inf:
-        raise ValueError(f"clip: expected a finite number above 0, got {clip!r}")
-    return float(clip)
-
-
-def checked_flag(name: str, value: Any) -> bool:
-    """Return True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return value
+    return number("clip", clip, above=0.0)

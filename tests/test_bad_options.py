@@ -1,0 +1,199 @@
+"""Options that are unknown, or of another kind, are refused by the function that was called."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn import backends, dropout, losses, plots
+
+T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
+MODEL = prnn.RNN(I, H, O)
+PARAMS = MODEL.init(seed=0, dtype="float64")
+X = np.ones((T, B, I))
+LABELS = np.zeros((T, B), dtype=np.int64)
+ROWS = np.ones((T, B, O))
+FORWARD = (MODEL, PARAMS, X)
+BPTT = (*FORWARD, LABELS)
+FUNCTIONS = {
+    "bptt": (prnn.bptt, BPTT, {}),
+    "truncated_bptt": (prnn.truncated_bptt, BPTT, {"k1": 2, "k2": 3}),
+    "gradient_flow": (prnn.gradient_flow, BPTT, {}),
+    "per_example_gradients": (prnn.per_example_gradients, BPTT, {}),
+    "per_example_norms": (prnn.per_example_norms, BPTT, {}),
+    "hvp": (prnn.hvp, (*BPTT, PARAMS), {}),
+    "gauss_newton_product": (prnn.gauss_newton_product, (*BPTT, PARAMS), {}),
+}
+
+
+def unreached(outputs, targets, *, weights=None, delta=1.0):
+    raise AssertionError("the loss was called")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("option", "meant"), [("length", "lengths"), ("wieghts", "weights"), ("delt", "delta")]
+)
+def test_an_unknown_option_is_refused_by_the_function_that_was_called(name, option, meant):
+    function, args, given = FUNCTIONS[name]
+    match = rf"^{option}: .* of {name} \(.*\) or of the loss unreached \(weights, delta\), .*\; "
+    with pytest.raises(TypeError, match=match + rf"did you mean {meant}\?$"):
+        function(*args, loss=unreached, **given, **{option: [5, 2]})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("gradient_flow", "dropout"), ("truncated_bptt", "memory"), ("hvp", "grad_x")],
+)
+def test_an_option_of_another_function_is_refused(name, option):
+    function, args, given = FUNCTIONS[name]
+    with pytest.raises(TypeError, match=rf"^{option}: expected an option of {name} \("):
+        function(*args, **given, **{option: 1})
+
+
+def test_jvp_names_its_own_options():
+    with pytest.raises(TypeError, match=r"^dropout: expected an option of jvp \(state, d_params"):
+        prnn.jvp(*FORWARD, d_params=PARAMS, dropout=3)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_loss_of_another_form_is_refused_before_it_is_called(name):
+    function, args, given = FUNCTIONS[name]
+
+    def required(outputs, targets, *, delta):
+        raise AssertionError("the loss was called")
+
+    for loss, message in (
+        (lambda outputs: None, r"^loss: .*\(outputs, targets, \*\*options\).*takes \(outputs\)$"),
+        (lambda *, outputs, targets: None, r"^loss: .* takes \(\*, outputs, targets\)$"),
+        (required, "^delta: expected it for the loss required, got nothing$"),
+        (None, "^loss: expected a callable, got NoneType$"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            function(*args, loss=loss, **given)
+
+
+def test_losses_of_any_form_that_can_be_called_are_called():
+    class Squares:
+        def __call__(self, outputs, targets, weights, *, scale=1.0):
+            value, d_outputs = losses.mean_squared_error(outputs, targets, weights=weights)
+            return scale * value, scale * d_outputs
+
+        __hash__ = None  # as that of a dataclass which is not frozen
+
+    want = prnn.bptt(*FORWARD, ROWS, loss=losses.mean_squared_error, lengths=[T, 2])
+    got = prnn.bptt(*FORWARD, ROWS, loss=Squares(), lengths=[T, 2], scale=2.0)
+    assert got.loss == 2.0 * want.loss
+    anything = prnn.bptt(*FORWARD, ROWS, loss=lambda *args, **options: Squares()(*args, None))
+    assert anything.loss == prnn.bptt(*FORWARD, ROWS, loss=losses.mean_squared_error).loss
+
+
+NOT_FLAGS = [1, 0, "yes", None, np.ones(2, dtype=bool), [True], 0.0]
+FLAGS = {
+    "forward": (prnn.forward, FORWARD, ["check_finite"]),
+    "predict": (prnn.predict, FORWARD, ["return_state", "check_finite"]),
+    "bptt": (prnn.bptt, BPTT, ["grad_x", "check_finite"]),
+    "truncated_bptt": (
+        lambda *args, **options: prnn.truncated_bptt(*args, k1=2, k2=3, **options),
+        *(BPTT, ["grad_x", "check_finite"]),
+    ),
+    "gradient_flow": (prnn.gradient_flow, BPTT, ["by_loss_step", "arrays"]),
+    "hvp": (prnn.hvp, (*BPTT, PARAMS), ["check_finite"]),
+    "RNN": (prnn.RNN, (I, H), ["bias", "batch_first", "bidirectional"]),
+    "LSTM": (prnn.cells.LSTM, (), ["peepholes", "coupled"]),
+}
+
+
+@pytest.mark.parametrize("value", NOT_FLAGS, ids=str)
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_only_counts_as_true_is_no_flag(name, value):
+    function, args, flags = FLAGS[name]
+    for flag in flags:
+        with pytest.raises(TypeError, match=f"^{flag}: expected True or False, got "):
+            function(*args, **{flag: value})
+
+
+def test_a_flag_of_numpy_is_a_flag():
+    model = prnn.RNN(I, H, O, batch_first=np.True_)
+    assert model == prnn.RNN(I, H, O, batch_first=True)
+    assert model.batch_first is True
+    tape = prnn.forward(*FORWARD).tape
+    assert prnn.backward(MODEL, PARAMS, tape, ROWS, grad_x=np.False_).x is None
+
+
+# function, arguments, error, message
+CASES = [
+    (prnn.RNN, (I, H, O), {"dropout": "0.3", "num_layers": 2}, TypeError, r"dropout: .*\[0, 1\)"),
+    (prnn.RNN, (I, H, O), {"zoneout": True}, TypeError, r"zoneout: .* got True"),
+    (prnn.RNN, (I, H, O), {"cell": "lstn"}, ValueError, "cell: .*; did you mean lstm"),
+    (prnn.RNN, (I, H, O), {"cell": {"name": ["lstm"]}}, ValueError, "cell: .*name of one of"),
+    (prnn.RNN, (I, H, O), {"nonlinearity": 3}, ValueError, "nonlinearity: expected one of"),
+    (prnn.RNN, (I, H, O), {"nonlinearity": np.ones(2)}, ValueError, "nonlinearity: expected one"),
+    (prnn.cells.LSTM, (), {"clip": True}, TypeError, "clip: .*above 0, got True"),
+    (MODEL.init, (), {"seed": True}, TypeError, "seed: expected an int, got True"),
+    (MODEL.init, (), {"seed": "0"}, TypeError, "seed: expected an int, got '0'"),
+    (MODEL.init, (), {"dtype": None}, TypeError, "dtype: .*got None"),
+    (MODEL.init, (), {"dtype": np.dtype(">f4")}, TypeError, "dtype: expected a floating type"),
+    (MODEL.init, (), {"dtype": np.longdouble}, TypeError, "dtype: expected a floating type"),
+    (MODEL.init, (), {"device": "cuda"}, ValueError, "device: expected one of numpy, got 'cuda'"),
+    (MODEL.state_shape, (0,), {}, ValueError, "batch_size: expected at least 1, got 0"),
+    (MODEL.state_shapes, ("2",), {}, TypeError, "batch_size: expected an int, got '2'"),
+    (prnn.forward, FORWARD, {"dropout": ()}, ValueError, "dropout, a seed: .*empty tuple"),
+    (prnn.forward, FORWARD, {"dropout": True}, TypeError, "dropout, a seed: .*got True"),
+    (dropout.draw, (MODEL, X, ()), {}, ValueError, "seed: .*empty tuple"),
+    (dropout.draw, (MODEL, X[0, 0], 0), {}, ValueError, r"x: expected shape \(T, B, 3\)"),
+    (dropout.draw, (MODEL, LABELS, 0), {}, TypeError, "x: expected a floating dtype"),
+    (dropout.draw, ("gru", X, 0), {}, TypeError, "model: expected an RNN, got str"),
+    (dropout.expected, (np, None, X), {}, TypeError, "model: expected an RNN, got NoneType"),
+    (
+        *(dropout.expected, (np, prnn.RNN(I, H, zoneout=0.5), [1.0]), {}),
+        *(TypeError, r"x: .* got list; give an array, such as np\.asarray\(x\)"),
+    ),
+    (
+        *(dropout.expected, (3, prnn.RNN(I, H, zoneout=0.5), X), {}),
+        *(TypeError, "xp: expected a namespace"),
+    ),
+    (prnn.gradient_flow, BPTT, {"iterations": 2.5}, TypeError, "iterations: expected an int"),
+    (
+        *(losses.softmax_cross_entropy, (ROWS, LABELS), {"check_targets": "no"}),
+        *(TypeError, "check_targets: expected True or False, got 'no'"),
+    ),
+    (
+        *(losses.softmax_cross_entropy, (ROWS, LABELS), {"label_smoothing": "0.1"}),
+        *(TypeError, r"label_smoothing: expected a number in \[0, 1\], got '0\.1'"),
+    ),
+    (
+        *(losses.softmax_cross_entropy, (ROWS, LABELS), {"ignore_index": 0.0}),
+        *(TypeError, "ignore_index: expected an int, got 0.0"),
+    ),
+    (
+        *(losses.mean_squared_error, (ROWS, ROWS), {"reduction": np.ones(3)}),
+        *(TypeError, r"reduction: expected 'mean' or 'sum', got an array of shape \(3,\)"),
+    ),
+    (losses.one_hot, (np, LABELS, 3, "floot"), {}, TypeError, "dtype: .*got 'floot'"),
+    (losses.one_hot, (np, LABELS, 2.0, "float32"), {}, TypeError, "classes: .*got 2.0"),
+    (losses.one_hot, (np, LABELS + 0.7, 3, "float32"), {}, TypeError, "labels: .*got float64"),
+    (losses.one_hot, (3, LABELS, 3, "float32"), {}, TypeError, "xp: expected an array module"),
+    (backends.find, (["numpy"],), {}, TypeError, r"backend: .*got \['numpy'\]"),
+    (backends.find, ("numpy", 3), {}, TypeError, "device: expected a text or None, got 3"),
+    (backends.find, ("numpy", None, "float33"), {}, ValueError, "dtype: .*got 'float33'"),
+    (plots.gradient_flow, (3,), {}, TypeError, "flow: .*got 3"),
+    (plots.learning_curve, (3, {}, ""), {}, TypeError, "metrics: .*got 3"),
+    (plots.learning_curve, ([{}], {}, ""), {}, TypeError, r"metrics\[0\]: .*got {}"),
+    (plots.learning_curve, ([], {"a": "b"}, ""), {}, TypeError, r"baselines\['a'\]: .*got 'b'"),
+    (plots.learning_curve, ([], {}, 3), {}, TypeError, "title: expected a text, got 3"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0].__name__}-{case[4][:14]}")
+def test_an_option_of_another_kind_is_named(case):
+    function, args, given, error, message = case
+    with pytest.raises(error, match=f"^{message}"):
+        function(*args, **given)
+
+
+def test_a_namespace_is_refused_where_it_is_chosen():
+    with (
+        pytest.raises(TypeError, match=r"^xp: expected a namespace .*got 'numpy'"),
+        prnn.use_namespace("numpy"),
+    ):
+        raise AssertionError("it was entered")
