@@ -70,13 +70,23 @@ def test_numpy_options_do_not_widen(optimizer):
     assert {a.dtype for d in held for a in d.values()} == {np.dtype(np.float32)}
 
 
-def test_an_eps_that_half_precision_cannot_hold_is_refused():
-    half = arrays(0, np.float16)
-    for optimizer in (adam, rmsprop):
-        with pytest.raises(ValueError, match=r"eps: expected at least 6\.1e-05 for float16"):
-            optimizer(half, half)
-    params, _ = adam(half, {name: 0 * p for name, p in half.items()}, eps=1e-4)
-    assert all(np.isfinite(p).all() for p in params.values())
+def test_an_eps_that_the_step_cannot_hold_is_refused():
+    single = arrays(0, np.float32)
+    for optimizer, least in ((adam, "3.7e-37"), (rmsprop, "1.2e-38")):
+        with pytest.raises(ValueError, match=rf"eps: expected at least {least} for float32"):
+            optimizer(single, single, eps=1e-38)
+
+
+@pytest.mark.parametrize("optimizer", [adam, adamw, rmsprop])
+def test_zero_gradients_are_divided_by_eps_in_any_dtype(optimizer):
+    """1e-8, the default, is 0 in float16: the step is one of float32."""
+    for dtype in (np.float16, np.float32):
+        params = arrays(0, dtype)
+        state = None
+        for _ in range(2):
+            moved, state = optimizer(params, {name: 0 * p for name, p in params.items()}, state)
+            assert all(np.isfinite(p).all() for p in moved.values())
+            assert all(np.isfinite(a).all() for a in state["root_mean_square"].values())
 
 
 def test_first_adam_step_is_the_learning_rate():
@@ -124,9 +134,12 @@ def test_clip_takes_its_unit_from_the_largest_of_all():
         (lambda p, g: sgd(p, g, lr=0.1, nesterov=True), ("nesterov", "momentum above 0")),
         (lambda p, g: rmsprop(p, g, alpha=2.0), ("alpha", "2.0")),
         (lambda p, g: adam(p, g, betas=(0.9, 1.0)), ("betas", "1.0")),
-        (lambda p, g: adam(p, g, eps=-1.0), ("eps", "at least 0", "-1.0")),
+        (lambda p, g: adam(p, g, eps=-1.0), ("eps", "above 0", "-1.0")),
         (lambda p, g: adamw(p, g, weight_decay=-1), ("weight_decay", "-1")),
-        (lambda p, g: adam(p, g, {"step": 1, "mean": {}, "mean_square": {}}), ("state['mean']",)),
+        (
+            lambda p, g: adam(p, g, {"step": 1, "mean": {}, "root_mean_square": {}}),
+            ("state['mean']",),
+        ),
         (lambda p, g: adam(p, g, 3), ("state", "got int")),
         (lambda p, g: adam(p, {"a": g["a"]}), ("grads", "a, b", "got a")),
         (lambda p, g: adam(p, g | {"a": np.zeros(4)}), ("grads['a']", "(3,)", "(4,)")),

@@ -247,7 +247,7 @@ def gauss_newton_product(
             return (loss(arrays[0], lift(targets), **lift(options))[1],)
 
         _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
-        return xp.sum(product), product
+        return xp.max(product), product  # some number: nobody asks for its value
 
     given = {"grad_x": False} | options
     return bptt(model, params, x, targets, loss=curved, **given).grads

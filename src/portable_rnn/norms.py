@@ -1,8 +1,10 @@
-"""Euclidean norms, of numbers however small or large."""
+"""Euclidean norms and root mean squares, of numbers however small or large."""
+
+import math
 
 from ._namespace import Array, Namespace, wider
 
-__all__ = ["norm", "unit_of"]
+__all__ = ["norm", "root_mean_square", "unit_of"]
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
@@ -29,3 +31,18 @@ def unit_of(xp: Namespace, largest: Array) -> Array:
     most = xp.full_like(largest, float(xp.finfo(largest.dtype).max))
     unit = xp.where(largest < float("inf"), largest, most)
     return xp.where(largest > 0, unit, xp.ones_like(unit))
+
+
+def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Array:
+    """Return ``sqrt(decay root² + (1 - decay) new²)`` without a square that could leave the dtype.
+
+    ``root`` is at least 0.
+    """
+    a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
+    if getattr(xp, "__array_api_version__", "") >= "2023.12" and hasattr(xp, "hypot"):
+        return xp.hypot(a, b)
+    b = xp.abs(b)
+    first = a > b
+    larger, smaller = xp.where(first, a, b), xp.where(first, b, a)
+    ratio = smaller / xp.where(larger > 0, larger, xp.ones_like(larger))
+    return larger * xp.sqrt(1.0 + ratio * ratio)
