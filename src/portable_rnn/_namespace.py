@@ -44,6 +44,7 @@ __all__ = [
     "on_their_device",
     "real_part",
     "resolve_namespace",
+    "row",
     "same_device",
     "sum_over",
     "use_namespace",
@@ -240,6 +241,11 @@ def real_part(xp: Namespace, array: Array) -> Array:
     So such a function is analytic on each piece, and complex steps go through it.
     """
     return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
+
+
+def row(xp: Namespace, vector: Array, ndim: int) -> Array:
+    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
+    return xp.reshape(vector, (1,) * (ndim - 1) + (-1,))
 
 
 def is_positive(xp: Namespace, array: Array) -> Array:

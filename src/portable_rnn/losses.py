@@ -33,6 +33,7 @@ from ._namespace import (
     on_host,
     on_their_device,
     real_part,
+    row,
     sum_over,
     wider,
 )
@@ -131,7 +132,7 @@ def softmax_cross_entropy(
 
     scale = rows
     if class_weights is not None:
-        factor = _along_last(xp, _wide(xp, class_weights), y.ndim)
+        factor = row(xp, _wide(xp, class_weights), y.ndim)
         if indices:
             scale = rows * sum_over(xp, y * factor, -1)
     chosen = counts is not None or (class_weights is not None and indices)
@@ -289,7 +290,7 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     """
     labels = xp.expand_dims(_signed(xp, labels), axis=-1)
     axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
-    return xp.astype(labels == _along_last(xp, axis, labels.ndim), dtype)
+    return xp.astype(labels == row(xp, axis, labels.ndim), dtype)
 
 
 # --------------------------------------------------------------------------- helpers
@@ -344,11 +345,6 @@ def _row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
     if weights is not None:
         return xp.astype(weights, dtype, copy=False)
     return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
-
-
-def _along_last(xp: Namespace, vector: Array, ndim: int) -> Array:
-    """Return a vector as the last of so many axes; JAX may be told to refuse other ranks."""
-    return xp.reshape(vector, (1,) * (ndim - 1) + (-1,))
 
 
 def _divisor(

@@ -42,7 +42,7 @@ class LayerNormElman:
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
         """One step; the residuals are h and those of the normalisation."""
-        w, b = own
+        w, b = _rows(own)
         a, kept = norm(xp, ax + ah)
         h = tanh(xp, w * a + b)
         return (h,), (h, *kept)
@@ -51,7 +51,7 @@ class LayerNormElman:
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
         """Cotangents of one step, and of gains and biases."""
-        w, _ = own
+        w, _ = _rows(own)
         h, *kept = residuals
         (d_h,) = d_state
         d_y = d_h * tanh_derivative(xp, h)
@@ -97,7 +97,7 @@ class LayerNormLSTM:
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
         """One step; the residuals are the gates, c, and those of the three normalisations."""
-        w_x, w_h, b, w_c, b_c = own
+        w_x, w_h, b, w_c, b_c = _rows(own)
         _, c_before = state
         size = c_before.shape[-1]
         n_x, kept_x = norm(xp, ax)
@@ -115,7 +115,7 @@ class LayerNormLSTM:
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
         """Cotangents of one step, and of gains and biases."""
-        w_x, w_h, _, w_c, _ = own
+        w_x, w_h, _, w_c, _ = _rows(own)
         i_f, g, o, c_before, y, *kept = residuals
         kept_x, kept_h, kept_c = kept[:2], kept[2:4], kept[4:]
         d_h, d_c = d_state
@@ -135,6 +135,11 @@ class LayerNormLSTM:
         d_own = (d_a * kept_x[0], d_a * kept_h[0], d_a, d_y * kept_c[0], d_y)
         d_ax, d_ah = norm_vjp(xp, kept_x, d_a * w_x), norm_vjp(xp, kept_h, d_a * w_h)
         return d_ax, d_ah, (None, d_c * f), *d_own
+
+
+def _rows(own: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return vectors as rows (1, N), of as many axes as what they multiply."""
+    return tuple(vector[None, :] for vector in own)
 
 
 def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
