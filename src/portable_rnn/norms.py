@@ -4,7 +4,7 @@ import math
 
 from ._namespace import Array, Namespace, wider
 
-__all__ = ["norm", "root_mean_square", "unit_of"]
+__all__ = ["norm", "root_mean_square", "square_unit_of", "unit_of"]
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
@@ -16,15 +16,25 @@ def norm(xp: Namespace, array: Array, axes: int) -> Array:
     kept = tuple(array.shape[:axes])
     wide = wider(xp, array.dtype)
     rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))
-    unit = unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
+    unit = square_unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
     rows = rows / unit
     squares = xp.sum(rows * rows, axis=-1, dtype=rows.dtype)
     found = xp.reshape(unit, kept) * xp.sqrt(squares)
     return xp.astype(xp.asarray(found), array.dtype, copy=False)
 
 
-def unit_of(xp: Namespace, largest: Array) -> Array:
+def square_unit_of(xp: Namespace, largest: Array) -> Array:
     """Return by what to divide numbers of which these are the largest, so that squares are safe.
+
+    By no more than a quarter of the largest number there is: XLA multiplies by the reciprocal
+    instead, and where that is not normal it is 0 to it.
+    """
+    unit = unit_of(xp, largest)
+    return xp.where(unit > 1, 0.25 * unit, unit)
+
+
+def unit_of(xp: Namespace, largest: Array) -> Array:
+    """Return by what to divide numbers of which these are the largest, so that they are at most 1.
 
     That is by the largest, but not by 0, and not by infinity, which would make NaN of itself.
     """

@@ -25,7 +25,7 @@ from ._namespace import (
     same_device,
     wider,
 )
-from .norms import root_mean_square, unit_of
+from .norms import root_mean_square, square_unit_of
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 
@@ -308,7 +308,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
         raise ValueError(f"grads: expected arrays with values, got none in {', '.join(empty)}")
     dtype = wider(xp, first.dtype)
     wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
-    unit = unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
+    unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
     squares = [xp.sum((part := g / unit) * part, dtype=dtype) for g in wide.values()]
     in_units = xp.sqrt(xp.sum(xp.stack(squares), dtype=dtype))
     norm = in_units * unit
