@@ -259,8 +259,8 @@ def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
     JAX may be told to raise at any NaN (``jax_debug_nans``), and does at one among constants too.
     """
     if is_jax_namespace(xp):
-        right = xp.astype(~wrong, array.dtype)
-        return array * (right / right)
+        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root it is
+        return array + xp.sqrt(minus_one)
     return xp.where(wrong, xp.full_like(array, float("nan")), array)
 
 

@@ -118,17 +118,18 @@ def softmax_cross_entropy(
     indices = _is_index(xp, outputs, targets)
     if indices:
         labels = _counted(xp, _signed(xp, targets), counts)
-        _check_labels(xp, labels, classes, ignore_index, check_targets)
+        known = _check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
             there = labels != ignore_index
             counts = there if counts is None else counts & there
     elif ignore_index is not None:
         raise ValueError("ignore_index: expected class indices as targets, got rows")
-    outputs, rows = _wide(xp, outputs, counts), _row_weights(xp, outputs, weights)
+    rows = _counted(xp, _row_weights(xp, outputs, weights), counts)
+    outputs = _wide(xp, outputs, counts)
     if indices:
-        y, rows = _rows_of_labels(xp, labels, classes, rows, counts)
+        y = one_hot(xp, labels, classes, rows.dtype)
     else:
-        y = _wide(xp, targets, counts)
+        known, y = True, _wide(xp, targets, counts)
 
     scale = rows
     if class_weights is not None:
@@ -145,9 +146,12 @@ def softmax_cross_entropy(
     y = y * xp.expand_dims(rows, axis=-1)
 
     log_p = log_softmax(xp, outputs)
+    losses = -sum_over(xp, _times(xp, y, log_p), -1)
     total = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
-    value, d_outputs = -_sum(xp, _times(xp, y, log_p)), xp.exp(log_p) * total - y
-    return _reduced(xp, value, d_outputs, weight, nothing, dtype)
+    if not known:
+        losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
+    d_outputs = xp.exp(log_p) * total - y
+    return _reduced(xp, _sum(xp, losses), d_outputs, weight, nothing, dtype)
 
 
 @on_their_device
@@ -397,9 +401,10 @@ def _check_labels(
     classes: int,
     ignore_index: int | None,
     wanted: bool | None,
-) -> None:
+) -> bool:
+    """Check class indices on the host, or if it is wanted; return whether they are known."""
     if not (on_host(labels) if wanted is None else wanted):
-        return
+        return False
     good = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         good = good | (labels == ignore_index)
@@ -407,23 +412,26 @@ def _check_labels(
     if is_traced(xp, good):  # under jit even a comparison of constants is
         if wanted:
             raise ValueError("check_targets: values cannot be read under jax.jit")
-        return
+        return False
     if not bool(good):
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}, "
             f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
         )
+    return True
 
 
-def _rows_of_labels(
-    xp: Namespace, labels: Array, classes: int, rows: Array, counts: Array | None
+def _nan_of_wrong(
+    xp: Namespace, labels: Array, classes: int, counts: Array | None, losses: Array, total: Array
 ) -> tuple[Array, Array]:
-    """Return one-hot rows, and row weights that are 0 if ignored and NaN if out of range."""
+    """Return losses and sums of rows, NaN where a label that counts is out of range.
+
+    Here, and not in the weights: XLA takes the product of a one-hot 0 and NaN for 0.
+    """
     wrong = (labels < 0) | (labels >= classes)
     if counts is not None:
         wrong = wrong & counts
-    rows = nan_where(xp, wrong, _counted(xp, rows, counts))
-    return one_hot(xp, labels, classes, rows.dtype), rows
+    return nan_where(xp, wrong, losses), nan_where(xp, xp.expand_dims(wrong, axis=-1), total)
 
 
 def _signed(xp: Namespace, labels: Array) -> Array:
