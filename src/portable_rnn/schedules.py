@@ -38,7 +38,8 @@ def constant(step: int, *, lr: float, warmup: int = 0) -> float:
     >>> [constant(step, lr=1.0, warmup=4) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     """
-    return check.number("lr", lr, least=0.0) * _rise(step, warmup)
+    step, warmup, lr = _checked(step, warmup, lr)
+    return lr * _rise(step, warmup)
 
 
 def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 0.0) -> float:
@@ -75,10 +76,10 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
     >>> [round(cosine(step, lr=1.0, steps=4), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    lr, rise = check.number("lr", lr, least=0.0), _rise(step, warmup)
+    step, warmup, lr = _checked(step, warmup, lr)
     steps, final = check.count("steps", steps), check.number("final", final, least=0.0)
     if step < warmup:
-        return lr * rise
+        return lr * _rise(step, warmup)
     part = min(1.0, (step - warmup) / max(1, steps - warmup))
     return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * part))
 
@@ -114,10 +115,10 @@ def exponential(step: int, *, lr: float, rate: float, every: int = 1, warmup: in
     >>> [exponential(step, lr=1.0, rate=0.5, every=2) for step in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    lr, rise = check.number("lr", lr, least=0.0), _rise(step, warmup)
+    step, warmup, lr = _checked(step, warmup, lr)
     rate, changes = check.number("rate", rate, least=0.0), step // check.count("every", every)
     try:
-        found = lr * rise * rate**changes
+        found = lr * _rise(step, warmup) * rate**changes
     except OverflowError:
         found = math.inf
     if found == math.inf:
@@ -126,7 +127,12 @@ def exponential(step: int, *, lr: float, rate: float, every: int = 1, warmup: in
 
 
 def _rise(step: int, warmup: int) -> float:
-    """Check both; return the part of the rate that is reached."""
-    step = check.integer("step", step, least=0)
-    warmup = check.integer("warmup", warmup, least=0)
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def _checked(step: int, warmup: int, lr: float) -> tuple[int, int, float]:
+    return (
+        check.integer("step", step, least=0),
+        check.integer("warmup", warmup, least=0),
+        check.number("lr", lr, least=0.0),
+    )
