@@ -8,7 +8,7 @@ steps and sequences is the gradient; here the sum is over the steps of one seque
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, namespace_of, on_their_device, wider
+from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
 from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
 from .api import forward
 from .layout import sizes
@@ -242,20 +242,17 @@ def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     """Products of all steps with all steps, of inputs and of cotangents."""
     dtype = parts[0][1].dtype
     wide = wider(xp, dtype)
-    squares, sizes = None, []
+    squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
     for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
         factor = xp.concat([array[:, b, :] for array in rows], axis=0)
         factor = xp.astype(factor, wide, copy=False)
         largest = xp.max(xp.abs(factor))
         factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish
-        sizes.append(largest)
+        size = size * largest
         product = affine(xp, factor, factor)
         squares = product if squares is None else squares * product
     total = xp.sum(squares, dtype=wide)
     total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero
-    root = xp.sqrt(xp.sqrt(total))  # half of it to each size, whose product may leave the dtype
-    found = sizes[0] * root * (sizes[1] * root)
     # An infinite factor has made NaN of products with zeros, and of differences.
-    size = sizes[0] * sizes[1]
-    found = xp.where(xp.isinf(sizes[0]) | xp.isinf(sizes[1]), size, found)
+    found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
     return xp.astype(found, dtype, copy=False)
