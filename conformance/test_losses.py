@@ -182,12 +182,14 @@ def test_any_integer_dtype_will_do_for_labels(backend, integer):
 def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number(backend):
     """Where labels stay on a device nobody reads them, and indexing would wrap or clip."""
     for bad in (-1, CLASSES):
-        labels, options = np.asarray([0, bad, 1]), {"check_targets": False}
-        outputs = np.zeros((3, CLASSES))
-        value, d_outputs = values(backend, "softmax_cross_entropy", options, outputs, labels)
-        if not backend.shapes_only:
-            assert np.isnan(value)
-            assert np.isnan(d_outputs[1]).all()
+        for reduction in ("mean", "sum"):
+            labels = np.asarray([0, bad, 1])
+            options = {"check_targets": False, "reduction": reduction}
+            outputs = np.zeros((3, CLASSES))
+            value, d_outputs = values(backend, "softmax_cross_entropy", options, outputs, labels)
+            if not backend.shapes_only:
+                assert np.isnan(value)
+                assert np.isnan(d_outputs[1]).all()
 
 
 def test_extreme_logits_do_not_overflow(backend):

@@ -1,4 +1,7 @@
-"""Every optimizer on every backend, in every dtype: five steps beside plain formulas in float64."""
+"""Every optimizer on every backend, in every dtype: steps beside plain formulas in float64.
+
+Five ordinary ones, and three of gradients from the smallest number of a dtype to the largest.
+"""
 
 import numpy as np
 import pytest
@@ -8,11 +11,11 @@ from portable_rnn import optimizers
 from .backend import host_dtype
 from .oracles.optimizers import RULES, clipped, steps
 from .subject import check_arrays, largest
-from .tolerances import allowed_eps
+from .tolerances import EPS, allowed_eps
 
 STEPS = 5
 SHAPES = {"weight": (3, 4), "bias": (4,)}
-# The eps of the rules is one that float16 has; options are exact in binary, as all numbers here.
+# Options are exact in binary, as all numbers here.
 CASES = {
     "sgd": ("sgd", {"lr": 0.125}),
     "sgd-decay": ("sgd", {"lr": 0.125, "weight_decay": 0.25}),
@@ -62,10 +65,23 @@ def compare(backend, dtype, function, static, host, wanted, record, case):
     def told(name, eps):
         record("optimizers", case, name, STEPS, eps, allowed)
 
-    check_arrays(backend, found, again, like, wanted, lambda _: 2.0, case, allowed, told)
+    # What is kept of half precision is float32, and no worse than its own eps.
+    wide = backend.put(np.zeros(1, dtype=_wide(dtype)))
+    for names, same in (_parted(found), like), (_parted(found, kept=True), wide):
+        some, more, right = ({n: tree[n] for n in names} for tree in (found, again, wanted))
+        check_arrays(backend, some, more, same, right, lambda _: 2.0, case, allowed, told)
     if not backend.shapes_only:
         for before, after in zip(_leaves(host), _leaves(given), strict=True):
             assert backend.get(after).tobytes() == before.tobytes(), f"{case}: written to"
+
+
+def _parted(found, *, kept=False):
+    """Return the names of parameters and gradients, or of what is kept from step to step."""
+    return [n for n in found if n.startswith(("params", "grads", "norm")) != kept]
+
+
+def _wide(dtype):
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 def _moved(backend, tree):
@@ -101,6 +117,86 @@ def test_clipping_equals_its_formula(backend, dtype, max_norm, record):
     compare(backend, dtype, clip, max_norm, (grads,), wanted, record, case)
     assert (norm > max_norm) == (max_norm == 0.5), "both sides of the bound are tried"
     assert largest(grads.values()) < max(norm, max_norm)
+
+
+# By dtype: the smallest number, the smallest of full precision, and the largest.
+RANGES = {
+    "float16": (2.0**-24, 2.0**-14, 65504.0),
+    "bfloat16": (2.0**-133, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127),
+    "float32": (2.0**-149, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127),
+}
+FLUSHED = ("jax.numpy", "dpnp", "mlx.core")  # numbers below those of full precision may be 0
+EXTREMES = {
+    "sgd": {"lr": 2.0**-7},
+    "sgd-momentum": {"lr": 2.0**-7, "momentum": 0.875},
+    "sgd-nesterov": {"lr": 2.0**-7, "momentum": 0.875, "nesterov": True},
+    "rmsprop": {"lr": 2.0**-7},
+    "adam": {"lr": 2.0**-7},
+    "adam-small_eps": {"lr": 2.0**-7, "eps": 2.0**-100},
+    "adamw": {"lr": 2.0**-7},
+}
+
+
+def of_size(dtype, part, count, seed=0):
+    """Draw numbers of one size, ``part`` of the way from the smallest of a dtype to the largest."""
+    smallest, _, largest = RANGES[dtype]
+    size = smallest if part == 0 else smallest ** (1 - part) * largest**part
+    rng = np.random.default_rng(seed)
+    drawn = rng.uniform(0.25, 1.0, count) * rng.choice([-1.0, 1.0], count)
+    drawn = np.where(part == 0, np.sign(drawn), drawn)
+    drawn[0] = 1.0
+    return (drawn * size).astype(host_dtype(dtype))
+
+
+def near(backend, dtype, got, ref, what, *, slack=0.0):
+    """Hold an array to the tolerance of all others, and a few of the smallest numbers it has."""
+    got, found = backend.get(got), backend.get(got).dtype.name
+    smallest, normal, largest = RANGES[found]
+    small = normal if backend.library in FLUSHED and found != "float16" else smallest
+    limit = allowed_eps(backend.id, dtype) * EPS[found] * np.max(np.abs(ref)) + 4 * small + slack
+    over = np.abs(ref) > largest
+    assert np.array_equal(np.isinf(got), over), f"{backend.id}: {what}"
+    off = np.where(over, 0.0, np.abs(got.astype("float64") - ref))
+    assert np.max(off) <= limit, f"{backend.id}: {what}: off by {np.max(off):.3g} of {limit:.3g}"
+
+
+@pytest.mark.parametrize("part", [0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0])
+@pytest.mark.parametrize("case", EXTREMES)
+def test_gradients_of_any_size_take_the_step_of_the_formulas(backend, dtype, case, part):
+    """Squares of most of them are 0 or infinite in the dtype, and in float32."""
+    if dtype not in RANGES or backend.shapes_only:
+        pytest.skip("no wider numbers to compare with, or none at all")
+    name, options = case.split("-")[0], EXTREMES[case]
+    grads = tuple({"a": of_size(dtype, part, 12, seed)} for seed in range(3))
+    if "momentum" in options and part == 1.0 and dtype != "float16":
+        grads = tuple({"a": g["a"] / 4} for g in grads)  # their sum is what the state holds
+    params = {"a": np.zeros(12, dtype=host_dtype(dtype))}
+    wanted = steps(name, params, grads, **options)
+    given = [_moved(backend, tree) for tree in (params, grads)]
+    found = backend.call(take, (name, *options.items()), *given)
+    wide = _wide(dtype)
+    small = RANGES[wide][1 if backend.library in FLUSHED else 0]
+    for key, array in found.items():
+        # What is kept of a gradient is short of a few such numbers, before it is divided.
+        divisor = options.get("eps", 1e-8) if name != "sgd" and key == "params[a]" else np.inf
+        slack = 16 * options["lr"] * small / divisor
+        near(backend, dtype, array, wanted[key], f"{key} of {case}, {dtype}", slack=slack)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # of a norm that the dtype cannot hold
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("max_norm", [2.0**-10, 1.0, float("inf")])
+def test_gradients_of_any_size_are_clipped(backend, dtype, max_norm, part):
+    if dtype not in RANGES or backend.shapes_only:
+        pytest.skip("no wider numbers to compare with, or none at all")
+    grads = {"a": of_size(dtype, part, 300).reshape(20, 15), "b": of_size(dtype, part, 5, seed=1)}
+    wanted, norm = clipped(grads, max_norm)
+    found = backend.call(clip, max_norm, _moved(backend, grads))
+    near(backend, dtype, found["norm"], np.asarray(norm), f"norm, {dtype}")
+    for name, ref in wanted.items():
+        near(backend, dtype, found[f"grads[{name}]"], ref, f"{name}, {dtype}")
+        if max_norm >= norm and (part > 0.0 or backend.library not in FLUSHED):
+            assert backend.get(found[f"grads[{name}]"]).tobytes() == grads[name].tobytes()
 
 
 def test_every_optimizer_is_tried():

@@ -15,7 +15,7 @@ import numpy as np
 # By name, for NumPy's own finfo does not know bfloat16.
 EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 
-__all__ = ["WIDER", "K", "allowed_eps", "assert_close", "error_in_eps"]
+__all__ = ["EPS", "WIDER", "K", "allowed_eps", "assert_close", "error_in_eps"]
 
 # Correct code was measured below 8 on every row; planted errors of 1e-5 in float32 show above 50.
 K = 16.0

@@ -80,3 +80,23 @@ def test_the_flow_of_a_gradient_that_explodes_is_infinite():
     root = np.sqrt(2.0)  # each step back is one of 1e20 times
     np.testing.assert_allclose(flow.d_h[:, 0, 0], [np.inf, np.inf, 1e20 * root, root], rtol=1e-6)
     np.testing.assert_allclose(flow.jacobian, 1e20, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_an_infinite_cotangent_is_parted_by_the_step_it_comes_from():
+    """Not times 0 at the others, which would be NaN."""
+    model = prnn.RNN(1, 2, bias=False, nonlinearity="affine")
+
+    def loss(outputs, targets):
+        d_outputs = np.ones_like(outputs)
+        d_outputs[1] = np.inf
+        return outputs[0, 0, 0], d_outputs
+
+    params = model.init(seed=0)
+    params["weight_hh_l0"] = np.abs(params["weight_hh_l0"])
+    x = np.ones((3, 1, 1), np.float32)
+    flow = prnn.gradient_flow(model, params, x, None, loss=loss, by_loss_step=True)
+    parts = flow.d_h_by_loss_step[:, :, 0, 0]
+    assert np.isfinite(parts[[0, 2]]).all()
+    assert parts[1, 0] == parts[1, 1] == np.inf
+    assert parts[1, 2] == 0.0

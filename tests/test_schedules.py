@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from portable_rnn.schedules import constant, cosine, exponential
@@ -21,3 +22,40 @@ def test_cosine_ends_at_final_and_stays_there():
 
 def test_exponential_halves_on_time():
     assert [exponential(s, lr=8.0, rate=0.5, every=3) for s in (0, 2, 3, 6)] == [8, 8, 4, 2]
+
+
+BAD = (-1, float("nan"), float("inf"), "1", True, None, [1.0])
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "name"),
+    [
+        *[(constant, name) for name in ("step", "lr", "warmup")],
+        *[(cosine, name) for name in ("step", "lr", "steps", "warmup", "final")],
+        *[(exponential, name) for name in ("step", "lr", "rate", "every", "warmup")],
+    ],
+)
+def test_what_is_no_such_number_is_named(schedule, name, bad):
+    good = {"step": 2, "lr": 1.0, "warmup": 1, "steps": 5, "final": 0.1, "rate": 0.5, "every": 2}
+    options = {key: good[key] for key in schedule.__kwdefaults__ or {}} | {"lr": 1.0, name: bad}
+    options |= {"steps": 5} if schedule is cosine and name != "steps" else {}
+    options |= {"rate": 0.5} if schedule is exponential and name != "rate" else {}
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: expected a"):
+        schedule(options.pop("step", 2), **options)
+
+
+def test_a_rate_that_grows_beyond_all_numbers_is_named():
+    with pytest.raises(ValueError, match=r"rate: expected one by which lr stays finite, got 2.0"):
+        exponential(5000, lr=1.0, rate=2.0)
+    assert exponential(5000, lr=1.0, rate=0.5) == 0.0
+
+
+def test_rates_are_floats_of_python():
+    given = {"lr": np.float32(0.5), "warmup": np.int64(2)}
+    for rate in (
+        constant(np.int64(0), **given),
+        cosine(np.int64(3), steps=np.int32(9), **given),
+        exponential(np.int64(3), rate=np.float64(0.5), **given),
+    ):
+        assert type(rate) is float

@@ -86,7 +86,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, make, cell):
     assert resumed.step == whole.step == 53
     assert same(resumed.params, whole.params)
     assert same(resumed.best_params, whole.best_params)
-    for slot in ("mean", "mean_square"):
+    for slot in ("mean", "root_mean_square"):
         assert same(resumed.optimizer_state[slot], whole.optimizer_state[slot])
     assert (resumed.best_step, resumed.evaluation) == (whole.best_step, whole.evaluation)
     assert resumed.loss == whole.loss  # losses read but not yet logged survive too
@@ -316,7 +316,9 @@ def test_a_diverged_run_raises_and_keeps_the_last_good_checkpoint(tmp_path):
             return {}
 
     path = tmp_path / "c"
-    with pytest.raises(FloatingPointError, match="loss: expected a finite number, got nan"):
+    with pytest.raises(
+        FloatingPointError, match="loss: expected a finite number, got NaN or infinity"
+    ):
         train(MODEL, MODEL.init(seed=0), Poison(), steps=50, save_every=3, checkpoint=path)
     arrays, header = prnn.serialization.load_arrays(path)
     assert header["step"] == 3
@@ -423,3 +425,113 @@ def test_what_cannot_be_saved_is_refused_before_work_is_lost(
         )
     assert steps == []
     assert not (tmp_path / "c").exists()
+
+
+def ragged(lengths, **options):
+    """Sequences one by one, of which some may have no steps at all."""
+    x, labels = parity(count=len(lengths))
+    return Shuffled(x, labels, batch_size=1, lengths=lengths, seed=1, **options)
+
+
+ignoring = functools.partial(prnn.losses.softmax_cross_entropy, ignore_index=1)
+
+
+@pytest.mark.parametrize("optimizer", [prnn.optimizers.adam, prnn.optimizers.adamw])
+def test_a_batch_in_which_nothing_counts_neither_ends_nor_spoils_a_run(optimizer, tmp_path):
+    """Its loss is NaN and left out, its gradient zero: what else there is goes on (momentum)."""
+    losses = []
+
+    class Watch(Callback):
+        def on_log(self, run):
+            losses.append(run.loss)
+
+    go = functools.partial(
+        train,
+        MODEL,
+        MODEL.init(seed=0),
+        ragged([6, 0, 3, 5]),
+        steps=12,
+        optimizer=optimizer,
+        log_every=1,
+        max_norm=1.0,
+        validation=ragged([6, 0, 3, 5]),
+    )
+    run = go(callbacks=[Watch()])
+    assert [bool(np.isnan(loss)) for loss in losses].count(True) == 3  # one in each epoch
+    assert np.isfinite(run.evaluation)
+    assert all(np.isfinite(p).all() for p in run.params.values())
+    assert np.isfinite(go(log_every=4).loss)
+    once, again = go(log_every=12), go(log_every=12, checkpoint=tmp_path / "c", save_every=1)
+    assert once.loss == pytest.approx(np.nanmean(losses), rel=1e-6)
+    assert same(once.params, again.params)
+
+
+def test_its_step_is_one_of_zero_gradients():
+    x, labels = parity(count=2)
+    run = train(MODEL, MODEL.init(seed=0), Shuffled(x, labels, batch_size=2), steps=1)
+    zeros = {name: np.zeros_like(p) for name, p in run.params.items()}
+    want, _ = prnn.optimizers.adam(run.params, zeros, run.optimizer_state)
+
+    class Then:
+        steps_per_epoch = 2
+
+        def batch(self, step):
+            return Batch(x, labels, (np.ones if step == 0 else np.zeros)((6, 2), np.float32))
+
+        def describe(self):
+            return {}
+
+    got = train(MODEL, MODEL.init(seed=0), Then(), steps=2)
+    assert same(got.params, want)
+    assert np.isfinite(got.loss)
+
+
+def test_labels_that_are_all_ignored_are_nothing_too():
+    x, labels = parity(count=4)
+    labels[:, 1:3] = 1  # and so ignored
+    whole = Shuffled(x, labels, batch_size=1)
+    run = train(MODEL, MODEL.init(seed=0), whole, steps=4, loss=ignoring)
+    assert np.isfinite(run.loss)
+    counted = Shuffled(x[:, [0, 3]], labels[:, [0, 3]], batch_size=1)
+    found = evaluate(MODEL, run.params, whole, loss=ignoring)
+    assert found == pytest.approx(evaluate(MODEL, run.params, counted, loss=ignoring), rel=1e-6)
+    nothing = Shuffled(x, np.ones_like(labels), batch_size=3)
+    assert np.isnan(evaluate(MODEL, run.params, nothing, loss=ignoring))
+    assert np.isnan(evaluate(MODEL, run.params, ragged([0, 0])))
+
+
+def test_a_loss_of_nan_with_a_gradient_is_refused():
+    """It is no mean of nothing."""
+
+    def careless(outputs, targets):
+        value, d_outputs = prnn.losses.softmax_cross_entropy(outputs, targets)
+        return value * np.nan, d_outputs
+
+    with pytest.raises(FloatingPointError, match=r"got NaN or infinity by step 1,"):
+        train(MODEL, MODEL.init(seed=0), source(), steps=3, loss=careless, log_every=1)
+
+
+def test_half_precision_trains_with_the_defaults():
+    x, labels = parity()
+    halves = Shuffled(x.astype(np.float16), labels, batch_size=16, seed=3)
+    first = MODEL.init(seed=0, dtype="float16")
+    run = train(MODEL, first, halves, steps=300, lr=0.02, max_norm=1.0, validation=halves)
+    assert run.evaluation < 0.3 < np.log(2)
+    assert {p.dtype for p in run.params.values()} == {np.dtype(np.float16)}
+    run = train(MODEL, first, halves, steps=50, optimizer=prnn.optimizers.rmsprop, lr=0.01)
+    assert run.loss < np.log(2)
+
+
+def test_an_evaluation_counts_more_weights_than_half_precision_can():
+    model = prnn.RNN(1, 2, 2)
+    x = np.zeros((100, 700, 1), dtype=np.float16)
+    weights = np.ones((100, 700), dtype=np.float16)
+    halves = Shuffled(x, np.zeros((100, 700), dtype=int), batch_size=700, weights=weights)
+    assert np.isfinite(evaluate(model, model.init(seed=0, dtype="float16"), halves))
+
+
+@pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf"), "0.1", True, [0.1]])
+def test_a_learning_rate_that_is_none_is_refused(lr):
+    for given in (lr, lambda step: lr):
+        with pytest.raises((TypeError, ValueError), match=r"^lr: expected a number of at least 0"):
+            train(MODEL, MODEL.init(seed=0), source(), steps=3, lr=given)

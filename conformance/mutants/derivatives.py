@@ -57,7 +57,7 @@ DERIVATIVES = [
     Mutant(
         "magnitude where nothing analytic has one",
         "losses.py",
-        "shrinking = xp.exp(outputs - 2.0 * positive * outputs)",
+        "shrinking = xp.exp(xp.where(positive, -outputs, outputs))",
         "shrinking = xp.exp(-xp.abs(outputs))",
         "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",
     ),

@@ -25,8 +25,8 @@ TRAINING = [
     Mutant(
         "mean over the masked steps too",
         "losses.py",
-        "exp(log_p) * total - y, _sum(xp, scale), reduction)",
-        "exp(log_p) * total - y, _sum(xp, xp.ones_like(scale)), reduction)",
+        "weight = xp.asarray(_sum(xp, scale))",
+        "weight = xp.asarray(_sum(xp, xp.ones_like(scale)))",
         losses("labels", steps="masked"),
     ),
     Mutant(
@@ -39,8 +39,8 @@ TRAINING = [
     Mutant(
         "squares' gradient without the 2",
         "losses.py",
-        "2.0 * weighted, count",
-        "weighted, count",
+        "2.0 * weighted, None",
+        "weighted, None",
         losses("squares"),
     ),
     Mutant(
@@ -53,8 +53,32 @@ TRAINING = [
     Mutant(
         "clipping that lengthens",
         "optimizers.py",
-        "factor = limit / xp.max(xp.stack([norm, limit]))",
-        "factor = limit / norm",
+        "factor = xp.where(short, one, limit) / xp.where(short, one, in_units)",
+        "divisor, factor = unit, limit / in_units",
         optimizers("clipping_equals_its_formula", "100.0"),
+    ),
+    Mutant(
+        "squares that leave the dtype",
+        "norms.py",
+        "return xp.hypot(a, b)",
+        "return xp.sqrt(a * a + b * b)",
+        "conformance/test_optimizers.py::test_gradients_of_any_size_take_the_step_of_the_formulas"
+        "[numpy-float32-adam-0.875]",
+    ),
+    Mutant(
+        "0 times infinity",
+        "losses.py",
+        "return factor * xp.where(factor == 0, zero, array)",
+        "return factor * array",
+        "conformance/test_losses_edges.py::"
+        "test_a_label_without_probability_costs_infinity_and_has_a_gradient[numpy]",
+    ),
+    Mutant(
+        "a mean of nothing that spoils the gradient",
+        "losses.py",
+        "weight = xp.where(nothing, xp.ones_like(weight), weight)",
+        "weight = weight + 0.0",
+        "conformance/test_losses_edges.py::test_what_does_not_count_may_be_anything"
+        "[numpy-float64-mean_squared_error]",
     ),
 ]

@@ -23,17 +23,18 @@ def sgd(p, g, kept, _, *, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
 
 def rmsprop(p, g, kept, _, *, lr, alpha=0.99, eps=1e-8):
     """Hinton (2012), lecture 6e."""
-    kept["mean_square"] = alpha * kept.get("mean_square", 0.0) + (1.0 - alpha) * g**2
-    return p - lr * g / (math.sqrt(kept["mean_square"]) + eps)
+    square = alpha * kept.get("root_mean_square", 0.0) ** 2 + (1.0 - alpha) * g**2
+    kept["root_mean_square"] = math.sqrt(square)
+    return p - lr * g / (math.sqrt(square) + eps)
 
 
 def adam(p, g, kept, step, *, lr, betas=(0.9, 0.999), eps=1e-8):
     """Kingma and Ba, arXiv 1412.6980, algorithm 1."""
     kept["mean"] = betas[0] * kept.get("mean", 0.0) + (1.0 - betas[0]) * g
-    kept["mean_square"] = betas[1] * kept.get("mean_square", 0.0) + (1.0 - betas[1]) * g**2
+    square = betas[1] * kept.get("root_mean_square", 0.0) ** 2 + (1.0 - betas[1]) * g**2
+    kept["root_mean_square"] = math.sqrt(square)
     mean = kept["mean"] / (1.0 - betas[0] ** step)
-    square = kept["mean_square"] / (1.0 - betas[1] ** step)
-    return p - lr * mean / (math.sqrt(square) + eps)
+    return p - lr * mean / (math.sqrt(square / (1.0 - betas[1] ** step)) + eps)
 
 
 def adamw(p, g, kept, step, *, lr, weight_decay=1e-2, **options):
@@ -46,7 +47,7 @@ RULES = {rule.__name__: rule for rule in (sgd, rmsprop, adam, adamw)}
 
 def clipped(grads, max_norm):
     """Return gradients of a joint 2-norm of at most ``max_norm``, and the norm."""
-    norm = math.sqrt(math.fsum(float(g) ** 2 for array in grads.values() for g in array.flat))
+    norm = math.hypot(*(float(g) for array in grads.values() for g in array.flat))
     factor = min(1.0, max_norm / norm)
     return {name: array.astype("float64") * factor for name, array in grads.items()}, norm
 

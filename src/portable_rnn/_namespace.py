@@ -45,11 +45,13 @@ __all__ = [
     "library_name",
     "make_static",
     "namespace_of",
+    "nan_where",
     "on_host",
     "on_their_device",
     "read_flag",
     "real_part",
     "resolve_namespace",
+    "row",
     "same_device",
     "sum_over",
     "use_namespace",
@@ -309,16 +311,23 @@ def read_flag(array: Array) -> bool | None:
 def on_their_device(f: Callable[P, R]) -> Callable[P, R]:
     """Run ``f`` with the device of its first array argument current, if that is CuPy's.
 
-    CuPy allocates on the current device, whatever device the operands live on.
+    CuPy allocates on the current device, whatever device the operands live on. NumPy may be told
+    to raise where a number underflows (``np.seterr``); here that is rounding, such as a softmax's
+    probability of 1e-50 in float32, which is 0, and no error.
     """
 
     @functools.wraps(f)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        of_numpy = False
         for arg in (*args, *kwargs.values()):
             array: Any = next(iter(arg.values()), None) if isinstance(arg, Mapping) else arg
             if is_cupy_array(array):
                 with array.device:
                     return f(*args, **kwargs)
+            of_numpy = of_numpy or is_numpy_array(array)
+        if of_numpy:
+            with sys.modules["numpy"].errstate(under="ignore"):
+                return f(*args, **kwargs)
         return f(*args, **kwargs)
 
     return call
@@ -345,9 +354,25 @@ def real_part(xp: Namespace, array: Array) -> Array:
     return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
 
 
+def row(xp: Namespace, vector: Array, ndim: int) -> Array:
+    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
+    return xp.reshape(vector, (1,) * (ndim - 1) + (-1,))
+
+
 def is_positive(xp: Namespace, array: Array) -> Array:
     """Return 1 where (the real part of) ``array`` is above zero, else 0, in its dtype."""
     return xp.astype(real_part(xp, array) > 0, array.dtype)
+
+
+def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
+    """Return an array with NaN where ``wrong``, without a NaN anywhere on the way if nowhere is.
+
+    JAX may be told to raise at any NaN (``jax_debug_nans``), and does at one among constants too.
+    """
+    if is_jax_namespace(xp):
+        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root it is
+        return array + xp.sqrt(minus_one)
+    return xp.where(wrong, xp.full_like(array, float("nan")), array)
 
 
 def detached(array: Array) -> Array:

@@ -7,7 +7,7 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, in_one_piece, sum_over, wider
+from ._namespace import Array, Namespace, in_one_piece, row, sum_over, wider
 
 __all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
@@ -23,12 +23,15 @@ def affine(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) ->
     x : array, shape (..., I)
     weight : array, shape (O, I)
     bias : array, shape (O,), optional
+        Or with as many axes as ``x``, of size 1 before the last.
 
     Returns
     -------
     array, shape (..., O)
     """
     y = _matmul(xp, x, weight.T)
+    if bias is not None and bias.ndim != y.ndim:
+        bias = row(xp, bias, y.ndim)
     return y if bias is None else y + bias
 
 

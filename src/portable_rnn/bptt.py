@@ -24,7 +24,7 @@ functions.
 
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace
+from ._namespace import Array, Namespace, row
 from .affine import SUMS, Products, affine, affine_vjp_x
 from .cells import Cell, State
 from .recurrence import Weights, advance, advance_vjp, is_plain, late_rows, weights_vjp
@@ -58,12 +58,13 @@ def layer(
     """Return the hidden states of all steps, the final state, and a record if asked to keep it."""
     recurrent, late = options.recurrent, late_rows(cell, w)
     plain = is_plain(w, late)
+    bias_hh = None if w.bias_hh is None else row(xp, w.bias_hh, 2)
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Any, ...]]:
         ax_t, *update_t = inputs
         h = state[0] if recurrent is None else state[0] * recurrent
         if plain:
-            ah = affine(xp, h, w.weight_hh, w.bias_hh)
+            ah = affine(xp, h, w.weight_hh, bias_hh)
             new, residuals = cell.step(xp, ax_t, ah, state)
         else:
             new, residuals = advance(xp, cell, w, late, ax_t, h, state, recurrent)
@@ -127,7 +128,7 @@ def layer_vjp(
 
     h_before = join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))
     if recurrent is not None:
-        h_before = h_before * recurrent
+        h_before = h_before * recurrent[None, ...]
     joined = [join(xp, sequence) for sequence in rows]
     d_w, d_ax = weights_vjp(xp, w, late, x, h_before, joined, options.products)
     return d_w, affine_vjp_x(xp, w.weight_ih, d_ax) if grad_x else None, d_state

@@ -259,7 +259,7 @@ def gauss_newton_product(
             return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
 
         _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
-        return xp.sum(product), product
+        return xp.max(product), product  # some number: nobody asks for its value
 
     given = {"grad_x": False} | options
     return bptt(model, params, x, targets, loss=curved, **given).grads

@@ -275,8 +275,10 @@ def _by_loss_step(
         exists = None if there is None else side_by_side(there[t : t + 1, :])
         x_t = side_by_side(x[t : t + 1, ...])
         tape = forward(model, params, x_t, check.state_of(state), mask=exists).tape
-        here = xp.reshape(xp.astype(loss_step == t, x.dtype), (steps, 1, 1))
-        d_t = xp.reshape(here * d_outputs[t : t + 1, ...], (1, steps * batch, -1))
+        here = xp.reshape(loss_step == t, (steps, 1, 1))
+        d_here = d_outputs[t : t + 1, ...]
+        d_t = xp.where(here, d_here, xp.zeros_like(d_here))
+        d_t = xp.reshape(d_t, (1, steps * batch, -1))
         d_before = backward(model, params, tape, d_t, carry, grad_x=False).state
         seen = watched.take(xp)
         if exists is not None:

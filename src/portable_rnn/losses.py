@@ -12,12 +12,13 @@ weights : array, shape of the outputs without their last axis, optional
     whatever its outputs and targets are: NaN and labels out of range too.
 reduction : {"mean", "sum"}
     "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
-    "mean" divides it by the weight of all steps, as torch does; the mean of nothing is NaN
-    (and NumPy warns).
+    "mean" divides it by the weight of all steps, as torch does. Where all weights are zero the
+    mean is NaN, as in torch, and its gradient is zero.
 
-Sums of float16 and bfloat16 are formed in float32, and rounded once.
+Losses of float16 and bfloat16 are computed in float32, and rounded once.
 """
 
+import math
 from typing import Any, Literal, TypeAlias
 
 from . import _check as check
@@ -26,16 +27,18 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
-    is_positive,
     is_traced,
     library_name,
     namespace_of,
+    nan_where,
     on_host,
     on_their_device,
     read_flag,
     real_part,
     resolve_namespace,
+    row,
     sum_over,
+    wider,
 )
 
 __all__ = [
@@ -65,7 +68,9 @@ def softmax_cross_entropy(
     Parameters
     ----------
     outputs : array, shape (..., C)
-        Unnormalised log-probabilities ``o``.
+        Unnormalised log-probabilities ``o``. A class with -inf has probability 0, and the loss is
+        infinite only if the target gives it weight (a label smoothed gives every class some: set
+        its class weight to 0). +inf, and rows of -inf alone, have no softmax: NaN, as in torch.
     targets : integer array, shape (...), or array like ``outputs``
         Class indices in ``[0, C)``, or a row y of weights per class. A row need not
         sum to 1: its gradient is ``softmax(o) Σy - y``, which for a one-hot row is
@@ -73,9 +78,10 @@ def softmax_cross_entropy(
     weights, reduction
         See :mod:`portable_rnn.losses`.
     class_weights : array, shape (C,), optional
-        Factor per class. With class indices, "mean" divides by the weights of the classes met.
+        Factor per class. With class indices, "mean" divides by the weights of the classes met;
+        where these are all zero, nothing counts.
     ignore_index : int, optional
-        Class index whose steps are left out.
+        Class index whose steps are left out, whatever their outputs are.
     label_smoothing : float in [0, 1]
         Share of each target that is spread evenly over all classes.
     check_targets : bool, optional
@@ -104,38 +110,51 @@ def softmax_cross_entropy(
     """
     xp = _check_outputs(outputs, weights, reduction)
     label_smoothing = check.number("label_smoothing", label_smoothing, least=0.0, most=1.0)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    classes = outputs.shape[-1]
+    dtype, classes = outputs.dtype, outputs.shape[-1]
     if class_weights is not None:
         check.shaped("class_weights", class_weights, (classes,), "outputs", outputs)
-    row_weights = _row_weights(xp, outputs, weights)
     if ignore_index is not None:
         ignore_index = check.integer("ignore_index", ignore_index)
+    if check_targets is not None:
+        check_targets = check.flag("check_targets", check_targets)
+    counts = _counts(xp, weights)
     indices = _is_index(xp, outputs, targets)
     if indices:
-        targets = _counted(xp, _signed(xp, targets), weights)
-        _check_labels(xp, targets, classes, ignore_index, check_targets)
-        y, row_weights = _rows_of_labels(xp, outputs, targets, row_weights, ignore_index)
-    else:
+        labels = _counted(xp, _signed(xp, targets), counts)
+        known = _check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
-            raise ValueError("ignore_index: expected class indices as targets, got rows")
-        y = _counted(xp, targets, weights)
-    outputs = _counted(xp, outputs, weights)
+            there = labels != ignore_index
+            counts = there if counts is None else counts & there
+    elif ignore_index is not None:
+        raise ValueError("ignore_index: expected class indices as targets, got rows")
+    rows = _counted(xp, _row_weights(xp, outputs, weights), counts)
+    outputs = _wide(xp, outputs, counts)
+    if indices:
+        y = _one_hot(xp, labels, classes, rows.dtype)
+    else:
+        known, y = True, _wide(xp, targets, counts)
 
-    scale = row_weights
-    if class_weights is not None and indices:
-        scale = scale * xp.astype(sum_over(xp, y * class_weights, -1), outputs.dtype)
+    scale = rows
+    if class_weights is not None:
+        factor = row(xp, _wide(xp, class_weights), y.ndim)
+        if indices:
+            scale = rows * sum_over(xp, y * factor, -1)
+    chosen = counts is not None or (class_weights is not None and indices)
+    weight, nothing, rows = _divisor(xp, scale, rows, reduction, chosen=chosen)
     if label_smoothing:
         share = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
         y = (1.0 - label_smoothing) * y + (label_smoothing / classes) * share
     if class_weights is not None:
-        y = y * class_weights
-    y = y * xp.expand_dims(row_weights, axis=-1)
+        y = y * factor
+    y = y * xp.expand_dims(rows, axis=-1)
 
     log_p = log_softmax(xp, outputs)
+    losses = -sum_over(xp, _times(xp, y, log_p), -1)
     total = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
-    return _reduce(xp, -_sum(xp, y * log_p), xp.exp(log_p) * total - y, _sum(xp, scale), reduction)
+    if not known:
+        losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
+    d_outputs = xp.exp(log_p) * total - y
+    return _reduced(xp, _sum(xp, losses), d_outputs, weight, nothing, dtype)
 
 
 @on_their_device
@@ -174,11 +193,14 @@ def mean_squared_error(
     """
     xp = _check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    row_weights = _row_weights(xp, outputs, weights)
-    difference = _counted(xp, outputs, weights) - _counted(xp, targets, weights)
-    weighted = difference * xp.expand_dims(row_weights, axis=-1)
-    count = _sum(xp, row_weights) * outputs.shape[-1]
-    return _reduce(xp, _sum(xp, weighted * difference), 2.0 * weighted, count, reduction)
+    dtype, counts = outputs.dtype, _counts(xp, weights)
+    rows = _row_weights(xp, outputs, weights)
+    weight, nothing, rows = _divisor(xp, rows, rows, reduction, chosen=counts is not None)
+    difference = _wide(xp, outputs, counts) - _wide(xp, targets, counts)
+    weighted = difference * xp.expand_dims(rows, axis=-1)
+    if weight is not None:  # before the sum, which of squares may be too large where a mean is not
+        weighted = weighted / (weight * outputs.shape[-1])
+    return _reduced(xp, _sum(xp, weighted * difference), 2.0 * weighted, None, nothing, dtype)
 
 
 @on_their_device
@@ -223,15 +245,20 @@ def binary_cross_entropy(
     """
     xp = _check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    row_weights = _row_weights(xp, outputs, weights)
-    outputs, targets = (_counted(xp, array, weights) for array in (outputs, targets))
-    w = xp.expand_dims(row_weights, axis=-1)
-    positive = is_positive(xp, outputs)
-    shrinking = xp.exp(outputs - 2.0 * positive * outputs)  # exp(-|o|), analytically
-    value = (positive - targets) * outputs + xp.log1p(shrinking)
-    sigmoid = (positive + (1.0 - positive) * shrinking) / (1.0 + shrinking)
-    count = _sum(xp, row_weights) * outputs.shape[-1]
-    return _reduce(xp, _sum(xp, value * w), (sigmoid - targets) * w, count, reduction)
+    dtype, counts = outputs.dtype, _counts(xp, weights)
+    rows = _row_weights(xp, outputs, weights)
+    weight, nothing, rows = _divisor(xp, rows, rows, reduction, chosen=counts is not None)
+    if weight is not None:
+        weight = weight * outputs.shape[-1]
+    w = xp.expand_dims(rows, axis=-1)
+    outputs, targets = _wide(xp, outputs, counts), _wide(xp, targets, counts)
+    positive = real_part(xp, outputs) > 0
+    shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically
+    wrong = xp.astype(positive, outputs.dtype) - targets
+    value = _times(xp, wrong, outputs) + xp.log1p(shrinking)
+    sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
+    total, d_outputs = _sum(xp, value * w), (sigmoid - targets) * w
+    return _reduced(xp, total, d_outputs, weight, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
@@ -293,17 +320,20 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
 
 
 def _one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
-    labels = _signed(xp, labels)
+    labels = xp.expand_dims(_signed(xp, labels), axis=-1)
     axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
-    return xp.astype(xp.expand_dims(labels, axis=-1) == axis, dtype)
+    return xp.astype(labels == row(xp, axis, labels.ndim), dtype)
 
 
 def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
     xp = namespace_of(outputs=outputs)
     check.choice("reduction", reduction, ("mean", "sum"))
     check.floating("outputs", outputs, xp)
-    if not outputs.ndim:
-        raise ValueError("outputs: expected an array with at least one axis, got one of shape ()")
+    if not outputs.ndim or outputs.shape[-1] == 0:
+        raise ValueError(
+            "outputs: expected at least one in the last axis, "
+            f"got an array of shape {tuple(outputs.shape)}"
+        )
     if weights is not None:
         check.beside("weights", weights, "outputs", outputs)
         if tuple(weights.shape) != tuple(outputs.shape[:-1]):
@@ -316,19 +346,55 @@ def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Nam
     return xp
 
 
-def _row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
-    if weights is not None:
-        return xp.astype(weights, outputs.dtype)
-    return xp.ones(outputs.shape[:-1], dtype=outputs.dtype, device=device_of(outputs))
+def _counts(xp: Namespace, weights: Array | None) -> Array | None:
+    """Return which steps have weight, as booleans; None for all."""
+    if weights is None or weights.dtype == xp.bool:
+        return weights
+    return weights != 0
 
 
-def _counted(xp: Namespace, array: Array, weights: Array | None) -> Array:
-    """Return labels (...) or rows (..., F) with zeros in the place of what has no weight."""
-    if weights is None:
+def _counted(xp: Namespace, array: Array, counts: Array | None) -> Array:
+    """Return labels (...) or rows (..., F) with zeros in the place of what does not count."""
+    if counts is None:
         return array
-    counts = weights if weights.dtype == xp.bool else weights != 0
     counts = counts if array.ndim == counts.ndim else xp.expand_dims(counts, axis=-1)
     return xp.where(counts, array, xp.zeros_like(array))
+
+
+def _wide(xp: Namespace, array: Array, counts: Array | None = None) -> Array:
+    """Return the numbers that count, half precision as float32."""
+    return _counted(xp, xp.astype(array, wider(xp, array.dtype), copy=False), counts)
+
+
+def _row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
+    dtype = wider(xp, outputs.dtype)
+    if weights is not None:
+        return xp.astype(weights, dtype, copy=False)
+    return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
+
+
+def _divisor(
+    xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
+) -> tuple[Any, Any, Array]:
+    """Return what the sum is divided by, if by anything; whether nothing counts; and row weights.
+
+    Where nothing counts these are zero, and the divisor is 1. If no rows were ``chosen`` by weights
+    or labels, it is known how many there are.
+    """
+    if reduction == "sum":
+        return None, None, rows
+    if not chosen and (count := math.prod(rows.shape)):
+        return float(count), None, rows
+    weight = xp.asarray(_sum(xp, scale))
+    nothing = weight == 0
+    weight = xp.where(nothing, xp.ones_like(weight), weight)
+    return weight, nothing, xp.where(nothing, xp.zeros_like(rows), rows)
+
+
+def _times(xp: Namespace, factor: Array, array: Array) -> Array:
+    """Return the product, which is 0 where the factor is, of infinity too."""
+    zero = xp.zeros((), dtype=array.dtype, device=device_of(array))
+    return factor * xp.where(factor == 0, zero, array)
 
 
 def _is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
@@ -357,40 +423,41 @@ def _check_labels(
     classes: int,
     ignore_index: int | None,
     wanted: bool | None,
-) -> None:
+) -> bool:
+    """Check class indices on the host, or if it is wanted; return whether they are known."""
     if not (on_host(labels) if wanted is None else wanted):
-        return
+        return False
     good = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         good = good | (labels == ignore_index)
     good = xp.all(good)
     # Under jit even a comparison of constants is traced; torch.func.vmap has no values either.
     all_good = None if is_traced(xp, good) else read_flag(good)
-    if all_good is None and wanted:
-        raise ValueError("check_targets: values cannot be read under jax.jit or torch.func.vmap")
-    if all_good is False:
+    if all_good is None:
+        if wanted:
+            raise ValueError(
+                "check_targets: values cannot be read under jax.jit or torch.func.vmap"
+            )
+        return False
+    if not all_good:
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}, "
             f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
         )
+    return True
 
 
-def _rows_of_labels(
-    xp: Namespace,
-    outputs: Array,
-    labels: Array,
-    row_weights: Array,
-    ignore_index: int | None,
+def _nan_of_wrong(
+    xp: Namespace, labels: Array, classes: int, counts: Array | None, losses: Array, total: Array
 ) -> tuple[Array, Array]:
-    """Return one-hot rows, and row weights that are 0 if ignored and NaN if out of range."""
-    y = _one_hot(xp, labels, outputs.shape[-1], outputs.dtype)
-    valid = (labels >= 0) & (labels < outputs.shape[-1])
-    if ignore_index is not None:
-        ignored = labels == ignore_index
-        row_weights = xp.where(ignored, xp.zeros_like(row_weights), row_weights)
-        valid = valid | ignored
-    nan = xp.full_like(row_weights, float("nan"))
-    return y, xp.where(valid, row_weights, nan)
+    """Return losses and sums of rows, NaN where a label that counts is out of range.
+
+    Here, and not in the weights: XLA takes the product of a one-hot 0 and NaN for 0.
+    """
+    wrong = (labels < 0) | (labels >= classes)
+    if counts is not None:
+        wrong = wrong & counts
+    return nan_where(xp, wrong, losses), nan_where(xp, xp.expand_dims(wrong, axis=-1), total)
 
 
 def _signed(xp: Namespace, labels: Array) -> Array:
@@ -408,14 +475,13 @@ def _sum(xp: Namespace, array: Array) -> Array:
     return array
 
 
-def _reduce(
-    xp: Namespace,
-    value: Array,
-    d_outputs: Array,
-    weight: Array,
-    reduction: str,
+def _reduced(
+    xp: Namespace, value: Array, d_outputs: Array, weight: Any, nothing: Any, dtype: Any
 ) -> tuple[Array, Array]:
-    dtype = d_outputs.dtype
-    if reduction == "mean":  # half-precision sums are float32 until here
-        value, d_outputs = value / weight, xp.astype(d_outputs / weight, dtype, copy=False)
-    return xp.astype(xp.asarray(value), dtype, copy=False), d_outputs  # NumPy sums to a scalar
+    """Divide a loss and its gradient; return them in the dtype of the outputs."""
+    if weight is not None:
+        value, d_outputs = value / weight, d_outputs / weight
+    value = xp.asarray(value)  # NumPy sums to a scalar
+    if nothing is not None:
+        value = nan_where(xp, nothing, value)
+    return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)

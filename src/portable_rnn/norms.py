@@ -1,8 +1,10 @@
-"""Euclidean norms, of numbers however small or large."""
+"""Euclidean norms and root mean squares, of numbers however small or large."""
+
+import math
 
 from ._namespace import Array, Namespace, wider
 
-__all__ = ["norm", "unit_of"]
+__all__ = ["norm", "root_mean_square", "square_unit_of", "unit_of"]
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
@@ -14,18 +16,43 @@ def norm(xp: Namespace, array: Array, axes: int) -> Array:
     kept = tuple(array.shape[:axes])
     wide = wider(xp, array.dtype)
     rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))
-    unit = unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
+    unit = square_unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
     rows = rows / unit
     squares = xp.sum(rows * rows, axis=-1, dtype=rows.dtype)
     found = xp.reshape(unit, kept) * xp.sqrt(squares)
     return xp.astype(xp.asarray(found), array.dtype, copy=False)
 
 
-def unit_of(xp: Namespace, largest: Array) -> Array:
+def square_unit_of(xp: Namespace, largest: Array) -> Array:
     """Return by what to divide numbers of which these are the largest, so that squares are safe.
+
+    By no more than a quarter of the largest number there is: XLA multiplies by the reciprocal
+    instead, and where that is not normal it is 0 to it.
+    """
+    unit = unit_of(xp, largest)
+    return xp.where(unit > 1, 0.25 * unit, unit)
+
+
+def unit_of(xp: Namespace, largest: Array) -> Array:
+    """Return by what to divide numbers of which these are the largest, so that they are at most 1.
 
     That is by the largest, but not by 0, and not by infinity, which would make NaN of itself.
     """
     most = xp.full_like(largest, float(xp.finfo(largest.dtype).max))
     unit = xp.where(largest < float("inf"), largest, most)
     return xp.where(largest > 0, unit, xp.ones_like(unit))
+
+
+def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Array:
+    """Return ``sqrt(decay root² + (1 - decay) new²)`` without a square that could leave the dtype.
+
+    ``root`` is at least 0.
+    """
+    a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
+    if getattr(xp, "__array_api_version__", "") >= "2023.12" and hasattr(xp, "hypot"):
+        return xp.hypot(a, b)
+    b = xp.abs(b)
+    first = a > b
+    larger, smaller = xp.where(first, a, b), xp.where(first, b, a)
+    ratio = smaller / xp.where(larger > 0, larger, xp.ones_like(larger))
+    return larger * xp.sqrt(1.0 + ratio * ratio)

@@ -3,6 +3,10 @@
 The state starts as None, and is a plain dict ever after: ``{"step": int, slot: {name: array}}``.
 Nothing is updated in place, so what you passed in is still what it was; rules and defaults
 are those of ``torch.optim``. Learning rates may be Python numbers or 0-d arrays.
+
+Steps are computed in float32 for parameters of float16 and bfloat16, and rounded once; what the
+state holds of them is float32 and stays so. Where torch keeps the mean of squares, which a float32
+gradient of 1e-25 or 1e25 leaves with 0 or infinity, the state has its root.
 """
 
 import math
@@ -18,7 +22,10 @@ from ._namespace import (
     is_traced,
     namespace_of,
     on_their_device,
+    same_device,
+    wider,
 )
+from .norms import root_mean_square, square_unit_of
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 
@@ -29,7 +36,7 @@ Optimizer: TypeAlias = Callable[..., tuple[dict[str, Array], State]]
 
 
 class Update(NamedTuple):
-    """What the rule of an optimizer is given for one parameter."""
+    """What the rule of an optimizer is given for one parameter; no array is of half precision."""
 
     xp: Namespace
     p: Array
@@ -57,7 +64,7 @@ def sgd(
     Parameters
     ----------
     params, grads : dict of str to array
-        Same names, shapes and dtypes.
+        Same names, shapes and dtypes, which are real floating ones.
     state : dict, optional
         As returned by the previous step; None for the first.
     lr : float, or array of shape ()
@@ -76,9 +83,11 @@ def sgd(
     Raises
     ------
     TypeError
-        If ``params`` or ``grads`` is not a dict of arrays, or their libraries or dtypes differ.
+        If ``params`` or ``grads`` is not a dict of floating arrays, or their libraries or dtypes
+        differ, or an option is of another type.
     ValueError
-        If names or shapes differ, or an option is out of range.
+        If names, shapes or devices differ, an option is out of range, or ``state`` is of another
+        optimizer or other parameters.
 
     Examples
     --------
@@ -89,9 +98,9 @@ def sgd(
     >>> print(params["w"])
     [0.71 0.71]
     """
-    momentum = _fraction("momentum", momentum)
-    weight_decay = _at_least_zero("weight_decay", weight_decay)
-    if nesterov and not momentum:
+    momentum = check.number("momentum", momentum, least=0.0, below=1.0)
+    weight_decay = check.number("weight_decay", weight_decay, least=0.0)
+    if check.flag("nesterov", nesterov) and not momentum:
         raise ValueError(f"nesterov: expected a momentum above 0, got {momentum!r}")
 
     def rule(u: Update) -> tuple[Array, ...]:
@@ -99,7 +108,9 @@ def sgd(
         if not momentum:
             return (u.p - u.lr * g,)
         m = momentum * u.slots[0] + g
-        return u.p - u.lr * (g + momentum * m if nesterov else m), m
+        if nesterov:  # not their sum, which may be too large although the step is not
+            return u.p - u.lr * g - u.lr * momentum * m, m
+        return u.p - u.lr * m, m
 
     return _update(params, grads, state, lr, ("momentum",) if momentum else (), rule)
 
@@ -113,16 +124,16 @@ def rmsprop(
     alpha: float = 0.99,
     eps: float = 1e-8,
 ) -> tuple[dict[str, Array], State]:
-    """Take one step of RMSProp (Hinton 2012): ``p -= lr g / (sqrt(v) + eps)``.
+    """Take one step of RMSProp (Hinton 2012): ``p -= lr g / (r + eps)``.
 
     Parameters
     ----------
     params, grads, state, lr
         As for `sgd`.
     alpha : float in [0, 1)
-        Decay of the mean square: ``v = alpha v + (1 - alpha) g**2``.
+        Decay of the mean square: ``r**2 = alpha r**2 + (1 - alpha) g**2``.
     eps : float
-        Keeps the quotient finite.
+        Above 0; keeps the quotient finite.
 
     Returns
     -------
@@ -130,8 +141,8 @@ def rmsprop(
 
     Raises
     ------
-    ValueError
-        If names or shapes differ, or an option is out of range.
+    TypeError, ValueError
+        As `sgd` does.
 
     Examples
     --------
@@ -141,13 +152,14 @@ def rmsprop(
     >>> print(params["w"].round(6))
     [0.9 0.9]
     """
-    alpha, eps = _fraction("alpha", alpha), _at_least_zero("eps", eps)
+    alpha = check.number("alpha", alpha, least=0.0, below=1.0)
+    eps = check.number("eps", eps, above=0.0)
 
     def rule(u: Update) -> tuple[Array, ...]:
-        v = alpha * u.slots[0] + (1.0 - alpha) * u.g * u.g
-        return u.p - u.lr * u.g / (u.xp.sqrt(v) + eps), v
+        root = root_mean_square(u.xp, u.slots[0], u.g, alpha)
+        return u.p - u.lr * (u.g / (root + eps)), root
 
-    return _update(params, grads, state, lr, ("mean_square",), rule, eps=eps)
+    return _update(params, grads, state, lr, ("root_mean_square",), rule, eps=eps)
 
 
 def adam(
@@ -168,7 +180,7 @@ def adam(
     betas : pair of floats in [0, 1)
         Decay of the mean and of the mean square of the gradient.
     eps : float
-        Keeps the quotient finite.
+        Above 0; keeps the quotient finite.
 
     Returns
     -------
@@ -176,8 +188,8 @@ def adam(
 
     Raises
     ------
-    ValueError
-        If names or shapes differ, or an option is out of range.
+    TypeError, ValueError
+        As `sgd` does.
 
     Examples
     --------
@@ -215,8 +227,8 @@ def adamw(
 
     Raises
     ------
-    ValueError
-        If names or shapes differ, or an option is out of range.
+    TypeError, ValueError
+        As `sgd` does.
 
     Examples
     --------
@@ -226,42 +238,52 @@ def adamw(
     >>> print(params["w"].round(6))
     [0.85 0.85]
     """
-    beta1, beta2 = (_fraction("betas", beta) for beta in betas)
-    eps, weight_decay = _at_least_zero("eps", eps), _at_least_zero("weight_decay", weight_decay)
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(f"betas: expected a pair of numbers in [0, 1), got {check.said(betas)}")
+    beta1, beta2 = (
+        check.number(f"betas[{i}]", beta, least=0.0, below=1.0) for i, beta in enumerate(betas)
+    )
+    eps = check.number("eps", eps, above=0.0)
+    weight_decay = check.number("weight_decay", weight_decay, least=0.0)
 
     def rule(u: Update) -> tuple[Array, ...]:
         mean = beta1 * u.slots[0] + (1.0 - beta1) * u.g
-        square = beta2 * u.slots[1] + (1.0 - beta2) * u.g * u.g
+        root = root_mean_square(u.xp, u.slots[1], u.g, beta2)
         bias1, bias2 = (_bias_correction(u, beta) for beta in (beta1, beta2))
+        bias2 = bias2**0.5
         p = u.p - u.lr * weight_decay * u.p if weight_decay else u.p
-        return p - u.lr / bias1 * mean / (u.xp.sqrt(square / bias2) + eps), mean, square
+        # Both sides of the paper's quotient, mean / bias1 and root / bias2 + eps, times bias2.
+        return p - u.lr * bias2 / bias1 * (mean / (root + eps * bias2)), mean, root
 
-    return _update(params, grads, state, lr, ("mean", "mean_square"), rule, eps=eps)
+    slots, share = ("mean", "root_mean_square"), math.sqrt(1.0 - beta2)  # bias2 of the first step
+    return _update(params, grads, state, lr, slots, rule, eps=eps, share=share)
 
 
 @on_their_device
 def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.
 
-    Pascanu, Mikolov, Bengio, arXiv 1211.5063. The norm is computed without overflow, so a
-    gradient of 1e30 in float32 is scaled, not turned into zero.
+    Pascanu, Mikolov, Bengio, arXiv 1211.5063. The norm is computed without overflow, so gradients
+    of any finite size are scaled, not turned into zeros. What is infinite or NaN becomes NaN.
 
     Parameters
     ----------
     grads : dict of str to array
+        Of one real floating dtype, and on one device.
     max_norm : float
-        Above 0.
+        Above 0; infinity leaves the gradients as they are.
 
     Returns
     -------
     grads : dict of str to array
     norm : array, shape ()
-        The norm before scaling; NaN if any gradient is infinite or NaN.
+        The norm before scaling, of the gradients' dtype. Infinite if a gradient is, or if the norm
+        is larger than any number of the dtype; NaN if a gradient is.
 
     Raises
     ------
-    ValueError
-        If ``max_norm`` is not above 0, or there are no gradients.
+    TypeError, ValueError
+        If ``max_norm`` is not above 0, or ``grads`` not a dict of such arrays, with at least one.
 
     Examples
     --------
@@ -271,23 +293,35 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     >>> print(clipped["w"], norm)
     [0.6 0.8] 5.0
     """
-    max_norm = check.number("max_norm", max_norm)
-    if not max_norm > 0:
-        raise ValueError(f"max_norm: expected a number above 0, got {max_norm!r}")
+    max_norm = check.number("max_norm", max_norm, above=0.0, infinite=True)
     _check_dict("grads", grads)
     if not grads:
         raise ValueError("grads: expected at least one array, got none")
-    xp = namespace_of(**{f"grads[{name!r}]": g for name, g in grads.items()})
+    labelled = {f"grads[{name!r}]": g for name, g in grads.items()}
+    xp = namespace_of(**labelled)
+    other, first = next(iter(labelled.items()))
+    _check_real(xp, other, first)
+    for label, g in labelled.items():
+        if g.dtype != first.dtype or not same_device(g, first):
+            check.like(label, g, other, first)
     if empty := [name for name, g in grads.items() if 0 in g.shape]:
         raise ValueError(f"grads: expected arrays with values, got none in {', '.join(empty)}")
-    peak = xp.max(xp.stack([xp.max(xp.abs(g)) for g in grads.values()]))
-    unit = xp.where(peak > 0, peak, xp.ones_like(peak))
-    squares = [xp.sum((g / unit) * (g / unit), dtype=g.dtype) for g in grads.values()]
-    norm = xp.sqrt(xp.sum(xp.stack(squares), dtype=peak.dtype)) * unit
-    limit = xp.full_like(norm, max_norm)
-    # The larger of the two as divisor: the factor is 1 at most, and there is no branch.
-    factor = limit / xp.max(xp.stack([norm, limit]))
-    return {name: g * factor for name, g in grads.items()}, norm
+    dtype = wider(xp, first.dtype)
+    wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
+    unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
+    squares = [xp.sum((part := g / unit) * part, dtype=dtype) for g in wide.values()]
+    in_units = xp.sqrt(xp.sum(xp.stack(squares), dtype=dtype))
+    norm = in_units * unit
+    found = xp.astype(norm, first.dtype, copy=False)
+    if max_norm >= float(xp.finfo(dtype).max):
+        return dict(grads), found
+    # Where they are short enough already, divided and multiplied by 1; there is no branch.
+    limit, one = xp.full_like(norm, max_norm), xp.ones_like(norm)
+    short = norm <= limit
+    divisor = xp.where(short, one, unit)
+    factor = xp.where(short, one, limit) / xp.where(short, one, in_units)
+    scaled = {name: g / divisor * factor for name, g in wide.items()}
+    return {name: xp.astype(g, first.dtype, copy=False) for name, g in scaled.items()}, found
 
 
 @on_their_device
@@ -300,28 +334,32 @@ def _update(
     rule: Rule,
     *,
     eps: float | None = None,
+    share: float = 1.0,
 ) -> tuple[dict[str, Array], State]:
-    """Apply ``rule`` to every parameter, after checking that everything fits together."""
-    _check_dict("params", params)
-    _check_dict("grads", grads)
-    xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
+    """Apply ``rule`` to every parameter, after checking that everything fits together.
+
+    Of ``eps`` the rule adds as little as its ``share``.
+    """
     lr = _learning_rate(lr)
-    if set(params) != set(grads):
-        raise ValueError(f"grads: expected the names {', '.join(params)}, got {_listed(grads)}")
+    xp, wide = _check_arrays(params, grads, eps, share)
     if state is None:
         state = {"step": 0} | {
-            slot: {name: xp.zeros_like(p) for name, p in params.items()} for slot in slots
+            slot: {
+                name: xp.zeros_like(xp.astype(p, wide[name], copy=False))
+                for name, p in params.items()
+            }
+            for slot in slots
         }
-    _check_state(params, state, slots)
+    else:
+        _check_state(params, state, slots, wide)
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
     for name, p in params.items():
-        check.shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), f"params[{name!r}]", p)
-        _check_eps(xp, p, eps)
         held = tuple(state[slot][name] for slot in slots)
-        rate = xp.astype(lr, p.dtype) if is_array(lr) else lr
-        update = Update(xp, p, grads[name], held, after["step"], rate)
-        updated[name], *values = rule(update)
+        p_wide, g = (xp.astype(a, wide[name], copy=False) for a in (p, grads[name]))
+        rate = xp.astype(lr, wide[name]) if is_array(lr) else lr
+        new, *values = rule(Update(xp, p_wide, g, held, after["step"], rate))
+        updated[name] = xp.astype(new, p.dtype, copy=False)
         for slot, value in zip(slots, values, strict=True):
             after[slot][name] = value
     return updated, after
@@ -333,24 +371,95 @@ def _check_dict(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected a dict of arrays, got {type(value).__name__}{hint}")
 
 
-def _check_state(params: Arrays, state: Any, slots: tuple[str, ...]) -> None:
+def _check_arrays(
+    params: Arrays, grads: Arrays, eps: float | None, share: float
+) -> tuple[Namespace, dict[str, Any]]:
+    """Check parameters and gradients; return their namespace, and the dtype of each one's step."""
+    _check_dict("params", params)
+    _check_dict("grads", grads)
+    xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
+    if set(params) != set(grads):
+        raise ValueError(f"grads: expected the names {', '.join(params)}, got {_listed(grads)}")
+    wide: dict[Any, Any] = {}
+    for name, p in params.items():
+        label = f"params[{name!r}]"
+        if p.dtype not in wide:
+            _check_real(xp, label, p)
+            wide[p.dtype] = wider(xp, p.dtype)
+            if eps is not None:
+                _check_eps(xp, p, eps, share)
+        if not _alike(grads[name], p, p.dtype):
+            check.shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), label, p)
+    return xp, {name: wide[p.dtype] for name, p in params.items()}
+
+
+def _alike(array: Any, p: Array, dtype: Any) -> bool:
+    """Tell in little time that an array needs no closer look."""
+    alike = type(array) is type(p) and array.shape == p.shape and array.dtype == dtype
+    return alike and same_device(array, p)
+
+
+def _check_real(xp: Namespace, name: str, array: Array) -> None:
+    try:
+        real = xp.isdtype(array.dtype, "real floating")
+    except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
+        real = False
+    if not real:
+        raise TypeError(f"{name}: expected a real floating dtype, got {dtype_name(array.dtype)}")
+
+
+def _check_state(
+    params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
+) -> None:
+    """Check that a state is of this optimizer and of these parameters."""
     if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
         got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
             f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
             f"got {got}"
         )
+    _check_step(state["step"])
     for slot in slots:
-        if set(state[slot]) != set(params):
-            raise ValueError(
-                f"state[{slot!r}]: expected the names {', '.join(params)}, "
-                f"got {_listed(state[slot])}"
+        held = state[slot]
+        if not isinstance(held, Mapping):
+            raise TypeError(
+                f"state[{slot!r}]: expected a dict of arrays, got {type(held).__name__}"
             )
+        if set(held) != set(params):
+            raise ValueError(
+                f"state[{slot!r}]: expected the names {', '.join(params)}, got {_listed(held)}"
+            )
+        for name, p in params.items():
+            if _alike(held[name], p, wide[name]):
+                continue
+            label, array = f"state[{slot!r}][{name!r}]", held[name]
+            check.an_array(label, array)
+            check.of_shape(label, array, tuple(p.shape))
+            check.beside(label, array, f"params[{name!r}]", p)
+            if array.dtype != wide[name]:
+                raise TypeError(
+                    f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
+                    f"parameters, got {dtype_name(array.dtype)}"
+                )
 
 
-def _check_eps(xp: Namespace, p: Array, eps: float | None) -> None:
-    """An eps that is 0 in the parameters' dtype turns every zero gradient into NaN."""
-    if eps and eps < (least := float(xp.finfo(p.dtype).smallest_normal)):
+def _check_step(step: Any) -> None:
+    """Check the number of steps taken; of an array, which may be traced, no value is read."""
+    if not is_array(step):
+        check.integer("state['step']", step, least=0)
+        return
+    xp = namespace_of(step=step)
+    if step.shape or not xp.isdtype(step.dtype, "integral"):
+        raise TypeError(
+            "state['step']: expected an int, or an integer array of shape (), got "
+            f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
+        )
+
+
+def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
+    """An eps that is 0 in the dtype of the step turns every zero gradient into NaN."""
+    wide = wider(xp, p.dtype)
+    if eps < (least := float(xp.finfo(wide).smallest_normal) / share):
         raise ValueError(
             f"eps: expected at least {least:.2g} for {dtype_name(p.dtype)} parameters, got {eps}"
         )
@@ -366,24 +475,15 @@ def _bias_correction(u: Update, beta: float) -> Any:
 
 def _learning_rate(lr: Any) -> Any:
     """Return ``lr`` as a Python float, or as the traced array it is."""
-    if is_array(lr) and is_traced(namespace_of(lr=lr), lr):
+    if is_array(lr) and is_traced(xp := namespace_of(lr=lr), lr):
+        if lr.shape or not xp.isdtype(lr.dtype, ("integral", "real floating")):
+            raise TypeError(
+                "lr: expected a number or an array of shape (), got "
+                f"{dtype_name(lr.dtype)} of shape {tuple(lr.shape)}"
+            )
         return lr
-    return _at_least_zero("lr", lr)
-
-
-def _at_least_zero(name: str, value: Any) -> float:
-    number = check.number(name, value)
-    if not number >= 0:
-        raise ValueError(f"{name}: expected a number of at least 0, got {value!r}")
-    return number
-
-
-def _fraction(name: str, value: Any) -> float:
-    number = check.number(name, value)
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"{name}: expected a number in [0, 1), got {value!r}")
-    return number
+    return check.number("lr", lr, least=0.0)
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+    return ", ".join(map(str, names)) or "none"

@@ -208,7 +208,8 @@ def _draw(
         if temperature == 0:
             chosen = int(np.argmax(logits))
         else:
-            p = np.exp((logits - logits.max()) / temperature)
+            with np.errstate(over="ignore", under="ignore"):  # of what is next to impossible
+                p = np.exp((logits - logits.max()) / temperature)
             chosen = int(rng.choice(len(p), p=p / p.sum()))
         yield vocabulary.characters[chosen]
         labels = np.asarray([chosen], dtype=np.int32)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, as_one_unit, detached, device_of
+from ._namespace import Array, as_one_unit, detached, device_of, is_array, namespace_of, wider
 from .api import bptt, predict
 from .batches import Batches
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
@@ -48,7 +48,8 @@ class Run:
     step, steps : int
         Updates made, and to be made in all.
     loss : float
-        Mean training loss since the last log; NaN before the first.
+        Mean training loss since the last log, over batches in which something counts; NaN if there
+        was none, and before the first log.
     learning_rate : float
         Of the last update.
     evaluation : float
@@ -62,7 +63,8 @@ class Run:
     seed : int
         From which, with the step, the masks of dropout are drawn.
     pending : list of arrays, shape ()
-        Losses since the last log, not read yet.
+        Losses since the last log, not read yet; NaN of batches in which nothing counts, and
+        infinity in the place of any other NaN.
 
     Examples
     --------
@@ -203,7 +205,9 @@ def train(
     ImportError
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
-        If the loss is no longer finite. The last checkpoint stays as it is.
+        If the loss is no longer finite. The last checkpoint stays as it is. (A loss of NaN with
+        gradients of zero is the mean of a batch in which nothing counts, by lengths, weights or
+        labels: the optimizer takes a step with these zeros, and the loss is left out.)
     portable_rnn.serialization.CheckpointError
         If the checkpoint cannot be read, or belongs to another model or other batches.
 
@@ -232,7 +236,8 @@ def train(
             check.count(name, option)
             if validation is None:
                 raise ValueError(f"{name}: needs validation batches, got none")
-    schedule = lr if callable(lr) else functools.partial(constant, lr=lr)
+    if not callable(lr):
+        lr = functools.partial(constant, lr=check.number("lr", lr, least=0.0))
     evaluate_every = evaluate_every or max(1, steps // 10)
     callbacks = tuple(callbacks)
     path = None if checkpoint is None else Path(checkpoint)
@@ -278,7 +283,7 @@ def train(
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
             batch = batches.batch(run.step)
-            run.learning_rate = float(schedule(run.step))
+            run.learning_rate = check.number("lr", lr(run.step), least=0.0)
             run.params, run.optimizer_state, run.state, value = update(
                 run.params,
                 run.optimizer_state,
@@ -321,7 +326,7 @@ def evaluate(
 
     Each batch counts by the sum of its weights or, where it has none, by its steps: of a ragged
     one, by those that there are. (A loss that leaves out steps by itself, by ``ignore_index``, does
-    so within a batch only.)
+    so within a batch only.) One in which nothing counts is left out.
 
     Parameters
     ----------
@@ -331,6 +336,7 @@ def evaluate(
     Returns
     -------
     float
+        NaN if nothing counts in any batch.
 
     Raises
     ------
@@ -351,22 +357,25 @@ def evaluate(
     measure = as_one_unit(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
-    counts: list[float] = []
+    counts: list[tuple[float, Array]] = []
     for step in range(batches.steps_per_epoch):
         batch = batches.batch(step)
         weights = batch.weights
         if batch.lengths is not None:
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
         before = None if batch.fresh else state
-        value, state = measure(params, before, batch.x, batch.targets, weights, batch.lengths)
+        value, empty, state = measure(
+            params, before, batch.x, batch.targets, weights, batch.lengths
+        )
         weight = math.prod(batch.x.shape[:2])
         if weights is not None:
-            weight = float(xp.sum(xp.astype(weights, batch.x.dtype)))
+            weight = float(xp.sum(xp.astype(weights, wider(xp, batch.x.dtype))))
         values.append(value)
-        counts.append(weight)
+        counts.append((weight, empty))
     # The mean of nothing is NaN, and must not make the mean of everything so.
-    total: float = sum(float(v) * n for v, n in zip(values, counts, strict=True) if n)
-    return total / sum(counts)
+    pairs = zip(values, counts, strict=True)
+    counted = [(float(v), n) for v, (n, empty) in pairs if n and not bool(empty)]
+    return sum(v * n for v, n in counted) / sum(n for _, n in counted) if counted else math.nan
 
 
 def _update(
@@ -387,12 +396,23 @@ def _update(
     """One step of training, as a pure function of arrays."""
     options = {} if weights is None else {"weights": weights}
     given = {"state": state, "lengths": lengths, "dropout": masks, "grad_x": False}
-    result = bptt(model, params, x, targets, loss=loss, **given, **options)
+    found: Any = None
+
+    @functools.wraps(loss)
+    def watched(*args: Any, **options: Any) -> Any:
+        nonlocal found
+        found = loss(*args, **options)
+        return found
+
+    result = bptt(model, params, x, targets, loss=watched, **given, **options)
     grads = result.grads
     if max_norm is not None:
         grads, _ = clip_by_global_norm(grads, max_norm)
     params, optimizer_state = optimizer(params, grads, optimizer_state, lr=lr)
-    return params, optimizer_state, result.state, result.loss
+    value, empty = _with_empty(found)
+    xp = namespace_of(loss=value)
+    value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
+    return params, optimizer_state, result.state, value
 
 
 def _measure(
@@ -404,11 +424,20 @@ def _measure(
     targets: Any,
     weights: Array | None,
     lengths: Any,
-) -> tuple[Array, Any]:
-    """The loss of one batch without its gradient; ``weights`` know of the lengths."""
+) -> tuple[Array, Array, Any]:
+    """The loss of one batch, and whether nothing counts; ``weights`` know of the lengths."""
     options = {} if weights is None else {"weights": weights}
     outputs, state = predict(model, params, x, state, lengths=lengths, return_state=True)
-    return loss(outputs, targets, **options)[0], state
+    return *_with_empty(loss(outputs, targets, **options)), state
+
+
+def _with_empty(found: tuple[Any, Array]) -> tuple[Array, Array]:
+    """Return the value of a loss, and whether it is NaN for want of anything that counts."""
+    value, d_outputs = found
+    xp = namespace_of(d_outputs=d_outputs)
+    if not is_array(value):  # of a loss of one's own
+        value = xp.asarray(value, dtype=d_outputs.dtype, device=device_of(d_outputs))
+    return value, xp.isnan(value) & ~xp.any(d_outputs != 0)
 
 
 def _evaluate(run: Run, validation: Batches, loss: Loss) -> None:
@@ -428,11 +457,12 @@ def _refuse_nonfinite(run: Run) -> float:
     """Return the mean of the pending losses; a run that has diverged is never saved."""
     if not run.pending:
         return run.loss
-    mean: float = sum(map(float, run.pending)) / len(run.pending)
-    if not math.isfinite(mean):
+    losses = [loss for loss in map(float, run.pending) if not math.isnan(loss)]
+    mean = sum(losses) / len(losses) if losses else math.nan
+    if losses and not math.isfinite(mean):
         raise FloatingPointError(
-            f"loss: expected a finite number, got {mean} by step {run.step}, and nothing was "
-            "saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
+            f"loss: expected a finite number, got NaN or infinity by step {run.step}, and nothing "
+            "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
         )
     return mean
 

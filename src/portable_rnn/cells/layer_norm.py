@@ -8,13 +8,14 @@ and no matrix of parameters takes part: what the engine owns is left to it.
 from dataclasses import dataclass
 from typing import Any
 
-from .._namespace import Array, Namespace, sum_over
+from .._namespace import Array, Namespace, sum_over, wider
 from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from .protocol import Residuals, State, Vector
 
 __all__ = ["LayerNormElman", "LayerNormLSTM"]
 
 EPSILON = 1e-5  # added to the variance, as torch.nn.LayerNorm does
+SMALL = 2.0**-42  # a factor before squares, so that those of 1e30 are float32s; EPSILON's still is
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class LayerNormElman:
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
         """One step; the residuals are h and those of the normalisation."""
-        w, b = own
+        w, b = _rows(own)
         a, kept = norm(xp, ax + ah)
         h = tanh(xp, w * a + b)
         return (h,), (h, *kept)
@@ -50,7 +51,7 @@ class LayerNormElman:
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
         """Cotangents of one step, and of gains and biases."""
-        w, _ = own
+        w, _ = _rows(own)
         h, *kept = residuals
         (d_h,) = d_state
         d_y = d_h * tanh_derivative(xp, h)
@@ -96,7 +97,7 @@ class LayerNormLSTM:
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
         """One step; the residuals are the gates, c, and those of the three normalisations."""
-        w_x, w_h, b, w_c, b_c = own
+        w_x, w_h, b, w_c, b_c = _rows(own)
         _, c_before = state
         size = c_before.shape[-1]
         n_x, kept_x = norm(xp, ax)
@@ -114,7 +115,7 @@ class LayerNormLSTM:
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
         """Cotangents of one step, and of gains and biases."""
-        w_x, w_h, _, w_c, _ = own
+        w_x, w_h, _, w_c, _ = _rows(own)
         i_f, g, o, c_before, y, *kept = residuals
         kept_x, kept_h, kept_c = kept[:2], kept[2:4], kept[4:]
         d_h, d_c = d_state
@@ -136,22 +137,36 @@ class LayerNormLSTM:
         return d_ax, d_ah, (None, d_c * f), *d_own
 
 
+def _rows(own: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return vectors as rows (1, N), of as many axes as what they multiply."""
+    return tuple(vector[None, :] for vector in own)
+
+
 def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
-    """Normalise the rows of (B, N); the residuals are the result, and 1 over the deviation."""
+    """Normalise the rows of (B, N); the residuals are the result, and 1 over the deviation.
+
+    Half precision is float32 in here, as the second residual stays: float16 has no 300².
+    """
+    dtype, a = a.dtype, _wide(xp, a)
     centred = a - _mean(xp, a)
-    scale = 1.0 / xp.sqrt(_mean(xp, centred * centred) + EPSILON)
-    normal = centred * scale
+    small = centred * SMALL
+    scale = SMALL / xp.sqrt(_mean(xp, small * small) + EPSILON * SMALL**2)
+    normal = xp.astype(centred * scale, dtype, copy=False)
     return normal, (normal, scale)
 
 
 def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
     """Return the cotangent of what was normalised."""
-    normal, scale = residuals
+    dtype, scale = d_normal.dtype, residuals[1]
+    normal, d_normal = _wide(xp, residuals[0]), _wide(xp, d_normal)
     d_centred = d_normal - normal * _mean(xp, d_normal * normal)
-    return scale * (d_centred - _mean(xp, d_normal))
+    return xp.astype(scale * (d_centred - _mean(xp, d_normal)), dtype, copy=False)
 
 
 def _mean(xp: Namespace, a: Array) -> Array:
-    """Return the means of rows, (B, 1); half precision adds up in float32."""
-    total = sum_over(xp, a, axis=-1, keepdims=True)
-    return xp.astype(total / float(a.shape[-1]), a.dtype, copy=False)
+    """Return the means of rows, (B, 1)."""
+    return sum_over(xp, a, axis=-1, keepdims=True) / float(a.shape[-1])
+
+
+def _wide(xp: Namespace, a: Array) -> Array:
+    return xp.astype(a, wider(xp, a.dtype), copy=False)

@@ -90,8 +90,8 @@ class LSTM:
         a = ax + ah
         a_if, a_g, a_o = a[:, :split], a[:, split : split + size], a[:, split + size :]
         if own:
-            (p,) = own
-            a_if = a_if + p[:split] * self._both(xp, c_before)
+            p = own[0][None, :]
+            a_if = a_if + p[:, :split] * self._both(xp, c_before)
         inside: Residuals = ()
         if self.clip is not None:
             (a_if, kept_if), (a_g, kept_g) = clip(xp, a_if, self.clip), clip(xp, a_g, self.clip)
@@ -102,7 +102,7 @@ class LSTM:
         f = 1.0 - i if self.coupled else i_f[:, size:]
         c = f * c_before + i * g
         if own:
-            a_o = a_o + p[split:] * c
+            a_o = a_o + p[:, split:] * c
         if self.clip is not None:
             a_o, kept_o = clip(xp, a_o, self.clip)
             inside = (*inside, *kept_o)
@@ -125,9 +125,9 @@ class LSTM:
             d_ao = clip_vjp((inside[2],), d_ao)
         d_c = d_c + d_h * o * tanh_c_d(xp, squashed)
         if own:
-            (p,) = own
+            p = own[0][None, :]
             split = (self.gates - 2) * size
-            d_c = d_c + d_ao * p[split:]
+            d_c = d_c + d_ao * p[:, split:]
         if self.coupled:
             d_if = d_c * (g - c_before)
         else:
@@ -139,7 +139,7 @@ class LSTM:
         d_c_before = d_c * f
         if not own:
             return d_a, d_a, (None, d_c_before)
-        seen = d_aif * p[:split]
+        seen = d_aif * p[:, :split]
         d_c_before = d_c_before + seen[:, :size]
         if not self.coupled:
             d_c_before = d_c_before + seen[:, size:]

@@ -1,0 +1,120 @@
+"""Every public function of arrays, called once with ordinary numbers.
+
+`calls` gives a name and a function for each. What comes out is not looked at here.
+"""
+
+import numpy as np
+
+import portable_rnn as prnn
+from portable_rnn import losses, optimizers
+
+from .problems import CELLS, MORE
+
+__all__ = ["MODELS", "calls"]
+
+MODELS = {
+    **{cell: {"cell": cell} for cell in CELLS},
+    **MORE,
+    "relu": {"cell": "elman", "nonlinearity": "relu"},
+    "deep": {"cell": "gru", "num_layers": 2, "bidirectional": True},
+    "dropout": {"cell": "lstm", "num_layers": 2, "dropout": 0.5, "recurrent_dropout": 0.25},
+    "zoneout": {"cell": "gru", "zoneout": 0.25},
+}
+T, B, C = 4, 3, 2
+OPTIMIZERS = {
+    "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    "rmsprop": {},
+    "adam": {},
+    "adamw": {},
+}
+
+
+def calls(name, dtype, put):
+    """Return functions by name for the model of a name, or for None those without a model.
+
+    ``put`` moves an array of NumPy's to the library.
+    """
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return put(rng.standard_normal(shape).astype(dtype))
+
+    labels = put(rng.integers(0, C, (T, B)))
+    return _plain(draw, labels, put, dtype) if name is None else _passes(name, draw, labels, put)
+
+
+def _plain(draw, labels, put, dtype):
+    o, rows, factors = draw(T, B, C), abs(draw(T, B, C)), abs(draw(C))
+    weights = put(np.ones((T, B), dtype=dtype))
+    mask = put(np.arange(T * B).reshape(T, B) % 3 > 0)
+    masked = put(np.where(np.arange(C) == 1, -np.inf, np.ones((T, B, C))).astype(dtype))
+    zeros = put(np.zeros((T, B), dtype=np.int64))
+    found = {}
+    for name in ("softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy"):
+        loss = getattr(losses, name)
+        for which, w in (("all", None), ("weights", weights), ("mask", mask)):
+            for reduction in ("mean", "sum"):
+                found[f"{name} {which} {reduction}"] = lambda loss=loss, w=w, r=reduction: loss(
+                    o, rows, weights=w, reduction=r
+                )
+    options = {"class_weights": factors, "label_smoothing": 0.1, "ignore_index": 1}
+    ce = losses.softmax_cross_entropy
+    found["labels"] = lambda: ce(o, labels)
+    found["labels with options"] = lambda: ce(o, labels, weights=weights, **options)
+    found["masked classes"] = lambda: ce(masked, zeros)
+    found["unchecked labels"] = lambda: ce(o, labels, check_targets=False)
+    found["far logits"] = lambda: ce(100.0 * o, labels)
+    found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
+
+    params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}
+    for name, options in OPTIMIZERS.items():
+
+        def steps(optimizer=getattr(optimizers, name), options=options):
+            state, moved = None, params
+            for factor in (1.0, 0.0, 0.5):
+                moved, state = optimizer(
+                    moved, {n: factor * g for n, g in grads.items()}, state, **options
+                )
+            return moved
+
+        found[name] = steps
+    for bound in (0.1, 1e3, np.inf):
+        found[f"clip {bound:g}"] = lambda bound=bound: optimizers.clip_by_global_norm(grads, bound)
+    found["clip zeros"] = lambda: optimizers.clip_by_global_norm({"a": 0.0 * grads["a"]}, 1.0)
+    return found
+
+
+def _passes(name, draw, labels, put):
+    model = prnn.RNN(3, 4, C, **MODELS[name])
+    params = {name: draw(*shape) for name, shape in model.parameter_shapes.items()}
+    x, h = draw(T, B, 3), tuple(draw(*shape) for shape in model.state_shapes(B))
+    state, d_outputs = h if len(h) > 1 else h[0], draw(T, B, C)
+    lengths, mask = [4, 0, 2], put(np.asarray([[1, 0, 1], [1, 0, 1], [1, 0, 0], [0, 0, 1]]) > 0)
+    drawn = {"dropout": 0} if model.dropout or model.zoneout else {}
+    given = (model, params, x)
+
+    def back():
+        fwd = prnn.forward(*given, state, **drawn)
+        return prnn.backward(model, params, fwd.tape, d_outputs, state)
+
+    found = {
+        "predict": lambda: prnn.predict(*given),
+        "predict one sequence": lambda: prnn.predict(model, params, x[:, 0, :]),
+        "forward and backward": back,
+        "bptt": lambda: prnn.bptt(*given, labels, **drawn),
+        "bptt of ragged batches": lambda: prnn.bptt(*given, labels, lengths=lengths, **drawn),
+        "bptt of gaps": lambda: prnn.bptt(*given, labels, mask=mask, **drawn),
+        "jvp": lambda: prnn.jvp(*given, d_x=x),
+        "hvp": lambda: prnn.hvp(*given, labels, params, **drawn),
+        "gauss_newton_product": lambda: prnn.gauss_newton_product(*given, labels, params, **drawn),
+        "per_example_norms": lambda: prnn.per_example_norms(*given, labels, **drawn),
+        "per_example_gradients": lambda: prnn.per_example_gradients(*given, labels, **drawn),
+    }
+    if not model.bidirectional:
+        found["truncated_bptt"] = lambda: prnn.truncated_bptt(*given, labels, k1=2, k2=3, **drawn)
+        found["stream"] = lambda: prnn.stream(model, params).feed(x)
+        if not model.zoneout and not model.projection_size:
+            found["gradient_flow"] = lambda: prnn.gradient_flow(
+                *given, labels, iterations=2, by_loss_step=True
+            )
+    return found

@@ -1,0 +1,248 @@
+"""Losses where numbers end: no weight at all, no probability, half precision; all options at once.
+
+The oracle is torch in float64: its logarithm of the softmax, and its autograd.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from portable_rnn import losses
+
+from .backend import host_dtype
+from .test_losses import lose
+from .tolerances import allowed_eps, assert_close
+
+SHAPE, CLASSES = (4, 3), 5
+FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
+MASKED = 3  # the class whose logits are -inf; no label says so, and no row gives it weight
+WEIGHTS = np.asarray([[1.0, 0.0, 0.5], [2.0, 1.0, 0.25], [0.0, 0.0, 1.0], [1.0, 1.5, 1.0]])
+ALL = {
+    "rows": (False, True),
+    "weights": (None, WEIGHTS, WEIGHTS > 0.5, 0.0 * WEIGHTS),
+    "class_weights": (None, FACTORS),
+    "label_smoothing": (0.0, 0.25),
+    "ignore_index": (None, 2, -100),
+    "infinite": (False, True),
+    "all_ignored": (False, True),
+    "reduction": ("mean", "sum"),
+}
+
+
+def combinations():
+    """Yield options by name: all that make sense together."""
+    for values in product(*ALL.values()):
+        case = dict(zip(ALL, values, strict=True))
+        if case["rows"] and (case["ignore_index"] is not None or case["all_ignored"]):
+            continue
+        if case["all_ignored"] and case["ignore_index"] is None:
+            continue
+        yield case
+
+
+def drawn(case, dtype):
+    """Return outputs, targets, and the options that are arrays, in a dtype."""
+    rng = np.random.default_rng(0)
+    outputs = (2.0 * rng.standard_normal((*SHAPE, CLASSES))).astype(dtype)
+    if case["infinite"]:
+        outputs[..., MASKED] = -np.inf
+    if case["rows"]:
+        targets = rng.uniform(0.1, 1.0, (*SHAPE, CLASSES)).astype(dtype)
+        targets[..., MASKED] = 0.0
+    else:
+        targets = rng.choice([0, 1, 2, 4], SHAPE)
+        targets[0, 0], targets[1, 0] = 2, 2 if case["ignore_index"] != -100 else -100
+    if case["all_ignored"]:
+        targets = np.full(SHAPE, case["ignore_index"])
+    arrays = {name: case[name] for name in ("weights", "class_weights") if case[name] is not None}
+    kept = {k: v if v.dtype == np.bool_ else v.astype(dtype) for k, v in arrays.items()}
+    return outputs, targets, kept
+
+
+def by_torch(case, outputs, targets, arrays):
+    """Return value and gradient of the definition, ``-Σ y log softmax`` over all y but zeros."""
+    import torch
+
+    z = torch.tensor(outputs.astype("float64"), requires_grad=True)
+    weights = torch.tensor(arrays.get("weights", np.ones(SHAPE)).astype("float64"))
+    factors = torch.tensor(arrays.get("class_weights", np.ones(CLASSES)).astype("float64"))
+    if case["rows"]:
+        y, scale = torch.tensor(targets.astype("float64")), weights
+    else:
+        ignored = torch.tensor(targets == case["ignore_index"])
+        labels = torch.where(ignored, 0, torch.tensor(targets))
+        weights = torch.where(ignored, 0.0, weights)
+        y = torch.nn.functional.one_hot(labels, CLASSES).double()
+        scale = weights * factors[labels]
+    smoothing = case["label_smoothing"]
+    y = (1 - smoothing) * y + smoothing * y.sum(-1, keepdim=True) / CLASSES
+    y = y * factors * weights[..., None]
+    log_p = torch.log_softmax(z, -1)
+    total = -(y * torch.where(y == 0, 0.0, log_p)).sum()
+    total.backward()
+    count = float(scale.sum()) if case["reduction"] == "mean" else 1.0
+    if count == 0.0:  # nothing counts
+        return np.asarray(np.nan), np.zeros(outputs.shape)
+    return total.detach().numpy() / count, z.grad.numpy() / count
+
+
+def by_torchs_own(case, outputs, targets, arrays):
+    """Return the value that torch's function has, for what it knows."""
+    import torch
+
+    outputs = torch.tensor(outputs.astype("float64")).reshape(-1, CLASSES)
+    targets = torch.tensor(targets.astype("float64") if case["rows"] else targets)
+    targets = targets.reshape(outputs.shape) if case["rows"] else targets.reshape(-1)
+    factors = torch.tensor(arrays["class_weights"]) if "class_weights" in arrays else None
+    index = -100 if case["ignore_index"] is None else case["ignore_index"]
+    options = {"weight": factors, "ignore_index": index, "reduction": case["reduction"]}
+    found = torch.nn.functional.cross_entropy(
+        outputs, targets, label_smoothing=case["label_smoothing"], **options
+    )
+    return float(found)
+
+
+def compare(backend, got, want, dtype, what):
+    for name, ref in zip(("value", "d_outputs"), want, strict=True):
+        if backend.shapes_only:
+            continue
+        found = backend.get(got[name])
+        assert found.dtype == host_dtype(dtype), what
+        if np.all(np.isfinite(ref)):
+            k = allowed_eps(backend.id, dtype)
+            assert_close(found, np.asarray(ref, dtype="float64"), f"{what}: {name}", k=k)
+        else:
+            np.testing.assert_array_equal(found.astype("float64"), ref, err_msg=what)
+
+
+def run(backend, name, options, outputs, targets, arrays):
+    static = (name, *options.items())
+    moved = {key: backend.put(array) for key, array in arrays.items()}
+    return backend.call(lose, static, backend.put(outputs), backend.put(targets), moved)
+
+
+@pytest.mark.oracle("torch")
+def test_all_options_at_once_are_the_definition(backend, dtype):
+    cases = list(combinations())
+    for case in cases[:: 13 if backend.slow else 1]:
+        outputs, targets, arrays = drawn(case, host_dtype(dtype))
+        names = ("label_smoothing", "ignore_index", "reduction")
+        options = {name: case[name] for name in names if case[name] is not None}
+        got = run(backend, "softmax_cross_entropy", options, outputs, targets, arrays)
+        want = by_torch(case, outputs, targets, arrays)
+        compare(backend, got, want, dtype, f"{backend.id}, {dtype}: {case}")
+
+
+@pytest.mark.oracle("torch")
+def test_the_definition_is_torchs_own_where_that_is_a_number():
+    """It has NaN for 0 times infinity: smoothed labels, and class weights of 0."""
+    compared = 0
+    for case in combinations():
+        outputs, targets, arrays = drawn(case, "float64")
+        if case["weights"] is not None:
+            continue
+        theirs, (ours, _) = (f(case, outputs, targets, arrays) for f in (by_torchs_own, by_torch))
+        if not np.isnan(theirs) or np.isnan(ours):
+            np.testing.assert_allclose(theirs, ours, rtol=1e-13)
+            compared += 1
+    assert compared > 40
+
+
+def test_a_label_without_probability_costs_infinity_and_has_a_gradient(backend):
+    outputs = np.asarray([[0.0, -np.inf, 1.0]], dtype="float32")
+    p = np.exp([0.0, 1.0]) / np.sum(np.exp([0.0, 1.0]))
+    for label, value, slope in (
+        (0, -np.log(p[0]), [p[0] - 1.0, 0.0, p[1]]),
+        (1, np.inf, [p[0], -1.0, p[1]]),
+    ):
+        got = run(backend, "softmax_cross_entropy", {}, outputs, np.asarray([label]), {})
+        compare(backend, got, (np.asarray(value), np.asarray([slope])), "float32", f"label {label}")
+
+
+def test_binary_cross_entropy_is_sure_at_infinite_logits(backend):
+    outputs = np.asarray([[np.inf], [-np.inf], [np.inf], [-np.inf]], dtype="float32")
+    for right in (True, False):
+        targets = np.asarray([[1.0], [0.0], [1.0], [0.0]], dtype="float32")
+        targets = targets if right else 1.0 - targets
+        got = run(backend, "binary_cross_entropy", {"reduction": "sum"}, outputs, targets, {})
+        slopes = np.zeros((4, 1)) if right else np.asarray([[1.0], [-1.0], [1.0], [-1.0]])
+        want = np.asarray(0.0 if right else np.inf), slopes
+        compare(backend, got, want, "float32", f"{backend.id}: logits")
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_logit_of_plus_infinity_has_no_softmax(backend):
+    """Nor has torch's; finite numbers out of a network that overflowed would be silent."""
+    outputs = np.asarray([[0.0, np.inf, 1.0]], dtype="float32")
+    got = run(backend, "softmax_cross_entropy", {}, outputs, np.asarray([0]), {})
+    if not backend.shapes_only:
+        assert np.isnan(backend.get(got["value"]))
+
+
+@pytest.mark.parametrize(
+    "loss", ["softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy"]
+)
+def test_what_does_not_count_may_be_anything(backend, dtype, loss):
+    """And if that is all there is, the mean is NaN, and its gradient zero. NumPy does not warn."""
+    rng = np.random.default_rng(0)
+    outputs, targets = rng.uniform(0.0, 1.0, (2, *SHAPE, CLASSES)).astype(host_dtype(dtype))
+    mask = WEIGHTS > 0.25
+    nan = np.full_like(outputs, np.nan)
+    wrong = np.where(mask[..., None], outputs, nan)
+    right = run(backend, loss, {}, outputs, targets, {"weights": mask})
+    found = run(backend, loss, {}, wrong, targets, {"weights": mask})
+    nothing = run(backend, loss, {}, nan, targets, {"weights": mask & False})
+    if loss == "softmax_cross_entropy":
+        labels = np.where(mask, 1, -100)
+        options = {"ignore_index": -100}
+        ones = np.zeros_like(targets)
+        ones[..., 1] = 1.0
+        for given in ({}, {"class_weights": np.ones(CLASSES, dtype=outputs.dtype)}):
+            by_label = run(backend, loss, options, wrong, labels, given)
+            by_row = run(backend, loss, {}, outputs, ones, {"weights": mask})
+            for name in by_label:
+                if not backend.shapes_only:
+                    np.testing.assert_array_equal(
+                        *(backend.get(r[name]) for r in (by_label, by_row))
+                    )
+    if backend.shapes_only:
+        return
+    for name, array in right.items():
+        np.testing.assert_array_equal(backend.get(found[name]), backend.get(array))
+    assert np.isnan(backend.get(nothing["value"]))
+    assert not backend.get(nothing["d_outputs"]).any()
+
+
+def test_many_classes_in_half_precision(backend, dtype):
+    """Whose sum of exponentials float16 does not have: the logarithm of it is 11.156."""
+    if backend.slow and dtype not in ("float16", "bfloat16"):
+        pytest.skip("other dtypes have the sum")
+    outputs = np.zeros((2, 70_000), dtype=host_dtype(dtype))
+    got = run(backend, "softmax_cross_entropy", {}, outputs, np.asarray([3, 69_999]), {})
+    slopes = np.full(outputs.shape, 0.5 / 70_000)
+    slopes[[0, 1], [3, 69_999]] -= 0.5
+    compare(backend, got, (np.asarray(np.log(70_000)), slopes), dtype, f"{backend.id}, {dtype}")
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_squares_that_are_no_numbers_of_the_dtype_have_a_mean_that_is(backend, dtype, reduction):
+    """Each is up to the largest number there is, and there are a hundred of them."""
+    largest = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 1.7e308}
+    outputs = np.full((20, 5), np.sqrt(0.9 * largest[dtype])).astype(host_dtype(dtype))
+    outputs /= np.asarray(1.0 if reduction == "mean" else 16.0, dtype=outputs.dtype)
+    exact = outputs.astype("float64")
+    scale = exact.size if reduction == "mean" else 1.0
+    value = np.sum(exact / scale * exact)
+    options = {"reduction": reduction}
+    got = run(backend, "mean_squared_error", options, outputs, np.zeros_like(outputs), {})
+    want = np.asarray(value), 2.0 * exact / scale
+    compare(backend, got, want, dtype, f"{backend.id}, {dtype}")
+
+
+def test_every_loss_is_tried():
+    assert set(losses.__all__) - {"one_hot"} == {
+        "softmax_cross_entropy",
+        "mean_squared_error",
+        "binary_cross_entropy",
+    }
