@@ -9,10 +9,11 @@ from ._namespace import (
     Namespace,
     dtype_name,
     library_name,
+    namespace_of,
     resolve_namespace,
 )
 
-__all__ = ["find_dtype", "from_host", "to_host"]
+__all__ = ["bits_to_host", "find_dtype", "from_bits", "from_host", "to_host"]
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -82,3 +83,29 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device
         xp = array.__array_namespace__()
         return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE"), copy=True))
+
+
+def bits_to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy a bfloat16 array to the host as uint16: NumPy has no such dtype, but all its bits."""
+    if hasattr(array, "detach"):  # torch
+        array = array.detach().contiguous().view(namespace_of(array=array).int16)
+    return to_host(array).view(np.uint16)
+
+
+def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: Any = None) -> Array:
+    """Undo `bits_to_host` in a library that has bfloat16.
+
+    Raises
+    ------
+    TypeError
+        If it has none, as NumPy.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    target = getattr(xp, "bfloat16", None)
+    if target is None:
+        raise TypeError(f"{library_name(xp)} has no bfloat16")
+    try:
+        known = np.dtype(target)  # JAX registers its own with NumPy
+    except TypeError:
+        return xp.asarray(bits.view(np.int16), device=device).view(target)
+    return xp.asarray(bits.view(known), device=device)

@@ -2,7 +2,7 @@
 
 A run is a pure function of the model, the first parameters, the batches and the options:
 `train` can be stopped at any moment, by Ctrl-C or by kill -9, and called again with
-``resume=True``, and it ends with the same parameters, bit for bit, as if nothing had happened.
+``resume=True``, and it ends with the same `Run`, bit for bit, as if nothing had happened.
 """
 
 import functools
@@ -12,21 +12,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, as_one_unit, detached, device_of
+from ._namespace import Array, Namespace, as_one_unit, detached, device_of
 from .api import bptt, predict
 from .batches import Batches
-from .checkpoints import check_savable, load_checkpoint, save_checkpoint
+from .checkpoints import check_savable, describe, load_checkpoint, save_checkpoint
 from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
 from .passes import Loss, step_weights
 from .schedules import constant
+from .serialization import CheckpointError
 
 __all__ = ["Callback", "Run", "evaluate", "train"]
 
@@ -176,7 +177,8 @@ def train(
         Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
         stopped before.
     evaluate_every : int, optional
-        Steps between two evaluations; by default there are ten in a run.
+        Steps between two evaluations; by default there are ten in a run. A run that is resumed
+        goes on as it was begun.
     patience : int, optional
         Stop after this many evaluations without a new best.
     log_every : int
@@ -189,8 +191,12 @@ def train(
     save_every : int
         Steps between two saves.
     resume : bool
-        Go on from the checkpoint if there is one. Model, batches and optimizer are compared
-        with those it was made with; that data, ``lr`` and loss are the same is for you to see to.
+        Go on from the checkpoint if there is one. What fixes the run is compared with what it was
+        begun with: ``model``, ``seed``, ``max_norm``, ``evaluate_every``; of optimizer, loss and
+        ``lr``, the names of functions and the options fixed by :func:`functools.partial`, and the
+        last rate; of batches and validation, what they say of themselves and a checksum of the
+        first batch. That functions of the same name, and the data beyond, are the same is for you
+        to see to. ``steps`` may be more than before.
 
     Returns
     -------
@@ -203,9 +209,12 @@ def train(
     ImportError
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
-        If the loss is no longer finite. The last checkpoint stays as it is.
+        If the loss, or a parameter that would be saved, is no longer finite. The last checkpoint
+        stays as it is.
     portable_rnn.serialization.CheckpointError
-        If the checkpoint cannot be read, or belongs to another model or other batches.
+        If the checkpoint cannot be read, is damaged, or belongs to another run.
+    OSError
+        If the checkpoint cannot be written. The last one stays as it is.
 
     Examples
     --------
@@ -233,9 +242,9 @@ def train(
             if validation is None:
                 raise ValueError(f"{name}: needs validation batches, got none")
     schedule = lr if callable(lr) else functools.partial(constant, lr=lr)
-    evaluate_every = evaluate_every or max(1, steps // 10)
     callbacks = tuple(callbacks)
-    path = None if checkpoint is None else Path(checkpoint)
+    check.flag("resume", resume)
+    path = None if checkpoint is None else check.path("checkpoint", checkpoint)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"checkpoint: expected an existing folder, got {path.parent}")
 
@@ -256,24 +265,47 @@ def train(
 
     run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
     run.seed = check.integer("seed", seed, least=0)
+    described: dict[str, Any] = {}
+    kept: Run | None = None  # the run as a file has it where its steps have ended
+    every = None if validation is None else evaluate_every or max(1, steps // 10)
     if path is not None:
-        check_savable(run, batches)
+        described = describe(run, batches, validation, loss=loss, lr=schedule, max_norm=max_norm)
+        check_savable(run, described)
     if resume and path is not None and path.exists():
-        load_checkpoint(path, run, batches, xp, device_of(next(iter(params.values()))))
+        device = device_of(next(iter(params.values())))
+        header = load_checkpoint(path, run, described, xp, device)
+        every = _same_pace(path, run, schedule, evaluate_every, header["evaluate_every"])
+        if run.done and header["ended"]:
+            kept = replace(run)
+            run.pending, run.loss = [], header["ended"]["loss"]
+            _note(run, header["ended"]["evaluation"])
     update = as_one_unit(xp, functools.partial(_update, model, optimizer, loss, max_norm))
 
     def tell(event: str, *args: Any) -> None:
         for callback in callbacks:
             getattr(callback, event)(run, *args)
 
-    def save() -> None:
+    def log() -> None:
+        run.loss = _refuse_nonfinite(run)
+        run.pending = []
+        tell("on_log")
+
+    def measure() -> None:
+        if validation is not None and every is not None:
+            _note(run, evaluate(run.model, run.params, validation, loss=loss))
+            tell("on_evaluate")
+            _lose_patience(run, every, patience)
+
+    def save(kept: Run) -> None:
         if path is not None:
-            _refuse_nonfinite(run)
-            save_checkpoint(path, run, batches)
+            _refuse_nonfinite(kept)
+            _refuse_nonfinite_params(xp, kept)
+            ended = {"loss": run.loss, "evaluation": run.evaluation} if run.done else None
+            save_checkpoint(path, kept, described, evaluate_every=every, ended=ended)
             tell("on_save", path)
 
-    if validation is not None:
-        _lose_patience(run, evaluate_every, patience)  # the run may have ended before
+    if every is not None:
+        _lose_patience(run, every, patience)  # the run may have ended before
     tell("on_start")
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
@@ -291,21 +323,25 @@ def train(
                 run.learning_rate,
             )
             if path is not None and run.step == 0:
-                check_savable(run, batches)  # the optimizer's state too, now that there is one
+                check_savable(run, described)  # the optimizer's state too, now that there is one
             run.pending.append(value)
             run.step += 1
             tell("on_step")
-            if run.step % log_every == 0 or run.done:
-                run.loss = _refuse_nonfinite(run)
-                run.pending.clear()
-                tell("on_log")
-            if validation is not None and (run.step % evaluate_every == 0 or run.done):
-                _evaluate(run, validation, loss)
-                tell("on_evaluate")
-                _lose_patience(run, evaluate_every, patience)
+            if run.step % log_every == 0:
+                log()
+            if every is not None and run.step % every == 0:
+                measure()
             if run.step % save_every == 0 and not run.done:
-                save()
-    save()
+                save(run)
+        if kept is None:
+            # Where its steps end, a run logs and evaluates once more. It would not have done so
+            # with more steps, and may be given more: the file keeps what was before.
+            kept = replace(run)
+            if run.done and run.pending:
+                log()
+            if run.done and every is not None and run.step % every:
+                measure()
+    save(kept)
     tell("on_end")
     return run
 
@@ -411,11 +447,32 @@ def _measure(
     return loss(outputs, targets, **options)[0], state
 
 
-def _evaluate(run: Run, validation: Batches, loss: Loss) -> None:
-    run.evaluation = evaluate(run.model, run.params, validation, loss=loss)
-    if run.evaluation < run.best_evaluation:
-        run.best_evaluation, run.best_step = run.evaluation, run.step
+def _note(run: Run, evaluation: float) -> None:
+    """Take down an evaluation, and whether it is the best."""
+    run.evaluation = evaluation
+    if evaluation < run.best_evaluation:
+        run.best_evaluation, run.best_step = evaluation, run.step
         run.best_params = run.params
+
+
+def _same_pace(
+    path: Path, run: Run, schedule: Schedule, asked: int | None, held: int | None
+) -> int | None:
+    """Return how often a resumed run is evaluated; refuse another interval, or learning rate."""
+    different = []
+    if asked is not None and asked != held:
+        different = [f"evaluate_every {held} where {asked} is asked for"]
+    if run.step:  # a schedule without a name is known by what it gives
+        rate = float(schedule(run.step - 1))
+        if not math.isclose(rate, run.learning_rate, rel_tol=1e-9):
+            at = f"at step {run.step - 1}"
+            different += [f"lr {run.learning_rate:g} {at} where {rate:g} is asked for"]
+    if different:
+        raise CheckpointError(
+            f"{path}: belongs to another run; {'; '.join(different)}; "
+            "give what this run was begun with, or another path"
+        )
+    return held
 
 
 def _lose_patience(run: Run, evaluate_every: int, patience: int | None) -> None:
@@ -435,6 +492,16 @@ def _refuse_nonfinite(run: Run) -> float:
             "saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
         )
     return mean
+
+
+def _refuse_nonfinite_params(xp: Namespace, run: Run) -> None:
+    """Refuse to save what the last update has made of a loss that was still finite."""
+    for name, param in run.params.items():
+        if not bool(xp.all(xp.isfinite(param))):
+            raise FloatingPointError(
+                f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
+                f"{run.step}, and nothing was saved; lower lr, or set max_norm"
+            )
 
 
 @contextmanager
