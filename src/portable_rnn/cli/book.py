@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -28,12 +27,13 @@ from ..book import (
     judge,
     left_out,
     read,
-    write,
 )
 from ..book import draw as draw_example
+from ..book import write as write_example
 from ..book.checks import ALLOWED, EPS
 from ..book.latex import number
 from .claims import print_claims
+from .terminal import Terminal, write
 
 __all__ = ["Options", "show_book"]
 
@@ -63,7 +63,7 @@ class Options:
     latex: bool
 
 
-def show_book(options: Options, console: Console) -> bool:
+def show_book(options: Options, console: Terminal) -> bool:
     """Print every quantity beside its independent value; return whether all agree.
 
     Raises
@@ -79,7 +79,7 @@ def show_book(options: Options, console: Console) -> bool:
             raise ValueError(f"only: expected a number from {', '.join(numbers)}, got {name!r}")
     example, claims, origin = _example(options)
     if options.to is not None:
-        write(options.to, example)
+        write_example(options.to, example)
         console.print(
             f"wrote {escape(str(options.to))}; change what you like, then: "
             f"portable-rnn book --from {escape(shlex.quote(str(options.to)))}",
@@ -114,9 +114,9 @@ def show_book(options: Options, console: Console) -> bool:
             f"{_latex_text(origin)}, {where}."
         )
         # LaTeX is for a file or a pipe: as it is, whatever the width of the terminal.
-        print(document(checks, title, options.digits))
+        write(document(checks, title, options.digits))
         if wrong:
-            Console(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
+            Terminal(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
     else:
         missing = left_out(example, exact, options.dtype)
         _print_all(console, options, f"{origin}; {where}", example, checks, missing)
@@ -162,7 +162,7 @@ def _sizes(example: Example) -> tuple[int, int, int, int]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Give what shows how far some work is, by its name, once all takes longer than a second."""
-    console, started = Console(stderr=True), monotonic()
+    console, started = Terminal(stderr=True), monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("")
@@ -195,7 +195,7 @@ def _latex_text(text: str) -> str:
 
 
 def _print_all(
-    console: Console,
+    console: Terminal,
     options: Options,
     origin: str,
     example: Example,
@@ -220,7 +220,7 @@ def _print_all(
     _print_verdict(console, options, checks)
 
 
-def _print_verdict(console: Console, options: Options, checks: list[Check]) -> None:
+def _print_verdict(console: Terminal, options: Options, checks: list[Check]) -> None:
     """Print whether all checks passed, and what there is to say of large errors."""
     failed = [check for check in checks if not check.passed]
     amplified = [check for check in checks if check.amplified]
@@ -268,7 +268,7 @@ def _eps(error: float) -> str:
     return f"{error:.1f} eps" if error < 1e4 else f"{error:.1e} eps"
 
 
-def _print_example(console: Console, options: Options, example: Example) -> None:
+def _print_example(console: Terminal, options: Options, example: Example) -> None:
     table = Table(title="the numbers", title_justify="left", show_header=False)
     table.add_column(justify="right", style="bold")
     table.add_column(no_wrap=True)
@@ -281,7 +281,7 @@ def _print_example(console: Console, options: Options, example: Example) -> None
 
 
 def _print_equation(
-    console: Console, options: Options, equation: Equation, checks: list[Check]
+    console: Terminal, options: Options, equation: Equation, checks: list[Check]
 ) -> None:
     console.print()
     console.print(f"[bold]{equation.number}[/]  {equation.says}", highlight=False)

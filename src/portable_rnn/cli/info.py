@@ -4,16 +4,16 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import threadpoolctl
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, backends
+from .terminal import Terminal
 
 __all__ = ["show_info"]
 
 
-def show_info(console: Console) -> None:
+def show_info(console: Terminal) -> None:
     """Print versions, backends with device or reason, and the BLAS libraries loaded."""
     console.print(
         f"[bold]portable-rnn {__version__}[/] on Python {platform.python_version()}, "
