@@ -3,16 +3,12 @@
 ``DAMAGES=5000 pytest tests/test_damage.py`` (or ``nox -s damage``) tries that many.
 """
 
-import contextlib
 import functools
-import io
 import json
 import os
 import pickle
 import random
 import struct
-import sys
-import warnings
 import zlib
 
 import numpy as np
@@ -20,9 +16,10 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn.batches import Shuffled
-from portable_rnn.cli.app import run as command_line
 from portable_rnn.serialization import CheckpointError, load_weights
 from portable_rnn.training import train
+
+from .command import call
 
 pytestmark = pytest.mark.no_products
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -271,24 +268,6 @@ def test_damaged_weights_are_refused(tmp_path):
 
 
 # --------------------------------------------------------------------------- by commands
-
-
-def call(*args):
-    """Run a command in this process; return its exit status and what it printed."""
-    shown = io.StringIO()
-    before, sys.argv = sys.argv, ["portable-rnn", *map(str, args)]
-    try:
-        with (
-            contextlib.redirect_stdout(shown),
-            contextlib.redirect_stderr(shown),
-            warnings.catch_warnings(),
-        ):
-            command_line()
-    except SystemExit as end:
-        return end.code or 0, shown.getvalue()
-    finally:
-        sys.argv = before
-    raise AssertionError("a command ends with an exit status")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import math
+import os
 import platform
 import shlex
 import time
@@ -75,6 +76,7 @@ def train_text(folder: Path, settings: Settings, console: Terminal, *, resume: b
         num_layers=settings.layers,
         dropout=settings.dropout,
     )
+    _refuse_too_large(model)
     known = set(PROMPT) <= set(vocabulary.characters)
     prompt = PROMPT if known else held_out[:8]
     facts = {
@@ -135,6 +137,19 @@ def train_text(folder: Path, settings: Settings, console: Terminal, *, resume: b
             )
         _draw(folder, settings, levels, console)
         _report(folder, run, vocabulary, levels, validation, prompt, console)
+
+
+def _refuse_too_large(model: RNN) -> None:
+    """Refuse parameters beyond this machine's memory: where it is promised, nothing else would."""
+    count = sum(math.prod(shape) for shape in model.parameter_shapes.values())
+    memory = math.inf
+    with suppress(AttributeError, ValueError, OSError):  # not all systems tell
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 8 * count > memory:  # they are drawn in float64
+        raise ValueError(
+            f"hidden: expected a model that fits into {memory / 2**30:.1f} GiB of memory, got "
+            f"{model.hidden_size:,} units, with {count:.1e} parameters"
+        )
 
 
 def _size(settings: Settings) -> str:
