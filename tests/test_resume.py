@@ -190,8 +190,8 @@ cosine = functools.partial(prnn.schedules.cosine, steps=50)
             {"lr": functools.partial(cosine, lr=0.1, final=0.01)},
             "lr: final None where '0.01' is asked for",
         ),
-        ({"lr": lambda step: 0.1}, {"lr": lambda step: 0.2}, "lr 0.1 at step 5 where 0.2"),
-        ({"lr": Holder(0.1)}, {"lr": Holder(0.3)}, "lr 0.1 at step 5 where 0.3 is asked for"),
+        ({"lr": lambda step: 0.1}, {"lr": lambda step: 0.2}, "lr: rate at step 5 0.1 where 0.2"),
+        ({"lr": Holder(0.1)}, {"lr": Holder(0.3)}, "lr: rate at step 5 0.1 where 0.3 is asked for"),
         ({}, {"loss": other_loss}, "loss: name 'softmax_cross_entropy' where 'other_loss'"),
         (
             {},

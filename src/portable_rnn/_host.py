@@ -1,5 +1,6 @@
 """Arrays from the host and back: what draws, reads or writes files goes through here."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ._namespace import (
     resolve_namespace,
 )
 
-__all__ = ["bits_to_host", "find_dtype", "from_bits", "from_host", "to_host"]
+__all__ = ["bits_to_host", "digest", "find_dtype", "from_bits", "from_host", "to_host"]
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -53,12 +54,13 @@ def from_host(
         If the library gave another dtype than was asked for.
     """
     xp = resolve_namespace(np if xp is None else xp)
-    wanted = dtype if dtype is not None else array.dtype.name
-    target = find_dtype(xp, wanted) if dtype is not None else getattr(xp, array.dtype.name)
+    # None where the library does not list it, as Dask float16, and may yet have it.
+    target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
+    wanted = array.dtype.name if target is None else dtype_name(target)
     moved = xp.asarray(array, dtype=target, device=device)
-    if dtype_name(moved.dtype) != dtype_name(target):
+    if dtype_name(moved.dtype) != wanted:
         raise ValueError(
-            f"dtype: asked {library_name(xp)} for {dtype_name(target)}, "
+            f"dtype: asked {library_name(xp)} for {wanted}, "
             f"got {dtype_name(moved.dtype)} (for JAX, set jax_enable_x64)"
         )
     return moved
@@ -109,3 +111,10 @@ def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: A
     except TypeError:
         return xp.asarray(bits.view(np.int16), device=device).view(target)
     return xp.asarray(bits.view(known), device=device)
+
+
+def digest(array: Array) -> str:
+    """Return the CRC-32 of the numbers of an array; of whole ones, whatever their dtype."""
+    host = bits_to_host(array) if dtype_name(array.dtype) == "bfloat16" else to_host(array)
+    wide = host.astype("int64") if host.dtype.kind in "iub" else host
+    return f"{zlib.crc32(wide.tobytes()):08x}"

@@ -9,22 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _check as check
-from ._host import to_host
+from ._host import digest, to_host
 from ._namespace import Array, Namespace, dtype_name, is_array
 from .batches import Batch, Batches
 from .serialization import (
     CheckpointError,
     check_dtype,
-    digest,
-    read_stored,
+    load_arrays,
     safetensors_numpy,
     save_arrays,
-    to_library,
 )
 
 if TYPE_CHECKING:
@@ -112,9 +111,18 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, run: Run, described: Mapping[str, Any], xp: Namespace, device: Any
-) -> dict[str, Any]:
-    """Put a run back to where it was saved, and return the header of the file.
+    path: Path,
+    run: Run,
+    described: Mapping[str, Any],
+    xp: Namespace,
+    device: Any,
+    *,
+    lr: Callable[[int], float],
+    evaluate_every: int | None,
+) -> tuple[int | None, dict[str, float] | None]:
+    """Put a run back to where it was saved.
+
+    Returns how many steps apart it is evaluated, and what it measured if it had made all its steps.
 
     Raises
     ------
@@ -122,7 +130,7 @@ def load_checkpoint(
         If the file is damaged, or is of another model, optimizer, dtype, batches or options;
         ``run`` is then as it was.
     """
-    stored, header = read_stored(path)
+    arrays, header = load_arrays(path, xp=xp, device=device)
     if header.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {_FORMAT}, got "
@@ -132,12 +140,12 @@ def load_checkpoint(
     try:
         _compare(path, "model", header["run"]["model"], asked["model"])
         for name, param in run.params.items():
-            wanted, got = dtype_name(param.dtype), stored[f"params/{name}"].dtype
+            wanted, got = (dtype_name(a.dtype) for a in (param, arrays[f"params/{name}"]))
             if wanted != got:
                 raise CheckpointError(f"{path}: expected {name} of dtype {wanted}, got {got}")
         for name in asked:
             _compare(path, name, header["run"][name], asked[name])
-        kept = _restored(run, header, to_library(path, stored, xp, device))
+        kept = _restored(run, header, arrays)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -145,13 +153,21 @@ def load_checkpoint(
             f"{path}: expected the checkpoint of a run, got a file without what belongs into one "
             f"({type(error).__name__}: {error}); begin anew with another path"
         ) from None
-    if kept["step"] > run.steps:
+    step, rate, every = kept["step"], kept["learning_rate"], header["evaluate_every"]
+    if step > run.steps:
         raise CheckpointError(
-            f"{path}: this run has made {kept['step']} steps, and {run.steps} are asked for; "
+            f"{path}: this run has made {step} steps, and {run.steps} are asked for; "
             "give at least as many, or another path"
         )
+    if evaluate_every is not None:
+        name = "evaluate_every"
+        _compare(path, "options", {name: every}, {name: evaluate_every})
+    # A schedule without a name is known by what it gives.
+    if step and not math.isclose(now := float(lr(step - 1)), rate, rel_tol=1e-9):
+        at = f"rate at step {step - 1}"
+        _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
     vars(run).update(kept)
-    return header
+    return every, header["ended"]
 
 
 def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class CheckpointError(ValueError):
     """
 
 
-class Stored(NamedTuple):
+class _Stored(NamedTuple):
     """An array as a file has it: the name of its dtype there, its shape, and its bytes."""
 
     code: str
@@ -156,8 +156,7 @@ def load_weights(
     ...     load_weights(f"{folder}/w.safetensors", xp=np)
     {'w': array([1., 1., 1.], dtype=float32)}
     """
-    path = check.path("path", path)
-    return to_library(path, read_stored(path)[0], xp, device)
+    return load_arrays(path, xp=xp, device=device)[0]
 
 
 def save_arrays(
@@ -246,23 +245,28 @@ def check_dtype(name: str, array: Array) -> None:
 
 def load_arrays(
     path: str | os.PathLike[str],
-) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Read what `save_arrays` wrote: NumPy arrays, and the JSON values.
+    *,
+    xp: Namespace | None = None,
+    device: Any = None,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `save_arrays` wrote: arrays, and the JSON values.
 
     Parameters
     ----------
-    path : path
+    path, xp, device
+        As for `load_weights`.
 
     Returns
     -------
-    arrays : dict of str to NumPy array
+    arrays : dict of str to array
+        In the dtypes of the file.
     header : dict
         Empty if the file is of another origin.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read, is damaged or cut short, or holds bfloat16, which NumPy has not.
+        As for `load_weights`.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -277,88 +281,8 @@ def load_arrays(
     ({'w': array([1., 1.])}, {})
     """
     path = check.path("path", path)
-    stored, header = read_stored(path)
-    return to_library(path, stored), header
-
-
-def read_stored(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Read a file as it is, compared with its checksum if it is of this library.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read, is damaged or cut short.
-    ImportError
-        If safetensors is not installed (extra ``checkpoint``).
-    """
-    safetensors_numpy()
-    from safetensors import deserialize
-
-    try:
-        data = path.read_bytes()
-        arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
-        (length,) = struct.unpack("<Q", data[:8])
-        entries = json.loads(data[8 : 8 + length])
-        metadata = entries.pop("__metadata__", None) or {}
-        found = {
-            name: Stored(arrays[name]["dtype"], tuple(arrays[name]["shape"]), arrays[name]["data"])
-            for name in entries
-        }
-        text, checksum = metadata.get(_HEADER), metadata.get(_CHECKSUM)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # safetensors' own error type is not a ValueError
-        raise CheckpointError(
-            f"{path}: expected a safetensors file, got one that is damaged or cut short ({error}); "
-            f"{_REMEDY}"
-        ) from error
-    if text is None and checksum is None:
-        return found, {}
-    if checksum is None:
-        raise CheckpointError(
-            f"{path}: has no checksum, so it is damaged, or older than checksums; {_REMEDY}"
-        )
-    if text is None or checksum != _checksum(found, text):
-        raise CheckpointError(
-            f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"
-        )
-    header = json.loads(text)
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: expected an object as its header, got {check.said(header)}")
-    return found, header
-
-
-def to_library(
-    path: Path, stored: Mapping[str, Stored], xp: Namespace | None = None, device: Any = None
-) -> dict[str, Array]:
-    """Make the arrays of a file those of a library, NumPy by default.
-
-    Raises
-    ------
-    CheckpointError
-        If the library does not have their dtype.
-    """
-    xp = resolve_namespace(np if xp is None else xp)
-    found = {}
-    for name, of in stored.items():
-        code, shape, data = of
-        if code not in _DTYPES or not hasattr(xp, of.dtype):
-            such = ", such as xp=torch or xp=jax.numpy" if code == "BF16" else ""
-            raise CheckpointError(
-                f"{path}: {name} is of dtype {of.dtype}, and {library_name(xp)} has none; "
-                f"load it into a library that does{such}"
-            )
-        array = np.frombuffer(data, dtype=_on_host(code)).reshape(shape)
-        try:
-            if code == "BF16":
-                found[name] = from_bits(array, xp, device)
-            else:
-                found[name] = from_host(array.astype(of.dtype, copy=False), xp, device=device)
-        except ValueError as error:  # JAX without 64 bits
-            raise CheckpointError(f"{path}: {name}: {error}") from None
-    return found
+    stored, header = _read(path)
+    return _to_library(path, stored, xp, device), header
 
 
 def safetensors_numpy() -> Any:
@@ -388,18 +312,88 @@ def safetensors_numpy() -> Any:
     return safetensors.numpy
 
 
-def digest(array: Array) -> str:
-    """Return the CRC-32 of the numbers of an array; of whole ones, whatever their dtype."""
-    host = bits_to_host(array) if dtype_name(array.dtype) == "bfloat16" else to_host(array)
-    wide = host.astype("int64") if host.dtype.kind in "iub" else host
-    return f"{zlib.crc32(wide.tobytes()):08x}"
+def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
+    """Read a file as it is, compared with its checksum if it is of this library.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is damaged or cut short.
+    ImportError
+        If safetensors is not installed (extra ``checkpoint``).
+    """
+    safetensors_numpy()
+    from safetensors import deserialize
+
+    try:
+        data = path.read_bytes()
+        arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        (length,) = struct.unpack("<Q", data[:8])
+        entries = json.loads(data[8 : 8 + length])
+        metadata = entries.pop("__metadata__", None) or {}
+        found = {
+            name: _Stored(arrays[name]["dtype"], tuple(arrays[name]["shape"]), arrays[name]["data"])
+            for name in entries
+        }
+        text, checksum = metadata.get(_HEADER), metadata.get(_CHECKSUM)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # safetensors' own error type is not a ValueError
+        raise CheckpointError(
+            f"{path}: expected a safetensors file, got one that is damaged or cut short ({error}); "
+            f"{_REMEDY}"
+        ) from error
+    if text is None and checksum is None:
+        return found, {}
+    if checksum is None:
+        raise CheckpointError(
+            f"{path}: has no checksum, so it is damaged, or older than checksums; {_REMEDY}"
+        )
+    if text is None or checksum != _checksum(found, text):
+        raise CheckpointError(
+            f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"
+        )
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: expected an object as its header, got {check.said(header)}")
+    return found, header
 
 
-def _stored(array: Array) -> Stored:
+def _to_library(
+    path: Path, stored: Mapping[str, _Stored], xp: Namespace | None, device: Any
+) -> dict[str, Array]:
+    """Make the arrays of a file those of a library, NumPy by default.
+
+    Raises
+    ------
+    CheckpointError
+        If the library does not have their dtype.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    found = {}
+    for name, of in stored.items():
+        such = ", such as xp=torch or xp=jax.numpy" if of.code == "BF16" else ""
+        lacking = f"{path}: {name} is of dtype {of.dtype}, and {library_name(xp)} has none"
+        if of.code not in _DTYPES or (such and not hasattr(xp, of.dtype)):
+            raise CheckpointError(f"{lacking}; load it into a library that does{such}")
+        array = np.frombuffer(of.data, dtype=_on_host(of.code)).reshape(of.shape)
+        try:
+            if of.code == "BF16":
+                found[name] = from_bits(array, xp, device)
+            else:
+                found[name] = from_host(array.astype(of.dtype, copy=False), xp, device=device)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{lacking} ({error})") from None
+    return found
+
+
+def _stored(array: Array) -> _Stored:
     code = _CODES[dtype_name(array.dtype)]
     host = bits_to_host(array) if code == "BF16" else to_host(array)
     plain = np.asarray(host, dtype=_on_host(code), order="C")
-    return Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
+    return _Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
 
 
 def _on_host(code: str) -> np.dtype[Any]:
@@ -407,7 +401,7 @@ def _on_host(code: str) -> np.dtype[Any]:
     return np.dtype("uint16" if code == "BF16" else _DTYPES[code]).newbyteorder("<")
 
 
-def _checksum(stored: Mapping[str, Stored], text: str) -> str:
+def _checksum(stored: Mapping[str, _Stored], text: str) -> str:
     """Return the CRC-32 of all that is read from a file, whatever the order it has there."""
     names = sorted(stored)
     described = json.dumps([(name, *stored[name][:2]) for name in names])

@@ -27,7 +27,6 @@ from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
 from .passes import Loss, step_weights
 from .schedules import constant
-from .serialization import CheckpointError
 
 __all__ = ["Callback", "Run", "evaluate", "train"]
 
@@ -273,12 +272,13 @@ def train(
         check_savable(run, described)
     if resume and path is not None and path.exists():
         device = device_of(next(iter(params.values())))
-        header = load_checkpoint(path, run, described, xp, device)
-        every = _same_pace(path, run, schedule, evaluate_every, header["evaluate_every"])
-        if run.done and header["ended"]:
+        every, ended = load_checkpoint(
+            path, run, described, xp, device, lr=schedule, evaluate_every=evaluate_every
+        )
+        if run.done and ended:
             kept = replace(run)
-            run.pending, run.loss = [], header["ended"]["loss"]
-            _note(run, header["ended"]["evaluation"])
+            run.pending, run.loss = [], ended["loss"]
+            _note(run, ended["evaluation"])
     update = as_one_unit(xp, functools.partial(_update, model, optimizer, loss, max_norm))
 
     def tell(event: str, *args: Any) -> None:
@@ -453,26 +453,6 @@ def _note(run: Run, evaluation: float) -> None:
     if evaluation < run.best_evaluation:
         run.best_evaluation, run.best_step = evaluation, run.step
         run.best_params = run.params
-
-
-def _same_pace(
-    path: Path, run: Run, schedule: Schedule, asked: int | None, held: int | None
-) -> int | None:
-    """Return how often a resumed run is evaluated; refuse another interval, or learning rate."""
-    different = []
-    if asked is not None and asked != held:
-        different = [f"evaluate_every {held} where {asked} is asked for"]
-    if run.step:  # a schedule without a name is known by what it gives
-        rate = float(schedule(run.step - 1))
-        if not math.isclose(rate, run.learning_rate, rel_tol=1e-9):
-            at = f"at step {run.step - 1}"
-            different += [f"lr {run.learning_rate:g} {at} where {rate:g} is asked for"]
-    if different:
-        raise CheckpointError(
-            f"{path}: belongs to another run; {'; '.join(different)}; "
-            "give what this run was begun with, or another path"
-        )
-    return held
 
 
 def _lose_patience(run: Run, evaluate_every: int, patience: int | None) -> None:
