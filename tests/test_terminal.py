@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portable_rnn.cli import app
-from portable_rnn.cli.terminal import Terminal, printable
+from portable_rnn.cli.terminal import Console, printable
 
 from .command import call
 
@@ -41,7 +41,7 @@ def test_every_control_character_is_written_out():
 )
 def test_whatever_is_printed(thing):
     file = io.StringIO()
-    Terminal(file=file, width=200, highlight=False).print(thing, markup=False)
+    Console(file=file, width=200, highlight=False).print(thing, markup=False)
     assert r"\x1b[31mb\x9b2Jc" in file.getvalue()
     assert not set(file.getvalue()) & set("\x1b\x9b\x07\x7f\u202e")
 
@@ -51,14 +51,14 @@ def test_a_table_stays_straight():
     table.add_row(EVIL)
     table.add_row("b")
     file = io.StringIO()
-    Terminal(file=file, width=80).print(table)
+    Console(file=file, width=80).print(table)
     assert len({len(line) for line in file.getvalue().splitlines()}) == 1
     assert file.getvalue().count(r"\x1b[31mb") == 2
 
 
 def test_colours_of_the_command_line_stay():
     file = io.StringIO()
-    terminal = Terminal(file=file, force_terminal=True, color_system="standard", highlight=False)
+    terminal = Console(file=file, force_terminal=True, color_system="standard", highlight=False)
     terminal.print(f"[red]{EVIL.replace('[', chr(92) + '[')}[/]")
     assert file.getvalue().startswith("\x1b[31ma\\x1b")
     assert file.getvalue().count("\x1b") == 2

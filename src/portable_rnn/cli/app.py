@@ -17,7 +17,7 @@ from .book import Options, show_book
 from .info import show_info
 from .sample import print_sample
 from .settings import DEFAULTS, Settings
-from .terminal import Terminal, printable, write
+from .terminal import Console, printable, write
 from .train import train_text
 
 __all__ = ["app", "run"]
@@ -149,7 +149,7 @@ def train(
     }
     given = {name: value for name, value in given.items() if value is not None}
     folder, settings = Settings.resolve(_path("out", out), given, resume=resume)
-    train_text(folder, settings, Terminal(), resume=resume)
+    train_text(folder, settings, Console(), resume=resume)
 
 
 @app.command()
@@ -226,14 +226,14 @@ def book(
         everything=everything,
         latex=latex,
     )
-    if not show_book(options, Terminal()):
+    if not show_book(options, Console()):
         raise typer.Exit(1)
 
 
 @app.command()
 def info() -> None:
     """Show versions, backends, and the BLAS library that does the work."""
-    show_info(Terminal())
+    show_info(Console())
 
 
 # What a person at the command line can put right.
@@ -263,7 +263,7 @@ def run() -> None:
 
 
 def _end(message: str) -> NoReturn:
-    Terminal(stderr=True, highlight=False, soft_wrap=True).print(
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
         f"[bold red]error:[/] {escape(message)}"
     )
     sys.exit(2)

@@ -33,7 +33,7 @@ from ..book import write as write_example
 from ..book.checks import ALLOWED, EPS
 from ..book.latex import number
 from .claims import print_claims
-from .terminal import Terminal, write
+from .terminal import Console, write
 
 __all__ = ["Options", "show_book"]
 
@@ -63,7 +63,7 @@ class Options:
     latex: bool
 
 
-def show_book(options: Options, console: Terminal) -> bool:
+def show_book(options: Options, console: Console) -> bool:
     """Print every quantity beside its independent value; return whether all agree.
 
     Raises
@@ -116,7 +116,7 @@ def show_book(options: Options, console: Terminal) -> bool:
         # LaTeX is for a file or a pipe: as it is, whatever the width of the terminal.
         write(document(checks, title, options.digits))
         if wrong:
-            Terminal(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
+            Console(stderr=True).print(f"[bold red]wrong claims: {', '.join(wrong)}[/]")
     else:
         missing = left_out(example, exact, options.dtype)
         _print_all(console, options, f"{origin}; {where}", example, checks, missing)
@@ -162,7 +162,7 @@ def _sizes(example: Example) -> tuple[int, int, int, int]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Give what shows how far some work is, by its name, once all takes longer than a second."""
-    console, started = Terminal(stderr=True), monotonic()
+    console, started = Console(stderr=True), monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("")
@@ -195,7 +195,7 @@ def _latex_text(text: str) -> str:
 
 
 def _print_all(
-    console: Terminal,
+    console: Console,
     options: Options,
     origin: str,
     example: Example,
@@ -220,7 +220,7 @@ def _print_all(
     _print_verdict(console, options, checks)
 
 
-def _print_verdict(console: Terminal, options: Options, checks: list[Check]) -> None:
+def _print_verdict(console: Console, options: Options, checks: list[Check]) -> None:
     """Print whether all checks passed, and what there is to say of large errors."""
     failed = [check for check in checks if not check.passed]
     amplified = [check for check in checks if check.amplified]
@@ -268,7 +268,7 @@ def _eps(error: float) -> str:
     return f"{error:.1f} eps" if error < 1e4 else f"{error:.1e} eps"
 
 
-def _print_example(console: Terminal, options: Options, example: Example) -> None:
+def _print_example(console: Console, options: Options, example: Example) -> None:
     table = Table(title="the numbers", title_justify="left", show_header=False)
     table.add_column(justify="right", style="bold")
     table.add_column(no_wrap=True)
@@ -281,7 +281,7 @@ def _print_example(console: Terminal, options: Options, example: Example) -> Non
 
 
 def _print_equation(
-    console: Terminal, options: Options, equation: Equation, checks: list[Check]
+    console: Console, options: Options, equation: Equation, checks: list[Check]
 ) -> None:
     console.print()
     console.print(f"[bold]{equation.number}[/]  {equation.says}", highlight=False)

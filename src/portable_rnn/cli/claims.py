@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..book import Claim
 from ..book.latex import number
-from .terminal import Terminal
+from .terminal import Console
 
 __all__ = ["print_claims"]
 
@@ -16,7 +16,7 @@ SHOWN = 12  # rows of numbers of a claim; --all shows the rest
 
 
 def print_claims(
-    console: Terminal, claims: Sequence[Claim], digits: int, everything: bool = False
+    console: Console, claims: Sequence[Claim], digits: int, everything: bool = False
 ) -> None:
     """Print every claim next to the right values, and which are wrong."""
     if not claims:

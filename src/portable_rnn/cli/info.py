@@ -8,12 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, backends
-from .terminal import Terminal
+from .terminal import Console
 
 __all__ = ["show_info"]
 
 
-def show_info(console: Terminal) -> None:
+def show_info(console: Console) -> None:
     """Print versions, backends with device or reason, and the BLAS libraries loaded."""
     console.print(
         f"[bold]portable-rnn {__version__}[/] on Python {platform.python_version()}, "

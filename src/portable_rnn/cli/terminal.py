@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-__all__ = ["Terminal", "printable", "write"]
+__all__ = ["Console", "printable", "write"]
 
 # Control characters but newline and tab; what turns the direction of writing; and halves of
 # surrogate pairs, by which Python keeps bytes of file names that are no UTF-8.
@@ -24,7 +25,7 @@ def printable(text: str) -> str:
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-class Terminal(Console):
+class Console(rich.console.Console):
     """Rich's console, which escapes the characters that are printed but not its own commands."""
 
     def render(

@@ -46,7 +46,7 @@ from .settings import (
     read_config,
     refuse_another_run,
 )
-from .terminal import Terminal
+from .terminal import Console
 
 __all__ = ["train_text"]
 
@@ -57,7 +57,7 @@ PROMPT = "The "
 BITS = 1 / math.log(2)
 
 
-def train_text(folder: Path, settings: Settings, console: Terminal, *, resume: bool) -> None:
+def train_text(folder: Path, settings: Settings, console: Console, *, resume: bool) -> None:
     """Train, then show what was reached, a sample, and where the files are."""
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
@@ -315,7 +315,7 @@ class Bar(Callback):
         self._progress.update(self._task, held_out=f"(held out {run.evaluation * BITS:.3f})")
 
 
-def _progress(console: Terminal) -> Progress:
+def _progress(console: Console) -> Progress:
     return Progress(
         BarColumn(bar_width=8),
         MofNCompleteColumn(),
@@ -330,7 +330,7 @@ def _progress(console: Terminal) -> Progress:
 # ----------------------------------------------------------------------------- report
 
 
-def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: Terminal) -> None:
+def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: Console) -> None:
     from ..plots import learning_curve
 
     title = f"{settings.cell}, {_size(settings)}, {settings.backend}"
@@ -349,7 +349,7 @@ def _report(
     levels: dict[str, float],
     validation: Windows,
     prompt: str,
-    console: Terminal,
+    console: Console,
 ) -> None:
     if run.stop_reason:
         console.print(f"[yellow]stopped at step {run.step}: {run.stop_reason}[/]")
