@@ -63,6 +63,14 @@ def kernels(session: nox.Session) -> None:
     session.run("python", "-m", "conformance.kernels", *told)
 
 
+@nox.session(default=False)
+def damage(session: nox.Session) -> None:
+    """5,000 seeded damages of checkpoints, weights and run folders, or as many as are asked for."""
+    install(session, "-e.[cli,plot]", groups=("test",))
+    count = session.posargs[0] if session.posargs else "5000"
+    session.run("pytest", "tests/test_damage.py", env=ONE_THREAD | {"DAMAGES": count})
+
+
 ENVIRONMENTS = by_environment() | {"custom": []}
 REPORTS, COMMITTED = Path("build/conformance"), Path("conformance/reports")
 

@@ -10,6 +10,7 @@ import portable_rnn as prnn
 from portable_rnn.batches import Shuffled
 from portable_rnn.training import Callback, train
 
+from .backend import host_dtype
 from .backends import BACKENDS
 from .selection import full_precision
 from .tolerances import allowed_eps, assert_close
@@ -81,6 +82,57 @@ def test_a_resumed_run_has_the_same_bits(backend, tmp_path):
     for name, p in whole.params.items():
         assert backend.get(resumed.params[name]).tobytes() == backend.get(p).tobytes(), name
         assert type(resumed.params[name]) is type(p)
+
+
+def put_as(backend, dtype, arrays):
+    return {name: backend.put(a.astype(host_dtype(dtype))) for name, a in arrays.items()}
+
+
+def test_weights_come_back_from_a_file_in_every_dtype(backend, tmp_path):
+    """In bfloat16 too, bit for bit, where the library has it; and into NumPy by name if not."""
+    if backend.shapes_only or not backend.reads:
+        pytest.skip("not run: a file has values, and this backend has none to read")
+    pytest.importorskip("safetensors", reason="not run: safetensors is not installed")
+    model = prnn.RNN(3, 5, 4, cell="lstm")
+    for dtype in backend.dtypes:
+        start = put_as(backend, dtype, model.init(seed=0))
+        prnn.serialization.save_weights(tmp_path / dtype, start)
+        loaded = prnn.serialization.load_weights(tmp_path / dtype, xp=backend.xp)
+        assert list(loaded) == list(start)
+        for name, p in start.items():
+            assert loaded[name].dtype == p.dtype, (dtype, name)
+            assert backend.get(loaded[name]).tobytes() == backend.get(p).tobytes(), (dtype, name)
+
+
+def test_a_resumed_run_of_a_wrapped_optimizer_has_the_same_bits(backend, tmp_path):
+    """Its state is a tuple of dicts, with a number of its own; in bfloat16 where there is that."""
+    if backend.shapes_only or not backend.reads or backend.id == "dask":
+        pytest.skip(
+            "not run: training reads the loss, and where each operation takes long, too long"
+        )
+    pytest.importorskip("safetensors", reason="not run: safetensors is not installed")
+
+    def both(params, grads, state, *, lr):
+        first, second, count = state or (None, None, 0)
+        moved, first = prnn.optimizers.sgd(params, grads, first, lr=lr, momentum=0.9)
+        moved, second = prnn.optimizers.adam(moved, grads, second, lr=lr)
+        return moved, (first, second, count + 1)
+
+    model = prnn.RNN(3, 5, 4, cell="gru")
+    rng = np.random.default_rng(0)
+    for dtype in {backend.dtypes[0], *({"bfloat16"} & set(backend.dtypes))}:
+        arrays = model.init(seed=0) | {"x": rng.standard_normal((6, 8, 3))}
+        params = put_as(backend, dtype, arrays)
+        x = params.pop("x")
+        source = Shuffled(x, backend.put(rng.integers(0, 4, (6, 8))), batch_size=4)
+        go = functools.partial(train, model, params, source, steps=9, lr=0.01, optimizer=both)
+        whole = go()
+        go(checkpoint=tmp_path / dtype, callbacks=[Stop()])
+        resumed = go(checkpoint=tmp_path / dtype, resume=True)
+        assert float(resumed.optimizer_state[2]) == 9
+        for name, p in whole.params.items():
+            assert resumed.params[name].dtype == p.dtype
+            assert backend.get(resumed.params[name]).tobytes() == backend.get(p).tobytes(), name
 
 
 class Graphs(Callback):

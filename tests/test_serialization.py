@@ -1,6 +1,9 @@
 """Files are whole or absent, and hold exactly what was put into them."""
 
+import errno
+import json
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -120,3 +123,138 @@ def test_what_went_wrong_is_told_also_where_no_file_could_be_made(tmp_path, monk
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(PermissionError, match="not here"):
         write_atomically(tmp_path / "note", b"whole")
+
+
+def test_the_system_s_message_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    """Of a full disk it names none, and of a missing right the temporary one."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/x/.w.0123abcd.part")
+    for error in (full, refused):
+
+        def fail(descriptor, error=error):
+            raise error
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(type(error)) as caught:
+            save_weights(tmp_path / "w", {"w": np.ones(2)})
+        assert caught.value.errno == error.errno
+        assert str(caught.value).endswith(f"{error.strerror}: '{tmp_path / 'w'}'")
+
+
+def test_others_can_read_the_files(tmp_path):
+    """By the reference implementation, arrays at multiples of what one number takes."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
+
+    arrays = {
+        "flag": np.array([True, False, True]),
+        "half": np.float16([1.5]),
+        "none": np.zeros((2, 0, 3)),
+        "scalar": np.asarray(3, np.int64),
+        "turned": np.arange(6, dtype=">f4").reshape(2, 3).T,
+        "é/\u2028": np.arange(5, dtype=np.uint8),
+    }
+    path = tmp_path / "w"
+    save_arrays(path, arrays, {"ü": 1})
+    found = load_file(path)
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert (found[name].dtype, found[name].shape) == (
+            array.dtype.newbyteorder("="),
+            array.shape,
+        )
+        np.testing.assert_array_equal(found[name], array)
+    with safe_open(path, framework="np") as file:
+        assert json.loads(file.metadata()["portable_rnn"]) == {"ü": 1}
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    assert length % 8 == 0
+    for name, entry in json.loads(data[8 : 8 + length]).items():
+        if name != "__metadata__":
+            assert entry["data_offsets"][0] % arrays[name].itemsize == 0
+    again, _ = load_arrays(path)
+    assert all(array.flags.writeable for array in again.values())
+
+
+def test_the_same_arrays_are_the_same_file(tmp_path):
+    params = prnn.RNN(3, 4, 2, cell="lstm").init(seed=1)
+    for name in "ab":
+        save_arrays(tmp_path / name, params, {"step": 3})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_of_another_origin_has_no_checksum_and_is_read(tmp_path):
+    from safetensors.numpy import save_file
+
+    arrays = {"w": np.arange(4.0), "c": np.ones(2, np.complex64)}
+    for metadata in (None, {"format": "pt"}):
+        save_file(arrays, tmp_path / "w", metadata=metadata)
+        found = load_weights(tmp_path / "w")
+        assert all(found[name].tobytes() == array.tobytes() for name, array in arrays.items())
+
+
+@pytest.mark.parametrize("lost", ["portable_rnn", "portable_rnn.crc32"])
+def test_a_file_that_has_lost_its_checksum_or_header_is_not_taken_for_another_s(tmp_path, lost):
+    from safetensors.numpy import load_file, save_file
+
+    save_weights(tmp_path / "w", {"w": np.arange(4.0)})
+    data = (tmp_path / "w").read_bytes()
+    held = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    assert set(held) == {"portable_rnn", "portable_rnn.crc32"}
+    del held[lost]
+    save_file(load_file(tmp_path / "w"), tmp_path / "w", metadata=held)
+    with pytest.raises(CheckpointError, match=r"w: (has no checksum|is damaged), .*copy, or make"):
+        load_weights(tmp_path / "w")
+
+
+def test_a_file_that_another_program_has_written_anew_keeps_its_checksum(tmp_path):
+    """The checksum is that of names, shapes and numbers, in whatever order they stand."""
+    from safetensors.numpy import load_file, save_file
+
+    params = prnn.RNN(3, 4, 2).init(seed=1)
+    save_weights(tmp_path / "w", params)
+    data = (tmp_path / "w").read_bytes()
+    held = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    arrays = load_file(tmp_path / "w")
+    save_file(arrays, tmp_path / "again", metadata=held)
+    assert (tmp_path / "again").read_bytes() != data
+    assert set(load_weights(tmp_path / "again")) == set(params)
+    arrays["weight_hh_l0"] = arrays["weight_hh_l0"].T.copy()
+    save_file(arrays, tmp_path / "again", metadata=held)
+    with pytest.raises(CheckpointError, match="again: is damaged"):
+        load_weights(tmp_path / "again")
+
+
+def test_numpy_says_that_it_has_no_bfloat16(tmp_path):
+    bits = np.asarray([0x3F80, 0xC000], dtype="<u2")
+    header = b'{"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(header)) + header + bits.tobytes())
+    for read in (load_weights, load_arrays):
+        with pytest.raises(
+            CheckpointError, match=r"w: w is of dtype bfloat16, and numpy has none; .*xp=torch or"
+        ):
+            read(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: save_weights(path, {"w": np.ones(1)}),
+        lambda path: save_arrays(path, {"w": np.ones(1)}, {}),
+        load_weights,
+        load_arrays,
+        lambda path: write_atomically(path, b""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "kind"), [("", ValueError), (None, TypeError), (3, TypeError), (b"w", TypeError)]
+)
+def test_paths_are_paths(call, path, kind):
+    with pytest.raises(kind, match="path: expected a path, got"):
+        call(path)
+
+
+def test_what_is_no_array_is_not_saved(tmp_path):
+    with pytest.raises(TypeError, match="w: expected an array"):
+        save_weights(tmp_path / "w", {"w": [1.0, 2.0]})
+    assert not list(tmp_path.iterdir())

@@ -47,6 +47,26 @@ def test_read_text_joins_files_and_names_bad_ones(tmp_path):
         read_text([tmp_path / "missing"])
 
 
+def test_a_byte_order_mark_is_no_character_of_the_text(tmp_path):
+    marked = tmp_path / "marked"
+    marked.write_bytes(b"\xef\xbb\xbfday\r\nby day")
+    assert read_text([marked, marked]) == "day\nby day\n\nday\nby day"
+    assert "\ufeff" not in Vocabulary.of(read_text([marked])).characters
+
+
+@pytest.mark.parametrize(
+    ("characters", "kind", "words"),
+    [
+        ("abca", ValueError, r"characters: expected every one once, got \['a'\] more often"),
+        (3, TypeError, "characters: expected a text, got 3"),
+        (["a", "b"], TypeError, "characters: expected a text"),
+    ],
+)
+def test_a_vocabulary_has_every_character_once(characters, kind, words):
+    with pytest.raises(kind, match=words):
+        Vocabulary(characters)
+
+
 def test_split_holds_out_the_end():
     learned, held_out = split_text(
         "a" * 900 + "b" * 100, batch_size=2, window=5, validation_batch_size=2
@@ -104,6 +124,17 @@ def test_temperature_zero_takes_the_likeliest():
         one_hot = np.eye(3, dtype=np.float32)[VOCABULARY.encode(text)]
         assert VOCABULARY.encode(character) == prnn.predict(MODEL, params, one_hot)[-1].argmax()
         text += character
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_nothing_is_drawn_from_parameters_that_are_not_finite(number, temperature):
+    params = MODEL.init(seed=0)
+    params["weight_hh_l0"][0, 1] = number
+    with pytest.raises(
+        ValueError, match=r"params\['weight_hh_l0'\]: expected finite values, got 1"
+    ):
+        generate(MODEL, params, VOCABULARY, prompt="a", length=3, temperature=temperature)
 
 
 @pytest.mark.parametrize(

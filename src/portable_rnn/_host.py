@@ -1,5 +1,6 @@
 """Arrays from the host and back: what draws, reads or writes files goes through here."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from ._namespace import (
     Namespace,
     dtype_name,
     library_name,
+    namespace_of,
     resolve_namespace,
 )
 
-__all__ = ["find_dtype", "from_host", "to_host"]
+__all__ = ["bits_to_host", "digest", "find_dtype", "from_bits", "from_host", "to_host"]
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -55,8 +57,9 @@ def from_host(
         If the library gave another dtype than was asked for.
     """
     xp = resolve_namespace(np if xp is None else xp)
-    wanted = dtype if dtype is not None else array.dtype.name
-    target = find_dtype(xp, wanted) if dtype is not None else getattr(xp, array.dtype.name)
+    # None where the library does not list it, as Dask float16, and may yet have it.
+    target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
+    wanted = array.dtype.name if target is None else dtype_name(target)
     try:
         moved = xp.asarray(array, dtype=target, device=device)
     except Exception as error:
@@ -65,9 +68,9 @@ def from_host(
         raise ValueError(
             f"device: expected one of {library_name(xp)}, got {device!r} ({error})"
         ) from None
-    if dtype_name(moved.dtype) != dtype_name(target):
+    if dtype_name(moved.dtype) != wanted:
         raise ValueError(
-            f"dtype: asked {library_name(xp)} for {dtype_name(target)}, "
+            f"dtype: asked {library_name(xp)} for {wanted}, "
             f"got {dtype_name(moved.dtype)} (for JAX, set jax_enable_x64)"
         )
     return moved
@@ -92,3 +95,36 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device
         xp = array.__array_namespace__()
         return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE"), copy=True))
+
+
+def bits_to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy a bfloat16 array to the host as uint16: NumPy has no such dtype, but all its bits."""
+    if hasattr(array, "detach"):  # torch
+        array = array.detach().contiguous().view(namespace_of(array=array).int16)
+    return to_host(array).view(np.uint16)
+
+
+def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: Any = None) -> Array:
+    """Undo `bits_to_host` in a library that has bfloat16.
+
+    Raises
+    ------
+    TypeError
+        If it has none, as NumPy.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    target = getattr(xp, "bfloat16", None)
+    if target is None:
+        raise TypeError(f"{library_name(xp)} has no bfloat16")
+    try:
+        known = np.dtype(target)  # JAX registers its own with NumPy
+    except TypeError:
+        return xp.asarray(bits.view(np.int16), device=device).view(target)
+    return xp.asarray(bits.view(known), device=device)
+
+
+def digest(array: Array) -> str:
+    """Return the CRC-32 of the numbers of an array; of whole ones, whatever their dtype."""
+    host = bits_to_host(array) if dtype_name(array.dtype) == "bfloat16" else to_host(array)
+    wide = host.astype("int64") if host.dtype.kind in "iub" else host
+    return f"{zlib.crc32(wide.tobytes()):08x}"

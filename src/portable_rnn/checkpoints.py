@@ -1,20 +1,23 @@
 """A training run on disk: one file with all that is needed to go on.
 
-Arrays are stored under ``params/``, ``best/``, ``optimizer/<slot>/`` and ``state/``; step counts
-and the descriptions of the model and of the batches stand in the header as JSON.
+Arrays are stored under ``params/``, ``best/``, ``pending/``, ``state/`` and ``optimizer/``; counts,
+the shape of the optimizer's state, and what else fixes the run stand in the header as JSON.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._check import state_of, state_parts
-from ._host import from_host
-from ._namespace import Array, Namespace, dtype_name
-from .batches import Batches
+from . import _check as check
+from ._host import digest, to_host
+from ._namespace import Array, Namespace, dtype_name, is_array
+from .batches import Batch, Batches
 from .serialization import (
     CheckpointError,
     check_dtype,
@@ -26,13 +29,39 @@ from .serialization import (
 if TYPE_CHECKING:
     from .training import Run
 
-__all__ = ["check_savable", "load_checkpoint", "save_checkpoint"]
+__all__ = ["check_savable", "describe", "load_checkpoint", "save_checkpoint"]
 
-_FORMAT = 1
-_COUNTERS = ("step", "loss", "evaluation", "best_evaluation", "best_step")
+_FORMAT = 2
+_NUMBERS = ("step", "loss", "learning_rate", "evaluation", "best_evaluation", "best_step")
+_MEASURED = ("loss", "evaluation")
 
 
-def check_savable(run: Run, batches: Batches) -> None:
+def describe(
+    run: Run,
+    batches: Batches,
+    validation: Batches | None,
+    *,
+    loss: Callable[..., Any],
+    lr: Callable[[int], float],
+    max_norm: float | None,
+) -> dict[str, Any]:
+    """Return what fixes a run, as plain values: these are compared when it is resumed.
+
+    Of functions, the name and the options fixed by :func:`functools.partial`; of data, what the
+    batches say of themselves, and a checksum of the first one.
+    """
+    return {
+        "model": run.model.to_dict(),
+        "batches": _source(batches),
+        "validation": {} if validation is None else _source(validation),
+        "optimizer": _function(run.optimizer),
+        "loss": _function(loss),
+        "lr": _function(lr),
+        "options": {"max_norm": _plain(max_norm), "seed": run.seed},
+    }
+
+
+def check_savable(run: Run, described: Mapping[str, Any]) -> None:
     """Raise, before any work is lost, if a run cannot be written to a file.
 
     Raises
@@ -45,103 +74,141 @@ def check_savable(run: Run, batches: Batches) -> None:
     safetensors_numpy()
     for name, array in run.params.items():
         check_dtype(f"params[{name!r}]", array)
-    state = run.optimizer_state
-    if state is not None and not (
-        isinstance(state, dict)
-        and "step" in state
-        and all(isinstance(held, dict) for slot, held in state.items() if slot != "step")
-    ):
-        raise TypeError(
-            "optimizer: a state that can be saved is {'step': int, slot: {name: array}, ...}, "
-            f"got {type(state).__name__} {list(state) if isinstance(state, dict) else ''}"
-        )
+    _taken_apart(run.optimizer_state, [])
     try:
-        json.dumps(_header(run, batches))
+        json.dumps(described)
     except TypeError as error:
         raise TypeError(f"checkpoint: this run cannot be described in a file: {error}") from None
 
 
-def save_checkpoint(path: Path, run: Run, batches: Batches) -> None:
-    """Write a run to one file, atomically."""
+def save_checkpoint(
+    path: Path,
+    run: Run,
+    described: Mapping[str, Any],
+    *,
+    evaluate_every: int | None,
+    ended: Mapping[str, float] | None,
+) -> None:
+    """Write a run to one file, atomically.
+
+    ``ended`` is what a run that has made all its steps has measured after the last of them.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    inside: list[Array] = []
+    tree = _taken_apart(run.optimizer_state, inside)
+    state = () if run.state is None else check.state_parts(run.state)
     arrays = {f"params/{name}": a for name, a in run.params.items()}
     arrays |= {f"best/{name}": a for name, a in (run.best_params or {}).items()}
-    arrays |= {f"pending/{i}": value for i, value in enumerate(run.pending)}
-    if run.state is not None:
-        arrays |= {f"state/{i}": a for i, a in enumerate(state_parts(run.state))}
-    optimizer = run.optimizer_state or {"step": 0}
-    for slot, held in optimizer.items():
-        if slot != "step":
-            arrays |= {f"optimizer/{slot}/{name}": a for name, a in held.items()}
-    save_arrays(path, arrays, _header(run, batches))
+    for group, parts in (("pending", run.pending), ("state", state), ("optimizer", inside)):
+        arrays |= {f"{group}/{i}": array for i, array in enumerate(parts)}
+    header = {"format": _FORMAT, "run": described, "evaluate_every": evaluate_every, "ended": ended}
+    header |= {name: getattr(run, name) for name in _NUMBERS}
+    save_arrays(path, arrays, header | {"optimizer_state": tree, "arrays": len(arrays)})
 
 
-def load_checkpoint(path: Path, run: Run, batches: Batches, xp: Namespace, device: Any) -> None:
+def load_checkpoint(
+    path: Path,
+    run: Run,
+    described: Mapping[str, Any],
+    xp: Namespace,
+    device: Any,
+    *,
+    lr: Callable[[int], float],
+    evaluate_every: int | None,
+) -> tuple[int | None, dict[str, float] | None]:
     """Put a run back to where it was saved.
+
+    Returns how many steps apart it is evaluated, and what it measured if it had made all its steps.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or is of another model, optimizer, dtype or batches; ``run`` is then
-        as it was.
+        If the file is damaged, or is of another model, optimizer, dtype, batches or options;
+        ``run`` is then as it was.
     """
-    found, header = load_arrays(path)
+    arrays, header = load_arrays(path, xp=xp, device=device)
     if header.get("format") != _FORMAT:
         raise CheckpointError(
-            f"{path}: expected a checkpoint of format {_FORMAT}, got {header.get('format', 'none')}"
+            f"{path}: expected a checkpoint of format {_FORMAT}, got "
+            f"{header.get('format', 'none')!r}; begin anew with another path"
         )
-    asked = _header(run, batches)
-    for name in ("model", "batches", "optimizer"):
-        _compare(path, name, header[name], asked[name])
-    _compare(path, "masks", {"seed": header.get("seed", 0)}, {"seed": asked["seed"]})
+    asked = json.loads(json.dumps(described))
+    try:
+        _compare(path, "model", header["run"]["model"], asked["model"])
+        for name, param in run.params.items():
+            wanted, got = (dtype_name(a.dtype) for a in (param, arrays[f"params/{name}"]))
+            if wanted != got:
+                raise CheckpointError(f"{path}: expected {name} of dtype {wanted}, got {got}")
+        for name in asked:
+            _compare(path, name, header["run"][name], asked[name])
+        kept = _restored(run, header, arrays)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}: expected the checkpoint of a run, got a file without what belongs into one "
+            f"({type(error).__name__}: {error}); begin anew with another path"
+        ) from None
+    step, rate, every = kept["step"], kept["learning_rate"], header["evaluate_every"]
+    if step > run.steps:
+        raise CheckpointError(
+            f"{path}: this run has made {step} steps, and {run.steps} are asked for; "
+            "give at least as many, or another path"
+        )
+    if evaluate_every is not None:
+        name = "evaluate_every"
+        _compare(path, "options", {name: every}, {name: evaluate_every})
+    # A schedule without a name is known by what it gives.
+    if step and not math.isclose(now := float(lr(step - 1)), rate, rel_tol=1e-9):
+        at = f"rate at step {step - 1}"
+        _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
+    vars(run).update(kept)
+    return every, header["ended"]
 
+
+def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
+    """Return the fields of a run, of names, shapes and types that belong there."""
     groups: dict[str, dict[str, Array]] = {}
-    for key, array in found.items():
-        group, name = key.rsplit("/", 1)
-        groups.setdefault(group, {})[name] = from_host(array, xp, device=device)
-    first = next(iter(run.params.values()))
-    for name, array in groups["params"].items():
-        if dtype_name(array.dtype) != dtype_name(first.dtype):
-            raise CheckpointError(
-                f"{path}: expected {name} of dtype {dtype_name(first.dtype)}, "
-                f"got {dtype_name(array.dtype)}"
-            )
-
-    run.params = {name: groups["params"][name] for name in run.params}
-    best = groups.get("best")
-    run.best_params = best and {name: best[name] for name in run.params}
-    run.pending = _numbered(groups.get("pending", {}))
+    for key, array in arrays.items():
+        group, name = key.split("/", 1)
+        groups.setdefault(group, {})[name] = array
+    if len(arrays) != header["arrays"]:
+        raise ValueError(f"{len(arrays)} arrays of {header['arrays']}")
+    params, best = groups["params"], groups.get("best")
+    for found in (params, best or params):
+        if {n: tuple(a.shape) for n, a in found.items()} != run.model.parameter_shapes:
+            raise TypeError("parameters of other names or shapes")
     state = _numbered(groups.get("state", {}))
-    run.state = state_of(state) if state else None
-    if header["step"]:
-        run.optimizer_state = {"step": header["optimizer_step"]} | {
-            slot: {name: groups[f"optimizer/{slot}"][name] for name in run.params}
-            for slot in header["slots"]
-        }
-    for name in _COUNTERS:
-        setattr(run, name, header[name])
+    if state and (got := [a.shape[-1] for a in state]) != _sizes(run):
+        raise TypeError(f"a state of sizes {got}")
+    numbers = {name: header[name] for name in _NUMBERS}
+    ended = header["ended"] or {"loss": 0.0, "evaluation": 0.0}
+    for name, value in (*numbers.items(), *((name, ended[name]) for name in _MEASURED)):
+        if type(value) is not int and (type(value) is not float or name.endswith("step")):
+            raise TypeError(f"{name} {value!r}")
+    if header["evaluate_every"] is not None:
+        check.count("evaluate_every", header["evaluate_every"])
+    return numbers | {
+        "params": {name: params[name] for name in run.params},
+        "best_params": best and {name: best[name] for name in run.params},
+        "pending": _numbered(groups.get("pending", {})),
+        "state": check.state_of(state) if state else None,
+        "optimizer_state": _put_together(
+            header["optimizer_state"], _numbered(groups.get("optimizer", {}))
+        ),
+    }
 
 
-def _header(run: Run, batches: Batches) -> dict[str, Any]:
-    state = run.optimizer_state or {"step": 0}
-    return {
-        "format": _FORMAT,
-        "model": run.model.to_dict(),
-        "batches": batches.describe(),
-        "seed": run.seed,
-        "optimizer": _describe(run.optimizer),
-        "optimizer_step": int(state["step"]),
-        "slots": [slot for slot in state if slot != "step"],
-    } | {name: getattr(run, name) for name in _COUNTERS}
+def _sizes(run: Run) -> list[int]:
+    return [shape[-1] for shape in run.model.state_shapes(1)]
 
 
-def _describe(optimizer: Any) -> dict[str, Any]:
-    """Return name and fixed options of an optimizer, as JSON will give them back."""
-    options: dict[str, Any] = {}
-    while isinstance(optimizer, functools.partial):
-        options = optimizer.keywords | options
-        optimizer = optimizer.func
-    name = getattr(optimizer, "__qualname__", type(optimizer).__qualname__)
-    return {"name": name} | {key: repr(value) for key, value in options.items()}
+def _numbered(group: Mapping[str, Array]) -> list[Array]:
+    return [group[str(i)] for i in range(len(group))]
 
 
 def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -151,8 +218,91 @@ def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any
         if found.get(key) != wanted.get(key)
     ]
     if different:
-        raise CheckpointError(f"{path}: belongs to another run; {name}: {', '.join(different)}")
+        raise CheckpointError(
+            f"{path}: belongs to another run; {name}: {', '.join(different)}; "
+            "give what this run was begun with, or another path"
+        )
 
 
-def _numbered(arrays: dict[str, Array]) -> list[Array]:
-    return [arrays[key] for key in sorted(arrays, key=int)]
+# ---------------------------------------------------------------- the optimizer's state
+
+
+def _taken_apart(tree: Any, arrays: list[Array]) -> Any:
+    """Return a tree of dicts, tuples and lists as JSON; append its arrays to ``arrays``.
+
+    Raises
+    ------
+    TypeError
+        If there is something else in it.
+    """
+    if type(tree) is dict and all(type(key) in (str, int) for key in tree):
+        return {"dict": [[key, _taken_apart(value, arrays)] for key, value in tree.items()]}
+    if type(tree) in (tuple, list):
+        return {type(tree).__name__: [_taken_apart(value, arrays) for value in tree]}
+    if is_array(tree):
+        if getattr(tree, "weak_type", False) and not tree.shape:
+            return tree.item()  # a Python number that went through jax.jit
+        check_dtype("optimizer: state", tree)
+        arrays.append(tree)
+        return {"array": len(arrays) - 1}
+    if tree is None or type(tree) in (bool, int, float, str):
+        return tree
+    raise TypeError(
+        "optimizer: a state that can be saved is made of dicts, tuples and lists of arrays and "
+        f"plain numbers, got {type(tree).__name__} in it"
+    )
+
+
+def _put_together(tree: Any, arrays: Sequence[Array]) -> Any:
+    """Undo `_taken_apart`."""
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, inside),) = tree.items()
+    if kind == "array":
+        return arrays[inside]
+    if kind == "dict":
+        return {key: _put_together(value, arrays) for key, value in inside}
+    return {"tuple": tuple, "list": list}[kind](_put_together(value, arrays) for value in inside)
+
+
+# ------------------------------------------------------------------- what fixes a run
+
+
+def _source(batches: Batches) -> dict[str, Any]:
+    """Return what a source says of itself, and a checksum of each array of its first batch."""
+    first = batches.batch(0)
+    held = {f"first {name}": getattr(first, name, None) for name in Batch._fields}
+    return batches.describe() | {name: _plain(v) for name, v in held.items() if v is not None}
+
+
+def _function(function: Any) -> dict[str, Any]:
+    """Return name and fixed options of a function."""
+    options: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        options = {str(i): value for i, value in enumerate(function.args)} | (
+            function.keywords | options
+        )
+        function = function.func
+    if dataclasses.is_dataclass(function) and not isinstance(function, type):
+        options |= {
+            field.name: getattr(function, field.name) for field in dataclasses.fields(function)
+        }
+    name = getattr(function, "__qualname__", type(function).__qualname__).rsplit(".", 1)[-1]
+    return {"name": name} | {key: _plain(value) for key, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON that is the same in every process, as `repr` of a function is not."""
+    if is_array(value) and value.shape:
+        return f"{tuple(value.shape)}, checksum {digest(value)}"
+    if is_array(value):
+        value = to_host(value).item()
+    if isinstance(value, float) and value.is_integer():  # max_norm=1 is max_norm=1.0
+        value = int(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return _function(value)

@@ -1,21 +1,24 @@
 """Weights and checkpoints on disk: safetensors files, written whole or not at all.
 
 A file holds named arrays, and a header of plain JSON values beside them. Nothing is ever
-unpickled, so a file from elsewhere can at worst be refused.
+unpickled, so a file from elsewhere can at worst be refused. A checksum (CRC-32) of all that is
+read back stands in the file: it shows damage, not forgery.
 """
 
 import json
 import os
-import secrets
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._host import from_host, to_host
-from ._namespace import Array, Namespace, dtype_name
+from . import _check as check
+from ._files import write_atomically
+from ._host import bits_to_host, from_bits, from_host, to_host
+from ._namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
 
 __all__ = [
     "CheckpointError",
@@ -28,9 +31,28 @@ __all__ = [
     "write_atomically",
 ]
 
-_HEADER = "portable_rnn"
-# What NumPy and safetensors both know, and so comes back as it was; bfloat16 does not.
-DTYPES = ("float16", "float32", "float64", "int32", "int64")
+# In the metadata of a file: the JSON values, and the checksum. If one of the two is lost, the other
+# tells that the file is of this library, which writes both.
+_HEADER, _CHECKSUM = "portable_rnn", "portable_rnn.crc32"
+# Names of dtypes in files, and here. What NumPy does not know, bfloat16, is kept as bits.
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",  # only read: no parameter is complex
+}
+_CODES = {name: code for code, name in _DTYPES.items() if code != "C64"}
+_REMEDY = "restore it from a copy, or make it anew"
 
 
 class CheckpointError(ValueError):
@@ -47,6 +69,19 @@ class CheckpointError(ValueError):
     """
 
 
+class _Stored(NamedTuple):
+    """An array as a file has it: the name of its dtype there, its shape, and its bytes."""
+
+    code: str
+    shape: tuple[int, ...]
+    data: Any
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype in the array API standard, where it has one."""
+        return _DTYPES.get(self.code, self.code)
+
+
 def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> None:
     """Write parameters as a safetensors file, with the names of ``torch.nn``.
 
@@ -55,12 +90,14 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
     path : path
         Replaced in one step if it exists.
     params : dict of str to array
-        Of any library and device.
+        Of any library and device; bfloat16 too.
 
     Raises
     ------
     TypeError
-        If files cannot hold the dtype, such as bfloat16.
+        If files cannot hold the dtype, such as complex128.
+    OSError
+        If the file cannot be written; what was there is as it was.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -86,6 +123,9 @@ def load_weights(
 ) -> dict[str, Array]:
     """Read parameters written by `save_weights`, or any safetensors file.
 
+    A file of this library is compared with its checksum. One of another origin has none, and is
+    read as it stands.
+
     Parameters
     ----------
     path : path
@@ -101,7 +141,8 @@ def load_weights(
     Raises
     ------
     CheckpointError
-        If the file cannot be read or is cut short.
+        If the file cannot be read, is damaged or cut short, or holds a dtype that the library has
+        not: NumPy has no bfloat16.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -115,8 +156,7 @@ def load_weights(
     ...     load_weights(f"{folder}/w.safetensors", xp=np)
     {'w': array([1., 1., 1.], dtype=float32)}
     """
-    arrays, _ = load_arrays(path)
-    return {name: from_host(array, xp, device=device) for name, array in arrays.items()}
+    return load_arrays(path, xp=xp, device=device)[0]
 
 
 def save_arrays(
@@ -136,6 +176,8 @@ def save_arrays(
     ------
     TypeError
         If files cannot hold a dtype, or JSON a value.
+    OSError
+        If the file cannot be written; what was there is as it was.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -149,11 +191,29 @@ def save_arrays(
     ...     load_arrays(f"{folder}/run.safetensors")
     ({'a': array([0, 1, 2])}, {'step': 7})
     """
-    save = safetensors_numpy().save
+    path = check.path("path", path)
+    safetensors_numpy()  # what could not be read back is not written
     for name, array in arrays.items():
         check_dtype(name, array)
-    on_host = {name: np.asarray(to_host(a), order="C") for name, a in arrays.items()}
-    write_atomically(path, save(on_host, metadata={_HEADER: json.dumps(header)}))
+    stored = {name: _stored(array) for name, array in arrays.items()}
+    text = json.dumps(header)
+    metadata = {_HEADER: text, _CHECKSUM: _checksum(stored, text)}
+    # Wide numbers first: so each array begins at a multiple of what one of its numbers takes.
+    ordered = sorted(stored, key=lambda name: -_on_host(stored[name].code).itemsize)
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in ordered:
+        code, shape, data = stored[name]
+        start, end = end, end + data.nbytes
+        entries[name] = {"dtype": code, "shape": shape, "data_offsets": (start, end)}
+    described = json.dumps(entries, separators=(",", ":")).encode()
+    described += b" " * (-len(described) % 8)
+    # Array after array: a file of this size is never in memory as a whole.
+    write_atomically(
+        path,
+        struct.pack("<Q", len(described)) + described,
+        *(stored[name].data for name in ordered),
+    )
 
 
 def check_dtype(name: str, array: Array) -> None:
@@ -168,7 +228,7 @@ def check_dtype(name: str, array: Array) -> None:
     Raises
     ------
     TypeError
-        If the dtype is none of float16, float32, float64, int32 and int64.
+        If ``array`` is none, or complex or of another dtype that files do not have.
 
     Examples
     --------
@@ -176,31 +236,37 @@ def check_dtype(name: str, array: Array) -> None:
     >>> from portable_rnn.serialization import check_dtype
     >>> check_dtype("w", np.ones(2))
     """
-    if dtype_name(array.dtype) not in DTYPES:
+    check.an_array(name, array)
+    if dtype_name(array.dtype) not in _CODES:
         raise TypeError(
-            f"{name}: files hold the dtypes {', '.join(DTYPES)}, got {dtype_name(array.dtype)}"
+            f"{name}: files hold the dtypes {', '.join(_CODES)}, got {dtype_name(array.dtype)}"
         )
 
 
 def load_arrays(
     path: str | os.PathLike[str],
-) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Read what `save_arrays` wrote: NumPy arrays, and the JSON values.
+    *,
+    xp: Namespace | None = None,
+    device: Any = None,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what `save_arrays` wrote: arrays, and the JSON values.
 
     Parameters
     ----------
-    path : path
+    path, xp, device
+        As for `load_weights`.
 
     Returns
     -------
-    arrays : dict of str to NumPy array
+    arrays : dict of str to array
+        In the dtypes of the file.
     header : dict
         Empty if the file is of another origin.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read or is cut short.
+        As for `load_weights`.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -214,69 +280,9 @@ def load_arrays(
     ...     load_arrays(f"{folder}/w.safetensors")
     ({'w': array([1., 1.])}, {})
     """
-    load = safetensors_numpy().load
-    try:
-        data = Path(path).read_bytes()
-        arrays = load(data)
-        (length,) = struct.unpack("<Q", data[:8])
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        return arrays, json.loads(metadata.get(_HEADER, "{}"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # safetensors' own error type is not a ValueError
-        raise CheckpointError(
-            f"{path}: expected a safetensors file, got one that is damaged or cut short ({error})"
-        ) from error
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` so that ``path`` holds either all of it or what it held before.
-
-    Into a temporary file beside it, to the disk, then renamed over it, then the folder
-    to the disk: a crash at any moment leaves a whole file, and perhaps a hidden ``.part``.
-
-    Parameters
-    ----------
-    path : path
-        In a folder that exists.
-    data : bytes
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; ``path`` is then as it was.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from portable_rnn.serialization import write_atomically
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_atomically(Path(folder) / "note.txt", b"whole")
-    ...     (Path(folder) / "note.txt").read_bytes()
-    b'whole'
-    """
-    path = Path(path)
-    if not path.parent.is_dir():  # or the message would name the temporary file
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    path = check.path("path", path)
+    stored, header = _read(path)
+    return _to_library(path, stored, xp, device), header
 
 
 def safetensors_numpy() -> Any:
@@ -304,3 +310,102 @@ def safetensors_numpy() -> Any:
             "safetensors is needed to read and write files: pip install safetensors"
         ) from None
     return safetensors.numpy
+
+
+def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
+    """Read a file as it is, compared with its checksum if it is of this library.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is damaged or cut short.
+    ImportError
+        If safetensors is not installed (extra ``checkpoint``).
+    """
+    safetensors_numpy()
+    from safetensors import deserialize
+
+    try:
+        data = path.read_bytes()
+        arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
+        (length,) = struct.unpack("<Q", data[:8])
+        entries = json.loads(data[8 : 8 + length])
+        metadata = entries.pop("__metadata__", None) or {}
+        found = {
+            name: _Stored(arrays[name]["dtype"], tuple(arrays[name]["shape"]), arrays[name]["data"])
+            for name in entries
+        }
+        text, checksum = metadata.get(_HEADER), metadata.get(_CHECKSUM)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # safetensors' own error type is not a ValueError
+        raise CheckpointError(
+            f"{path}: expected a safetensors file, got one that is damaged or cut short ({error}); "
+            f"{_REMEDY}"
+        ) from error
+    if text is None and checksum is None:
+        return found, {}
+    if checksum is None:
+        raise CheckpointError(
+            f"{path}: has no checksum, so it is damaged, or older than checksums; {_REMEDY}"
+        )
+    if text is None or checksum != _checksum(found, text):
+        raise CheckpointError(
+            f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"
+        )
+    header = json.loads(text)
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: expected an object as its header, got {check.said(header)}")
+    return found, header
+
+
+def _to_library(
+    path: Path, stored: Mapping[str, _Stored], xp: Namespace | None, device: Any
+) -> dict[str, Array]:
+    """Make the arrays of a file those of a library, NumPy by default.
+
+    Raises
+    ------
+    CheckpointError
+        If the library does not have their dtype.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    found = {}
+    for name, of in stored.items():
+        such = ", such as xp=torch or xp=jax.numpy" if of.code == "BF16" else ""
+        lacking = f"{path}: {name} is of dtype {of.dtype}, and {library_name(xp)} has none"
+        if of.code not in _DTYPES or (such and not hasattr(xp, of.dtype)):
+            raise CheckpointError(f"{lacking}; load it into a library that does{such}")
+        array = np.frombuffer(of.data, dtype=_on_host(of.code)).reshape(of.shape)
+        try:
+            if of.code == "BF16":
+                found[name] = from_bits(array, xp, device)
+            else:
+                found[name] = from_host(array.astype(of.dtype, copy=False), xp, device=device)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{lacking} ({error})") from None
+    return found
+
+
+def _stored(array: Array) -> _Stored:
+    code = _CODES[dtype_name(array.dtype)]
+    host = bits_to_host(array) if code == "BF16" else to_host(array)
+    plain = np.asarray(host, dtype=_on_host(code), order="C")
+    return _Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
+
+
+def _on_host(code: str) -> np.dtype[Any]:
+    """Return the dtype in which NumPy holds the numbers of a file, whose low byte is the first."""
+    return np.dtype("uint16" if code == "BF16" else _DTYPES[code]).newbyteorder("<")
+
+
+def _checksum(stored: Mapping[str, _Stored], text: str) -> str:
+    """Return the CRC-32 of all that is read from a file, whatever the order it has there."""
+    names = sorted(stored)
+    described = json.dumps([(name, *stored[name][:2]) for name in names])
+    found = zlib.crc32((described + text).encode(errors="surrogatepass"))
+    for name in names:
+        found = zlib.crc32(stored[name].data, found)
+    return f"{found:08x}"

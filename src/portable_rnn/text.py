@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _check as check
 from ._host import to_host
 from ._namespace import Array, Namespace, device_of, namespace_of
 from .api import predict
@@ -27,6 +28,11 @@ class Vocabulary:
     characters : str
         Every character once; their order is that of the indices.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no text, or has a character twice.
+
     Examples
     --------
     >>> from portable_rnn.text import Vocabulary
@@ -36,8 +42,13 @@ class Vocabulary:
     """
 
     def __init__(self, characters: str) -> None:
+        if not isinstance(characters, str):
+            raise TypeError(f"characters: expected a text, got {check.said(characters)}")
         self.characters = characters
         self._codes = {ord(character): i for i, character in enumerate(characters)}
+        if len(self._codes) < len(characters):
+            twice = sorted(c for c, count in Counter(characters).items() if count > 1)
+            raise ValueError(f"characters: expected every one once, got {twice} more often")
 
     @classmethod
     def of(cls, text: str) -> "Vocabulary":
@@ -78,7 +89,7 @@ def default_text() -> str:
 
 
 def read_text(paths: Iterable[Path]) -> str:
-    """Return the text of some UTF-8 files, one after another.
+    """Return the text of some UTF-8 files, one after another, without byte-order marks.
 
     Raises
     ------
@@ -88,7 +99,7 @@ def read_text(paths: Iterable[Path]) -> str:
     parts = []
     for path in paths:
         try:
-            parts.append(path.read_text(encoding="utf-8"))
+            parts.append(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ValueError(f"text: cannot read {path}: {error.strerror}") from None
         except UnicodeDecodeError as error:
@@ -175,8 +186,11 @@ def generate(
     Raises
     ------
     ValueError
-        If the prompt is empty or has unknown characters, or the temperature is negative.
+        If the prompt is empty or has unknown characters, the temperature is negative, or a
+        parameter is not finite.
     """
+    for name, array in params.items():
+        check.finite(f"params[{name!r}]", array)
     if not prompt:
         raise ValueError("prompt: expected at least one character, got ''")
     if not (temperature >= 0 and math.isfinite(temperature)):

@@ -2,7 +2,7 @@
 
 A run is a pure function of the model, the first parameters, the batches and the options:
 `train` can be stopped at any moment, by Ctrl-C or by kill -9, and called again with
-``resume=True``, and it ends with the same parameters, bit for bit, as if nothing had happened.
+``resume=True``, and it ends with the same `Run`, bit for bit, as if nothing had happened.
 """
 
 import functools
@@ -12,15 +12,24 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, as_one_unit, detached, device_of, is_array, namespace_of, wider
+from ._namespace import (
+    Array,
+    Namespace,
+    as_one_unit,
+    detached,
+    device_of,
+    is_array,
+    namespace_of,
+    wider,
+)
 from .api import bptt, predict
 from .batches import Batches
-from .checkpoints import check_savable, load_checkpoint, save_checkpoint
+from .checkpoints import check_savable, describe, load_checkpoint, save_checkpoint
 from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
 from .model import RNN
@@ -178,7 +187,8 @@ def train(
         Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
         stopped before.
     evaluate_every : int, optional
-        Steps between two evaluations; by default there are ten in a run.
+        Steps between two evaluations; by default there are ten in a run. A run that is resumed
+        goes on as it was begun.
     patience : int, optional
         Stop after this many evaluations without a new best.
     log_every : int
@@ -191,8 +201,12 @@ def train(
     save_every : int
         Steps between two saves.
     resume : bool
-        Go on from the checkpoint if there is one. Model, batches and optimizer are compared
-        with those it was made with; that data, ``lr`` and loss are the same is for you to see to.
+        Go on from the checkpoint if there is one. What fixes the run is compared with what it was
+        begun with: ``model``, ``seed``, ``max_norm``, ``evaluate_every``; of optimizer, loss and
+        ``lr``, the names of functions and the options fixed by :func:`functools.partial`, and the
+        last rate; of batches and validation, what they say of themselves and a checksum of the
+        first batch. That functions of the same name, and the data beyond, are the same is for you
+        to see to. ``steps`` may be more than before.
 
     Returns
     -------
@@ -205,11 +219,14 @@ def train(
     ImportError
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
-        If the loss is no longer finite. The last checkpoint stays as it is. (A loss of NaN with
-        gradients of zero is the mean of a batch in which nothing counts, by lengths, weights or
-        labels: the optimizer takes a step with these zeros, and the loss is left out.)
+        If the loss, or a parameter that would be saved, is no longer finite. The last checkpoint
+        stays as it is. (A loss of NaN with gradients of zero is the mean of a batch in which
+        nothing counts, by lengths, weights or labels: the optimizer takes a step with these zeros,
+        and the loss is left out.)
     portable_rnn.serialization.CheckpointError
-        If the checkpoint cannot be read, or belongs to another model or other batches.
+        If the checkpoint cannot be read, is damaged, or belongs to another run.
+    OSError
+        If the checkpoint cannot be written. The last one stays as it is.
 
     Examples
     --------
@@ -238,9 +255,9 @@ def train(
                 raise ValueError(f"{name}: needs validation batches, got none")
     if not callable(lr):
         lr = functools.partial(constant, lr=check.number("lr", lr, least=0.0))
-    evaluate_every = evaluate_every or max(1, steps // 10)
     callbacks = tuple(callbacks)
-    path = None if checkpoint is None else Path(checkpoint)
+    check.flag("resume", resume)
+    path = None if checkpoint is None else check.path("checkpoint", checkpoint)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"checkpoint: expected an existing folder, got {path.parent}")
 
@@ -261,24 +278,48 @@ def train(
 
     run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
     run.seed = check.integer("seed", seed, least=0)
+    described: dict[str, Any] = {}
+    kept: Run | None = None  # the run as a file has it where its steps have ended
+    every = None if validation is None else evaluate_every or max(1, steps // 10)
     if path is not None:
-        check_savable(run, batches)
+        described = describe(run, batches, validation, loss=loss, lr=lr, max_norm=max_norm)
+        check_savable(run, described)
     if resume and path is not None and path.exists():
-        load_checkpoint(path, run, batches, xp, device_of(next(iter(params.values()))))
+        device = device_of(next(iter(params.values())))
+        every, ended = load_checkpoint(
+            path, run, described, xp, device, lr=lr, evaluate_every=evaluate_every
+        )
+        if run.done and ended:
+            kept = replace(run)
+            run.pending, run.loss = [], ended["loss"]
+            _note(run, ended["evaluation"])
     update = as_one_unit(xp, functools.partial(_update, model, optimizer, loss, max_norm))
 
     def tell(event: str, *args: Any) -> None:
         for callback in callbacks:
             getattr(callback, event)(run, *args)
 
-    def save() -> None:
+    def log() -> None:
+        run.loss = _refuse_nonfinite(run)
+        run.pending = []
+        tell("on_log")
+
+    def measure() -> None:
+        if validation is not None and every is not None:
+            _note(run, evaluate(run.model, run.params, validation, loss=loss))
+            tell("on_evaluate")
+            _lose_patience(run, every, patience)
+
+    def save(kept: Run) -> None:
         if path is not None:
-            _refuse_nonfinite(run)
-            save_checkpoint(path, run, batches)
+            _refuse_nonfinite(kept)
+            _refuse_nonfinite_params(xp, kept)
+            ended = {"loss": run.loss, "evaluation": run.evaluation} if run.done else None
+            save_checkpoint(path, kept, described, evaluate_every=every, ended=ended)
             tell("on_save", path)
 
-    if validation is not None:
-        _lose_patience(run, evaluate_every, patience)  # the run may have ended before
+    if every is not None:
+        _lose_patience(run, every, patience)  # the run may have ended before
     tell("on_start")
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
@@ -296,21 +337,25 @@ def train(
                 run.learning_rate,
             )
             if path is not None and run.step == 0:
-                check_savable(run, batches)  # the optimizer's state too, now that there is one
+                check_savable(run, described)  # the optimizer's state too, now that there is one
             run.pending.append(value)
             run.step += 1
             tell("on_step")
-            if run.step % log_every == 0 or run.done:
-                run.loss = _refuse_nonfinite(run)
-                run.pending.clear()
-                tell("on_log")
-            if validation is not None and (run.step % evaluate_every == 0 or run.done):
-                _evaluate(run, validation, loss)
-                tell("on_evaluate")
-                _lose_patience(run, evaluate_every, patience)
+            if run.step % log_every == 0:
+                log()
+            if every is not None and run.step % every == 0:
+                measure()
             if run.step % save_every == 0 and not run.done:
-                save()
-    save()
+                save(run)
+        if kept is None:
+            # Where its steps end, a run logs and evaluates once more. It would not have done so
+            # with more steps, and may be given more: the file keeps what was before.
+            kept = replace(run)
+            if run.done and run.pending:
+                log()
+            if run.done and every is not None and run.step % every:
+                measure()
+    save(kept)
     tell("on_end")
     return run
 
@@ -440,10 +485,11 @@ def _with_empty(found: tuple[Any, Array]) -> tuple[Array, Array]:
     return value, xp.isnan(value) & ~xp.any(d_outputs != 0)
 
 
-def _evaluate(run: Run, validation: Batches, loss: Loss) -> None:
-    run.evaluation = evaluate(run.model, run.params, validation, loss=loss)
-    if run.evaluation < run.best_evaluation:
-        run.best_evaluation, run.best_step = run.evaluation, run.step
+def _note(run: Run, evaluation: float) -> None:
+    """Take down an evaluation, and whether it is the best."""
+    run.evaluation = evaluation
+    if evaluation < run.best_evaluation:
+        run.best_evaluation, run.best_step = evaluation, run.step
         run.best_params = run.params
 
 
@@ -465,6 +511,16 @@ def _refuse_nonfinite(run: Run) -> float:
             "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
         )
     return mean
+
+
+def _refuse_nonfinite_params(xp: Namespace, run: Run) -> None:
+    """Refuse to save what the last update has made of a loss that was still finite."""
+    for name, param in run.params.items():
+        if not bool(xp.all(xp.isfinite(param))):
+            raise FloatingPointError(
+                f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
+                f"{run.step}, and nothing was saved; lower lr, or set max_norm"
+            )
 
 
 @contextmanager

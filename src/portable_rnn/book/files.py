@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import naming
 from .claims import check_claims
 from .example import Example
 
@@ -124,7 +125,7 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
         text = "[\n" + ",\n".join(lines) + "\n  ]" if rows else json.dumps(tree)
         parts.append(f'  "{name}": {text}')
     try:
-        with open(path, "x", encoding="utf-8") as file:
+        with naming(Path(path)), open(path, "x", encoding="utf-8") as file:
             file.write("{\n" + ",\n".join(parts) + "\n}\n")
     except FileExistsError:
         what = "a folder" if Path(path).is_dir() else "one that exists"

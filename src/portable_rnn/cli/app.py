@@ -1,25 +1,52 @@
 """The commands and their options. What they do is in the modules beside this one."""
 
+import re
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from .. import __version__
+from .. import _check as check
 from ..backends import BackendUnavailable
 from .book import Options, show_book
 from .info import show_info
 from .sample import print_sample
 from .settings import DEFAULTS, Settings
+from .terminal import Console, printable, write
 from .train import train_text
 
 __all__ = ["app", "run"]
 
+
+class Commands(TyperGroup):
+    """The commands; what typer has to say of wrong options, it says in printable characters."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Read the options before the command."""
+        return _explained(super().make_context, *args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        """Read the options of the command, and run it."""
+        return _explained(super().invoke, *args, **options)
+
+
+def _explained(call: Any, *args: Any, **options: Any) -> Any:
+    try:
+        return call(*args, **options)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's, and click's under older ones
+            error.message = printable(error.message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
     name="portable-rnn",
+    cls=Commands,
     help="Train recurrent networks by exact backpropagation through time, on your arrays.",
     no_args_is_help=True,
     add_completion=False,
@@ -29,7 +56,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"portable-rnn {__version__}")
+        write(f"portable-rnn {__version__}")
         raise typer.Exit
 
 
@@ -42,6 +69,11 @@ def options(
     """Take the options before the command."""
 
 
+def _path(name: str, value: str | None) -> Path | None:
+    """Return a path that was given; an empty one would be the current folder."""
+    return None if value is None else check.path(name, value)
+
+
 def _default(name: str) -> str:
     return f"(default: {getattr(DEFAULTS, name)})"
 
@@ -49,11 +81,14 @@ def _default(name: str) -> str:
 @app.command()
 def train(
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="More files, after --text.")
+        list[str] | None, typer.Argument(metavar="FILE", help="More files, after --text.")
     ] = None,
     text: Annotated[
-        list[Path] | None,
-        typer.Option(help="UTF-8 file to learn, or several. (default: Python's own help texts)"),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="UTF-8 file to learn, or several. (default: Python's own help texts)",
+        ),
     ] = None,
     cell: Annotated[
         str | None, typer.Option(help=f"elman, gru, lstm, mgu, ... {_default('cell')}")
@@ -89,12 +124,13 @@ def train(
         int | None, typer.Option(help=f"Of parameters and dropout. {_default('seed')}")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. (default: runs/DATE-TIME)")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Folder of the run. (default: runs/DATE-TIME)"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Learn a text character by character, and show how well."""
-    files = [str(path.absolute()) for path in (*(text or ()), *(more or ()))]
+    files = [str(check.path("text", f).absolute()) for f in (*(text or ()), *(more or ()))]
     given: dict[str, Any] = {
         "text": files or None,
         "cell": cell,
@@ -112,13 +148,13 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    folder, settings = Settings.resolve(out, given, resume=resume)
-    train_text(folder, settings, Console())
+    folder, settings = Settings.resolve(_path("out", out), given, resume=resume)
+    train_text(folder, settings, Console(), resume=resume)
 
 
 @app.command()
 def sample(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")],
     prompt: Annotated[
         str | None, typer.Option(help="What the network reads first. (default: the run's own)")
     ] = None,
@@ -127,13 +163,13 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
 ) -> None:
     """Draw text from a trained run."""
-    print_sample(run_folder, prompt, length, temperature, seed)
+    print_sample(check.path("run", run_folder), prompt, length, temperature, seed)
 
 
 @app.command()
 def book(
     source: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--from",
             metavar="FILE",
@@ -141,7 +177,7 @@ def book(
         ),
     ] = None,
     to: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="Write the numbers as JSON, to change, and stop."),
     ] = None,
     inputs: Annotated[int | None, typer.Option(help="I, the size of x. (default: 4)")] = None,
@@ -174,8 +210,8 @@ def book(
     that the numbers amplify, or if a claim of the file is wrong.
     """
     options = Options(
-        source=source,
-        to=to,
+        source=_path("from", source),
+        to=_path("to", to),
         inputs=inputs,
         hidden=hidden,
         outputs=outputs,
@@ -208,6 +244,8 @@ _MENDABLE = (
     OSError,
     BackendUnavailable,
 )
+# What libraries say that have a RuntimeError for it.
+_NO_MEMORY = re.compile("out of memory|can't allocate|cannot allocate|RESOURCE_EXHAUSTED", re.I)
 
 
 def run() -> None:
@@ -215,7 +253,23 @@ def run() -> None:
     try:
         app()
     except _MENDABLE as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]error:[/] {escape(str(error))}"
-        )
-        sys.exit(2)
+        _end(str(error))
+    except (MemoryError, RuntimeError, OverflowError) as error:
+        if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
+            _fail()
+        _end(f"memory: there is not enough for what was asked for ({error})")
+    except Exception:
+        _fail()
+
+
+def _end(message: str) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"[bold red]error:[/] {escape(message)}"
+    )
+    sys.exit(2)
+
+
+def _fail() -> NoReturn:
+    """Show a fault of the program as Python does, in printable characters."""
+    sys.stderr.write(printable(traceback.format_exc()))
+    sys.exit(1)

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -28,12 +27,13 @@ from ..book import (
     judge,
     left_out,
     read,
-    write,
 )
 from ..book import draw as draw_example
+from ..book import write as write_example
 from ..book.checks import ALLOWED, EPS
 from ..book.latex import number
 from .claims import counted, print_claims, print_whole
+from .terminal import Console, write
 
 __all__ = ["Options", "show_book"]
 
@@ -81,7 +81,7 @@ def show_book(options: Options, console: Console) -> bool:
     if options.to is not None:
         if options.latex:
             raise ValueError("latex: expected no --latex with --to, which writes numbers only")
-        write(options.to, example)
+        write_example(options.to, example)
         console.print(
             f"wrote {escape(str(options.to))}; change what you like, then: "
             f"portable-rnn book --from {escape(shlex.quote(str(options.to)))}",
@@ -116,7 +116,7 @@ def show_book(options: Options, console: Console) -> bool:
             f"{_latex_text(origin)}, {where}."
         )
         # LaTeX is for a file or a pipe: as it is, whatever the width of the terminal.
-        print(document(checks, title, options.digits))
+        write(document(checks, title, options.digits))
         if wrong:  # the document is of the equations; claims are judged all the same
             Console(stderr=True).print(f"[bold red]claims not right: {', '.join(wrong)}[/]")
     else:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, localcontext
 from typing import Any
 
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from ..book import Claim
 from ..book.claims import TOO_FEW
 from ..book.latex import number
+from .terminal import Console
 
 __all__ = ["counted", "print_claims", "print_whole"]
 

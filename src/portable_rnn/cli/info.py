@@ -4,11 +4,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import threadpoolctl
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, backends
+from .terminal import Console
 
 __all__ = ["show_info"]
 

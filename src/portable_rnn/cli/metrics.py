@@ -1,15 +1,23 @@
-"""``metrics.jsonl``: one JSON object a line, true to the run whatever happens to it."""
+"""``metrics.jsonl``: one JSON object a line, true to the run whatever happens to it.
+
+Each line ends with a checksum (CRC-32) of itself and all lines before it, so that none can be
+changed, lost or moved unseen.
+"""
 
 import json
 import math
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
-from ..serialization import write_atomically
+from .._files import naming, write_atomically
+from ..serialization import CheckpointError
 from ..training import Callback, Run
 
 __all__ = ["MetricsFile", "read_metrics"]
+
+CHECKSUM = "crc32"
 
 
 class MetricsFile(Callback):
@@ -19,11 +27,14 @@ class MetricsFile(Callback):
         self._path = path
         self._started = time.monotonic()
         self._before = 0.0
+        self._sum = 0
 
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the step at which the run goes on."""
         kept = [line for line in read_metrics(self._path) if line["step"] <= run.step]
-        write_atomically(self._path, "".join(map(_line, kept)).encode())
+        self._refuse_gaps(run, kept)
+        self._sum = 0
+        write_atomically(self._path, b"".join(map(self._line, kept)))
         self._started = time.monotonic()
         self._before = kept[-1]["seconds"] if kept else 0.0
 
@@ -37,21 +48,56 @@ class MetricsFile(Callback):
 
     def _append(self, run: Run, **values: float) -> None:
         seconds = round(self._before + time.monotonic() - self._started, 3)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line({"step": run.step, "seconds": seconds} | values))
+        with naming(self._path), self._path.open("ab") as file:
+            file.write(self._line({"step": run.step, "seconds": seconds} | values))
+
+    def _line(self, values: dict[str, Any]) -> bytes:
+        self._sum = _sum(values, self._sum)
+        return json.dumps(values | {CHECKSUM: f"{self._sum:08x}"}).encode() + b"\n"
+
+    def _refuse_gaps(self, run: Run, kept: list[dict[str, Any]]) -> None:
+        """See that the last lines are what the checkpoint has: none is lost at the end."""
+        for name, nats in (("training_bits", run.loss), ("validation_bits", run.evaluation)):
+            last = [line[name] for line in kept if name in line][-1:]
+            if last != ([] if math.isnan(nats) else [nats / math.log(2)]):
+                raise CheckpointError(
+                    f"{self._path}: is not of this run, or has lost lines before step {run.step}; "
+                    "restore it from a copy, or begin anew with another --out"
+                )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a metrics file; a line cut short by a crash ends it."""
+    """Read the lines of a metrics file; a line cut short by a crash ends it.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read, or a line is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     lines: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
+    before = 0
+    for number, text in enumerate(content.split(b"\n")[:-1], start=1):
+        try:
+            values = json.loads(text)
+            checksum = values.pop(CHECKSUM)
+            before = _sum(values, before)
+            good = checksum == f"{before:08x}"
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            good = False
+        if not good:
+            raise CheckpointError(
+                f"{path}: line {number} is damaged, or not as this program wrote it; "
+                "restore it from a copy, or begin anew with another --out"
+            )
+        lines.append(values)
     return lines
 
 
-def _line(values: dict[str, Any]) -> str:
-    return json.dumps(values) + "\n"
+def _sum(values: dict[str, Any], before: int) -> int:
+    return zlib.crc32(json.dumps(values).encode(), before)

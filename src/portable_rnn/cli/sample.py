@@ -1,12 +1,13 @@
 """``portable-rnn sample``: text from a trained run."""
 
-import sys
 from pathlib import Path
 
+from .. import _check as check
 from ..model import RNN
-from ..serialization import load_weights
+from ..serialization import CheckpointError, load_arrays
 from ..text import Vocabulary, generate
-from .settings import WEIGHTS, read_config
+from .settings import CHECKSUM, CONFIG, WEIGHTS, read_config
+from .terminal import write
 
 __all__ = ["print_sample"]
 
@@ -16,10 +17,21 @@ def print_sample(
 ) -> None:
     """Print the prompt and what the network makes of it, as it is drawn."""
     config = read_config(folder)
-    params = load_weights(folder / WEIGHTS)
-    prompt = config.get("prompt", "") if prompt is None else prompt
+    path, model = folder / WEIGHTS, RNN(**config["model"])
+    params, header = load_arrays(path)
+    if header.get("config") != config[CHECKSUM]:
+        raise CheckpointError(
+            f"{path}: is not of the run that {CONFIG} describes; restore both from a copy"
+        )
+    try:
+        check.parameters(model, params)
+        for name, array in params.items():
+            check.finite(f"params[{name!r}]", array)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}; restore it from a copy") from None
+    prompt = config["prompt"] if prompt is None else prompt
     characters = generate(
-        RNN(**config["model"]),
+        model,
         params,
         Vocabulary(config["vocabulary"]),
         prompt=prompt,
@@ -27,8 +39,7 @@ def print_sample(
         temperature=temperature,
         seed=seed,
     )
-    sys.stdout.write(prompt)
+    write(prompt, end="")
     for character in characters:
-        sys.stdout.write(character)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        write(character, end="")
+    write("")

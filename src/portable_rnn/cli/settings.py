@@ -2,21 +2,30 @@
 
 import dataclasses
 import json
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .. import _check as check
+from .._files import write_atomically
 from ..cells import CELLS
-from ..serialization import CheckpointError, write_atomically
+from ..model import RNN
+from ..serialization import CheckpointError
+from ..text import Vocabulary
 
-__all__ = ["CHECKPOINT", "CONFIG", "DEFAULTS", "METRICS", "PLOT", "WEIGHTS", "Settings"]
+__all__ = [
+    *("CHECKPOINT", "CHECKSUM", "CONFIG", "DEFAULTS", "METRICS", "PLOT", "UNLIMITED", "WEIGHTS"),
+    *("Settings", "read_config", "refuse_another_run"),
+]
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
 PLOT = "loss.png"
+CHECKSUM = "crc32"
 
 # With --minutes and no --steps: more than any machine will reach.
 UNLIMITED = 10**9
@@ -43,22 +52,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "steps", "batch_size", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected a number in [0, 1), got {self.dropout}")
+            check.count(name, getattr(self, name))
+        check.number("dropout", self.dropout, least=0, below=1)
         if self.dropout and self.layers == 1:
             raise ValueError("dropout: acts between layers, and there is one: add --layers")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes: expected a number above 0, got {self.minutes}")
-        if not self.lr > 0:
-            raise ValueError(f"lr: expected a number above 0, got {self.lr}")
+        if self.minutes is not None:
+            check.number("minutes", self.minutes, above=0)
+        check.number("lr", self.lr, above=0)
         if self.cell not in CELLS:
             raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {self.dtype!r}")
-        if self.seed < 0:
-            raise ValueError(f"seed: expected at least 0, got {self.seed}")
+        check.integer("seed", self.seed, least=0)
+        texts = [self.backend, *(self.text or ()), *([self.device] if self.device else [])]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"text, backend, device: expected texts, got {texts}")
 
     @classmethod
     def resolve(
@@ -74,11 +82,7 @@ class Settings:
         """
         if not resume:
             folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-            if (folder / CONFIG).exists():
-                raise ValueError(
-                    f"out: {folder} already holds a run; pass --resume to go on with it, "
-                    "or another --out"
-                )
+            refuse_another_run(folder)
             if "minutes" in given:
                 given = {"steps": UNLIMITED} | given
             return folder, cls(**given)
@@ -99,14 +103,36 @@ class Settings:
         """Read the settings of a run's folder."""
         try:
             return cls(**read_config(folder)["settings"])
-        except TypeError as error:
+        except CheckpointError:
+            raise
+        except (TypeError, ValueError) as error:
             raise CheckpointError(f"{folder / CONFIG}: unknown settings ({error})") from None
 
     def write(self, folder: Path, **facts: Any) -> None:
         """Write the settings, and facts beside them, to a run's folder."""
         config = {"settings": dataclasses.asdict(self)} | facts
+        config[CHECKSUM] = checksum(config)
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / CONFIG, text.encode())
+
+
+def refuse_another_run(folder: Path) -> None:
+    """Raise ValueError if there is a run in a folder, or a part of one."""
+    if (folder / CONFIG).exists():
+        raise ValueError(
+            f"out: {folder} already holds a run; pass --resume to go on with it, or another --out"
+        )
+    for name in (CHECKPOINT, WEIGHTS, METRICS):
+        if (folder / name).exists():
+            raise ValueError(
+                f"out: {folder} holds {name} of a run without its {CONFIG}; use another --out"
+            )
+
+
+def checksum(config: dict[str, Any]) -> str:
+    """Return the CRC-32 of a configuration: of its values, however they are laid out."""
+    values = {name: value for name, value in config.items() if name != CHECKSUM}
+    return f"{zlib.crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -115,14 +141,31 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If there is none, or it is not one.
+        If there is none, or it is not one, or not as it was written.
     """
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["settings"], config["model"], config["vocabulary"]
+        held = config.get(CHECKSUM), checksum(config)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: there is no run in this folder (no {CONFIG})") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: expected the configuration of a run ({error}); restore it from a copy"
+        ) from None
+    if held[0] != held[1]:
+        raise CheckpointError(
+            f"{path}: is damaged or edited, for its checksum is that of other values; restore it "
+            "from a copy, or begin another run with what you want to change"
+        )
+    try:
+        config["model"] = RNN(**config["model"]).to_dict()
+        if len(Vocabulary(config["vocabulary"])) != config["model"]["input_size"]:
+            raise ValueError("a vocabulary of another size than the model")
+        if not isinstance(config["settings"], dict) or not isinstance(config["prompt"], str):
+            raise TypeError("settings or a prompt of another kind")
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: expected the configuration of a run ({error})") from None
     return dict(config)

@@ -3,13 +3,15 @@
 import functools
 import hashlib
 import math
+import os
 import platform
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
@@ -23,15 +25,18 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import __version__, backends, schedules
+from .._files import leftovers, write_atomically
 from ..batches import Windows
 from ..losses import one_hot
 from ..model import RNN
-from ..serialization import CheckpointError, save_weights, write_atomically
+from ..serialization import CheckpointError, save_arrays
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
 from ..training import Callback, Run, evaluate, train
+from .lock import locked
 from .metrics import MetricsFile, read_metrics
 from .settings import (
     CHECKPOINT,
+    CHECKSUM,
     CONFIG,
     METRICS,
     PLOT,
@@ -39,7 +44,9 @@ from .settings import (
     WEIGHTS,
     Settings,
     read_config,
+    refuse_another_run,
 )
+from .terminal import Console
 
 __all__ = ["train_text"]
 
@@ -50,7 +57,7 @@ PROMPT = "The "
 BITS = 1 / math.log(2)
 
 
-def train_text(folder: Path, settings: Settings, console: Console) -> None:
+def train_text(folder: Path, settings: Settings, console: Console, *, resume: bool) -> None:
     """Train, then show what was reached, a sample, and where the files are."""
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
@@ -69,6 +76,7 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
         num_layers=settings.layers,
         dropout=settings.dropout,
     )
+    _refuse_too_large(model)
     known = set(PROMPT) <= set(vocabulary.characters)
     prompt = PROMPT if known else held_out[:8]
     facts = {
@@ -77,54 +85,71 @@ def train_text(folder: Path, settings: Settings, console: Console) -> None:
         "vocabulary": vocabulary.characters,
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    _open_folder(folder, settings, facts, found)
+    with _opened(folder, settings, facts, found, resume=resume) as config:
+        source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
+        console.print(
+            f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
+            f"{found.version} ({found.device_name}, {settings.dtype}): learning {len(learned):,} "
+            f"characters of {escape(source)}, {len(held_out):,} held out",
+            highlight=False,
+            soft_wrap=True,
+        )
+        with console.status("baselines"):
+            levels = baselines(learned, held_out)
+        windows = functools.partial(
+            _windows,
+            found=found,
+            vocabulary=vocabulary,
+            dtype=settings.dtype,
+            window=settings.window,
+            config=config,
+        )
+        validation = windows(held_out, batch_size=VALIDATION_BATCH_SIZE)
+        schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
+        if settings.steps != UNLIMITED:
+            schedule = functools.partial(
+                schedules.cosine,
+                lr=settings.lr,
+                steps=settings.steps,
+                warmup=20,
+                final=settings.lr / 20,
+            )
+        with _progress(console) as progress:
+            run = train(
+                model,
+                model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
+                windows(learned, batch_size=settings.batch_size),
+                steps=settings.steps,
+                lr=schedule,
+                max_norm=1.0,
+                seed=settings.seed,
+                validation=validation,
+                evaluate_every=EVALUATE_EVERY,
+                callbacks=(
+                    MetricsFile(folder / METRICS),
+                    Weights(folder / WEIGHTS, config),
+                    Bar(progress, settings.batch_size * settings.window),
+                    *([TimeLimit(settings.minutes)] if settings.minutes else []),
+                ),
+                checkpoint=folder / CHECKPOINT,
+                save_every=SAVE_EVERY,
+                resume=True,
+            )
+        _draw(folder, settings, levels, console)
+        _report(folder, run, vocabulary, levels, validation, prompt, console)
 
-    source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
-    console.print(
-        f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
-        f"{found.version} ({found.device_name}, {settings.dtype}): learning {len(learned):,} "
-        f"characters of {escape(source)}, {len(held_out):,} held out",
-        highlight=False,
-        soft_wrap=True,
-    )
-    with console.status("baselines"):
-        levels = baselines(learned, held_out)
-    windows = functools.partial(
-        _windows, found=found, vocabulary=vocabulary, dtype=settings.dtype, window=settings.window
-    )
-    validation = windows(held_out, batch_size=VALIDATION_BATCH_SIZE)
-    schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
-    if settings.steps != UNLIMITED:
-        schedule = functools.partial(
-            schedules.cosine,
-            lr=settings.lr,
-            steps=settings.steps,
-            warmup=20,
-            final=settings.lr / 20,
+
+def _refuse_too_large(model: RNN) -> None:
+    """Refuse parameters beyond this machine's memory: where it is promised, nothing else would."""
+    count = sum(math.prod(shape) for shape in model.parameter_shapes.values())
+    memory = math.inf
+    with suppress(AttributeError, ValueError, OSError):  # not all systems tell
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 8 * count > memory:  # they are drawn in float64
+        raise ValueError(
+            f"hidden: expected a model that fits into {memory / 2**30:.1f} GiB of memory, got "
+            f"{model.hidden_size:,} units, with {count:.1e} parameters"
         )
-    with _progress(console) as progress:
-        run = train(
-            model,
-            model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
-            windows(learned, batch_size=settings.batch_size),
-            steps=settings.steps,
-            lr=schedule,
-            max_norm=1.0,
-            seed=settings.seed,
-            validation=validation,
-            evaluate_every=EVALUATE_EVERY,
-            callbacks=(
-                MetricsFile(folder / METRICS),
-                Weights(folder / WEIGHTS),
-                Bar(progress, settings.batch_size * settings.window),
-                *([TimeLimit(settings.minutes)] if settings.minutes else []),
-            ),
-            checkpoint=folder / CHECKPOINT,
-            save_every=SAVE_EVERY,
-            resume=True,
-        )
-    _draw(folder, settings, levels, console)
-    _report(folder, run, vocabulary, levels, validation, prompt, console)
 
 
 def _size(settings: Settings) -> str:
@@ -132,29 +157,78 @@ def _size(settings: Settings) -> str:
     return f"{layers}{settings.hidden} hidden units"
 
 
-def _open_folder(
-    folder: Path, settings: Settings, facts: dict[str, Any], found: backends.Available
-) -> None:
-    """Start a run's folder, or check that the one there is of the same text."""
-    if (folder / CONFIG).exists():
-        held = read_config(folder)
-        for name, what in (("text_sha256", "text"), ("model", "model")):
-            if held.get(name) != facts[name]:
-                raise CheckpointError(f"{what}: the run in {folder} was made with another {what}")
-        for leftover in folder.glob(".*.part"):  # of a save that was killed
-            leftover.unlink()
-        return
+@contextmanager
+def _opened(
+    folder: Path,
+    settings: Settings,
+    facts: dict[str, Any],
+    found: backends.Available,
+    *,
+    resume: bool,
+) -> Iterator[str]:
+    """Hold a run's folder for this process, and give the checksum of its configuration.
+
+    A new run that fails before its first checkpoint leaves nothing: it would be in the way.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out: cannot make the folder {folder}: {error.strerror}") from None
-    versions = {
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"out: cannot make the folder {folder}: {error.strerror}") from None
+        with locked(folder):
+            if resume:
+                _look_over(folder, facts)
+            else:
+                refuse_another_run(folder)
+                settings.write(folder, **facts, versions=_versions(settings, found))
+            try:
+                yield read_config(folder)[CHECKSUM]
+            except BaseException:
+                if not resume and not (folder / CHECKPOINT).exists():
+                    for name in (CONFIG, METRICS):
+                        (folder / name).unlink(missing_ok=True)
+                raise
+    except BaseException:
+        for path in made:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
+        raise
+
+
+def _look_over(folder: Path, facts: dict[str, Any]) -> None:
+    """See that the run in a folder is of the same text, and whole; clear what a crash left."""
+    held = read_config(folder)
+    for name, what in (("text_sha256", "text"), ("model", "model"), ("vocabulary", "vocabulary")):
+        if held.get(name) != facts[name]:
+            raise CheckpointError(f"{what}: the run in {folder} was made with another {what}")
+    if (folder / WEIGHTS).exists() and not (folder / CHECKPOINT).exists():
+        raise CheckpointError(
+            f"{folder / CHECKPOINT}: there is no such file, and {WEIGHTS} is of a run that had "
+            "one; restore it from a copy, or begin anew with another --out"
+        )
+    for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
+        for leftover in leftovers(folder / name):
+            leftover.unlink()
+
+
+def _versions(settings: Settings, found: backends.Available) -> dict[str, str]:
+    return {
         "portable_rnn": __version__,
         "python": platform.python_version(),
         settings.backend: found.version,
         "device": found.device_name,
     }
-    settings.write(folder, **facts, versions=versions)
+
+
+class TextWindows(Windows):
+    """The windows of a text, of which a checkpoint tells which run they are of."""
+
+    config = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `Windows` does, and the checksum of the run's configuration."""
+        return super().describe() | {"config": self.config}
 
 
 def _windows(
@@ -165,16 +239,19 @@ def _windows(
     vocabulary: Vocabulary,
     dtype: str,
     window: int,
+    config: str,
 ) -> Windows:
     """Return the batches of a text: each character is to predict the next."""
     labels = found.xp.asarray(vocabulary.encode(text), device=found.device)
-    return Windows(
+    batches = TextWindows(
         labels[:-1],
         labels[1:],
         batch_size=batch_size,
         window=window,
         encode=lambda x: one_hot(found.xp, x, len(vocabulary), getattr(found.xp, dtype)),
     )
+    batches.config = config
+    return batches
 
 
 # ------------------------------------------------------------------------- callbacks
@@ -183,12 +260,12 @@ def _windows(
 class Weights(Callback):
     """Keeps the best parameters in a file of their own, for `sample` and for others."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, config: str) -> None:
+        self._path, self._header = path, {"config": config}
 
     def on_save(self, run: Run, path: Path) -> None:
         """Write the best parameters; before the first evaluation, the latest."""
-        save_weights(self._path, run.best_params or run.params)
+        save_arrays(self._path, run.best_params or run.params, self._header)
 
 
 class TimeLimit(Callback):

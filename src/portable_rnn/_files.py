@@ -1,0 +1,83 @@
+"""Files that are whole or as they were, whatever happens while they are written."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import _check as check
+
+__all__ = ["leftovers", "naming", "write_atomically"]
+
+
+def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
+    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+
+    Into a temporary file beside it, to the disk, then renamed over it, then the folder
+    to the disk: a crash at any moment leaves a whole file, and perhaps a hidden ``.part``.
+
+    Parameters
+    ----------
+    path : path
+        In a folder that exists.
+    *data : bytes, or others with their buffer
+        One after the other.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; ``path``, which it names, is then as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from portable_rnn.serialization import write_atomically
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "note.txt", b"whole")
+    ...     (Path(folder) / "note.txt").read_bytes()
+    b'whole'
+    """
+    path = check.path("path", path)
+    if not path.parent.is_dir():  # or the message would name the temporary file
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with naming(path):
+            with open(temporary, "wb") as file:
+                for part in data:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """Yield what `write_atomically` left where it was killed while it wrote ``path``."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.part")
+    for beside in path.parent.iterdir():
+        if ours.fullmatch(beside.name):
+            yield beside
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in what the system has to say of it: of a full disk it says no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise type(error)(f"{path}: {error}") from error
+        raise OSError(error.errno, error.strerror, str(path)) from error

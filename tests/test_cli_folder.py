@@ -1,0 +1,237 @@
+"""The folder of a run: one process at a time, nothing of others touched, nothing in the way."""
+
+import errno
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portable_rnn.cli.lock import LOCK, locked
+from portable_rnn.cli.metrics import MetricsFile, read_metrics
+from portable_rnn.cli.settings import Settings
+from portable_rnn.serialization import CheckpointError, load_arrays, save_arrays
+
+from .command import call
+
+pytestmark = pytest.mark.no_products
+
+TINY = ("--hidden", 4, "--batch-size", 2, "--window", 3)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("".join(random.Random(0).choices(["The ", "cat ", "sat.\n"], k=200)))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, text):
+    code, shown = call("train", "--out", tmp_path / "r", "--text", text, *TINY, "--steps", 12)
+    assert code == 0, shown
+    return tmp_path / "r"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ------------------------------------------------------------------------------ the lock
+
+
+def test_a_second_process_is_refused_and_touches_nothing(run, text):
+    with locked(run):
+        before = contents(run)
+        for command in (("--out", run, "--resume"), ("--out", run, "--text", text, *TINY)):
+            code, shown = call("train", *command)
+            assert code == 2, shown
+        assert "out: another process is training in" in call("train", "--out", run, "--resume")[1]
+        assert contents(run) == before
+    assert call("train", "--out", run, "--resume")[0] == 0
+
+
+def test_two_that_begin_at_once_are_not_mixed(tmp_path, text):
+    (tmp_path / "r").mkdir()
+    with locked(tmp_path / "r"):
+        code, shown = call("train", "--out", tmp_path / "r", "--text", text, *TINY)
+    assert (code, "another process is training" in shown) == (2, True)
+    assert contents(tmp_path / "r") == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_a_killed_process_locks_nobody_out(tmp_path):
+    hold = (
+        "import os, pathlib, sys; from portable_rnn.cli.lock import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    ended = subprocess.run([sys.executable, "-c", hold, tmp_path], check=False)
+    assert ended.returncode == -9
+    assert (tmp_path / LOCK).exists()
+    with locked(tmp_path), pytest.raises(ValueError, match="another process"), locked(tmp_path):
+        pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_was_taken_away_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """Between opening the file and locking it, the one before may have removed it."""
+    opened = os.open
+
+    def late(path, *args):
+        held = opened(path, *args)
+        monkeypatch.setattr("os.open", opened)
+        os.unlink(path)
+        return held
+
+    monkeypatch.setattr("os.open", late)
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).exists()
+        with pytest.raises(ValueError, match="another process"), locked(tmp_path):
+            pass
+
+
+# ------------------------------------------------------------------- what is left behind
+
+
+def test_only_what_a_killed_save_left_is_cleared(run):
+    ours = [f".{name}.0123abcd.part" for name in ("checkpoint.safetensors", "metrics.jsonl")]
+    others = [
+        ".film.part",
+        "b.part",
+        ".notes.0123abcd.part",
+        ".config.json.part",
+        ".metrics.jsonl.z",
+    ]
+    for name in ours + others:
+        (run / name).write_bytes(b"x")
+    assert call("train", "--out", run, "--resume")[0] == 0
+    assert {name for name in (*ours, *others) if (run / name).exists()} == set(others)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lr", "inf"), "lr: expected a number above 0, got inf"),
+        (("--lr", "1e300", "--steps", 40), "loss: expected a finite number"),
+        (("--hidden", 10**8), "hidden: expected a model that fits into"),
+        (("--hidden", 10**17), "hidden: expected a model that fits into"),
+        (("--hidden", 10**19), "hidden: expected an int of 64 bits"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_that_fails_at_once_is_not_in_the_way_of_the_next(tmp_path, text, options, words):
+    out = tmp_path / "new" / "r"
+    code, shown = call("train", "--out", out, "--text", text, *TINY, *options)
+    assert code == 2, shown
+    assert words in shown
+    assert "Traceback" not in shown
+    assert not out.parent.exists()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.txt").write_text("keep")
+    call("train", "--out", tmp_path / "here", "--text", text, *TINY, *options)
+    assert contents(tmp_path / "here") == {"mine.txt": b"keep"}
+
+
+def test_a_part_of_a_run_is_not_taken_for_none(run, text):
+    (run / "config.json").unlink()
+    before = contents(run)
+    code, shown = call("train", "--out", run, "--text", text, *TINY)
+    assert (code, "without its config.json" in shown) == (2, True)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--out", ""),
+        ("train", "--text", ""),
+        ("train", ""),
+        ("sample", ""),
+        ("book", "--from", ""),
+        ("book", "--to", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, shown = call(*command)
+    assert (code, "expected a path, got ''" in shown) == (2, True), shown
+    assert contents(tmp_path) == {}
+
+
+# ------------------------------------------------------------------- what is read and written
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_sampled(run, number):
+    params, header = load_arrays(run / "weights.safetensors")
+    params["bias_hh_l0"][3] = number
+    save_arrays(run / "weights.safetensors", params, header)
+    code, shown = call("sample", run)
+    assert code == 2
+    assert "weights.safetensors: params['bias_hh_l0']: expected finite values, got 1 NaN" in shown
+
+
+def test_weights_of_another_model_are_not_sampled(run):
+    params, header = load_arrays(run / "weights.safetensors")
+    del params["bias_hh_l0"]
+    save_arrays(run / "weights.safetensors", params, header)
+    code, shown = call("sample", run)
+    assert (code, "weights.safetensors: params: missing bias_hh_l0" in shown) == (2, True)
+
+
+def test_a_full_disk_names_the_file(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = contents(run)
+    monkeypatch.setattr("os.fsync", full)
+    code, shown = call("train", "--out", run, "--resume")
+    assert code == 2
+    assert "No space left on device: " in shown
+    assert "metrics.jsonl" in shown
+    assert contents(run) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
+def test_a_line_that_does_not_fit_names_its_file(tmp_path):
+    class Step:
+        step, loss, learning_rate = 1, 0.5, 0.1
+
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        MetricsFile(Path("/dev/full")).on_log(Step)
+
+
+def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
+    path = run / "metrics.jsonl"
+    whole = path.read_bytes()
+    lines = read_metrics(path)
+    assert [line["step"] for line in lines] == [10, 12, 12]
+    path.write_bytes(whole + whole.splitlines()[0][:20])
+    assert read_metrics(path) == lines
+    for damaged in (b"123\n", whole[:-1] + b"\n123\n", whole.replace(b"12", b"13", 1), whole[10:]):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"metrics\.jsonl: line \d is damaged"):
+            read_metrics(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hidden": "8"}, "hidden: expected an int, got '8'"),
+        ({"steps": 2.5}, "steps: expected an int, got 2.5"),
+        ({"lr": float("inf")}, "lr: expected a number above 0"),
+        ({"lr": "0.1"}, "lr: expected a number above 0, got '0.1'"),
+        ({"minutes": float("inf")}, "minutes: expected a number above 0"),
+        ({"dropout": float("nan"), "layers": 2}, "dropout: expected a number in [0, 1)"),
+        ({"text": [3]}, "expected texts"),
+        ({"device": 3}, "expected texts"),
+        ({"seed": True}, "seed: expected an int"),
+    ],
+)
+def test_settings_are_what_they_are_called(options, words):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Settings(**options)
+    assert words in str(caught.value)
