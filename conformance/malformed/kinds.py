@@ -5,10 +5,10 @@ is right: "refused" by the name of the argument; "misfit", which is wrong beside
 and refused by the name of any of them; or "taken", and if it is refused after all, by some name.
 """
 
+import bisect
 import dataclasses
 import decimal
 import fractions
-import json
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
@@ -64,6 +64,12 @@ class Faulty(FaultyRepr):
     __hash__ = object.__hash__
 
 
+class Empty:
+    """A class that is made of nothing."""
+
+    def __init__(self) -> None: ...
+
+
 class Duck:
     """Half an array."""
 
@@ -107,8 +113,8 @@ JUNK: dict[str, Callable[[], Any]] = {
     "a set": lambda: {1, 2},
     "an object": object,
     "a generator": lambda: (n for n in range(3)),
-    "a class": lambda: dict,
-    "a module": lambda: json,
+    "a class": lambda: Empty,
+    "a module": lambda: bisect,
     "a function of nothing": lambda: lambda: None,
     "a faulty repr": FaultyRepr,
     "a faulty object": Faulty,
@@ -345,7 +351,10 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
     # An array by itself is one, of the wrong shape or library: others may be named for it.
-    return junk() + arrays(place, place.value)
+    return junk() + [
+        v._replace(verdict="taken") if v.label == "axis 0 doubled" else v
+        for v in arrays(place, place.value)
+    ]
 
 
 @kind("optional array")
@@ -532,7 +541,7 @@ def model(place: Place) -> list[Value]:
     own += [
         Value("batch first", of(small(batch_first=True)), "taken"),
         Value("its class", of(prnn.RNN)),
-        Value("a little like one", of(Like())),
+        Value("a little like one", of(Like()), "misfit"),
         Value("a cell", of(prnn.cells.GRU())),
     ]
     return junk() + own

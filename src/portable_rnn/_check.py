@@ -21,7 +21,7 @@ from ._namespace import (
     real_part,
     same_device,
 )
-from ._scalars import choice, count, flag, function, integer, number, path, said
+from ._scalars import choice, count, flag, function, integer, number, path, said, text
 
 if TYPE_CHECKING:
     from .dropout import Masks
@@ -50,6 +50,7 @@ __all__ = [
     "state",
     "state_of",
     "state_parts",
+    "text",
 ]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from . import _check as check
 from ._namespace import Array, as_one_unit, detached, device_of
 from .api import bptt, predict
-from .batches import Batches
+from .batches import Batches, check_source, checked_batch
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
 from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
@@ -241,12 +241,9 @@ def train(
 
     if resume and path is None:
         raise ValueError("resume: needs a checkpoint to go on from, got none")
-    for name, source in (("batches", batches), ("validation", validation)):
-        if not hasattr(source, "batch") and not (name == "validation" and source is None):
-            raise TypeError(
-                f"{name}: expected a source such as Shuffled or Windows, "
-                f"got {type(source).__name__}"
-            )
+    check_source("batches", batches, model)
+    if validation is not None:
+        check_source("validation", validation, model)
 
     if path is not None and path.exists() and not resume:
         raise ValueError(f"checkpoint: {path} exists; pass resume=True to go on, or another path")
@@ -277,7 +274,7 @@ def train(
     tell("on_start")
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
-            batch = batches.batch(run.step)
+            batch = checked_batch("batches", batches, run.step, model, run.params, run.state)
             run.learning_rate = float(schedule(run.step))
             run.params, run.optimizer_state, run.state, value = update(
                 run.params,
@@ -348,18 +345,19 @@ def evaluate(
     True
     """
     xp = check.parameters(model, params)
+    check_source("batches", batches, model, described=False)
     measure = as_one_unit(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
     counts: list[float] = []
     for step in range(batches.steps_per_epoch):
-        batch = batches.batch(step)
+        batch = checked_batch("batches", batches, step, model, params, state)
         weights = batch.weights
         if batch.lengths is not None:
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
         before = None if batch.fresh else state
         value, state = measure(params, before, batch.x, batch.targets, weights, batch.lengths)
-        weight = math.prod(batch.x.shape[:2])
+        weight = math.prod(batch.x.shape[:-1])
         if weights is not None:
             weight = float(xp.sum(xp.astype(weights, batch.x.dtype)))
         values.append(value)
