@@ -11,7 +11,6 @@ import re
 import textwrap
 
 import pytest
-
 from conformance.public_names import DESCRIBED, METHODS, MODULES, NAMES
 
 pytestmark = pytest.mark.no_products

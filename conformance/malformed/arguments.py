@@ -31,7 +31,6 @@ NAMED = {
     "optional direction": "d_params",
     "floating array": "x outputs",
     "optional array": "d_x d_outputs weights class_weights",
-    "any array": "packed",
     "labels": "labels",
     "targets": "targets",
     "state": "state d_state",
@@ -90,6 +89,8 @@ IN_FUNCTION = {
     "RNN.parameters": {"*": "inner"},
     "RNN.weights": {"*": "inner"},
     "activations": {"*": "inner"},
+    "batches": dict.fromkeys(("x", "targets", "weights"), "kept array"),
+    "ragged.unpack": {"packed": "kept array"},
     "book.Example": {
         **dict.fromkeys("UWVx", "numbers"),
         **dict.fromkeys(("b", "c", "h0"), "optional numbers"),

@@ -1,36 +1,42 @@
 """Draw malformed calls by a seed, make them, and judge what became of each."""
 
 import faulthandler
+import os
 import random
 import re
 import resource
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from portable_rnn.batches import Batch
 from portable_rnn.serialization import CheckpointError
 
+from ..backend import Backend
 from ..backends import BACKENDS
 from .arguments import CALLABLES, UNTRIED, arguments, collects, kind_of
 from .kinds import KINDS, Place, Value
 from .valid import Valid
 
-__all__ = ["CLEAR", "FINE", "Outcome", "PLACES", "judge", "make_calls"]
+__all__ = ["CLEAR", "FINE", "PLACES", "Outcome", "judge", "make_calls"]
 
 CLEAR, OBSCURE, ACCEPTED, TAKEN, HUNG = "clear", "obscure", "accepted", "taken", "hung"
 FINE = (CLEAR, TAKEN)
-SECONDS, SECONDS_SLOW = 5.0, 60.0  # those of a row on which each new shape takes long
+SECONDS, SECONDS_SLOW = 5.0, 60.0  # the latter where each new shape takes long
 MEMORY = 2 * 2**30
-ERRORS = (TypeError, ValueError, ImportError, CheckpointError)
+# Of the calls, by row. On JAX each shape is compiled.
+SHARES = {"numpy": 0.5, "torch": 0.24, "array-api-strict": 0.235, "jax": 0.025}
+ERRORS = (TypeError, ValueError, ImportError, FloatingPointError, CheckpointError)
+NEEDED = {"plots": "matplotlib", "serialization": "safetensors", "training": "safetensors"}
 PLACES = [
     (name, argument)
     for name in CALLABLES
     for argument in arguments(name)
-    if kind_of(name, argument) not in UNTRIED
+    if kind_of(name, argument) not in UNTRIED and find_spec(NEEDED.get(name.split(".")[0], "numpy"))
 ]
 
 
@@ -73,14 +79,14 @@ def draw(valid: Valid, count: int, seed: int, places: list[tuple[str, str]]) -> 
 
 
 def every(valid: Valid, places: list[tuple[str, str]]) -> Iterator[Call]:
-    """Yield all calls with one wrong argument."""
+    """Yield all calls with one wrong argument, function by function."""
     for function, argument in places:
         for value in values(valid, function, argument):
             yield Call(function, {argument: value})
 
 
-def judge(call: Call, error: BaseException | None) -> tuple[str, str]:
-    """Return what became of a call, and what was said."""
+def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tuple[str, str]:
+    """Return what became of a call with the values ``made``, and what was said."""
     verdicts = {value.verdict for value in call.replaced.values()}
     if error is None:
         return (TAKEN if verdicts == {"taken"} else ACCEPTED), ""
@@ -99,17 +105,27 @@ def judge(call: Call, error: BaseException | None) -> tuple[str, str]:
             if re.search(rf"\b{value.label}\b", said) and isinstance(error, TypeError):
                 return CLEAR, text
             names |= {value.label}
+        kind = kind_of(call.function, argument)
+        if kind.endswith("source"):  # a loss that is given a batch speaks of its parts
+            names |= set(Batch._fields)
+        # Whoever has given a path is told of the file.
+        path = _path(made[argument]) if kind in ("path", "paths") else ""
+        if path and path in said and isinstance(error, (*ERRORS, OSError)):
+            return CLEAR, text
     head = said.partition(": ")[0]
     named = ": " in said and any(re.search(rf"(?<![\w.]){n}(?!\w)", head) for n in names)
     return (CLEAR if named and isinstance(error, ERRORS) else OBSCURE), text
 
 
-def make(valid: Valid, call: Call) -> BaseException | None:
-    """Make a call; return its error."""
+def _path(value: Any) -> str:
+    return os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+
+
+def make(valid: Valid, call: Call, made: dict[str, Any]) -> BaseException | None:
+    """Make a call with the values ``made``; return its error."""
     given = valid.arguments(call.function)
-    for argument, value in call.replaced.items():
-        made = value.make()
-        given |= made if collects(call.function, argument) else {argument: made}
+    for argument, value in made.items():
+        given |= value if collects(call.function, argument) else {argument: value}
     function = valid.function(call.function)
     try:
         with warnings.catch_warnings():
@@ -125,9 +141,7 @@ def limited(function: Any, given: dict[str, Any]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(
-            resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, most)
-        )
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, most))
     except (OSError, ValueError):  # a system without it
         pass
     try:
@@ -140,37 +154,46 @@ def make_calls(
     row_id: str,
     folder: Path,
     *,
-    count: int,
-    seed: int,
     places: list[tuple[str, str]],
-    exhaustive: bool = False,
-    start: int = 0,
-) -> Iterator[Outcome]:
-    """Make the calls of a campaign on one row, from the one with number ``start`` on.
+    count: int | None,
+    seed: int,
+    seconds: float | None,
+    start: int,
+    skip: Iterable[str],
+) -> Iterator[tuple[int, Outcome]]:
+    """Make the calls of a campaign on one row, and number them; see `run`.
 
-    Before each comes an outcome "hung", which the next one, of the same call, takes the place of.
+    Each comes twice: before it is made, as one that hung, and then as what became of it.
     """
-    row = BACKENDS[row_id]
-    other = BACKENDS["array-api-strict" if row.library == "numpy" else "numpy"]
-    limit = SECONDS_SLOW if row.slow else SECONDS
+    row, done = BACKENDS[row_id], set(skip)
+    limit = seconds or (SECONDS_SLOW if row.slow else SECONDS)
     with row.session():
-        valid = Valid(row, other, folder)
-        calls = every(valid, places) if exhaustive else draw(valid, count, seed, places)
+        valid = Valid(row, _another(row), folder)
+        calls = every(valid, places) if count is None else draw(valid, count, seed, places)
         for number, call in enumerate(calls):
-            if number < start:
+            if number < start or call.function in done:
                 continue
             replaced = tuple(
-                (a, kind_of(call.function, a), v.label) for a, v in call.replaced.items()
+                (a, kind_of(call.function, a), value.label) for a, value in call.replaced.items()
             )
+            made = {argument: value.make() for argument, value in call.replaced.items()}
             told = Outcome(row_id, call.function, replaced, HUNG, f"over {limit:g} s, or a crash")
-            yield told
+            yield number, told
             faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
             begun = time.perf_counter()
-            error = make(valid, call)
+            error = make(valid, call, made)
             faulthandler.cancel_dump_traceback_later()
-            seconds = time.perf_counter() - begun
-            outcome, said = judge(call, error)
-            yield told._replace(outcome=outcome, said=said, seconds=seconds)
+            taken = time.perf_counter() - begun
+            outcome, said = judge(call, made, error)
+            if count is None and outcome not in FINE:
+                done.add(call.function)
+            yield number, told._replace(outcome=outcome, said=said, seconds=taken)
 
 
-assert chain
+def _another(row: Backend) -> Backend | None:
+    """Return a row of another library that is installed."""
+    for name in ("numpy", "array-api-strict", "torch"):
+        other = BACKENDS[name]
+        if other.library != row.library and find_spec(other.library):
+            return other
+    return None

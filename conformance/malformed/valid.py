@@ -28,12 +28,13 @@ class Valid:
     Attributes
     ----------
     row : Backend
-    other : object that makes arrays of another library
+    other : Backend or None
+        A row of another library, if there is one here.
     folder : Path
         Where files may be written.
     """
 
-    def __init__(self, row: Backend, other: Backend, folder: Path) -> None:
+    def __init__(self, row: Backend, other: Backend | None, folder: Path) -> None:
         self.row, self.other, self.folder = row, other, folder
         self.dtype = "float64"
         self.model = prnn.RNN(I, H, O)
@@ -146,8 +147,10 @@ class Valid:
                 **{"model": self.model, "params": self.params, "tape": self.tape},
                 **{"d_outputs": self.outputs, "d_state": self.state, "grad_x": True},
             },
-            "bptt": lambda: more
-            | {"targets": self.targets, "state": self.state2, "lengths": [T, 2], "dropout": 3},
+            "bptt": lambda: (
+                more
+                | {"targets": self.targets, "state": self.state2, "lengths": [T, 2], "dropout": 3}
+            ),
             "use_namespace": lambda: {"xp": self.row.namespace(self.x)},
             "gauss_newton_product": lambda: learned | {"vector": direction},
             "hvp": lambda: learned | {"vector": direction},
@@ -160,9 +163,11 @@ class Valid:
             "per_example_gradients": lambda: learned,
             "per_example_norms": lambda: learned,
             "stream": lambda: {"model": self.model, "params": self.params, "state": self.state},
-            "truncated_bptt": lambda: more
-            | {"targets": self.targets, "k1": 2, "k2": 3, "state": self.state2}
-            | {"lengths": [T, 2], "dropout": 3},
+            "truncated_bptt": lambda: (
+                more
+                | {"targets": self.targets, "k1": 2, "k2": 3, "state": self.state2}
+                | {"lengths": [T, 2], "dropout": 3}
+            ),
             "RNN": lambda: {
                 **{"input_size": I, "hidden_size": H, "output_size": O, "cell": "elman"},
                 **{"nonlinearity": "relu", "num_layers": 2, "dropout": 0.5},

@@ -40,6 +40,7 @@ __all__ = [
     "loss",
     "masks",
     "number",
+    "numeric",
     "of_shape",
     "one_direction",
     "parameters",
@@ -254,6 +255,16 @@ def an_array(name: str, array: Any) -> None:
         raise TypeError(
             f"{name}: expected an array of an array API library, got {type(array).__name__}"
         )
+
+
+def numeric(name: str, array: Array) -> None:
+    """Check that an array holds numbers, or truth values."""
+    try:
+        good = namespace_of(**{name: array}).isdtype(array.dtype, ("bool", "numeric"))
+    except (TypeError, ValueError):  # a dtype that the library does not call its own
+        good = dtype_name(array.dtype) == "bfloat16"
+    if not good:
+        raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
 
 
 def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from . import _check as check
-from ._namespace import Array, device_of, dtype_name, namespace_of
+from ._namespace import Array, device_of, namespace_of
 from .layout import sizes
 from .model import RNN
 from .steps import check_lengths, read_lengths
@@ -330,7 +330,7 @@ def checked_batch(
     batch = source.batch(step)
     where = f"{name}.batch({step})"
     if not isinstance(batch, Batch):
-        raise TypeError(f"{where}: expected a Batch, got {check.said(batch)}")
+        raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
     try:
         check.sequence(model, params, batch.x)
         if batch.weights is not None:
@@ -355,19 +355,14 @@ def _axis(value: Any) -> int:
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:
     """Check that arrays hold numbers, and are of one library and on one device."""
-    xp = namespace_of(**arrays)
+    namespace_of(**arrays)
     for name, array in arrays.items():
         check.beside(name, array, "x", arrays["x"])
-        try:
-            numbers = xp.isdtype(array.dtype, ("bool", "numeric"))
-        except TypeError:  # a dtype that the library does not call its own
-            numbers = dtype_name(array.dtype) == "bfloat16"
-        if not numbers:
-            raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
+        check.numeric(name, array)
 
 
 def _lanes(array: Array, batch_size: int, lane: int, batch_axis: int) -> Array:
-    """Turn (S, ...) into (lane, batch_size, ...), or (batch_size, lane, ...): lanes side by side."""
+    """Turn (S, ...) into (lane, batch_size, ...), or (batch_size, lane, ...), by ``batch_axis``."""
     xp = namespace_of(x=array)
     shape = (batch_size, lane, *array.shape[1:])
     array = xp.reshape(array[: batch_size * lane, ...], shape)

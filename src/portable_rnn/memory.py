@@ -290,16 +290,16 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _itemsize(dtype: Any) -> int:
     """Return the size of a number of a floating dtype, by its name."""
-    name = dtype if isinstance(dtype, str) else dtype_name(dtype)
-    if name == "bfloat16":
-        return 2
     try:
-        found = np.dtype(name)
-    except Exception:
-        found = np.dtype(bool)
-    if found.kind not in "fc" or found.name != name:
+        name = dtype if isinstance(dtype, str) else dtype_name(dtype)
+        found = np.dtype("float16" if name == "bfloat16" else name)
+        good = found.kind in "fc" and name in (found.name, "bfloat16")
+    except Exception:  # NumPy has its own words for what is no dtype
+        good = False
+    if not good:
         raise TypeError(
-            f"dtype: expected the name of a floating type, such as 'float32', got {check.said(dtype)}"
+            f"dtype: expected the name of a floating type, such as 'float32', "
+            f"got {check.said(dtype)}"
         )
     return found.itemsize
 

@@ -40,8 +40,8 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
         return None
     try:
         values = to_host(value) if is_array(value) else np.asarray(value)
-    except ValueError:  # a list of lists
-        raise TypeError(f"lengths: {wanted}, got {value!r}") from None
+    except Exception:  # a list of lists, or an object that fails
+        raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
     if values.dtype.kind not in "iu" and values.size:
         raise TypeError(f"lengths: {wanted}, got dtype {values.dtype.name}")
     if values.shape != (batch,):

@@ -91,8 +91,14 @@ class Run:
     seed: int = 0
 
     def stop(self, reason: str) -> None:
-        """End the run after the current step; the first reason given is kept."""
-        self.stop_reason = self.stop_reason or reason
+        """End the run after the current step; the first reason given is kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the reason is no text, or an empty one.
+        """
+        self.stop_reason = self.stop_reason or check.text("reason", reason, least=1)
 
     @property
     def done(self) -> bool:
@@ -344,14 +350,22 @@ def evaluate(
     >>> bool(prnn.training.evaluate(model, model.init(seed=0), source) > 0)
     True
     """
-    xp = check.parameters(model, params)
+    check.parameters(model, params)
     check_source("batches", batches, model, described=False)
+    return _mean_loss("batches", model, params, batches, loss)
+
+
+def _mean_loss(
+    name: str, model: RNN, params: Mapping[str, Array], batches: Batches, loss: Loss
+) -> float:
+    """Do what `evaluate` does, on batches that are called ``name`` in errors."""
+    xp = check.parameters(model, params)
     measure = as_one_unit(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
     counts: list[float] = []
     for step in range(batches.steps_per_epoch):
-        batch = checked_batch("batches", batches, step, model, params, state)
+        batch = checked_batch(name, batches, step, model, params, state)
         weights = batch.weights
         if batch.lengths is not None:
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
@@ -410,7 +424,7 @@ def _measure(
 
 
 def _evaluate(run: Run, validation: Batches, loss: Loss) -> None:
-    run.evaluation = evaluate(run.model, run.params, validation, loss=loss)
+    run.evaluation = _mean_loss("validation", run.model, run.params, validation, loss)
     if run.evaluation < run.best_evaluation:
         run.best_evaluation, run.best_step = run.evaluation, run.step
         run.best_params = run.params
