@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from conformance.tolerances import assert_close
 from portable_rnn.batches import Batch, Shuffled, Windows
 
 pytestmark = pytest.mark.no_products

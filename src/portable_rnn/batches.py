@@ -13,9 +13,7 @@ import numpy as np
 
 from . import _check as check
 from ._namespace import Array, device_of, namespace_of
-from .layout import sizes
-from .model import RNN
-from .steps import check_lengths, read_lengths
+from .steps import read_lengths
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
 
@@ -136,7 +134,7 @@ class Shuffled:
                 f"x: expected shape {wanted}, of at least one sequence and step, "
                 f"got {tuple(x.shape)}"
             )
-        count = x.shape[self.batch_axis]
+        count: int = x.shape[self.batch_axis]
         if targets.ndim <= self.batch_axis or targets.shape[self.batch_axis] != count:
             raise ValueError(
                 f"targets: expected {count} sequences along axis {self.batch_axis} like x, "
@@ -297,53 +295,6 @@ class Windows:
             "batch_size": self._batch_size,
             "window": self._window,
         }
-
-
-def check_source(name: str, source: Any, model: RNN, *, described: bool = True) -> None:
-    """Check that ``source`` has what `Batches` have, and the layout of the model."""
-    if isinstance(source, type):
-        wanted = "an object with steps_per_epoch, batch and describe, such as Shuffled(...)"
-        raise TypeError(f"{name}: expected {wanted}, got the class {source.__name__}")
-    members = ("steps_per_epoch", "batch", "describe")
-    if missing := [m for m in members[: 2 + described] if not hasattr(source, m)]:
-        raise TypeError(
-            f"{name}: expected a source such as Shuffled or Windows, with {', '.join(members)}; "
-            f"got {check.said(source)} without {', '.join(missing)}"
-        )
-    check.count(f"{name}.steps_per_epoch", source.steps_per_epoch)
-    check.function(f"{name}.batch", source.batch, "(step)", "step")
-    if described:
-        check.function(f"{name}.describe", source.describe, "()")
-    wanted_axis = 0 if model.batch_first else 1
-    axis = getattr(source, "batch_axis", None)
-    if axis is not None and check.integer(f"{name}.batch_axis", axis) != wanted_axis:
-        raise ValueError(
-            f"{name}: expected batch_axis={wanted_axis}, for a model with "
-            f"batch_first={model.batch_first}, got batch_axis={axis}"
-        )
-
-
-def checked_batch(
-    name: str, source: Batches, step: int, model: RNN, params: Mapping[str, Array], state: Any
-) -> Batch:
-    """Return the batch of a step, if it is one for the model and follows on from ``state``."""
-    batch = source.batch(step)
-    where = f"{name}.batch({step})"
-    if not isinstance(batch, Batch):
-        raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
-    try:
-        check.sequence(model, params, batch.x)
-        if batch.weights is not None:
-            check.beside("weights", batch.weights, "x", batch.x)
-            check.of_shape("weights", batch.weights, tuple(batch.x.shape[:-1]))
-        if batch.lengths is not None:
-            check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)
-        check.flag("fresh", batch.fresh)
-        if state is not None and not batch.fresh:
-            check.state(model, "state", state, batch.x)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}.{error}") from None
-    return batch
 
 
 def _axis(value: Any) -> int:

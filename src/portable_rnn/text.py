@@ -270,14 +270,15 @@ def _draw(
         labels = np.asarray([chosen], dtype=np.int32)
 
 
-def _items(name: str, value: Any, of: str) -> Iterable[Any]:
+def _items(name: str, value: Any, of: str) -> Iterator[Any]:
     """Return what is iterable and no text; refuse the rest by name."""
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError
-        return iter(value)
+        found: Iterator[Any] = iter(value)
     except Exception:
         raise TypeError(f"{name}: expected a list of {of}, got {check.said(value)}") from None
+    return found
 
 
 def _xz_bits(text: str) -> int:

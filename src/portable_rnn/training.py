@@ -19,7 +19,7 @@ from typing import Any
 from . import _check as check
 from ._namespace import Array, as_one_unit, detached, device_of
 from .api import bptt, predict
-from .batches import Batches, check_source, checked_batch
+from .batches import Batches
 from .checkpoints import check_savable, load_checkpoint, save_checkpoint
 from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
@@ -27,6 +27,7 @@ from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
 from .passes import Loss, step_weights
 from .schedules import constant
+from .sources import check_source, checked_batch
 
 __all__ = ["Callback", "Run", "evaluate", "train"]
 
