@@ -112,6 +112,14 @@ def oracles(session: nox.Session) -> None:
     )
 
 
+@nox.session(default=False)
+def malformed(session: nox.Session) -> None:
+    """20,000 malformed calls on four libraries: each is to be refused by name, or rightly taken."""
+    install(session, "-e.[cli,plot]", groups=("test", "peers"))
+    told = session.posargs or ("--count=20000",)
+    session.run("python", "-m", "conformance.malformed", *told, env=ONE_THREAD)
+
+
 @nox.session(default=False, tags=["cpu", "gpu"])
 def report(session: nox.Session) -> None:
     """One matrix and one page of what the conformance sessions have found."""

@@ -64,3 +64,15 @@ def test_parts_are_the_whole(backend, dtype, cell, ragged, record):
         allowed = allowed_eps(backend.id, dtype)
         eps = assert_close(backend.get(array), ref.astype("float64"), what, scale=1.0, k=allowed)
         record(cell, f"stream-{cell}", name, STEPS, eps, allowed)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_chunk_of_no_steps_changes_nothing(backend, dtype, cell):
+    problem = Problem(cell, 3, STEPS, 3, 4, 5, 2, "outputs", False, layers=2)
+    inputs = put(backend, problem.arrays(dtype))
+    stream = prnn.stream(problem.model, inputs.params, inputs.state)
+    before = stream.state
+    outputs = stream.feed(inputs.x[:0, ...])
+    assert tuple(outputs.shape) == (0, *inputs.x.shape[1:-1], problem.model.feature_size)
+    assert outputs.dtype == inputs.x.dtype
+    assert stream.state is before

@@ -1,5 +1,6 @@
 """A memory plan: which budget takes how many units, where time is cut, and what a text says."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -106,3 +107,60 @@ def test_a_text_says_how_many_bytes(unit, size):
     assert plan(f"{(least + 0.5) / size:.15f} {unit}").peak == least
     with pytest.raises(ValueError, match="expected at least"):
         plan(f"{(least - 0.5) / size:.15f} {unit}")
+
+
+@pytest.mark.parametrize("steps", [10**6, 10**12, 2**62])
+def test_a_plan_of_any_length_is_made_at_once(steps):
+    """Each of these would otherwise take longer than there is time."""
+    model = prnn.RNN(64, 256, cell="lstm")
+    every = prnn.memory.plan(model, steps, 16, checkpoint_every=2)
+    assert (every.units, every.slots) == (-(-steps // 2), -(-steps // 2) - 1)
+    assert every.recompute == pytest.approx(1.0, abs=1e-5)
+    full = prnn.memory.plan(model, steps, 16)
+    assert (full.units, full.slots, full.recompute) == (1, 0, 0.0)
+    assert prnn.memory.plan(model, steps, 16, memory=f"{full.peak} B").units == 1
+    some = prnn.memory.plan(model, steps, 16, memory=f"{full.peak // 4} B")
+    assert some.peak <= full.peak // 4
+    assert 0.5 < some.recompute < 1.0
+    with pytest.raises(ValueError, match=r"^memory: expected at least \d+ bytes"):
+        prnn.memory.plan(model, steps, 16, memory=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 10**300}, ValueError, "steps: expected an int of 64 bits, got 1000"),
+        ({"steps": 10**5000}, ValueError, "steps: expected an int of 64 bits, got a int that cann"),
+        ({"steps": True}, TypeError, "steps: expected an int, got True"),
+        ({"batch": 1.0}, TypeError, r"batch: expected an int, got 1\.0"),
+        ({"model": "lstm"}, TypeError, "model: expected an RNN, got 'lstm'"),
+        ({"model": prnn.RNN}, TypeError, "model: expected an RNN, got RNN"),
+        ({"dtype": None}, TypeError, "dtype: expected the name of a floating type.*got None"),
+        ({"dtype": "int32"}, TypeError, "dtype: expected the name of a floating type.*got 'int32'"),
+        ({"dtype": "float31"}, TypeError, "dtype: expected the name of a floating type"),
+        ({"dtype": "f8,i4"}, TypeError, "dtype: expected the name of a floating type"),
+        ({"memory": "\u0663 MiB"}, ValueError, "memory: expected bytes, or a text such as"),
+        ({"memory": 0.5}, TypeError, r"memory: expected bytes, or a text .*got 0\.5"),
+        ({"memory": True}, TypeError, "memory: expected bytes, or a text .*got True"),
+        ({"checkpoint_every": 10**300}, ValueError, "checkpoint_every: expected an int of 64"),
+    ],
+)
+def test_what_is_no_size_is_refused_by_name(options, error, message):
+    given = {"model": prnn.RNN(3, 4), "steps": 10, "batch": 2} | options
+    with pytest.raises(error, match=f"^{message}"):
+        prnn.memory.plan(**given)
+
+
+def test_a_budget_may_have_any_number_of_digits():
+    model = prnn.RNN(3, 4)
+    assert prnn.memory.plan(model, 10, 2, memory="9" * 400 + " GiB").units == 1
+    fraction = prnn.memory.plan(model, 10, 2, memory="0.0009765625 GiB")
+    assert fraction == prnn.memory.plan(model, 10, 2, memory=2**20)
+
+
+@pytest.mark.parametrize("change", [{"slots": -1}, {"unit_rows": None}, {"stretch_rows": 1.5}])
+def test_a_plan_that_is_none_is_refused_by_name(change):
+    model = prnn.RNN(3, 4)
+    plan = dataclasses.replace(prnn.memory.plan(model, 5, 2), **change)
+    with pytest.raises((TypeError, ValueError), match=rf"^memory\.{next(iter(change))}: expected"):
+        prnn.forward(model, model.init(dtype="float64"), np.ones((5, 2, 3)), memory=plan)

@@ -9,39 +9,12 @@ import importlib
 import inspect
 import re
 import textwrap
-import types
 
 import pytest
-
-import portable_rnn as prnn
+from conformance.public_names import DESCRIBED, METHODS, MODULES, NAMES
 
 pytestmark = pytest.mark.no_products
 
-# Those that the package exports, what one needs for a cell of one's own, and the book.
-MODULES = [
-    *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),
-    *map(importlib.import_module, ("portable_rnn.activations", "portable_rnn.book")),
-]
-TOP = {
-    f"portable_rnn.{name}": value
-    for name, value in vars(prnn).items()
-    if name in prnn.__all__ and not isinstance(value, types.ModuleType)
-}
-NAMES = TOP | {
-    f"{module.__name__}.{name}": getattr(module, name)
-    for module in MODULES
-    for name in module.__all__
-}
-DESCRIBED = {name: value for name, value in NAMES.items() if inspect.isroutine(value)} | {
-    name: value for name, value in NAMES.items() if inspect.isclass(value)
-}
-METHODS = {
-    f"{name}.{member}": value
-    for name, cls in DESCRIBED.items()
-    if inspect.isclass(cls)
-    for member, value in vars(cls).items()
-    if not member.startswith("_") and isinstance(value, (types.FunctionType, property))
-}
 SECTION = re.compile(r"^([A-Z]\w+)\n-{3,}\n", re.MULTILINE)
 # Either of them says where to look: "As for `forward`.", "See :mod:`portable_rnn.losses`."
 ELSEWHERE = re.compile(r"\b(As for|See|Those of|like|same)\b")

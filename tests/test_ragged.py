@@ -261,7 +261,14 @@ def test_both_of_them_are_refused():
     ("sequences", "error", "words"),
     [
         ([], ValueError, "^sequences: expected a list of at least one"),
-        (np.ones((2, 3)), ValueError, "^sequences: expected a list"),
+        ((a for a in [np.ones((2, 3))]), TypeError, "^sequences: expected a list or tuple.*genera"),
+        ("ab", TypeError, "^sequences: expected a list or tuple of arrays, got 'ab'"),
+        ({"a": np.ones((2, 3))}, TypeError, "^sequences: expected a list or tuple of arrays, got"),
+        (np.asarray([None, 1]), TypeError, r"^sequences: expected a list .*array of shape \(2,\)"),
+        ([np.asarray(["a"], object)], TypeError, r"^sequences\[0\]: expected a dtype of numbers"),
+        ([np.asarray(["a"])], TypeError, r"^sequences\[0\]: expected a dtype of numbers, got str"),
+        ([np.ones((0, 3))] * 2, ValueError, "^sequences: expected one with at least one step"),
+        (np.ones((2, 3)), TypeError, "^sequences: expected a list"),
         ([np.ones((2, 3)), [1.0]], TypeError, r"^sequences\[1\]: .*got list"),
         ([np.ones((2, 3)), np.ones((2, 4))], ValueError, r"^sequences\[1\]: .*got \(2, 4\)"),
         ([np.ones((2, 3)), np.ones((2, 3), np.float32)], TypeError, r"^sequences\[1\]: .*float32"),
@@ -375,3 +382,33 @@ def test_check_finite_looks_only_at_the_steps_there_are(bad, batch_first):
             prnn.forward(model, params, spoilt, check_finite=True, **given)
     with pytest.raises(ValueError, match=r"^x: expected finite values"):
         prnn.forward(model, params, padded, check_finite=True)
+
+
+def test_a_sequence_without_a_step_is_packed_beside_others():
+    packed, lengths = prnn.ragged.pack([np.ones((0, 3)), np.ones((2, 3))])
+    assert packed.shape == (2, 2, 3)
+    assert lengths.tolist() == [0, 2]
+    assert not packed[:, 0].any()
+
+
+@pytest.mark.parametrize("flag", [None, 1, "yes", np.ones(2)])
+def test_the_layout_is_said_by_a_flag(flag):
+    with pytest.raises(TypeError, match=r"^batch_first: expected True or False"):
+        prnn.ragged.pack([np.ones((2, 3))], batch_first=flag)
+    with pytest.raises(TypeError, match=r"^batch_first: expected True or False"):
+        prnn.ragged.unpack(np.ones((2, 3)), [2, 2, 1], batch_first=flag)
+
+
+@pytest.mark.parametrize(
+    ("packed", "lengths", "message"),
+    [
+        ([[1.0]], [1], "packed: expected an array"),
+        (np.asarray([["a"]]), [1], "packed: expected a dtype of numbers"),
+        (np.ones((2, 1)), {1}, "lengths: expected 1 ints"),
+        (np.ones((2, 1)), [10**300], "lengths: expected 1 ints"),
+        (np.ones((2, 1)), [[1], [1, 2]], "lengths: expected 1 ints"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_named(packed, lengths, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        prnn.ragged.unpack(packed, lengths)

@@ -1,5 +1,6 @@
 """Schedules of recomputation: each unit in turn, from the right state, at the least cost."""
 
+import math
 from functools import lru_cache
 
 import pytest
@@ -67,6 +68,28 @@ def test_what_a_plan_counts_is_what_is_run():
     for n in range(1, 40):
         for slots in range(6):
             assert evaluations(n, slots) == walk(n, slots) + n - 1
+
+
+@pytest.mark.parametrize(
+    ("n", "slots", "want"),
+    [
+        (10**12, 0, 10**12 * (10**12 - 1) // 2),
+        (10**12, 10**12 - 1, 10**12 - 1),
+        (10**12, 10**15, 10**12 - 1),
+        (1, 0, 0),
+        # The most that can be done in two sweeps (Griewank and Walther, equation 4).
+        (math.comb(10**6 + 3, 2), 10**6, 2 * math.comb(10**6 + 3, 2) - (10**6 + 3)),
+    ],
+)
+def test_units_are_counted_at_once_however_many_there_are(n, slots, want):
+    assert evaluations(n, slots) == want
+
+
+def test_a_schedule_of_many_units_begins_at_once():
+    places = first_places(10**12, 40)
+    assert len(places) == 40
+    assert places == sorted(set(places))
+    assert places[-1] < 10**12
 
 
 def test_few_slots_go_a_long_way():

@@ -111,7 +111,10 @@ def test_bad_input_is_named_and_leaves_the_state():
         (lambda: stream.step(x[0, :2]), r"^x: expected a batch of 3 like the state, got 2"),
         (lambda: stream.step(x[0, 0]), r"^x: expected a batch of 3 like the state, got none"),
         (lambda: stream.feed(x[0]), r"^x: expected a batch of 3 like the state, got none"),
-        (lambda: stream.feed(x[:0]), r"^x: expected at least one step"),
+        (lambda: stream.feed(x[:0, :2]), r"^x: expected a batch of 3 like the state, got 2"),
+        (lambda: stream.feed(x[:0, :, :3]), r"^x: expected shape .*got \(1, 3, 3\)"),
+        (lambda: stream.feed(x[:0], lengths=[0, 1, 0]), r"^lengths: expected 3 ints of 0 to 0"),
+        (lambda: stream.feed(x[:0], mask=np.ones((1, 3), bool)), r"^mask: expected shape \(0, 3"),
         (lambda: stream.step(x[0], mask=np.ones((1, 3), bool)), r"^mask: expected shape \(3,\)"),
         (lambda: stream.feed(x, lengths=[1, 2, 10]), r"^lengths: .*got 10"),
     ):
@@ -151,13 +154,33 @@ def test_a_state_that_does_not_fit_is_refused_before_the_first_step(
     assert prnn.stream(model, params, good).state is good
 
 
-def test_an_empty_chunk_or_step_is_refused_and_changes_nothing():
+def test_a_step_of_no_sequences_is_refused_and_changes_nothing():
     model = prnn.RNN(3, 4)
     stream = prnn.stream(model, model.init(seed=0, dtype="float64"))
     stream.step(np.ones((2, 3)))
     before = stream.state
-    with pytest.raises(ValueError, match=r"^x: expected at least one step .*got \(0, 2, 3\)$"):
-        stream.feed(np.ones((0, 2, 3)))
     with pytest.raises(ValueError, match=r"^x: expected one step of shape .*got \(0, 3\)$"):
         stream.step(np.ones((0, 3)))
     assert stream.state is before
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("readout", [2, None])
+def test_a_chunk_of_no_steps_changes_nothing(batch_first, readout):
+    model = prnn.RNN(I, H, readout, cell="lstm", batch_first=batch_first)
+    params = model.init(seed=0, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 7, I) if batch_first else (7, 2, I))
+    nothing = x[:, :0] if batch_first else x[:0]
+    stream = prnn.stream(model, params)
+    shape = (2, 0, readout or H) if batch_first else (0, 2, readout or H)
+    for _ in range(2):
+        outputs = stream.feed(nothing)
+        assert (outputs.shape, outputs.dtype) == (shape, x.dtype)
+    assert stream.state is None
+    first = stream.feed(x)
+    before = stream.state
+    empty = np.zeros(nothing.shape[:2], dtype=bool)
+    for options in ({}, {"lengths": [0, 0]}, {"mask": empty}):
+        assert stream.feed(nothing, **options).shape == shape
+        assert stream.state is before
+    np.testing.assert_array_equal(first, prnn.predict(model, params, x))

@@ -106,9 +106,9 @@ VOCABULARY = Vocabulary("abc")
 
 
 def draw(**options):
-    params = MODEL.init(seed=0)
-    options = {"prompt": "a", "length": 30, "seed": 1} | options
-    return "".join(generate(MODEL, params, VOCABULARY, **options))
+    given = {"params": MODEL.init(seed=0), "vocabulary": VOCABULARY}
+    given |= {"prompt": "a", "length": 30, "seed": 1} | options
+    return "".join(generate(MODEL, **given))
 
 
 def test_the_same_seed_draws_the_same_text():
@@ -150,3 +150,57 @@ def test_bad_requests_are_named(options, words):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the words are checked below)
         draw(**options)
     assert words in str(caught.value)
+
+
+def least(**options):
+    given = {"text": "abc" * 100, "batch_size": 2, "window": 3, "validation_batch_size": 2}
+    return split_text(**given | options)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: Vocabulary("aba"),
+            ValueError,
+            r"characters: expected each .*\['a'\] more than on",
+        ),
+        (lambda: Vocabulary(["a", "b"]), TypeError, "characters: expected a text, got"),
+        (lambda: Vocabulary("a\ud800"), ValueError, "characters: expected characters of UTF-8"),
+        (lambda: Vocabulary.of(b"abc"), TypeError, "text: expected a text, got b'abc'"),
+        (lambda: VOCABULARY.encode(1), TypeError, "text: expected a text, got 1"),
+        (lambda: VOCABULARY.decode([0, -1]), ValueError, r"indices\[1\]: expected at least 0"),
+        (
+            lambda: VOCABULARY.decode([3]),
+            ValueError,
+            r"indices\[0\]: expected an int below 3, got 3",
+        ),
+        (lambda: VOCABULARY.decode([0.0]), TypeError, r"indices\[0\]: expected an int"),
+        (lambda: VOCABULARY.decode("0"), TypeError, "indices: expected a list of ints, got '0'"),
+        (lambda: read_text("file"), TypeError, "paths: expected a list of paths, got 'file'"),
+        (lambda: read_text([None]), TypeError, r"paths\[0\]: expected a path, got None"),
+        (lambda: least(window=0), ValueError, "window: expected at least 1, got 0"),
+        (lambda: least(batch_size="2"), TypeError, "batch_size: expected an int"),
+        (lambda: least(share=1.0), ValueError, r"share: expected a number in \(0, 1\), got 1\.0"),
+        (lambda: least(share=0), ValueError, r"share: expected a number in \(0, 1\), got 0"),
+        (lambda: least(text=None), TypeError, "text: expected a text, got None"),
+        (lambda: baselines("", "a"), ValueError, "train: expected at least one character"),
+        (lambda: baselines("a", ""), ValueError, "held_out: expected at least one character"),
+        (lambda: draw(length=-1), ValueError, "length: expected at least 0, got -1"),
+        (lambda: draw(length=1.5), TypeError, r"length: expected an int, got 1\.5"),
+        (lambda: draw(seed=-1), ValueError, "seed: expected at least 0"),
+        (lambda: draw(temperature="1"), TypeError, "temperature: expected a number"),
+        (lambda: draw(vocabulary="abc"), TypeError, "vocabulary: expected a Vocabulary, got 'abc'"),
+        (
+            *(lambda: draw(vocabulary=Vocabulary("abcd")), ValueError),
+            "vocabulary: expected as many characters as .*3 and 3, got 4",
+        ),
+        (
+            *(lambda: draw(params={n: a * np.nan for n, a in MODEL.init().items()}), ValueError),
+            "params: expected a network of finite outputs",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(call, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        call()

@@ -26,7 +26,7 @@ from ._namespace import (
     real_part,
     same_device,
 )
-from ._scalars import choice, count, flag, function, integer, number, path, said
+from ._scalars import choice, count, flag, function, integer, number, path, said, text
 from ._signatures import options_of, suggestion, takes
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ __all__ = [
     "loss_value",
     "masks",
     "number",
+    "numeric",
     "of_shape",
     "one_direction",
     "options",
@@ -65,6 +66,7 @@ __all__ = [
     "state_of",
     "state_parts",
     "suggestion",
+    "text",
     "weights",
 ]
 
@@ -398,6 +400,16 @@ def state_of(parts: Sequence[Array]) -> Any:
 def an_array(name: str, array: Any) -> None:
     """Check that ``array`` is an array of some library."""
     namespace_of(**{name: array})
+
+
+def numeric(name: str, array: Array) -> None:
+    """Check that an array holds numbers, or truth values."""
+    try:
+        good = namespace_of(**{name: array}).isdtype(array.dtype, ("bool", "numeric"))
+    except (TypeError, ValueError):  # a dtype that the library does not call its own
+        good = dtype_name(array.dtype) == "bfloat16"
+    if not good:
+        raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
 
 
 def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["choice", "count", "flag", "function", "integer", "number", "path", "said"]
+__all__ = ["choice", "count", "flag", "function", "integer", "number", "path", "said", "text"]
 
 LARGEST = 2**63 - 1  # a whole number beyond is no size of anything
 
@@ -32,7 +32,7 @@ def integer(name: str, value: Any, *, least: int | None = None) -> int:
         if _is_flag(value):
             raise TypeError
         whole = operator.index(value)
-    except TypeError:
+    except Exception:  # of whatever kind, from an object of whatever kind
         raise TypeError(f"{name}: expected an int, got {said(value)}") from None
     if least is not None and whole < least:
         raise ValueError(f"{name}: expected at least {least}, got {said(whole)}")
@@ -67,7 +67,7 @@ def number(
         found = float(value)
     except OverflowError:
         raise ValueError(f"{name}: expected {wanted}, got {said(value)}") from None
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+    except Exception:
         raise TypeError(f"{name}: expected {wanted}, got {said(value)}") from None
     good = (
         not math.isnan(found)
@@ -90,6 +90,21 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
         wanted = f"{', '.join(most)} or {last}" if most else last
         error = ValueError if isinstance(value, str) else TypeError
         raise error(f"{name}: expected {wanted}, got {said(value)}")
+    return value
+
+
+def text(name: str, value: Any, *, least: int = 0) -> str:
+    """Check that ``value`` is a text that can be written as UTF-8, of so many characters."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a text, got {said(value)}")
+    if len(value) < least:
+        wanted = "at least one character" if least == 1 else f"at least {least} characters"
+        raise ValueError(f"{name}: expected {wanted}, got {said(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        found = value[error.start]
+        raise ValueError(f"{name}: expected characters of UTF-8, got {said(found)}") from None
     return value
 
 
@@ -124,11 +139,11 @@ def function(name: str, value: Any, form: str, *args: str, **options: Any) -> No
 
 def said(value: Any) -> str:
     """Return a short text for a value in an error."""
-    if hasattr(value, "dtype") and _dimensions(value):
-        return f"an array of shape {tuple(value.shape)}"
-    if isinstance(value, type) or callable(value):
-        return getattr(value, "__name__", type(value).__name__)
     try:
+        if hasattr(value, "dtype") and _dimensions(value):
+            return f"an array of shape {tuple(value.shape)}"
+        if isinstance(value, type) or callable(value):
+            return str(getattr(value, "__name__", type(value).__name__))
         text = repr(value)
     except Exception:  # an int of more digits than Python will print, or a faulty repr
         text = f"one of {type(value).__name__} that cannot be printed"

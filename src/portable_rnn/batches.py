@@ -6,7 +6,7 @@ sees the very batches that it would have seen.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,6 +51,9 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """A source of batches: any object with these three members.
 
+    It may also have ``batch_axis``, the axis of the sequences in its arrays: 1, or 0 where they are
+    (B, T, I). `train` and `evaluate` then see that it is that of the model.
+
     Examples
     --------
     >>> import numpy as np
@@ -89,18 +92,18 @@ class Shuffled:
     targets : array with the same axis of N sequences
     batch_size : int
         The last batch of an epoch holds what is left.
-    weights : array (T, N) or (N, T), optional
+    weights : array, shape (T, N) or (N, T), optional
         Weight of each step, handed to the loss.
     lengths : sequence of N ints, or integer array on the host, optional
         How many steps each sequence has; `portable_rnn.ragged.pack` gives them.
     seed : int
     batch_axis : int
-        1 for time-major sequences, 0 with ``batch_first``.
+        1 for time-major sequences, 0 with ``batch_first``. An attribute as well.
 
     Raises
     ------
-    ValueError
-        If the number of sequences differs, or ``batch_size`` or ``lengths`` do not fit.
+    TypeError, ValueError
+        If an argument does not fit; the message names it.
 
     Examples
     --------
@@ -122,26 +125,32 @@ class Shuffled:
         seed: int = 0,
         batch_axis: int = 1,
     ) -> None:
-        if batch_axis not in (0, 1):
-            raise ValueError(f"batch_axis: expected 0 or 1, got {batch_axis!r}")
-        self._xp = namespace_of(x=x, targets=targets)
-        self._arrays = (x, targets) if weights is None else (x, targets, weights)
-        count: int = x.shape[batch_axis]
-        for name, array in zip(("x", "targets", "weights"), self._arrays, strict=False):
-            if array.ndim <= batch_axis or array.shape[batch_axis] != count:
-                raise ValueError(
-                    f"{name}: expected {count} sequences along axis {batch_axis}, "
-                    f"got shape {tuple(array.shape)}"
-                )
+        self.batch_axis = _axis(batch_axis)
+        given = {"x": x, "targets": targets} | ({} if weights is None else {"weights": weights})
+        _check_arrays(given)
+        if x.ndim < 2 or 0 in x.shape[:2]:
+            wanted = "(N, T, ...)" if self.batch_axis == 0 else "(T, N, ...)"
+            raise ValueError(
+                f"x: expected shape {wanted}, of at least one sequence and step, "
+                f"got {tuple(x.shape)}"
+            )
+        count: int = x.shape[self.batch_axis]
+        if targets.ndim <= self.batch_axis or targets.shape[self.batch_axis] != count:
+            raise ValueError(
+                f"targets: expected {count} sequences along axis {self.batch_axis} like x, "
+                f"got shape {tuple(targets.shape)}"
+            )
+        if weights is not None:
+            check.of_shape("weights", weights, tuple(x.shape[:2]))
         batch_size = check.count("batch_size", batch_size)
         if batch_size > count:
             raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
         self._lengths: np.ndarray[Any, Any] | None = None
         if lengths is not None:
-            self._lengths = read_lengths(lengths, x.shape[1 - batch_axis], count)
+            self._lengths = read_lengths(lengths, x.shape[1 - self.batch_axis], count)
             if self._lengths is None:
                 raise TypeError("lengths: expected a list or an array on the host, got a device's")
-        self._axis, self._count = batch_axis, count
+        self._arrays, self._count = tuple(given.values()), count
         self._batch_size, self._seed = batch_size, check.integer("seed", seed, least=0)
 
     @property
@@ -150,13 +159,21 @@ class Shuffled:
         return math.ceil(self._count / self._batch_size)
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0."""
-        epoch, index = divmod(step, self.steps_per_epoch)
+        """Return the batch of a step, counted from 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``step`` is not an int of at least 0.
+        """
+        epoch, index = divmod(check.integer("step", step, least=0), self.steps_per_epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
         # int32: there are devices without 64-bit types, and no batch of so many sequences.
-        picked = self._xp.asarray(chosen.astype(np.int32), device=device_of(self._arrays[0]))
-        batch = Batch(*(self._xp.take(a, picked, axis=self._axis) for a in self._arrays))
+        first = self._arrays[0]
+        xp = namespace_of(x=first)
+        picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
+        batch = Batch(*(xp.take(a, picked, axis=self.batch_axis) for a in self._arrays))
         return batch if self._lengths is None else batch._replace(lengths=self._lengths[chosen])
 
     def describe(self) -> dict[str, Any]:
@@ -184,13 +201,17 @@ class Windows:
     window : int
         Steps in a window, through which the gradient flows.
     encode : callable, optional
-        Makes the inputs (window, B, I) from a window of ``x``; a text is kept as labels
-        this way, and each window made one-hot when its turn comes.
+        Makes the inputs (window, B, I) from a window of ``x``, shape (window, B, ...); a text is
+        kept as labels this way, and each window made one-hot when its turn comes.
+    batch_axis : int
+        1 for time-major windows. 0 with ``batch_first``: all of them, and what ``encode`` takes and
+        returns, are then (B, window, ...). An attribute as well.
 
     Raises
     ------
-    ValueError
-        If lengths differ, or the sequence is shorter than one window of every lane.
+    TypeError, ValueError
+        If an argument does not fit, or the sequence is shorter than one window of every lane; the
+        message names the argument.
 
     Examples
     --------
@@ -213,10 +234,16 @@ class Windows:
         batch_size: int,
         window: int,
         encode: Callable[[Array], Array] | None = None,
+        batch_axis: int = 1,
     ) -> None:
-        xp = namespace_of(x=x, targets=targets)
-        if x.shape[0] != targets.shape[0]:
-            raise ValueError(f"targets: expected {x.shape[0]} steps like x, got {targets.shape[0]}")
+        self.batch_axis = _axis(batch_axis)
+        _check_arrays({"x": x, "targets": targets})
+        if not x.ndim:
+            raise ValueError("x: expected shape (S, ...), got ()")
+        if targets.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"targets: expected {x.shape[0]} steps like x, got shape {tuple(targets.shape)}"
+            )
         batch_size = check.count("batch_size", batch_size)
         window = check.count("window", window)
         lane = x.shape[0] // batch_size
@@ -225,21 +252,40 @@ class Windows:
                 f"x: expected at least batch_size · window = {batch_size * window} steps, "
                 f"got {x.shape[0]}"
             )
-        self._x, self._targets = (_lanes(xp, array, batch_size, lane) for array in (x, targets))
+        if encode is not None:
+            check.function("encode", encode, "(window) -> inputs", "window")
+        self._x, self._targets = (
+            _lanes(array, batch_size, lane, self.batch_axis) for array in (x, targets)
+        )
         self._window, self._batch_size, self._steps = window, batch_size, x.shape[0]
         self._encode = encode
         self.steps_per_epoch = lane // window
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0."""
-        index = step % self.steps_per_epoch
+        """Return the batch of a step, counted from 0.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``step`` is not an int of at least 0, or ``encode`` returns what does not fit.
+        """
+        index = check.integer("step", step, least=0) % self.steps_per_epoch
         rows = slice(index * self._window, (index + 1) * self._window)
-        x = self._x[rows, ...]
-        return Batch(
-            x if self._encode is None else self._encode(x),
-            self._targets[rows, ...],
-            fresh=index == 0,
-        )
+        where = (rows, ...) if self.batch_axis else (slice(None), rows, ...)
+        x, targets = self._x[where], self._targets[where]
+        return Batch(self._encoded(x), targets, fresh=index == 0)
+
+    def _encoded(self, x: Array) -> Array:
+        if self._encode is None:
+            return x
+        found = self._encode(x)
+        check.beside("what encode returns", found, "x", x)
+        if tuple(found.shape[:2]) != tuple(x.shape[:2]):
+            raise ValueError(
+                f"what encode returns: expected shape {(*x.shape[:2], 'I')}, "
+                f"got {tuple(found.shape)}"
+            )
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return kind, length, batch size and window."""
@@ -251,8 +297,24 @@ class Windows:
         }
 
 
-def _lanes(xp: Any, array: Array, batch_size: int, lane: int) -> Array:
-    """Turn (S, ...) into (lane, batch_size, ...), each column a stretch of the sequence."""
+def _axis(value: Any) -> int:
+    axis = check.integer("batch_axis", value)
+    if axis not in (0, 1):
+        raise ValueError(f"batch_axis: expected 0 or 1, got {check.said(axis)}")
+    return axis
+
+
+def _check_arrays(arrays: Mapping[str, Array]) -> None:
+    """Check that arrays hold numbers, and are of one library and on one device."""
+    namespace_of(**arrays)
+    for name, array in arrays.items():
+        check.beside(name, array, "x", arrays["x"])
+        check.numeric(name, array)
+
+
+def _lanes(array: Array, batch_size: int, lane: int, batch_axis: int) -> Array:
+    """Turn (S, ...) into (lane, batch_size, ...), or (batch_size, lane, ...), by ``batch_axis``."""
+    xp = namespace_of(x=array)
     shape = (batch_size, lane, *array.shape[1:])
     array = xp.reshape(array[: batch_size * lane, ...], shape)
-    return xp.permute_dims(array, (1, 0, *range(2, array.ndim)))
+    return xp.permute_dims(array, (1, 0, *range(2, array.ndim))) if batch_axis else array

@@ -12,11 +12,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from . import _check as check
+from ._namespace import dtype_name
 from .affine import LEAF
 from .model import RNN
 from .recompute import evaluations
@@ -94,7 +97,16 @@ class Plan:
 
     @property
     def walk(self) -> Units:
-        """How stretches are put together to units: what the network is told."""
+        """How stretches are put together to units: what the network is told.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a number of the plan is no size.
+        """
+        for name in ("units", "unit_rows", "stretch_rows", "steps", "batch"):
+            check.count(f"memory.{name}", getattr(self, name))
+        check.integer("memory.slots", self.slots, least=0)
         return Units(self.stretch_rows, self.unit_rows, self.slots)
 
     def __str__(self) -> str:
@@ -149,6 +161,8 @@ def plan(
     >>> plan.full_tape // 2**20, plan.peak <= 64 * 2**20, plan.recompute < 1
     (384, True, True)
     """
+    if not isinstance(model, RNN):
+        raise TypeError(f"model: expected an RNN, got {check.said(model)}")
     steps, batch = check.count("steps", steps), check.count("batch", batch)
     costs = _Costs(model, steps, batch, _itemsize(dtype))
     if memory is not None and checkpoint_every is not None:
@@ -164,7 +178,7 @@ def plan(
         least = min(costs.plan(unit, 0, stretch).peak for stretch, unit in costs.candidates())
         raise ValueError(
             f"memory: expected at least {least} bytes ({least / 2**20:.2f} MiB) for this network "
-            f"on {steps} steps of {batch} sequences, got {memory!r}"
+            f"on {steps} steps of {batch} sequences, got {check.said(memory)}"
         )
     # Of plans that take about as long, the one of the largest stretches: it is sure to be as fast,
     # and its results have the same bits, if they are as large as those of the full tape.
@@ -250,10 +264,14 @@ class _Costs:
         """Yield numbers of steps of a stretch and of a unit, which is made of whole stretches."""
         stretch = full_steps(self.batch)
         while stretch:
-            units = {stretch * int(1.15**i) for i in range(100) if stretch * 1.15**i < self.steps}
-            for unit in sorted(units | {self.steps}):
-                if unit * MOST_UNITS >= self.steps:
-                    yield stretch, unit
+            least = -(-self.steps // (MOST_UNITS * stretch))  # stretches of a unit
+            first = math.ceil(math.log(least, 1.15))
+            units = {self.steps}
+            for i in count(first):
+                if stretch * 1.15**i >= self.steps:
+                    break
+                units.add(stretch * max(least, int(1.15**i)))
+            yield from ((stretch, unit) for unit in sorted(units))
             stretch //= 2
 
 
@@ -271,19 +289,31 @@ def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array if array.base is None else array.base
 
 
-def _itemsize(dtype: str) -> int:
-    return 2 if dtype == "bfloat16" else int(np.dtype(dtype).itemsize)
+def _itemsize(dtype: Any) -> int:
+    """Return the size of a number of a floating dtype, by its name."""
+    try:
+        name = dtype if isinstance(dtype, str) else dtype_name(dtype)
+        found = np.dtype("float16" if name == "bfloat16" else name)
+        good = found.kind in "fc" and name in (found.name, "bfloat16")
+    except Exception:  # NumPy has its own words for what is no dtype
+        good = False
+    if not good:
+        raise TypeError(
+            f"dtype: expected the name of a floating type, such as 'float32', "
+            f"got {check.said(dtype)}"
+        )
+    return found.itemsize
 
 
 def _bytes(memory: str | int) -> int:
     """Return a budget in bytes."""
     wanted = "expected bytes, or a text such as '64 MiB'"
     if isinstance(memory, str):
-        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
+        found = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
         if found is None or found[2].lower() not in SUFFIXES:
-            raise ValueError(f"memory: {wanted}, got {memory!r}")
-        return int(float(found[1]) * SUFFIXES[found[2].lower()])
+            raise ValueError(f"memory: {wanted}, got {check.said(memory)}")
+        return int(Fraction(found[1]) * SUFFIXES[found[2].lower()])
     try:
         return check.integer("memory", memory, least=1)
     except TypeError:
-        raise TypeError(f"memory: {wanted}, got {memory!r}") from None
+        raise TypeError(f"memory: {wanted}, got {check.said(memory)}") from None

@@ -41,7 +41,8 @@ def pack(
     Raises
     ------
     TypeError, ValueError
-        If there is no sequence, or they do not fit together; the message names the first.
+        If there is no sequence, none has a step, or they do not fit together; the message names
+        the first that does not.
 
     Examples
     --------
@@ -53,17 +54,24 @@ def pack(
            [1., 1.],
            [0., 1.]]), array([2, 3]))
     """
-    if not isinstance(sequences, Sequence) or len(sequences) == 0:
-        raise ValueError("sequences: expected a list of at least one array")
+    if not isinstance(sequences, Sequence) or isinstance(sequences, (str, bytes)):
+        got = check.said(sequences)
+        raise TypeError(f"sequences: expected a list or tuple of arrays, got {got}")
+    if not sequences:
+        raise ValueError("sequences: expected a list of at least one array, got none")
+    batch_first = check.flag("batch_first", batch_first)
     xp = namespace_of(**{f"sequences[{i}]": a for i, a in enumerate(sequences)})
     first = sequences[0]
     for i, array in enumerate(sequences):
         name = f"sequences[{i}]"
         if array.ndim == 0:
             raise ValueError(f"{name}: expected an array (T, ...), got a number")
+        check.numeric(name, array)
         check.shaped(name, array, (array.shape[0], *first.shape[1:]), "sequences[0]", first)
     lengths = np.asarray([array.shape[0] for array in sequences], dtype=np.int64)
     longest, padded = int(lengths.max()), []
+    if longest == 0:
+        raise ValueError("sequences: expected one with at least one step, got none")
     for array in sequences:
         shape = (longest - array.shape[0], *first.shape[1:])
         padding = xp.zeros(shape, dtype=first.dtype, device=device_of(first))
@@ -88,7 +96,7 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     Raises
     ------
     TypeError, ValueError
-        If ``lengths`` does not fit; the message says how.
+        If an argument does not fit; the message names it.
 
     Examples
     --------
@@ -97,7 +105,9 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     >>> [a.shape for a in prnn.ragged.unpack(np.zeros((3, 2, 4)), [2, 3])]
     [(2, 4), (3, 4)]
     """
-    namespace_of(packed=packed)
+    check.an_array("packed", packed)
+    check.numeric("packed", packed)
+    batch_first = check.flag("batch_first", batch_first)
     batch_axis = 0 if batch_first else 1
     if packed.ndim < 2:
         raise ValueError(f"packed: expected at least two axes, got shape {tuple(packed.shape)}")

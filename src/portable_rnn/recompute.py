@@ -9,8 +9,8 @@ Griewank and Walther, *Algorithm 799: revolve* (ACM TOMS 2000); Gruslys et al., 
 backpropagation through time* (arXiv 1606.03401), whose policy for hidden states this is.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from math import comb
 from typing import TypeVar
 
@@ -21,12 +21,21 @@ S = TypeVar("S")
 
 def split(n: int, slots: int) -> int:
     """Return after how many of ``n`` units (2 or more) to keep the next state."""
-    # The most units that can be gone through running none more than r times are comb(slots + r
-    # + 1, r), and both parts are best where they fill what is possible with r - 1 and with r.
-    r = 1
-    while comb(slots + r + 1, r) < n:
-        r += 1
+    # Both parts are best where they fill what is possible with r - 1 sweeps and with r.
+    r = sweeps(n, slots)
     return max(1, min(comb(slots + r, r - 1), n - comb(slots + r - 1, r - 1)))
+
+
+def sweeps(n: int, slots: int) -> int:
+    """Return how many times some unit has to be run, at least, to go back through ``n``.
+
+    The most units that can be gone through running none more than r times are comb(slots + r + 1,
+    r) (Griewank and Walther, proposition 1).
+    """
+    high = 1
+    while comb(slots + high + 1, high) < n:
+        high *= 2
+    return bisect_left(range(high + 1), n, key=lambda r: comb(slots + r + 1, r))
 
 
 def first_places(n: int, slots: int) -> list[int]:
@@ -39,19 +48,14 @@ def first_places(n: int, slots: int) -> list[int]:
     return places
 
 
-@lru_cache
 def evaluations(n: int, slots: int) -> int:
-    """Return how many units are run to go back through ``n``, beside the first run."""
-    run = 0
+    """Return how many units are run to go back through ``n``, beside the first run.
 
-    def advance(state: None, start: int, end: int) -> None:
-        nonlocal run
-        run += end - start
-
-    kept = dict.fromkeys([0, *first_places(n, slots)])
-    for _ in backwards(n, slots, kept, advance):
-        run += 1  # once more, with all that the way back needs
-    return run - 1  # but for the last unit, of which the first run has kept it
+    That is what `backwards` comes to, in closed form (Griewank and Walther, equation 4): all are
+    run r times, but for those that fewer sweeps would do for.
+    """
+    r = sweeps(n, slots)
+    return r * n - comb(slots + r + 1, r - 1) if r else 0
 
 
 def backwards(

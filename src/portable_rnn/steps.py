@@ -35,8 +35,8 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
     if not is_array(value):
         try:
             value = np.asarray(value)
-        except ValueError:  # a list of lists
-            raise TypeError(f"lengths: {wanted}, got {value!r}") from None
+        except Exception:  # a list of lists, or an object that fails
+            raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
         if not value.size:  # of no dtype that says anything
             value = value.astype(np.int64)
     if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):

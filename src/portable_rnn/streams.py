@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, namespace_of
+from ._namespace import Array, device_of, namespace_of
 from .api import predict
+from .layout import sizes
 from .model import RNN
+from .steps import check_lengths, check_mask
 
 __all__ = ["Stream", "stream"]
 
@@ -73,7 +75,7 @@ class Stream:
         Parameters
         ----------
         x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
-            The next steps. How many may differ from call to call.
+            The next steps. How many may differ from call to call; of none, nothing comes of it.
         lengths, mask : optional
             Which of them there are, as for `predict`.
 
@@ -86,12 +88,29 @@ class Stream:
         TypeError, ValueError
             As `predict` does; the state is then as it was.
         """
+        check.an_array("x", x)
+        axis = 1 if self._model.batch_first and x.ndim == 3 else 0
+        if x.ndim and x.shape[axis] == 0:
+            return self._nothing(x, axis, lengths, mask)
         self._check_batch(x)
         given = {"lengths": lengths, "mask": mask}
         outputs, self.state = predict(
             self._model, self._params, x, self.state, return_state=True, **given
         )
         return outputs
+
+    def _nothing(self, x: Array, axis: int, lengths: Any, mask: Array | None) -> Array:
+        """Return outputs of no steps, of a chunk that would fit if it had one; leave the state."""
+        xp = namespace_of(x=x)
+        one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        step = xp.zeros(one, dtype=x.dtype, device=device_of(x))
+        self._check_batch(step)
+        if lengths is not None:
+            check_lengths(lengths, 0, sizes(self._model, step)[1], x)
+        if mask is not None:
+            check_mask(mask, tuple(x.shape[:-1]), x)
+        outputs = predict(self._model, self._params, step, self.state)
+        return outputs[:, :0, :] if axis else outputs[:0, ...]
 
     def _check_batch(self, x: Array) -> None:
         """Refuse another batch than the one whose state is kept, by the name of what is new."""

@@ -42,9 +42,7 @@ class Vocabulary:
     """
 
     def __init__(self, characters: str) -> None:
-        if not isinstance(characters, str):
-            raise TypeError(f"characters: expected a text, got {check.said(characters)}")
-        self.characters = characters
+        self.characters = check.text("characters", characters)
         self._codes = {ord(character): i for i, character in enumerate(characters)}
         if len(self._codes) < len(characters):
             twice = sorted(c for c, count in Counter(characters).items() if count > 1)
@@ -52,8 +50,14 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> "Vocabulary":
-        """Return the vocabulary of a text, in the order of code points."""
-        return cls("".join(sorted(set(text))))
+        """Return the vocabulary of a text, in the order of code points.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no text.
+        """
+        return cls("".join(sorted(set(check.text("text", text)))))
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -63,10 +67,10 @@ class Vocabulary:
 
         Raises
         ------
-        ValueError
-            If a character is not in the vocabulary.
+        TypeError, ValueError
+            If it is no text, or a character is not in the vocabulary.
         """
-        unknown = {character for character in text if ord(character) not in self._codes}
+        unknown = {c for c in check.text("text", text) if ord(c) not in self._codes}
         if unknown:
             raise ValueError(
                 f"text: expected characters the network was trained on, got {sorted(unknown)}"
@@ -74,8 +78,22 @@ class Vocabulary:
         return np.asarray([self._codes[ord(character)] for character in text], dtype=np.int32)
 
     def decode(self, indices: Iterable[int]) -> str:
-        """Return the characters of some indices."""
-        return "".join(self.characters[index] for index in indices)
+        """Return the characters of some indices.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not ints of 0 up to the number of characters.
+        """
+        found = []
+        for position, index in enumerate(_items("indices", indices, "ints")):
+            number = check.integer(f"indices[{position}]", index, least=0)
+            if number >= len(self):
+                raise ValueError(
+                    f"indices[{position}]: expected an int below {len(self)}, got {number}"
+                )
+            found.append(self.characters[number])
+        return "".join(found)
 
 
 def default_text() -> str:
@@ -93,11 +111,12 @@ def read_text(paths: Iterable[Path]) -> str:
 
     Raises
     ------
-    ValueError
-        If a file cannot be read, or is not UTF-8.
+    TypeError, ValueError
+        If something is no path, or a file cannot be read or is not UTF-8.
     """
     parts = []
-    for path in paths:
+    for number, one in enumerate(_items("paths", paths, "paths")):
+        path = check.path(f"paths[{number}]", one)
         try:
             parts.append(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
@@ -117,9 +136,17 @@ def split_text(
 
     Raises
     ------
-    ValueError
-        If a part is too short for one window of every lane.
+    TypeError, ValueError
+        If a part is too short for one window of every lane, or an argument is no such number.
     """
+    check.text("text", text)
+    for name, value in (
+        ("batch_size", batch_size),
+        ("window", window),
+        ("validation_batch_size", validation_batch_size),
+    ):
+        check.count(name, value)
+    share = check.number("share", share, above=0.0, below=1.0)
     cut = len(text) - round(len(text) * share)
     need_train = batch_size * window + 1
     need_held_out = validation_batch_size * window + 1
@@ -138,7 +165,14 @@ def baselines(train: str, held_out: str) -> dict[str, float]:
     Each has seen ``train``, like the network: character and pair frequencies with add-one
     smoothing over the characters of both, and the xz compressor (size with ``held_out``
     appended, less size without).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no text, or an empty one.
     """
+    check.text("train", train, least=1)
+    check.text("held_out", held_out, least=1)
     alphabet = len(set(train) | set(held_out))
     singles = Counter(train)
     pairs = Counter(pairwise(train))
@@ -185,16 +219,24 @@ def generate(
 
     Raises
     ------
-    ValueError
-        If the prompt is empty or has unknown characters, the temperature is negative, or a
-        parameter is not finite.
+    TypeError, ValueError
+        If an argument does not fit, or a parameter is not finite; the message names it.
     """
+    check.parameters(model, params)
     for name, array in params.items():
         check.finite(f"params[{name!r}]", array)
-    if not prompt:
-        raise ValueError("prompt: expected at least one character, got ''")
-    if not (temperature >= 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature: expected a number of at least 0, got {temperature}")
+    check.one_direction(model, "text that is drawn character by character")
+    if not isinstance(vocabulary, Vocabulary):
+        raise TypeError(f"vocabulary: expected a Vocabulary, got {check.said(vocabulary)}")
+    if not len(vocabulary) == model.input_size == model.feature_size:
+        raise ValueError(
+            f"vocabulary: expected as many characters as the network has inputs and outputs, "
+            f"{model.input_size} and {model.feature_size}, got {len(vocabulary)}"
+        )
+    check.text("prompt", prompt, least=1)
+    length = check.integer("length", length, least=0)
+    temperature = check.number("temperature", temperature, least=0.0)
+    seed = check.integer("seed", seed, least=0)
     try:
         labels = vocabulary.encode(prompt)
     except ValueError as error:
@@ -219,6 +261,8 @@ def _draw(
         x = one_hot(xp, read, len(vocabulary), weight.dtype)
         outputs, state = predict(model, params, x, state, return_state=True)
         logits = to_host(outputs[-1, :]).astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise ValueError("params: expected a network of finite outputs, got NaN or infinity")
         if temperature == 0:
             chosen = int(np.argmax(logits))
         else:
@@ -227,6 +271,17 @@ def _draw(
             chosen = int(rng.choice(len(p), p=p / p.sum()))
         yield vocabulary.characters[chosen]
         labels = np.asarray([chosen], dtype=np.int32)
+
+
+def _items(name: str, value: Any, of: str) -> Iterator[Any]:
+    """Return what is iterable and no text; refuse the rest by name."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        found: Iterator[Any] = iter(value)
+    except Exception:
+        raise TypeError(f"{name}: expected a list of {of}, got {check.said(value)}") from None
+    return found
 
 
 def _xz_bits(text: str) -> int:

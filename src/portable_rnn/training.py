@@ -36,6 +36,7 @@ from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
 from .passes import Loss, step_weights
 from .schedules import constant
+from .sources import check_source, checked_batch
 
 __all__ = ["Callback", "Run", "evaluate", "train"]
 
@@ -102,8 +103,14 @@ class Run:
     seed: int = 0
 
     def stop(self, reason: str) -> None:
-        """End the run after the current step; the first reason given is kept."""
-        self.stop_reason = self.stop_reason or reason
+        """End the run after the current step; the first reason given is kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the reason is no text, or an empty one.
+        """
+        self.stop_reason = self.stop_reason or check.text("reason", reason, least=1)
 
     @property
     def done(self) -> bool:
@@ -263,12 +270,9 @@ def train(
 
     if resume and path is None:
         raise ValueError("resume: needs a checkpoint to go on from, got none")
-    for name, source in (("batches", batches), ("validation", validation)):
-        if not hasattr(source, "batch") and not (name == "validation" and source is None):
-            raise TypeError(
-                f"{name}: expected a source such as Shuffled or Windows, "
-                f"got {type(source).__name__}"
-            )
+    check_source("batches", batches, model)
+    if validation is not None:
+        check_source("validation", validation, model)
 
     if path is not None and path.exists() and not resume:
         raise ValueError(f"checkpoint: {path} exists; pass resume=True to go on, or another path")
@@ -306,7 +310,7 @@ def train(
 
     def measure() -> None:
         if validation is not None and every is not None:
-            _note(run, evaluate(run.model, run.params, validation, loss=loss))
+            _note(run, _mean_loss("validation", run.model, run.params, validation, loss))
             tell("on_evaluate")
             _lose_patience(run, every, patience)
 
@@ -323,7 +327,7 @@ def train(
     tell("on_start")
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
-            batch = batches.batch(run.step)
+            batch = checked_batch("batches", batches, run.step, model, run.params, run.state)
             run.learning_rate = check.number("lr", lr(run.step), least=0.0)
             run.params, run.optimizer_state, run.state, value = update(
                 run.params,
@@ -398,13 +402,22 @@ def evaluate(
     >>> bool(prnn.training.evaluate(model, model.init(seed=0), source) > 0)
     True
     """
+    check.parameters(model, params)
+    check_source("batches", batches, model, described=False)
+    return _mean_loss("batches", model, params, batches, loss)
+
+
+def _mean_loss(
+    name: str, model: RNN, params: Mapping[str, Array], batches: Batches, loss: Loss
+) -> float:
+    """Do what `evaluate` does, on batches that are called ``name`` in errors."""
     xp = check.parameters(model, params)
     measure = as_one_unit(xp, functools.partial(_measure, model, loss))
     state = None
     values: list[Array] = []
     counts: list[tuple[float, Array]] = []
     for step in range(batches.steps_per_epoch):
-        batch = batches.batch(step)
+        batch = checked_batch(name, batches, step, model, params, state)
         weights = batch.weights
         if batch.lengths is not None:
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
@@ -412,7 +425,7 @@ def evaluate(
         value, empty, state = measure(
             params, before, batch.x, batch.targets, weights, batch.lengths
         )
-        weight = math.prod(batch.x.shape[:2])
+        weight = math.prod(batch.x.shape[:-1])
         if weights is not None:
             weight = float(xp.sum(xp.astype(weights, wider(xp, batch.x.dtype))))
         values.append(value)

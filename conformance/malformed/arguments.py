@@ -1,0 +1,194 @@
+"""What there is to call, and the kind of each argument.
+
+An argument is of the kind that has its name in `NAMED`, unless `IN_FUNCTION` knows better. Of
+those that are `UNTRIED`, the reason is told.
+"""
+
+import importlib
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+from ..public_names import DESCRIBED, described, members
+
+__all__ = ["CALLABLES", "UNTRIED", "arguments", "kind_of"]
+
+# What a user imports by its path, and classes of objects that public functions return.
+FURTHER = ("portable_rnn.streams", "portable_rnn.text", "portable_rnn.plots")
+
+UNTRIED = {
+    "record": "holds results, and is checked by those who take it",
+    "inner": "runs between the checks of the functions that call it, some at every step",
+    "hook": "does nothing until it is overridden",
+    "anything": "may be anything",
+}
+
+NAMED = {
+    "model": "model",
+    "dict of arrays": "params grads",
+    "direction": "vector",
+    "optional direction": "d_params",
+    "floating array": "x outputs",
+    "optional array": "d_x d_outputs weights class_weights",
+    "labels": "labels",
+    "targets": "targets",
+    "state": "state d_state",
+    "lengths": "lengths",
+    "mask": "mask",
+    "loss": "loss",
+    "optimizer": "optimizer",
+    "tape": "tape",
+    "dropout": "dropout",
+    "budget": "memory",
+    "unknown option": "options loss_options",
+    "namespace": "xp",
+    "dtype": "dtype",
+    "device": "device",
+    "path": "path checkpoint",
+    "count": (
+        "k1 k2 iterations steps batch batch_size window every input_size hidden_size num_layers "
+        "log_every save_every classes inputs hidden digits validation_batch_size"
+    ),
+    "optional count": "checkpoint_every output_size projection_size evaluate_every patience",
+    "number of steps": "step warmup seed length",
+    "flag": (
+        "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
+        "nesterov resume peepholes coupled"
+    ),
+    "optional flag": "check_targets",
+    "optional integer": "ignore_index",
+    "reduction": "reduction",
+    "chance": "recurrent_dropout zoneout momentum alpha",
+    "share": "label_smoothing share",
+    "number of at least 0": "weight_decay final temperature eps rate max_norm",
+    "learning rate": "lr",
+    "betas": "betas",
+    "bound": "clip",
+    "cell": "cell",
+    "nonlinearity": "nonlinearity",
+    "activations": "activations",
+    "source": "batches",
+    "optional source": "validation",
+    "callbacks": "callbacks",
+    "axis": "batch_axis",
+    "encode": "encode",
+    "sequences": "sequences",
+    "text": "text characters prompt train held_out title reason",
+    "vocabulary": "vocabulary",
+    "example": "example",
+    "quantities": "exact found",
+    "claims": "claims",
+    "progress": "progress",
+}
+
+IN_FUNCTION = {
+    "RNN": {"dropout": "chance"},
+    "RNN.state_shape": {"batch_size": "optional count"},
+    "RNN.state_shapes": {"batch_size": "optional count"},
+    "RNN.parameters": {"*": "inner"},
+    "RNN.weights": {"*": "inner"},
+    "activations": {"*": "inner"},
+    "batches": dict.fromkeys(("x", "targets", "weights"), "kept array"),
+    "ragged.unpack": {"packed": "kept array"},
+    "book.Example": {
+        **dict.fromkeys("UWVx", "numbers"),
+        **dict.fromkeys(("b", "c", "h0"), "optional numbers"),
+        "y": "classes",
+    },
+    "book.document": {"checks": "checks"},
+    "book.draw": {"outputs": "count", "targets": "choice of targets"},
+    "book.compute": {"xp": "optional namespace"},
+    "dropout.draw": {"seed": "seed of masks"},
+    "optimizers": {"state": "state of an optimizer"},
+    "plots.gradient_flow": {"flow": "flow"},
+    "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},
+    "schedules": {"lr": "number of at least 0"},
+    "serialization.check_dtype": {"name": "anything", "array": "any array"},
+    "serialization.load_weights": {"xp": "optional namespace"},
+    "serialization.save_arrays": {"arrays": "dict of arrays", "header": "header"},
+    "serialization.write_atomically": {"data": "data"},
+    "RNN.init": {"xp": "optional namespace"},
+    "text.Vocabulary.decode": {"indices": "indices"},
+    "text.read_text": {"paths": "paths"},
+    "training.train": {"max_norm": "bound", "lr": "rate or schedule"},
+    "training.Callback": {"*": "hook"},
+    **{
+        name: {"*": "record"}
+        for name in (
+            *("ExampleNorms", "Forward", "GradientFlow", "Gradients", "Result", "Tangents", "Tape"),
+            *("batches.Batch", "dropout.Masks", "memory.Plan", "training.Run"),
+            *("book.Check", "book.Claim", "book.Equation", "book.Quantities"),
+        )
+    },
+    "training.Run.stop": {"reason": "text"},
+}
+CELL_METHODS = ("step", "step_vjp", "early", "early_vjp")
+BY_NAME = {name: kind for kind, names in NAMED.items() for name in names.split()}
+
+
+def callables() -> dict[str, Callable[..., Any]]:
+    """Return functions, classes that can be made, and methods, each once, by name."""
+    names = dict(DESCRIBED) | described(members([*map(importlib.import_module, FURTHER)]))
+    found: dict[str, Any] = {}
+    for name, value in names.items():
+        if not getattr(value, "_is_protocol", False) and value not in found.values():
+            found[name.removeprefix("portable_rnn.")] = value
+    return found | {
+        f"{name}.{member}": getattr(cls, member)
+        for name, cls in found.items()
+        if inspect.isclass(cls)
+        for member, value in list(vars(cls).items())
+        if isinstance(value, (types.FunctionType, classmethod))
+        and not member.startswith("_")
+        and member not in getattr(cls, "__annotations__", {})  # a default that is a function
+    }
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """Return what a caller passes; to a class, what its constructor takes."""
+    function = CALLABLES[name]
+    try:
+        found = dict(inspect.signature(function).parameters)
+    except ValueError:  # an exception, which takes what Python's do
+        return {}
+    if inspect.isfunction(function) and inspect.isclass(CALLABLES.get(name.rpartition(".")[0])):
+        del found["self"]
+    return found
+
+
+def arguments(name: str) -> list[str]:
+    """Return the names of what a caller passes."""
+    return list(parameters(name))
+
+
+def collects(name: str, argument: str) -> bool:
+    """Tell whether an argument stands for all options without a name of their own."""
+    return parameters(name)[argument].kind is inspect.Parameter.VAR_KEYWORD
+
+
+def kind_of(function: str, argument: str) -> str:
+    """Return the kind of an argument.
+
+    Raises
+    ------
+    KeyError
+        If none is known.
+    """
+    place = function
+    if function.startswith("cells.") and function.rpartition(".")[2] in CELL_METHODS:
+        return "inner"
+    while place:
+        known = IN_FUNCTION.get(place, {})
+        if found := known.get(argument) or known.get("*"):
+            return found
+        place = place.rpartition(".")[0]
+    if argument not in BY_NAME:
+        raise KeyError(
+            f"{function}: of what kind is its argument {argument!r}? NAMED or IN_FUNCTION of "
+            "conformance/malformed/arguments.py is to say it"
+        )
+    return BY_NAME[argument]
+
+
+CALLABLES = callables()

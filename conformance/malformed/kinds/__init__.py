@@ -1,0 +1,15 @@
+"""What may be wrong with an argument of each kind.
+
+A `Value` is made for a place: the valid arguments of one call, on one row. Its verdict says what
+is right: "refused" by the name of the argument; "misfit", which is wrong beside other arguments,
+and refused by the name of any of them; or "taken", and if it is refused after all, by some name.
+"""
+
+from . import arrays, networks, scalars, texts, training
+from .values import KINDS, Place, Value, optional
+
+__all__ = ["KINDS", "Place", "Value", "arrays", "networks", "scalars", "texts", "training"]
+
+for name in ("count", "flag"):
+    KINDS[f"optional {name}"] = optional(KINDS[name])
+KINDS["optional direction"] = optional(arrays.direction)

@@ -1,0 +1,151 @@
+"""Flags, numbers, names and paths."""
+
+import math
+
+import numpy as np
+
+from .values import LARGE, NUMBERS, Place, Value, junk, kind, of, optional
+
+
+@kind("flag")
+def flag(place: Place) -> list[Value]:
+    return junk(taken=("True", "False", "NumPy's True"))
+
+
+@kind("count")
+def count(place: Place) -> list[Value]:
+    return junk(taken=("1", "NumPy's 1", "2**31", "2**62"))
+
+
+@kind("number of steps")
+def number_of_steps(place: Place) -> list[Value]:
+    return junk(taken=("0", "1", "NumPy's 1", "2**31", "2**62"))
+
+
+@kind("optional integer")
+def optional_integer(place: Place) -> list[Value]:
+    return junk(taken=("None", "0", "1", "-1", "NumPy's 1", "2**31", "2**62", "-2**63", "10**300"))
+
+
+@kind("axis")
+def axis(place: Place) -> list[Value]:
+    return junk(taken=("0", "1", "NumPy's 1"))
+
+
+@kind("chance")
+def chance(place: Place) -> list[Value]:
+    return junk(taken={"0", *NUMBERS})
+
+
+@kind("share")
+def share(place: Place) -> list[Value]:
+    return junk(taken={"0", "1", "NumPy's 1", *NUMBERS})
+
+
+@kind("number of at least 0")
+def number(place: Place) -> list[Value]:
+    return junk(taken={"0", "1", "NumPy's 1", "1.5", "inf", *NUMBERS, *LARGE - {"-2**63"}})
+
+
+@kind("bound")
+def bound(place: Place) -> list[Value]:
+    return optional(number)(place)
+
+
+@kind("learning rate")
+def learning_rate(place: Place) -> list[Value]:
+    zero = place.valid.row.put(np.asarray(0.5))
+    own = [
+        Value("a scalar array", of(zero), "taken"),
+        Value("an array of two", lambda: place.valid.row.put(np.ones(2))),
+    ]
+    return number(place) + own
+
+
+@kind("rate or schedule")
+def rate_or_schedule(place: Place) -> list[Value]:
+    own = [
+        Value(f"a schedule that returns {label}", lambda value=value: lambda step: value)
+        for label, value in (
+            *(("None", None), ("nan", math.nan), ("text", "0.1"), ("-1", -1.0)),
+            *(("a list", [0.1]), ("inf", math.inf), ("an array", np.ones(2))),
+        )
+    ]
+    more = [Value("a schedule of two", lambda: lambda step, other: 0.1)]
+    return number(place) + own + more
+
+
+@kind("betas")
+def betas(place: Place) -> list[Value]:
+    pairs = [(0.9,), (0.9, 0.9, 0.9), (1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan)]
+    more = [("0.9", "0.9"), (True, 0.9), (0.9, None), {0.9, 0.8}, {"a": 0.9, "b": 0.9}]
+    own = [Value(repr(pair), of(pair)) for pair in (*pairs, *more)]
+    return junk() + own + [Value("a list", of([0.9, 0.99]), "taken")]
+
+
+@kind("reduction")
+def reduction(place: Place) -> list[Value]:
+    return [*junk(), Value("'mean'", of("mean"), "taken"), Value("'none'", of("none"))]
+
+
+@kind("choice of targets")
+def choice_of_targets(place: Place) -> list[Value]:
+    return [*junk(), Value("'general'", of("general"), "taken")]
+
+
+@kind("text")
+def text(place: Place) -> list[Value]:
+    return junk(taken=("''", "'text'", "'1'", "a lone surrogate"))
+
+
+@kind("dtype")
+def dtype(place: Place) -> list[Value]:
+    names = ("float16", "float32", "complex128")
+    own = [Value(name, of(name), "taken") for name in names]
+    own += [Value(name, of(name)) for name in ("int64", "bool", "object", "S4", "f8,i4", "sum")]
+    # NumPy's name of a dtype may be that of another thing.
+    return junk(taken=("a class",)) + own + [Value("NumPy's float64", of(np.float64), "taken")]
+
+
+@kind("device")
+def device(place: Place) -> list[Value]:
+    return optional(lambda place: junk())(place)
+
+
+@kind("namespace")
+def namespace(place: Place) -> list[Value]:
+    if not place.valid.other:
+        return junk()
+    return [*junk(), Value("another library", of(place.valid.other.xp), "misfit")]
+
+
+@kind("optional namespace")
+def optional_namespace(place: Place) -> list[Value]:
+    return [
+        v._replace(verdict="taken") if v.label in ("None", "another library") else v
+        for v in namespace(place)
+    ]
+
+
+@kind("path")
+def path(place: Place) -> list[Value]:
+    folder = place.valid.folder
+    (garbage := folder / "garbage.npz").write_bytes(b"garbage")
+    own = [
+        Value("a folder", of(folder)),
+        Value("nothing there", lambda: place.valid.path(), "taken"),
+        Value("in no folder", of(folder / "none" / "file.npz")),
+        Value("a file in place of a folder", of(garbage / "file")),
+        Value("too long a name", of(folder / ("a" * 300))),
+        Value("another suffix", lambda: place.valid.path("a.pickle"), "taken"),
+        Value("with a null", of(f"{folder}/a\0b")),
+    ]
+    reads = place.function.rpartition(".")[2] in ("load_arrays", "load_weights", "read", "train")
+    own += [Value("garbage", lambda: garbage, "refused" if reads else "taken")]
+    return junk(taken=("'text'", "'1'", "a lone surrogate")) + own
+
+
+@kind("paths")
+def paths(place: Place) -> list[Value]:
+    found = junk(taken=("[]", "()", "{}", "an empty array"))
+    return [v for v in found if v.label != "a string array"] + [Value("a list of None", of([None]))]

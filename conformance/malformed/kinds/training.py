@@ -1,0 +1,152 @@
+"""Where batches come from, and what goes on in a run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import portable_rnn as prnn
+from portable_rnn.batches import Batch
+
+from .arrays import arrays
+from .scalars import flag
+from .values import Place, Value, Verdict, junk, kind, of, optional
+
+
+@kind("source")
+def source(place: Place) -> list[Value]:
+    good = place.value
+
+    class Own:
+        steps_per_epoch = 2
+
+        def batch(self, step: int) -> Batch:
+            return good.batch(step)
+
+        def describe(self) -> dict[str, Any]:
+            return {"kind": "own"}
+
+    def without(name: str) -> Any:
+        kept = {n: f for n, f in vars(Own).items() if n not in (name, "__dict__", "__weakref__")}
+        return type("Own", (), kept)()
+
+    def changed(**members: Any) -> Callable[[], Any]:
+        return lambda: type("Own", (Own,), members)()
+
+    def returning(make: Callable[[Batch], Any]) -> Callable[[], Any]:
+        return changed(batch=lambda self, step: make(good.batch(step)))
+
+    own = [
+        Value("its class", of(prnn.batches.Shuffled)),
+        Value("a function", of(lambda step: good.batch(step))),
+        Value("one of its own", Own, "taken"),
+        # Only what is saved has to be described.
+        Value("without batch", lambda: without("batch")),
+        Value("without describe", lambda: without("describe"), "taken"),
+        Value("without steps_per_epoch", lambda: without("steps_per_epoch")),
+        Value("batch is no function", changed(batch=3)),
+        Value("batch of nothing", changed(batch=lambda self: None)),
+        Value("batch_axis 2", changed(batch_axis=2)),
+        Value("batch_axis of the other layout", changed(batch_axis=0)),
+        *(
+            Value(f"steps_per_epoch {label}", changed(steps_per_epoch=value))
+            for label, value in (("0", 0), ("-1", -1), ("None", None), ("1.5", 1.5), ("text", "2"))
+        ),
+        *(
+            Value(f"describes {label}", changed(describe=lambda self, value=value: value), verdict)
+            for label, value, verdict in (
+                ("a list", [1], "taken"),
+                ("None", None, "taken"),
+                ("an array", {"a": np.ones(3)}, "taken"),
+            )
+        ),
+        Value("returns None", returning(lambda b: None)),
+        Value("returns a dict", returning(lambda b: b._asdict())),
+        Value("returns a plain tuple", returning(lambda b: tuple(b))),
+        Value("returns a pair", returning(lambda b: (b.x, b.targets))),
+    ]
+    for name, kept in (("x", False), ("targets", False), ("weights", True), ("lengths", True)):
+        given = (
+            place.valid.row.put(np.asarray(getattr(good.batch(0), name)))
+            if name == "lengths"
+            else getattr(good.batch(0), name)
+        )
+        for v in (*junk(), *arrays(place, given)):
+            verdict: Verdict = "taken" if v.verdict == "taken" else "misfit"
+            if (kept and v.label == "None") or (name == "lengths" and v.label == "a list"):
+                verdict = "taken"
+            fine = ("bool", "int64", "uint8", "float64", "float32", "of the other byte order")
+            if (name != "x" and v.label in fine) or (name == "lengths" and "library" in v.label):
+                verdict = "taken"
+            own.append(
+                Value(
+                    f"returns {name} {v.label}",
+                    returning(lambda b, name=name, v=v: b._replace(**{name: v.make()})),
+                    verdict,
+                )
+            )
+    for v in flag(place):
+        verdict = "taken" if v.verdict == "taken" else "misfit"
+        own.append(
+            Value(
+                f"returns fresh {v.label}",
+                returning(lambda b, v=v: b._replace(fresh=v.make())),
+                verdict,
+            )
+        )
+    return junk() + own
+
+
+@kind("optional source")
+def optional_source(place: Place) -> list[Value]:
+    return optional(source)(place)
+
+
+@kind("optimizer")
+def optimizer(place: Place) -> list[Value]:
+    adam = prnn.optimizers.adam
+
+    def returning(change: Callable[..., Any]) -> Callable[..., Any]:
+        def optimizer(params: Any, grads: Any, state: Any, *, lr: Any) -> Any:
+            return change(*adam(params, grads, state, lr=lr))
+
+        return optimizer
+
+    own = [
+        Value("of three alone", of(lambda params, grads, state: (params, state))),
+        Value("its result", of(({}, {}))),
+        Value("returns nothing", of(returning(lambda params, state: None))),
+        Value("returns params", of(returning(lambda params, state: params))),
+        Value("returns no params", of(returning(lambda params, state: (None, state)))),
+        Value("returns fewer params", of(returning(lambda params, state: ({}, state)))),
+        Value("returns three", of(returning(lambda params, state: (params, state, 1)))),
+        Value("returns a state of text", of(returning(lambda params, state: (params, "state")))),
+    ]
+    return junk() + own
+
+
+@kind("callbacks")
+def callbacks(place: Place) -> list[Value]:
+    class Half:
+        def on_start(self, run: Any) -> None: ...
+
+    class Wrong(prnn.training.Callback):
+        def on_step(self) -> None: ...  # type: ignore[override]
+
+    own = [
+        Value("one alone", of(prnn.training.Callback())),
+        Value("its class", of(prnn.training.Callback)),
+        Value("a list of the class", of([prnn.training.Callback])),
+        Value("a list of objects", lambda: [object()]),
+        Value("a list of functions", of([lambda run: None])),
+        Value("a list of half of one", lambda: [Half()]),
+        Value("a method of no argument", lambda: [Wrong()]),
+        Value("a generator of them", lambda: (prnn.training.Callback() for _ in "ab"), "taken"),
+    ]
+    return junk(taken=("[]", "()", "{}", "''", "an empty array")) + own
+
+
+@kind("encode")
+def encode(place: Place) -> list[Value]:
+    own = [Value("of two", of(lambda x, y: x)), Value("as it is", of(lambda x: x), "taken")]
+    return junk(taken=("None", "a class", "a faulty object")[:2]) + own

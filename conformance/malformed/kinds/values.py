@@ -1,0 +1,161 @@
+"""What suits no argument, and what a value in the place of a valid one is."""
+
+import bisect
+import decimal
+import fractions
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..valid import Valid
+
+__all__ = [
+    "KINDS",
+    "LARGE",
+    "NUMBERS",
+    "Kind",
+    "Place",
+    "Value",
+    "Verdict",
+    "junk",
+    "kind",
+    "of",
+    "optional",
+]
+
+Verdict = Literal["refused", "misfit", "taken"]
+
+
+class Value(NamedTuple):
+    """A value in the place of a valid one."""
+
+    label: str
+    make: Callable[[], Any]
+    verdict: Verdict = "refused"
+
+
+class Place(NamedTuple):
+    """An argument of one valid call."""
+
+    valid: Valid
+    function: str
+    argument: str
+    value: Any  # the valid one, if the call has any
+
+
+Kind = Callable[[Place], list[Value]]
+KINDS: dict[str, Kind] = {}
+
+
+class FaultyRepr:
+    """What cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text for this")
+
+
+class Faulty(FaultyRepr):
+    """What fails whatever one asks of it, but for its type."""
+
+    def fail(self, *args: Any) -> Any:
+        raise RuntimeError("whoever asks, fails")
+
+    __bool__ = __len__ = __iter__ = __eq__ = __int__ = __float__ = __index__ = fail
+    __getitem__ = __array__ = __str__ = __lt__ = __gt__ = __le__ = __ge__ = fail
+    __hash__ = object.__hash__
+
+
+class Empty:
+    """A class that is made of nothing."""
+
+    def __init__(self) -> None: ...
+
+
+class Duck:
+    """Half an array."""
+
+    shape, dtype, ndim = (5, 2, 3), np.dtype("float64"), 3
+
+
+JUNK: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "False": lambda: False,
+    "NumPy's True": lambda: np.True_,
+    "0": lambda: 0,
+    "1": lambda: 1,
+    "-1": lambda: -1,
+    "NumPy's 1": lambda: np.int32(1),
+    "0.5": lambda: 0.5,
+    "1.5": lambda: 1.5,
+    "NumPy's 0.5": lambda: np.float32(0.5),
+    "a fraction": lambda: fractions.Fraction(1, 2),
+    "a decimal": lambda: decimal.Decimal("0.5"),
+    "nan": lambda: math.nan,
+    "inf": lambda: math.inf,
+    "-inf": lambda: -math.inf,
+    "2**31": lambda: 2**31,
+    "2**62": lambda: 2**62,
+    "-2**63": lambda: -(2**63),
+    "10**300": lambda: 10**300,
+    "10**5000": lambda: 10**5000,  # more digits than Python prints
+    "1e300": lambda: 1e300,
+    "1j": lambda: 1j,
+    "''": lambda: "",
+    "'text'": lambda: "text",
+    "'1'": lambda: "1",
+    "a lone surrogate": lambda: "\ud800",
+    "b'bytes'": lambda: b"bytes",
+    "[]": lambda: [],
+    "()": lambda: (),
+    "{}": lambda: {},
+    "[1, 'a']": lambda: [1, "a"],
+    "nested lists": lambda: [[0.0, 1.0], [2.0]],
+    "a set": lambda: {1, 2},
+    "an object": object,
+    "a generator": lambda: (n for n in range(3)),
+    "a class": lambda: Empty,
+    "a module": lambda: bisect,
+    "a function of nothing": lambda: lambda: None,
+    "a faulty repr": FaultyRepr,
+    "a faulty object": Faulty,
+    "half an array": Duck,
+    "NumPy's scalar array": lambda: np.asarray(0.5),
+    "an array of one": lambda: np.ones(1),
+    "an empty array": lambda: np.ones((0, 3)),
+    "a string array": lambda: np.asarray(["a", "b"]),
+    "an object array": lambda: np.asarray([None, "b"], dtype=object),
+    "an array of dates": lambda: np.zeros(3, "datetime64[s]"),
+    "a structured array": lambda: np.zeros(3, [("a", "f8"), ("b", "i4")]),
+    "a masked array": lambda: np.ma.masked_array(np.ones(3), [0, 1, 0]),
+}
+NUMBERS = {"0.5", "NumPy's 0.5", "a fraction", "a decimal", "NumPy's scalar array"}
+LARGE = {"1e300", "2**31", "2**62", "10**300", "-2**63"}
+
+
+def kind(*names: str) -> Callable[[Kind], Kind]:
+    def add(make: Kind) -> Kind:
+        KINDS.update(dict.fromkeys(names, make))
+        return make
+
+    return add
+
+
+def junk(taken: Iterable[str] = (), misfit: Iterable[str] = ()) -> list[Value]:
+    """Return what suits nobody; ``taken`` suits this kind."""
+    assert {*taken, *misfit} <= JUNK.keys()
+    verdicts: dict[str, Verdict] = dict.fromkeys(misfit, "misfit") | dict.fromkeys(taken, "taken")
+    return [Value(label, make, verdicts.get(label, "refused")) for label, make in JUNK.items()]
+
+
+def optional(make: Kind) -> Kind:
+    """Return the kind of what may be None as well."""
+    return lambda place: [
+        value._replace(verdict="taken") if value.label == "None" else value for value in make(place)
+    ]
+
+
+def of(value: Any) -> Callable[[], Any]:
+    return lambda: value

@@ -1,0 +1,284 @@
+"""One valid call of each function, on the arrays of a row: what campaigns begin with."""
+
+import tempfile
+from collections.abc import Callable
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import portable_rnn as prnn
+from portable_rnn import book, optimizers, serialization, text
+
+from ..backend import Backend
+from .arguments import CALLABLES
+
+__all__ = ["Valid"]
+
+T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
+N = 4  # sequences to take batches from
+DROPPING = {"num_layers": 2, "dropout": 0.5, "recurrent_dropout": 0.25, "zoneout": 0.25}
+
+
+class Valid:
+    """Arguments for every function, made anew for each call; and how it is called.
+
+    Attributes
+    ----------
+    row : Backend
+    other : Backend or None
+        A row of another library, if there is one here.
+    folder : Path
+        Where files may be written.
+    """
+
+    def __init__(self, row: Backend, other: Backend | None, folder: Path) -> None:
+        self.row, self.other, self.folder = row, other, folder
+        self.dtype = "float64"
+        self.model = prnn.RNN(I, H, O)
+        self.dropping = prnn.RNN(I, H, O, cell="lstm", **DROPPING)
+        self.params, self.more_params = map(self.init, (self.model, self.dropping))
+        self.x = self.array(T, B, I)
+        self.targets = row.put(np.arange(T * B).reshape(T, B) % O)
+        self.state = self.array(1, B, H)
+        self.state2 = (self.array(2, B, H), self.array(2, B, H))
+        self.outputs = self.array(T, B, O)
+        self.grads = {name: self.row.put(np.ones(a.shape)) for name, a in self.params.items()}
+        self.example = book.draw(steps=2)
+        self.letters = prnn.RNN(3, 5, 3, cell="lstm")
+        self.calls = self._calls()
+        self.objects = self._objects()
+
+    # What takes long on some rows is made when a call first needs it.
+    @cached_property
+    def exact(self) -> book.Quantities:
+        return book.differentiate(self.example)
+
+    @cached_property
+    def found(self) -> book.Quantities:
+        return book.compute(self.example)
+
+    @cached_property
+    def tape(self) -> prnn.Tape:
+        return prnn.forward(self.model, self.params, self.x).tape
+
+    @cached_property
+    def flow(self) -> prnn.GradientFlow:
+        return prnn.gradient_flow(self.model, self.params, self.x, self.targets)
+
+    def init(self, model: prnn.RNN) -> dict[str, Any]:
+        host = model.init(seed=0, dtype=self.dtype)
+        return {name: self.row.put(array) for name, array in host.items()}
+
+    def array(self, *shape: int) -> Any:
+        return self.row.put(np.random.default_rng(shape).normal(size=shape))
+
+    def arguments(self, name: str) -> dict[str, Any]:
+        """Return valid arguments of a function; those left out have defaults."""
+        return dict(self.calls[name]()) if name in self.calls else {}
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return a function, or the method of an object; what it returns is used, if it waits."""
+        owner, _, member = name.rpartition(".")
+        found = CALLABLES[name]
+        if owner in self.objects and owner in CALLABLES:
+            found = getattr(self.objects[owner](), member)
+        if name == "text.generate":
+            return lambda **given: list(islice(found(**given), 2))
+        if name == "use_namespace":
+            return lambda **given: found(**given).__enter__()  # its thread is its own
+        return found
+
+    def path(self, name: str = "") -> Path:
+        """Return a path at which there is nothing, in a folder that is there."""
+        return Path(tempfile.mkdtemp(dir=self.folder)) / (name or "file")
+
+    def shuffled(self, **options: Any) -> prnn.batches.Shuffled:
+        return prnn.batches.Shuffled(**self._shuffled() | options)
+
+    def _shuffled(self) -> dict[str, Any]:
+        return {
+            **{"x": self.array(T, N, I), "batch_size": 2, "weights": self.array(T, N) ** 2},
+            **{"targets": self.row.put(np.zeros((T, N), np.int64)), "lengths": [T, 1, 2, 3]},
+            **{"seed": 1, "batch_axis": 1},
+        }
+
+    def _windows(self) -> dict[str, Any]:
+        labels = self.row.put(np.arange(40) % I)
+        return {"x": labels, "targets": labels, "batch_size": 2, "window": 3, "encode": None}
+
+    def _optimizer(self, name: str, **options: Any) -> dict[str, Any]:
+        optimizer = getattr(optimizers, name)
+        _, state = optimizer(self.params, self.grads, **{"lr": 0.1} | options)
+        given = {"params": self.params, "grads": self.grads, "state": state, "lr": 0.1}
+        return given | options
+
+    def _saved(self, suffix: str) -> Path:
+        path = self.path(f"a{suffix}")
+        serialization.save_weights(path, self.params)
+        return path
+
+    def _objects(self) -> dict[str, Callable[[], Any]]:
+        return {
+            "RNN": lambda: self.model,
+            "batches.Shuffled": self.shuffled,
+            "batches.Windows": lambda: prnn.batches.Windows(**self._windows()),
+            "training.Callback": prnn.training.Callback,
+            "training.Run": lambda: prnn.training.Run(self.model, self.params, 1),
+            "book.Example": lambda: self.example,
+            "streams.Stream": lambda: prnn.stream(self.model, self.params, self.state),
+            "text.Vocabulary": lambda: text.Vocabulary("abc"),
+        }
+
+    def _calls(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        network = {"model": self.model, "params": self.params, "x": self.x}
+        more = {"model": self.dropping, "params": self.more_params, "x": self.x}
+        learned = network | {"targets": self.targets, "loss": prnn.losses.softmax_cross_entropy}
+        direction = {name: self.row.put(np.ones(a.shape)) for name, a in self.params.items()}
+        rows = {"outputs": self.outputs, "targets": self.outputs**2, "reduction": "sum"}
+        weighed = rows | {"weights": self.array(T, B) ** 2}
+        sampled = {"model": self.letters, "params": self.init(self.letters)}
+        return {
+            "forward": lambda: more | {"state": self.state2, "lengths": [T, 2], "dropout": (1, 2)},
+            "predict": lambda: more | {"state": self.state2, "lengths": [T, 2]},
+            "backward": lambda: {
+                **{"model": self.model, "params": self.params, "tape": self.tape},
+                **{"d_outputs": self.outputs, "d_state": self.state, "grad_x": True},
+            },
+            "bptt": lambda: (
+                more
+                | {"targets": self.targets, "state": self.state2, "lengths": [T, 2], "dropout": 3}
+            ),
+            "use_namespace": lambda: {"xp": self.row.namespace(self.x)},
+            "gauss_newton_product": lambda: learned | {"vector": direction},
+            "hvp": lambda: learned | {"vector": direction},
+            "jvp": lambda: {
+                **network,
+                **{"state": self.state, "d_params": direction, "d_x": self.x},
+                **{"d_state": self.state},
+            },
+            "gradient_flow": lambda: learned | {"state": self.state, "lengths": [T, 2]},
+            "per_example_gradients": lambda: learned,
+            "per_example_norms": lambda: learned,
+            "stream": lambda: {"model": self.model, "params": self.params, "state": self.state},
+            "truncated_bptt": lambda: (
+                more
+                | {"targets": self.targets, "k1": 2, "k2": 3, "state": self.state2}
+                | {"lengths": [T, 2], "dropout": 3}
+            ),
+            "RNN": lambda: {
+                **{"input_size": I, "hidden_size": H, "output_size": O, "cell": "elman"},
+                **{"nonlinearity": "relu", "num_layers": 2, "dropout": 0.5},
+            },
+            "RNN.state_shape": lambda: {"batch_size": 2},
+            "RNN.state_shapes": lambda: {"batch_size": 2},
+            "RNN.init": lambda: {"seed": 0, "xp": self.row.xp, "dtype": self.dtype},
+            "batches.Shuffled": self._shuffled,
+            "batches.Shuffled.batch": lambda: {"step": 1},
+            "batches.Windows": self._windows,
+            "batches.Windows.batch": lambda: {"step": 1},
+            "dropout.draw": lambda: {"model": self.dropping, "x": self.x, "seed": 0},
+            "dropout.expected": lambda: {
+                **{"xp": self.row.namespace(self.x), "model": self.dropping, "x": self.x}
+            },
+            "losses.binary_cross_entropy": lambda: weighed,
+            "losses.mean_squared_error": lambda: weighed,
+            "losses.softmax_cross_entropy": lambda: {
+                **weighed,
+                **{"targets": self.targets, "class_weights": self.array(O) ** 2},
+                **{"ignore_index": 1, "label_smoothing": 0.1},
+            },
+            "losses.one_hot": lambda: {
+                **{"xp": self.row.namespace(self.x), "labels": self.targets, "classes": O},
+                **{"dtype": self.x.dtype},
+            },
+            "memory.plan": lambda: {
+                **{"model": self.model, "steps": 64, "batch": 2, "dtype": "float32"}
+            },
+            "optimizers.sgd": lambda: self._optimizer("sgd", momentum=0.5, nesterov=True),
+            "optimizers.rmsprop": lambda: self._optimizer("rmsprop"),
+            "optimizers.adam": lambda: self._optimizer("adam"),
+            "optimizers.adamw": lambda: self._optimizer("adamw"),
+            "optimizers.clip_by_global_norm": lambda: {"grads": self.grads, "max_norm": 1.0},
+            "ragged.pack": lambda: {"sequences": [self.array(2, I), self.array(3, I)]},
+            "ragged.unpack": lambda: {"packed": self.x, "lengths": [T, 2]},
+            "schedules.constant": lambda: {"step": 3, "lr": 0.1, "warmup": 2},
+            "schedules.cosine": lambda: {"step": 3, "lr": 0.1, "steps": 10, "warmup": 2},
+            "schedules.exponential": lambda: {"step": 3, "lr": 0.1, "rate": 0.5, "every": 2},
+            "serialization.check_dtype": lambda: {"name": "x", "array": self.x},
+            "serialization.load_arrays": lambda: {"path": self._saved(".safetensors")},
+            "serialization.load_weights": lambda: {"path": self._saved(".npz")},
+            "serialization.save_arrays": lambda: {
+                **{"path": self.path(), "arrays": self.params, "header": {"format": 1}}
+            },
+            "serialization.save_weights": lambda: {
+                **{"path": self.path("a.npz"), "params": self.params}
+            },
+            "serialization.write_atomically": lambda: {"path": self.path(), "data": b"data"},
+            "training.evaluate": lambda: {
+                **{"model": self.model, "params": self.params, "batches": self.shuffled()}
+            },
+            "training.train": lambda: {
+                **{"model": self.model, "params": self.params, "batches": self.shuffled()},
+                **{"steps": 2, "max_norm": 1.0, "validation": self.shuffled(seed=2)},
+                **{"evaluate_every": 1, "patience": 5, "log_every": 1, "save_every": 1},
+                **{"checkpoint": self.path(), "resume": True},
+            },
+            "training.Run.stop": lambda: {"reason": "enough"},
+            "cells.GRU": lambda: {"activations": ("sigmoid", "tanh"), "clip": 3.0},
+            "cells.ResetBeforeGRU": lambda: {"activations": ("sigmoid", "tanh"), "clip": 3.0},
+            "cells.LSTM": lambda: {"activations": ("sigmoid", "tanh", "tanh"), "clip": 3.0},
+            "cells.Elman": lambda: {"nonlinearity": ("elu", 0.5), "clip": 3.0},
+            "book.Example": lambda: dict(vars(self.example)),
+            "book.Example.rounded": lambda: {"dtype": "float32"},
+            "book.check_claims": lambda: {"example": self.example, "claims": {"loss": 3.9}},
+            "book.compare": lambda: {
+                **{"example": self.example, "found": self.found, "exact": self.exact}
+            },
+            "book.compute": lambda: {"example": self.example, "xp": self.row.xp},
+            "book.differentiate": lambda: {"example": self.example, "digits": 20},
+            "book.document": lambda: {
+                "checks": book.compare(self.example, self.found, self.exact),
+                "title": "Numbers",
+            },
+            "book.draw": lambda: {"inputs": 2, "hidden": 2, "outputs": 2, "steps": 2, "seed": 1},
+            "book.judge": lambda: {
+                **{"example": self.example, "exact": self.exact, "claims": {"loss": 3.9}}
+            },
+            "book.left_out": lambda: {"example": self.example, "exact": self.exact},
+            "book.read": lambda: {"path": self._example()},
+            "book.write": lambda: {"path": self.path("a.json"), "example": self.example},
+            "streams.Stream": lambda: {
+                **{"model": self.model, "params": self.params, "state": self.state}
+            },
+            "streams.Stream.step": lambda: {"x": self.array(B, I)},
+            "streams.Stream.feed": lambda: {"x": self.x, "lengths": [T, 2]},
+            "text.Vocabulary": lambda: {"characters": "abc"},
+            "text.Vocabulary.of": lambda: {"text": "abc"},
+            "text.Vocabulary.encode": lambda: {"text": "abba"},
+            "text.Vocabulary.decode": lambda: {"indices": [0, 2, 1]},
+            "text.baselines": lambda: {"train": "abba", "held_out": "aba"},
+            "text.generate": lambda: {
+                **sampled,
+                **{"vocabulary": text.Vocabulary("abc"), "prompt": "ab", "length": 2},
+            },
+            "text.read_text": lambda: {"paths": [self._text()]},
+            "text.split_text": lambda: {
+                **{"text": "abc" * 100, "batch_size": 2, "window": 3, "validation_batch_size": 2}
+            },
+            "plots.gradient_flow": lambda: {"flow": self.flow},
+            "plots.learning_curve": lambda: {
+                **{"metrics": [{"step": 1, "training_bits": 2.0}], "baselines": {"xz": 2.5}},
+                **{"title": "text"},
+            },
+        }
+
+    def _example(self) -> Path:
+        book.write(path := self.path("a.json"), self.example)
+        return path
+
+    def _text(self) -> Path:
+        (path := self.path("a.txt")).write_text("abc", encoding="utf-8")
+        return path
