@@ -264,7 +264,7 @@ def test_a_failed_check_is_named_and_is_the_exit_status():
         (("--steps", "0"), "error: steps: expected at least 1, got 0"),
         (("--only", "10.7"), "error: only: expected a number from 10.8"),
         (("--dtype", "float16"), "error: dtype: expected float32 or float64, got 'float16'"),
-        (("--backend", "abacus"), "error: backend: expected one of numpy"),
+        (("--backend", "abacus"), "error: backend: expected 'numpy'"),
     ],
 )
 def test_bad_arguments_are_one_line(args, words):

@@ -176,7 +176,10 @@ def test_killed_twenty_times_it_ends_where_it_would_have_ended(tmp_path, text):
         (("--steps", "-1"), "steps: expected at least 1, got -1"),
         (("--minutes", "0"), "minutes: expected a number above 0, got 0.0"),
         (("--dtype", "float16"), "dtype: expected float32 or float64, got 'float16'"),
-        (("--backend", "mxnet"), "backend: expected one of numpy, cupy, torch, jax, got 'mxnet'"),
+        (
+            ("--backend", "mxnet"),
+            "backend: expected 'numpy', 'cupy', 'torch' or 'jax', got 'mxnet'",
+        ),
         (("--device", "cuda"), "device: NumPy has only 'cpu', got 'cuda'"),
         (("--lr", "nan"), "lr: expected a number above 0, got nan"),
         (("--window", "5000"), "text: expected at least"),
