@@ -44,3 +44,19 @@ def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
     loss = jax.jit(lambda params: prnn.bptt(model, params, x, labels).loss)
     params = model.init(seed=0, xp=xp)
     assert float(loss(params)) == pytest.approx(float(prnn.bptt(model, params, x, labels).loss))
+
+
+def test_a_traced_learning_rate_is_one_number():
+    """Of what is traced no value is read; its shape and dtype are."""
+    import jax
+
+    xp = jax.numpy
+    params = {"w": xp.ones(2, dtype=xp.float16)}
+
+    def step(lr):
+        return prnn.optimizers.adam(params, params, lr=lr)[0]["w"]
+
+    assert float(jax.jit(step)(xp.asarray(0.25))[0]) == 0.75
+    for bad in (xp.ones(2), xp.ones(1), xp.asarray(True)):
+        with pytest.raises(TypeError, match=r"^lr: expected a number or an array of shape \(\)"):
+            jax.jit(step)(bad)

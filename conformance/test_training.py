@@ -36,7 +36,8 @@ def trainer(backend, cell, dtype, rounded_to=None):
         rng.integers(0, 4, (6, 8)),
     )
     model = prnn.RNN(3, 5, 4, cell=cell)
-    init = {n: p.astype(dtype) for n, p in model.init(seed=0, dtype=rounded_to).items()}
+    drawn = model.init(seed=0, dtype="float64")
+    init = {name: p.astype(rounded_to).astype(dtype) for name, p in drawn.items()}
     return functools.partial(
         train,
         model,
@@ -152,3 +153,24 @@ def test_lazy_parameters_do_not_remember_how_they_came_about(backend):
     assert len(graphs.sizes) == STEPS
     assert graphs.sizes[-1] == graphs.sizes[0]
     assert all(isinstance(p, backend.xp.Array) for p in run.params.values())
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_half_precision_trains_with_the_default_optimizer(backend, half):
+    """Whose eps is 0 in float16, as most squares of gradients are; Adam's are float32 here."""
+    if half not in backend.dtypes or not backend.reads:
+        pytest.skip("not run: this backend has no such numbers, or none to read")
+    pytest.importorskip("ml_dtypes", reason="not run: ml_dtypes, for bfloat16, is not installed")
+    dtype = host_dtype(half)
+    here = trainer(backend, "gru", dtype)()
+    there = by_numpy("gru", dtype)
+    assert here.loss == pytest.approx(there.loss, rel=2e-2)
+    moved = 0.0
+    for name, want in there.params.items():
+        got = backend.get(here.params[name])
+        assert got.dtype == dtype
+        first = there.model.init(seed=0, dtype="float64")[name].astype(dtype).astype("float64")
+        # Each step rounds a parameter of up to 1 once.
+        assert_close(got, want, f"{backend.id}: {name}", scale=1.0, k=STEPS)
+        moved = max(moved, float(np.max(np.abs(want - first))))
+    assert moved > 0.05

@@ -2,7 +2,7 @@
 
 import math
 
-from ._namespace import Array, Namespace, wider
+from ._namespace import Array, Namespace, in_one_piece, wider
 
 __all__ = ["norm", "root_mean_square", "square_unit_of", "unit_of"]
 
@@ -49,7 +49,8 @@ def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Ar
     ``root`` is at least 0.
     """
     a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
-    if getattr(xp, "__array_api_version__", "") >= "2023.12" and hasattr(xp, "hypot"):
+    # One call instead of ten where calls take time; the standard has it since 2023.12.
+    if getattr(xp, "__array_api_version__", "") >= "2023.12" and not in_one_piece(xp):
         return xp.hypot(a, b)
     b = xp.abs(b)
     first = a > b
