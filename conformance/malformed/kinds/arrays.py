@@ -115,7 +115,9 @@ def targets(place: Place) -> list[Value]:
     low = Value("below 0", lambda: put(np.full((5, 2), -1)), "taken")
     high = Value("above the classes", lambda: put(np.full((5, 2), 10**6)), "taken")
     own = [
-        v._replace(verdict="taken") if v.label in ("uint8", "int64") else v
+        v._replace(verdict="taken")
+        if v.label in ("uint8", "int64", "of the other byte order")
+        else v
         for v in arrays(place, place.value)
     ]
     return junk() + own + [low, high]

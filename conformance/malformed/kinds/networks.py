@@ -121,7 +121,7 @@ def loss(place: Place) -> list[Value]:
 
 @kind("unknown option")
 def unknown_option(place: Place) -> list[Value]:
-    names = ("no_such_option", "Lengths", "k1", "loss_options", "self")
+    names = ("no_such_option", "Lengths", "loss_options", "self")
     return [Value(name, of({name: 1})) for name in names]
 
 

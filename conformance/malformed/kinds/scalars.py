@@ -12,9 +12,16 @@ def flag(place: Place) -> list[Value]:
     return junk(taken=("True", "False", "NumPy's True"))
 
 
+# Where a large number is a good one, and takes as long as it says.
+LONG = {"training.train": "steps", "gradient_flow": "iterations"}
+
+
 @kind("count")
 def count(place: Place) -> list[Value]:
-    return junk(taken=("1", "NumPy's 1", "2**31", "2**62"))
+    found = junk(taken=("1", "NumPy's 1", "2**31", "2**62"))
+    if LONG.get(place.function) == place.argument:
+        return [value for value in found if value.label not in ("2**31", "2**62")]
+    return found
 
 
 @kind("number of steps")
