@@ -74,7 +74,8 @@ def test_a_weight_for_each_step_is_not_taken_for_one_for_each_sequence():
         def batch(self, step):
             return batch
 
-    with pytest.raises(ValueError, match=r"^weights: expected shape \(3, 3\)"):
+    wanted = r"^batches\.batch\(0\)\.weights: expected shape \(3, 3\)"
+    with pytest.raises(ValueError, match=wanted):
         prnn.training.evaluate(MODEL, PARAMS, One())
 
 
