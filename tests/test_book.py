@@ -187,7 +187,7 @@ def test_bad_options_are_named(options, words):
 
 def test_other_dtypes_are_refused():
     example = book.draw()
-    with pytest.raises(ValueError, match="dtype: expected float32 or float64, got 'float16'"):
+    with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64', got 'float16'"):
         book.compare(example, book.compute(example), book.differentiate(example), "float16")
 
 
@@ -263,7 +263,7 @@ def test_a_failed_check_is_named_and_is_the_exit_status():
     [
         (("--steps", "0"), "error: steps: expected at least 1, got 0"),
         (("--only", "10.7"), "error: only: expected a number from 10.8"),
-        (("--dtype", "float16"), "error: dtype: expected float32 or float64, got 'float16'"),
+        (("--dtype", "float16"), "error: dtype: expected 'float32' or 'float64', got 'float16'"),
         (("--backend", "abacus"), "error: backend: expected 'numpy'"),
     ],
 )

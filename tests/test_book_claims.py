@@ -67,7 +67,7 @@ def test_what_is_written_decides_how_close_a_claim_must_be():
     vast = book.Example(**NUMBERS | {"V": [[1e8 * v for v in row] for row in NUMBERS["V"]]})
     (claim,) = book.judge(vast, book.differentiate(vast), {"d_y_hat": np.zeros((2, 3))})
     assert claim.off > Decimal("1e1000000")
-    with pytest.raises(ValueError, match="dtype: expected float32 or float64, got 'int8'"):
+    with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64', got 'int8'"):
         book.judge(example, exact, {}, "int8")
 
 

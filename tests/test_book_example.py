@@ -117,7 +117,7 @@ def test_numbers_that_the_dtype_does_not_hold_are_refused():
         assert np.array_equal(np.asarray(tree), np.asarray(array, dtype=np.float32))
     assert rounded.rounded("float32") == rounded != example
     assert example.rounded("float64") == example
-    with pytest.raises(ValueError, match="dtype: expected float32 or float64, got 'float16'"):
+    with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64', got 'float16'"):
         example.rounded("float16")
     with pytest.raises(ValueError, match=r"x: expected numbers that float32 can hold, got 1e\+39"):
         book.Example(**own() | {"x": [[1e39] * 4] * 4}).rounded("float32")

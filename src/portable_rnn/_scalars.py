@@ -26,8 +26,8 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def integer(name: str, value: Any, *, least: int | None = None) -> int:
-    """Check that ``value`` is a whole number, perhaps of some size; return it as an int."""
+def integer(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
+    """Check that ``value`` is a whole number, perhaps within bounds; return it as an int."""
     try:
         if _is_flag(value):
             raise TypeError
@@ -36,6 +36,8 @@ def integer(name: str, value: Any, *, least: int | None = None) -> int:
         raise TypeError(f"{name}: expected an int, got {said(value)}") from None
     if least is not None and whole < least:
         raise ValueError(f"{name}: expected at least {least}, got {said(whole)}")
+    if most is not None and whole > most:
+        raise ValueError(f"{name}: expected at most {most}, got {said(whole)}")
     if abs(whole) > LARGEST:
         raise ValueError(f"{name}: expected an int of 64 bits, got {said(whole)}")
     return whole
@@ -113,7 +115,11 @@ def path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: expected a path, got {said(value)}")
     text = os.fspath(value)
-    if not text or "\0" in text:
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        encoded = b""
+    if not encoded or b"\0" in encoded:
         raise ValueError(f"{name}: expected a path, got {said(text)}")
     return Path(text)
 

@@ -1,14 +1,15 @@
 """What the library computed, held against the independent value, in eps."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
+from . import arguments
 from .equations import EQUATIONS, Equation, Part, Quantities
 from .exact import differentiate
 from .example import Example
+from .parse import flat
 
 __all__ = [
     "ALLOWED",
@@ -121,8 +122,10 @@ def compare(
     >>> [check.step for check in checks if check.equation.number == "10.21"]
     [1, 2]
     """
-    if dtype not in EPS:
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+    arguments.instance("example", example, Example)
+    arguments.quantities("found", found, example)
+    arguments.quantities("exact", exact, example)
+    arguments.dtype(dtype)
     if example != example.rounded(dtype):
         raise ValueError(
             f"example: expected numbers that {dtype} holds exactly, got others: "
@@ -172,6 +175,9 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
     >>> book.left_out(example, book.differentiate(example))["10.21"]
     'for want of longer sequences'
     """
+    arguments.instance("example", example, Example)
+    arguments.quantities("exact", exact, example)
+    arguments.dtype(dtype)
     reasons = {}
     for equation in EQUATIONS:
         if not _steps(equation, example):
@@ -227,15 +233,6 @@ def _errors(example: Example, found: Quantities, exact: Quantities, dtype: str) 
                 error = error_in_eps(got, want, scale * times_x, EPS[dtype])
                 checks.append(Check(equation, part, step, got, want, error))
     return checks
-
-
-def flat(tree: Any) -> Iterator[Any]:
-    """Yield the numbers of nested lists, or a lone one."""
-    if isinstance(tree, (list, tuple)):
-        for branch in tree:
-            yield from flat(branch)
-    else:
-        yield tree
 
 
 def _steps(equation: Equation, example: Example) -> list[int | None]:

@@ -7,11 +7,13 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
 from typing import Any
 
-from .checks import ALLOWED, DECIMALS, EPS, flat, gradient_scale
-from .equations import EQUATIONS, Quantities
+from .. import _check as check
+from . import arguments
+from .checks import ALLOWED, DECIMALS, EPS, gradient_scale
+from .equations import EQUATIONS, SAME, SHAPES, Quantities
 from .exact import differentiate
 from .example import Example
-from .parse import check_shape, parse, shape_of, to_lists
+from .parse import check_shape, flat, parse, shape_of, to_lists
 
 __all__ = ["SHAPES", "Claim", "check_claims", "judge"]
 
@@ -19,17 +21,7 @@ LEAST = Decimal("0.01")  # of the largest number: fewer digits say too little
 TOO_FEW = "too few digits to tell: right as far as it is written"
 HALF = {"float16": Decimal(2) ** -10}
 MANY = 9  # digits, more than float32 has: a number with more of them that float32 holds is one
-# By the names of Quantities.
-SHAPES = {
-    **dict.fromkeys(("a", "h", "d_h", "from_later", "from_output", "by_way_of_y_hat"), "TH"),
-    **dict.fromkeys(("o", "y_hat", "d_o", "d_y_hat", "matrix_times_y"), "TO"),
-    **dict.fromkeys(("loss_t", "log_p", "d_loss_t"), "T"),
-    **dict.fromkeys(("loss", "log_joint"), ""),
-    **{"d_c": "O", "d_b": "H", "d_V": "OH", "d_W": "HH", "d_U": "HI"},
-    **{"d_W_t": "THH", "d_U_t": "THI", "jacobian": "TOH"},
-}
 FORWARD = {part.field for equation in EQUATIONS if equation.forward for part in equation.parts}
-SAME = {"matrix_times_y": "d_o", "by_way_of_y_hat": "from_output"}
 
 
 @dataclass(frozen=True)
@@ -95,13 +87,14 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
     >>> from portable_rnn import book
     >>> book.check_claims(book.draw(), {"d_c": [0.15994, 1.26904, -1.42898]})
     """
+    arguments.instance("example", example, Example)
     if not isinstance(claims, Mapping):
         raise TypeError(f"claims: expected a dict of arrays, got {type(claims).__name__}")
-    (outputs, hidden), (steps, inputs) = shape_of(example.V), shape_of(example.x)
-    sizes = {"I": inputs, "H": hidden, "O": outputs, "T": steps}
+    sizes = arguments.sizes_of(example)
     for name, value in claims.items():
         if name not in SHAPES:
-            raise ValueError(f"claims: expected names from {', '.join(SHAPES)}, got {name!r}")
+            got = check.said(name)
+            raise ValueError(f"claims: expected names from {', '.join(SHAPES)}, got {got}")
         tree = parse(f"claims.{name}", value)
         wanted = [sizes[letter] for letter in SHAPES[name]]
         turned = [*wanted[:-2], *reversed(wanted[-2:])]
@@ -143,9 +136,9 @@ def judge(
     >>> claim.right, claim.looks_like
     (False, 'the negative of the right one')
     """
-    if dtype not in EPS:
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     check_claims(example, claims)
+    arguments.quantities("exact", exact, example)
+    arguments.dtype(dtype)
     with localcontext(Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)):  # as the right ones have
         judged = [_judged(example, exact, name, value, dtype) for name, value in claims.items()]
         if all(claim.right for claim in judged):

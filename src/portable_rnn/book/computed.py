@@ -17,6 +17,7 @@ from ..api import backward, bptt, forward
 from ..cells import Elman, Residuals, State, StateCotangent
 from ..losses import log_softmax, one_hot, softmax_cross_entropy
 from ..model import RNN
+from . import arguments
 from .equations import Quantities
 from .exact import Progress, ignore
 from .example import Example
@@ -98,6 +99,8 @@ def compute(
     >>> len(found.d_h), len(found.d_h[0])
     (7, 5)
     """
+    arguments.instance("example", example, Example)
+    arguments.progress(progress)
     with np.errstate(all="ignore"):  # what overflows is in the result for all to see
         return _Run(example, xp, dtype, device).quantities(progress or ignore)
 

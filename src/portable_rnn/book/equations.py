@@ -86,6 +86,21 @@ class Quantities(NamedTuple):
     by_way_of_y_hat: Any = None
 
 
+# By the names of Quantities.
+SHAPES = {
+    **dict.fromkeys(("a", "h", "d_h", "from_later", "from_output", "by_way_of_y_hat"), "TH"),
+    **dict.fromkeys(("o", "y_hat", "d_o", "d_y_hat", "matrix_times_y"), "TO"),
+    **dict.fromkeys(("loss_t", "log_p", "d_loss_t"), "T"),
+    **dict.fromkeys(("loss", "log_joint"), ""),
+    **{"d_c": "O", "d_b": "H", "d_V": "OH", "d_W": "HH", "d_U": "HI"},
+    **{"d_W_t": "THH", "d_U_t": "THI", "jacobian": "TOH"},
+}
+SAME = {
+    "matrix_times_y": "d_o",
+    "by_way_of_y_hat": "from_output",
+}  # may be left out of independent values
+
+
 class Part(NamedTuple):
     """A quantity of an equation: its field, the field it must equal, and its symbols."""
 

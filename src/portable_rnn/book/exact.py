@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from typing import Any
 
+from . import arguments
 from .equations import Quantities
 from .example import Example
 from .tape import Number, Tape
@@ -25,7 +26,7 @@ def differentiate(
     ----------
     example : Example
     digits : int
-        Of the decimals computed with.
+        Of the decimals computed with, from 1 to 1000.
     progress : callable, optional
         Called as ``progress(done, total)`` some ``2 T`` times while the work goes on.
 
@@ -36,6 +37,8 @@ def differentiate(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is of another kind, or ``digits`` out of bounds.
     ValueError
         If an output o(t) is beyond 1e17 in magnitude.
 
@@ -46,6 +49,9 @@ def differentiate(
     >>> print(sum(exact.y_hat[0]).quantize(1))
     1
     """
+    arguments.instance("example", example, Example)
+    digits = arguments.digits(digits)
+    arguments.progress(progress)
     # Exponents of any size: the softmax of outputs in the thousands needs them.
     with localcontext(Context(prec=digits, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         return _Unrolled(example, progress or ignore).quantities()

@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from .. import _check as check
+from . import arguments
 from .parse import Matrix, Vector, check_shape, parse, shape_of
 
 __all__ = ["Example", "Matrix", "Vector", "draw"]
@@ -123,9 +125,7 @@ class Example:
         >>> example.rounded("float32").U
         ((0.10000000149011612,),)
         """
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
-        if dtype == "float64":
+        if arguments.dtype(dtype) == "float64":
             return self
         return Example(**{name: _to_float32(name, tree) for name, tree in vars(self).items()})
 
@@ -208,8 +208,11 @@ def draw(
 
     Raises
     ------
+    TypeError
+        If a size or the seed is not an int, or ``targets`` not a text.
     ValueError
-        If a size is below 1 (2 for the outputs), the seed below 0, or ``targets`` neither.
+        If a size is below 1 (2 for the outputs), the seed below 0, or ``targets`` neither; or if
+        the independent values of so many numbers would take more than about half a minute.
 
     Examples
     --------
@@ -217,15 +220,11 @@ def draw(
     >>> book.draw(inputs=2, hidden=2, outputs=2, steps=1).x
     ((0.625, 0.8125),)
     """
-    sizes = {"inputs": inputs, "hidden": hidden, "outputs": outputs, "steps": steps}
-    for name, size in sizes.items():
-        least = 2 if name == "outputs" else 1  # of one class, the loss is always 0
-        if size < least:
-            raise ValueError(f"{name}: expected at least {least}, got {size}")
-    if seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {seed}")
-    if targets not in ("one-hot", "general"):
-        raise ValueError(f"targets: expected 'one-hot' or 'general', got {targets!r}")
+    inputs, hidden = check.count("inputs", inputs), check.count("hidden", hidden)
+    outputs = check.integer("outputs", outputs, least=2)  # of one class, the loss is always 0
+    steps, seed = check.count("steps", steps), check.integer("seed", seed, least=0)
+    check.choice("targets", targets, ("one-hot", "general"))
+    arguments.size(inputs, hidden, outputs, steps)
     rng = random.Random(seed)
 
     def vector(size: int, scale: float = 1.0, low: int = -12, high: int = 12) -> Vector:

@@ -7,12 +7,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import _check as check
 from .._files import naming
+from . import arguments
 from .claims import check_claims
 from .example import Example
 
@@ -64,8 +65,9 @@ def read(path: str | os.PathLike[str]) -> tuple[Example, dict[str, Any]]:
     >>> example.y, sorted(claims)
     (((1.0, 0.0), (0.0, 1.0)), ['d_c'])
     """
+    path = check.path("path", path)
     try:
-        content = Path(path).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -118,6 +120,8 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
     ...     book.read(f"{folder}/numbers.json") == (example, {})
     True
     """
+    path = check.path("path", path)
+    arguments.instance("example", example, Example)
     parts = []
     for name, tree in vars(example).items():
         rows = tree if isinstance(tree[0], tuple) else None
@@ -125,10 +129,10 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
         text = "[\n" + ",\n".join(lines) + "\n  ]" if rows else json.dumps(tree)
         parts.append(f'  "{name}": {text}')
     try:
-        with naming(Path(path)), open(path, "x", encoding="utf-8") as file:
+        with naming(path), open(path, "x", encoding="utf-8") as file:
             file.write("{\n" + ",\n".join(parts) + "\n}\n")
     except FileExistsError:
-        what = "a folder" if Path(path).is_dir() else "one that exists"
+        what = "a folder" if path.is_dir() else "one that exists"
         raise FileExistsError(f"{path}: expected a new file, got {what}") from None
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from None

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from .. import _check
+from . import arguments
 from .checks import Check
 
 __all__ = ["array", "document", "number", "symbol"]
@@ -26,11 +28,16 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     title : str
         A line of LaTeX to begin with.
     digits : int
-        Decimals of every number.
+        Decimals of every number, from 1 to 1000.
 
     Returns
     -------
     str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or ``digits`` out of bounds.
 
     Examples
     --------
@@ -40,6 +47,9 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     >>> print(book.document(checks, "The example").splitlines()[-1])
     \end{document}
     """
+    arguments.instances("checks", checks, Check)
+    _check.text("title", title)
+    digits = arguments.digits(digits)
     lines = [PREAMBLE, title, ""]
     for equation, group in groupby(checks, key=lambda check: check.equation):
         lines += [

@@ -1,15 +1,16 @@
 """Numbers as people have them, lists or arrays of any library, as nested tuples of floats."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
+from .. import _check as check
 from .._host import to_host
 from .._namespace import is_array
 
-__all__ = ["Matrix", "Vector", "check_shape", "parse", "shape_of", "to_lists"]
+__all__ = ["Matrix", "Vector", "check_shape", "flat", "parse", "shape_of", "to_lists"]
 
 Vector: TypeAlias = tuple[float, ...]
 Matrix: TypeAlias = tuple[Vector, ...]
@@ -30,10 +31,14 @@ def parse(name: str, value: Any) -> Any:
     TypeError
         If something in it is not a real number.
     ValueError
-        If rows differ in length, there are none, or a number is infinite or NaN.
+        If rows differ in length, there are none, lists are too deep, or a number is infinite
+        or NaN.
     """
-    tree = to_lists(value)
-    shape_or_error(name, tree)
+    try:
+        tree = to_lists(value)
+        shape_or_error(name, tree)
+    except RecursionError:
+        raise ValueError(f"{name}: expected numbers or lists of them, got lists too deep") from None
     return _floats(name, tree)
 
 
@@ -44,6 +49,15 @@ def to_lists(value: Any) -> Any:
     if is_array(value):
         return to_host(value).tolist()
     return [to_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def flat(tree: Any) -> Iterator[Any]:
+    """Yield the numbers of nested lists, or a lone one."""
+    if isinstance(tree, (list, tuple)):
+        for branch in tree:
+            yield from flat(branch)
+    else:
+        yield tree
 
 
 def shape_of(tree: Any) -> tuple[int, ...]:
@@ -83,7 +97,7 @@ def check_shape(name: str, tree: Any, shape: Iterable[int | str], sizes: dict[st
         inner = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
         known = [f"{letter} is {text}" for letter, text in sizes.items()]
         because = f" ({'; '.join(known)})" if known else ""
-        raise ValueError(f"{name}: expected shape ({inner}){because}, got {got}")
+        raise ValueError(f"{name}: expected shape ({inner}){because}, got {check.said(got)}")
 
 
 def _words(shape: tuple[int, ...]) -> str:
@@ -96,13 +110,13 @@ def _floats(name: str, tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return tuple(_floats(name, item) for item in tree)
     if isinstance(tree, bool) or not isinstance(tree, (Real, Decimal)):
-        shown = repr(tree)
-        shown = shown if len(shown) <= 40 else shown[:37] + "..."
-        raise TypeError(f"{name}: expected real numbers, got {shown}")
+        raise TypeError(f"{name}: expected real numbers, got {check.said(tree)}")
     try:
         value = float(tree)
     except OverflowError:
         raise ValueError(f"{name}: expected numbers that float64 can hold, got a larger") from None
+    except ValueError:  # a Decimal that signals NaN
+        value = math.nan
     if not math.isfinite(value):
         raise ValueError(f"{name}: expected finite numbers, got {tree}")
     return value

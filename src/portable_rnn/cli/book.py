@@ -20,6 +20,7 @@ from ..book import (
     Check,
     Equation,
     Example,
+    arguments,
     compare,
     compute,
     differentiate,
@@ -30,7 +31,7 @@ from ..book import (
 )
 from ..book import draw as draw_example
 from ..book import write as write_example
-from ..book.checks import ALLOWED, EPS
+from ..book.checks import ALLOWED
 from ..book.latex import number
 from .claims import counted, print_claims, print_whole
 from .terminal import Console, write
@@ -38,7 +39,6 @@ from .terminal import Console, write
 __all__ = ["Options", "show_book"]
 
 SHOWN = 6  # entries of a vector, rows of a matrix, steps of a sequence; --all shows the rest
-MOST = 2_000_000  # products of weights: about half a minute and 1.5 GB with 50 digits
 DRAWN = {"inputs": 4, "hidden": 5, "outputs": 3, "steps": 3, "seed": 0, "targets": "one-hot"}
 
 
@@ -71,8 +71,7 @@ def show_book(options: Options, console: Console) -> bool:
     ValueError, OSError
         If an option does not fit, or a file.
     """
-    if options.dtype not in EPS:
-        raise ValueError(f"dtype: expected float32 or float64, got {options.dtype!r}")
+    arguments.dtype(options.dtype)
     numbers = [equation.number for equation in EQUATIONS]
     for name in options.only:
         if name not in numbers:
@@ -93,7 +92,7 @@ def show_book(options: Options, console: Console) -> bool:
         example = example.rounded(options.dtype)
     except ValueError as error:
         raise ValueError(f"{options.source}: {error}") from None
-    _check_size(example)
+    arguments.size(*arguments.sizes_of(example).values())
     found = backends.find(options.backend, options.device, options.dtype)
     where = f"{options.backend} {found.version}, {found.device_name}, {options.dtype}"
     with _progress() as progress:
@@ -109,7 +108,7 @@ def show_book(options: Options, console: Console) -> bool:
     judged = judge(example, exact, claims, options.dtype)
     wrong = [claim.name for claim in judged if not claim.right]
     if options.latex:
-        inputs, hidden, outputs, steps = _sizes(example)
+        inputs, hidden, outputs, steps = arguments.sizes_of(example).values()
         sizes = rf"$x \in \mathbb R^{{{inputs}}}$, $h \in \mathbb R^{{{hidden}}}$"
         title = (
             rf"{sizes}, $o \in \mathbb R^{{{outputs}}}$, $\tau = {steps}$, "
@@ -142,23 +141,6 @@ def _example(options: Options) -> tuple[Example, dict[str, Any], str]:
         )
     example, claims = read(options.source)
     return example, claims, str(options.source)
-
-
-def _check_size(example: Example) -> None:
-    """Refuse what would take long, and more memory than there may be."""
-    inputs, hidden, outputs, steps = _sizes(example)
-    products = hidden * (inputs + hidden + outputs)
-    products += hidden * outputs**2 // 8  # ∂ŷ/∂h, whose products are simpler
-    if steps * products > MOST:
-        raise ValueError(
-            f"steps: expected at most {MOST // products} of these sizes, for the independent "
-            f"values take a scalar operation per weight and step, got {steps}"
-        )
-
-
-def _sizes(example: Example) -> tuple[int, int, int, int]:
-    """Return I, H, O and T."""
-    return len(example.U[0]), len(example.W), len(example.V), len(example.x)
 
 
 @contextmanager
@@ -204,7 +186,7 @@ def _print_all(
     checks: list[Check],
     missing: dict[str, str],
 ) -> None:
-    inputs, hidden, outputs, steps = _sizes(example)
+    inputs, hidden, outputs, steps = arguments.sizes_of(example).values()
     console.print(
         f"[bold]Deep Learning, chapter 10[/]: x in R{_up(inputs)}, "
         f"h in R{_up(hidden)}, o in R{_up(outputs)}, T = {steps}, {escape(origin)}",
