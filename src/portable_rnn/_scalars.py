@@ -116,10 +116,11 @@ def path(name: str, value: Any) -> Path:
         raise TypeError(f"{name}: expected a path, got {said(value)}")
     text = os.fspath(value)
     try:
-        encoded = os.fsencode(text)
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
-        encoded = b""
-    if not encoded or b"\0" in encoded:
+        os.fsencode(text)
+        good = bool(text) and "\0" not in text
+    except UnicodeEncodeError:  # characters that no file system has
+        good = False
+    if not good:
         raise ValueError(f"{name}: expected a path, got {said(text)}")
     return Path(text)
 

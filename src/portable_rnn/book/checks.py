@@ -110,6 +110,8 @@ def compare(
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is of another kind, or the quantities are those of another example.
     ValueError
         If the dtype is neither, or does not hold the numbers of the example as they are: their
         rounding would pass for an error (see `Example.rounded`).
@@ -167,6 +169,11 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
     Returns
     -------
     dict of str to str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another kind, or the quantities are those of another example.
 
     Examples
     --------

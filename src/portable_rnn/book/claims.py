@@ -125,7 +125,8 @@ def judge(
     Raises
     ------
     TypeError, ValueError
-        If a claim does not fit, or the dtype is neither.
+        If an argument is of another kind, a claim or ``exact`` does not fit the example, or the
+        dtype is neither.
 
     Examples
     --------

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .._host import from_host, to_host
-from .._namespace import Array, Namespace, device_of, namespace_of
+from .._host import find_dtype, from_host, to_host
+from .._namespace import Array, Namespace, device_of, namespace_of, resolve_namespace
 from ..api import backward, bptt, forward
 from ..cells import Elman, Residuals, State, StateCotangent
 from ..losses import log_softmax, one_hot, softmax_cross_entropy
@@ -90,7 +90,7 @@ def compute(
     Raises
     ------
     TypeError, ValueError
-        If the library does not have the dtype.
+        If an argument is of another kind, or the library does not have the dtype or the device.
 
     Examples
     --------
@@ -101,6 +101,8 @@ def compute(
     """
     arguments.instance("example", example, Example)
     arguments.progress(progress)
+    xp = resolve_namespace(np if xp is None else xp)
+    find_dtype(xp, dtype)
     with np.errstate(all="ignore"):  # what overflows is in the result for all to see
         return _Run(example, xp, dtype, device).quantities(progress or ignore)
 

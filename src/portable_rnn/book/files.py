@@ -48,6 +48,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Example, dict[str, Any]]:
 
     Raises
     ------
+    TypeError
+        If the path is none.
     ValueError
         If the file cannot be read or is something else, a name is missing, unknown or there
         twice, or an array does not fit. The message begins with the file and the array.
@@ -107,6 +109,8 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        If the path is none, or the example not an `Example`.
     FileExistsError
         If there is such a file: it may have been edited.
 
