@@ -147,7 +147,7 @@ def function(name: str, value: Any, form: str, *args: str, **options: Any) -> No
 def said(value: Any) -> str:
     """Return a short text for a value in an error."""
     try:
-        if hasattr(value, "dtype") and _dimensions(value):
+        if hasattr(value, "dtype") and not isinstance(value, type) and _dimensions(value):
             return f"an array of shape {tuple(value.shape)}"
         if isinstance(value, type) or callable(value):
             return str(getattr(value, "__name__", type(value).__name__))

@@ -7,7 +7,6 @@ before any work is done; the mathematics behind that takes what it is given.
 from __future__ import annotations
 
 from decimal import Decimal
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from .. import _check as check
@@ -41,11 +40,12 @@ def instances(name: str, value: Any, kind: type) -> None:
 
 
 def quantities(name: str, value: Any, example: Example) -> None:
-    """Check that ``value`` holds the quantities of ``example``; those of "exact", as Decimal."""
+    """Check that ``value`` holds the quantities of ``example``: in "exact", finite Decimals."""
     instance(name, value, Quantities)
     sizes = sizes_of(example)
-    wanted = Decimal if name == "exact" else (Real, Decimal)
-    kind = "numbers of decimal.Decimal" if name == "exact" else "real numbers"
+    exact = name == "exact"
+    kinds: tuple[type, ...] = (Decimal,) if exact else (float, int, Decimal)
+    wanted = f"numbers of {'decimal.Decimal' if exact else 'float'}"
     for field, letters in SHAPES.items():
         label, tree = f"{name}.{field}", getattr(value, field)
         if tree is None and field in SAME:
@@ -54,8 +54,10 @@ def quantities(name: str, value: Any, example: Example) -> None:
         if got != shape:
             raise ValueError(f"{label}: expected shape {shape} as the example has it, got {got}")
         for one in flat(tree):
-            if not isinstance(one, wanted):
-                raise TypeError(f"{label}: expected {kind}, got {check.said(one)}")
+            if not isinstance(one, kinds) or isinstance(one, bool):
+                raise TypeError(f"{label}: expected {wanted}, got {check.said(one)}")
+            if exact and not one.is_finite():
+                raise ValueError(f"{label}: expected finite numbers, got {check.said(one)}")
 
 
 def dtype(value: Any) -> str:

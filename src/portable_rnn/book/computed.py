@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _check as check
 from .._host import find_dtype, from_host, to_host
 from .._namespace import Array, Namespace, device_of, namespace_of, resolve_namespace
 from ..api import backward, bptt, forward
@@ -75,8 +76,8 @@ def compute(
     xp : module, optional
         Such as ``numpy`` (the default), ``torch``, ``jax.numpy`` or ``cupy``.
     dtype : str
-        A floating type of that library, by name. Numbers that it does not hold are rounded to it;
-        to compare, round them before: `Example.rounded`.
+        A real floating type of that library, by name. Numbers that it does not hold are rounded to
+        it; to compare, round them before: `Example.rounded`.
     device : optional
         In the library's words.
     progress : callable, optional
@@ -102,7 +103,8 @@ def compute(
     arguments.instance("example", example, Example)
     arguments.progress(progress)
     xp = resolve_namespace(np if xp is None else xp)
-    find_dtype(xp, dtype)
+    if xp.isdtype(find_dtype(xp, dtype), "complex floating"):
+        raise TypeError(f"dtype: expected a real floating type, got {check.said(dtype)}")
     with np.errstate(all="ignore"):  # what overflows is in the result for all to see
         return _Run(example, xp, dtype, device).quantities(progress or ignore)
 

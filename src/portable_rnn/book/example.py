@@ -162,7 +162,9 @@ def _check_shapes(numbers: dict[str, Any]) -> None:
         for label in numbers["y"]:
             if label not in range(outputs):
                 shown = int(label) if label.is_integer() else label
-                raise ValueError(f"y: expected classes from 0 to {outputs - 1}, got {shown}")
+                raise ValueError(
+                    f"y: expected classes from 0 to {outputs - 1}, got {check.said(shown)}"
+                )
     else:
         check("y", steps, outputs)
 

@@ -35,16 +35,32 @@ def parse(name: str, value: Any) -> Any:
         or NaN.
     """
     try:
-        tree = to_lists(value)
+        tree = _read(name, value)
         shape_or_error(name, tree)
+        return _floats(name, tree)
     except RecursionError:
         raise ValueError(f"{name}: expected numbers or lists of them, got lists too deep") from None
-    return _floats(name, tree)
+
+
+def _read(name: str, value: Any) -> Any:
+    try:
+        return to_lists(value)
+    except RecursionError:
+        raise
+    except Exception as error:  # an array whose numbers cannot be read, such as a traced one
+        raise TypeError(
+            f"{name}: expected real numbers, got {check.said(value)} ({error})"
+        ) from None
 
 
 def to_lists(value: Any) -> Any:
     """Return arrays, and sequences of them, as nested lists; leave anything else as it is."""
-    if hasattr(value, "tolist"):
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", "") in ("m", "M") or getattr(dtype, "names", None):
+        raise TypeError(
+            f"of dtype {dtype}"
+        )  # NumPy's dates and records, some of which list as ints
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if is_array(value):
         return to_host(value).tolist()
