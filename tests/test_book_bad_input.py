@@ -242,6 +242,10 @@ ONE_BY_ONE = {
         lambda: book.check_claims(EXAMPLE, {FaultyRepr(): 1}),
         "claims: expected names from .*, got one of FaultyRepr that cannot be printed",
     ),
+    "vast class": (
+        lambda: book.Example(**vars(EXAMPLE) | {"y": [1e300, 0]}),
+        r"y: expected classes from 0 to 1, got 10000000000.*\.\.\. \(int\)",
+    ),
     "faulty claim": (
         lambda: book.judge(EXAMPLE, EXACT, {"loss": FaultyRepr()}),
         r"claims\.loss: expected real numbers, got one of FaultyRepr",

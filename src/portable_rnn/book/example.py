@@ -134,28 +134,28 @@ def _check_shapes(numbers: dict[str, Any]) -> None:
     """Check the shapes of all arrays; b, c and h0 may be None."""
     sizes: dict[str, str] = {}
 
-    def check(name: str, *shape: int | str) -> None:
+    def fit(name: str, *shape: int | str) -> None:
         if numbers[name] is not None:
             known = {letter: text for letter, text in sizes.items() if letter in used[name]}
             check_shape(name, numbers[name], shape, known)
 
     used = {"W": "", "U": "H", "V": "H", "x": "I", "b": "H", "c": "O", "h0": "H", "y": "TO"}
-    check("W", "H", "H")
+    fit("W", "H", "H")
     hidden = len(numbers["W"])
-    check("W", hidden, hidden)
+    fit("W", hidden, hidden)
     sizes["H"] = f"{hidden}, as in W"
-    check("U", hidden, "I")
+    fit("U", hidden, "I")
     inputs = shape_of(numbers["U"])[1]
     sizes["I"] = f"{inputs}, as in U"
-    check("V", "O", hidden)
+    fit("V", "O", hidden)
     outputs = len(numbers["V"])
     if outputs < 2:
         raise ValueError("V: expected at least 2 rows (the softmax of 1 output is always 1), got 1")
     sizes["O"] = f"{outputs}, as in V"
-    check("b", hidden)
-    check("c", outputs)
-    check("h0", hidden)
-    check("x", "T", inputs)
+    fit("b", hidden)
+    fit("c", outputs)
+    fit("h0", hidden)
+    fit("x", "T", inputs)
     steps = len(numbers["x"])
     sizes["T"] = f"{steps}, as in x; ({steps},) of classes fits as well"
     if len(shape_of(numbers["y"])) == 1 and len(numbers["y"]) == steps:
@@ -166,7 +166,7 @@ def _check_shapes(numbers: dict[str, Any]) -> None:
                     f"y: expected classes from 0 to {outputs - 1}, got {check.said(shown)}"
                 )
     else:
-        check("y", steps, outputs)
+        fit("y", steps, outputs)
 
 
 def _one_hot(label: float, outputs: int) -> Vector:
