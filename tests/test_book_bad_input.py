@@ -269,6 +269,8 @@ def test_lists_that_are_too_deep_are_refused(levels):
         book.Example(**vars(EXAMPLE) | {"U": deep(levels)})
     with pytest.raises(ValueError, match=r"^claims\.loss: expected .*, got "):
         book.check_claims(EXAMPLE, {"loss": deep(levels)})
+    with pytest.raises(ValueError, match=r"^found\.a: expected .*, got "):
+        book.compare(EXAMPLE, FOUND._replace(a=deep(levels)), EXACT)
 
 
 def test_a_list_that_holds_itself_is_refused():

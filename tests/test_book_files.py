@@ -231,6 +231,7 @@ def test_what_would_take_too_long_is_refused(tmp_path):
     path = save(tmp_path / "n.json", x=[[1, 0.5]] * 90_000, y=[0] * 90_000)
     assert "steps: expected at most 74074 of these sizes" in call("--from", path, code=2)
     assert "steps: expected at most" in call("--steps", "100000", code=2)
+    assert "hidden: expected sizes with at most" in call("--hidden", "2000000000", code=2)
     assert "steps: expected at most 6 of" in call("--outputs", "700", "--steps", "7", code=2)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check as check
 from .equations import SAME, SHAPES, Quantities
-from .parse import flat, shape_or_error
+from .parse import flat, refusing_depth, shape_or_error
 
 if TYPE_CHECKING:
     from .example import Example
@@ -44,19 +44,22 @@ def quantities(name: str, value: Any, example: Example) -> None:
     instance(name, value, Quantities)
     sizes = sizes_of(example)
     exact = name == "exact"
-    kinds: tuple[type, ...] = (Decimal,) if exact else (float, int, Decimal)
+    kinds: Any = Decimal if exact else (float, int, Decimal)
     wanted = f"numbers of {'decimal.Decimal' if exact else 'float'}"
     for field, letters in SHAPES.items():
         label, tree = f"{name}.{field}", getattr(value, field)
         if tree is None and field in SAME:
             continue
-        shape, got = tuple(sizes[letter] for letter in letters), shape_or_error(label, tree)
+        shape = tuple(sizes[letter] for letter in letters)
+        with refusing_depth(label):
+            got = shape_or_error(label, tree)
         if got != shape:
-            raise ValueError(f"{label}: expected shape {shape} as the example has it, got {got}")
+            said = check.said(got)
+            raise ValueError(f"{label}: expected shape {shape} as the example has it, got {said}")
         for one in flat(tree):
             if not isinstance(one, kinds) or isinstance(one, bool):
                 raise TypeError(f"{label}: expected {wanted}, got {check.said(one)}")
-            if isinstance(one, Decimal) and exact and not one.is_finite():
+            if exact and not one.is_finite():
                 raise ValueError(f"{label}: expected finite numbers, got {check.said(one)}")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
@@ -34,10 +35,17 @@ def parse(name: str, value: Any) -> Any:
         If rows differ in length, there are none, lists are too deep, or a number is infinite
         or NaN.
     """
-    try:
+    with refusing_depth(name):
         tree = _read(name, value)
         shape_or_error(name, tree)
         return _floats(name, tree)
+
+
+@contextmanager
+def refusing_depth(name: str) -> Iterator[None]:
+    """Raise the error of lists within lists of which there is no end, or nearly none."""
+    try:
+        yield
     except RecursionError:
         raise ValueError(f"{name}: expected numbers or lists of them, got lists too deep") from None
 
