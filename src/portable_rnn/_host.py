@@ -14,8 +14,17 @@ from ._namespace import (
     namespace_of,
     resolve_namespace,
 )
+from ._scalars import said
 
-__all__ = ["bits_to_host", "digest", "find_dtype", "from_bits", "from_host", "to_host"]
+__all__ = [
+    "bits_to_host",
+    "check_device",
+    "digest",
+    "find_dtype",
+    "from_bits",
+    "from_host",
+    "to_host",
+]
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -28,17 +37,34 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
     """
     found = getattr(xp, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        inexact = xp.isdtype(found, ("real floating", "complex floating"))
-    except (TypeError, ValueError, AttributeError):
+        inexact = found is not None and xp.isdtype(found, ("real floating", "complex floating"))
+    except Exception:  # of whatever kind, from an object of whatever kind
         inexact = False
     # NumPy has wider types, and other orders of bytes, that no other library has.
-    plain = dtype_name(found) in DTYPES and getattr(found, "isnative", True)
-    if found is None or not inexact or not plain:
+    if not inexact or dtype_name(found) not in DTYPES or not getattr(found, "isnative", True):
         raise TypeError(
             f"dtype: expected a floating type of {library_name(xp)} such as 'float32', "
-            f"got {dtype!r}"
+            f"got {said(dtype)}"
         )
     return found
+
+
+def check_device(xp: Namespace, device: Any) -> None:
+    """Check, before any work is done, that a library has a device; None is its default.
+
+    Raises
+    ------
+    ValueError
+        If it has none such.
+    """
+    if device is None:
+        return
+    try:
+        xp.zeros(1, device=device)
+    except Exception as error:  # each library raises its own
+        raise ValueError(
+            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
+        ) from None
 
 
 def from_host(
@@ -54,7 +80,7 @@ def from_host(
     TypeError
         If ``xp`` is not an array module, or ``dtype`` not one of its floating types.
     ValueError
-        If the library gave another dtype than was asked for.
+        If the library has no such device, or gave another dtype than was asked for.
     """
     xp = resolve_namespace(np if xp is None else xp)
     # None where the library does not list it, as Dask float16, and may yet have it.
@@ -66,7 +92,7 @@ def from_host(
         if device is None:
             raise
         raise ValueError(
-            f"device: expected one of {library_name(xp)}, got {device!r} ({error})"
+            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
         ) from None
     if dtype_name(moved.dtype) != wanted:
         raise ValueError(

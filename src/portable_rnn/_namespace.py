@@ -29,6 +29,8 @@ from array_api_compat import (
     is_torch_array,
 )
 
+from ._scalars import said
+
 __all__ = [
     "DTYPES",
     "Array",
@@ -124,7 +126,8 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
 def check_namespace(xp: Any) -> None:
     """Check that ``xp`` is a namespace of functions of arrays."""
     if not callable(getattr(xp, "matmul", None)):
-        raise TypeError(f"xp: expected a namespace with the functions of the standard, got {xp!r}")
+        wanted = "a namespace with the functions of the standard"
+        raise TypeError(f"xp: expected {wanted}, got {said(xp)}")
 
 
 def device_of(array: Array) -> Any:
@@ -228,7 +231,7 @@ def resolve_namespace(xp: Namespace) -> Namespace:
         return _array_namespace(xp.zeros(1))
     except (AttributeError, TypeError):
         raise TypeError(
-            f"xp: expected an array module such as numpy, cupy, torch or jax.numpy, got {xp!r}"
+            f"xp: expected an array module such as numpy, cupy, torch or jax.numpy, got {said(xp)}"
         ) from None
 
 

@@ -113,7 +113,12 @@ def path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: expected a path, got {said(value)}")
     text = os.fspath(value)
-    if not text or "\0" in text:
+    try:
+        os.fsencode(text)
+        good = bool(text) and "\0" not in text
+    except UnicodeEncodeError:  # characters that no file system has
+        good = False
+    if not good:
         raise ValueError(f"{name}: expected a path, got {said(text)}")
     return Path(text)
 

@@ -305,7 +305,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
         if g.dtype != first.dtype or not same_device(g, first):
             check.like(label, g, other, first)
     if empty := [name for name, g in grads.items() if 0 in g.shape]:
-        raise ValueError(f"grads: expected arrays with values, got none in {', '.join(empty)}")
+        raise ValueError(f"grads: expected arrays with values, got none in {_listed(empty)}")
     dtype = wider(xp, first.dtype)
     wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
     unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
@@ -379,7 +379,7 @@ def _check_arrays(
     _check_dict("grads", grads)
     xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
     if set(params) != set(grads):
-        raise ValueError(f"grads: expected the names {', '.join(params)}, got {_listed(grads)}")
+        raise ValueError(f"grads: expected the names {_listed(params)}, got {_listed(grads)}")
     wide: dict[Any, Any] = {}
     for name, p in params.items():
         label = f"params[{name!r}]"
@@ -427,7 +427,7 @@ def _check_state(
             )
         if set(held) != set(params):
             raise ValueError(
-                f"state[{slot!r}]: expected the names {', '.join(params)}, got {_listed(held)}"
+                f"state[{slot!r}]: expected the names {_listed(params)}, got {_listed(held)}"
             )
         for name, p in params.items():
             if _alike(held[name], p, wide[name]):
@@ -448,7 +448,7 @@ def _check_step(step: Any) -> None:
     if not is_array(step):
         check.integer("state['step']", step, least=0)
         return
-    xp = namespace_of(step=step)
+    xp = namespace_of(**{"state['step']": step})
     if step.shape or not xp.isdtype(step.dtype, "integral"):
         raise TypeError(
             "state['step']: expected an int, or an integer array of shape (), got "

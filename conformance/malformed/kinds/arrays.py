@@ -58,9 +58,12 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
     # Floating arrays of another shape are good ones, beside which others do not fit.
+    fine = ["axis 0 doubled"]
+    if place.function.startswith("dropout"):  # which takes any batch and dtype
+        fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
+        fine += ["of another library"] if place.function.endswith("draw") else []
     return junk(misfit=("an array of one", "an empty array")) + [
-        v._replace(verdict="taken") if v.label == "axis 0 doubled" else v
-        for v in arrays(place, place.value)
+        v._replace(verdict="taken") if v.label in fine else v for v in arrays(place, place.value)
     ]
 
 
@@ -79,7 +82,13 @@ def any_array(place: Place) -> list[Value]:
     numpys = ("NumPy's scalar array", "an array of one", "an empty array", "NumPy's 0.5")
     more = ("NumPy's 1", "NumPy's True", "an array of dates", "a string array")
     odd = ("a structured array", "an object array")
-    return junk(taken=(*numpys, *more, *odd)) + arrays(place, place.value, dtypes="taken")
+    own = [  # of any shape and library; NumPy's scalars are arrays of shape ()
+        v._replace(verdict="taken")
+        if v.verdict == "misfit" or v.label == "a scalar of NumPy"
+        else v
+        for v in arrays(place, place.value, dtypes="taken")
+    ]
+    return junk(taken=(*numpys, *more, *odd)) + own
 
 
 @kind("kept array")
@@ -100,11 +109,12 @@ def kept_array(place: Place) -> list[Value]:
 
 @kind("labels")
 def labels(place: Place) -> list[Value]:
+    fine = ("uint8", "int64", "of the other byte order", "a scalar of NumPy")
     own = [
-        v._replace(verdict="taken") if v.label in ("uint8", "int64") or "axis" in v.label else v
+        v._replace(verdict="taken") if v.label in fine or "axis" in v.label else v
         for v in arrays(place, place.value, dtypes="refused")
     ]
-    return junk() + own
+    return junk(taken=("NumPy's 1",)) + own  # NumPy's scalars are arrays of shape ()
 
 
 @kind("targets")
@@ -126,6 +136,7 @@ def targets(place: Place) -> list[Value]:
 @kind("state")
 def state(place: Place) -> list[Value]:
     parts = place.value if isinstance(place.value, tuple) else (place.value,)
+    alone = place.function in ("stream", "streams.Stream")  # before there is a batch to fit
     own = [Value("three parts", of((parts[0],) * 3)), Value("no parts", of(()))]
     own += [Value("a text in a pair", of((parts[0], "state")))]
     if len(parts) == 1:
@@ -135,6 +146,8 @@ def state(place: Place) -> list[Value]:
             Value(f"a pair with {v.label}", lambda v=v: (parts[0], v.make()), v.verdict)
             for v in arrays(place, parts[1])
         ]
+    if alone:
+        own = [v._replace(verdict="taken") if v.label == "axis 1 doubled" else v for v in own]
     return junk(taken=("None",)) + own
 
 
@@ -175,8 +188,17 @@ def dict_of_arrays(place: Place) -> list[Value]:
         for v in (*arrays(place, good[name]), *junk())
         if v.label not in ("an array of one", "an empty array", "NumPy's scalar array")
     ]
+    if place.function.startswith(("serialization", "optimizers")):
+        # NumPy's scalars are arrays of shape (), which others may not fit.
+        scalars = [f"NumPy's {label} in it" for label in ("True", "1", "0.5")]
+        scalars += ["a scalar of NumPy in it"]
+        own = [v._replace(verdict="misfit") if v.label in scalars else v for v in own]
     if place.function.startswith(("serialization", "optimizers.clip")):  # any names, and shapes
         own = [v._replace(verdict="taken") if v.verdict == "misfit" else v for v in own]
+    if place.function.startswith("serialization"):  # a file names its arrays by texts
+        own = [v._replace(verdict="refused") if "number as name" in v.label else v for v in own]
+        own += [Value("a reserved name", of(good | {"__metadata__": good[name]}))]
+        return junk(taken=("{}",)) + own
     return junk(misfit=("{}",)) + own
 
 
