@@ -351,7 +351,7 @@ def _update(
             for slot in slots
         }
     else:
-        _check_state(params, state, slots, wide)
+        state = _checked_state(xp, params, state, slots, wide)
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
     for name, p in params.items():
@@ -408,17 +408,17 @@ def _check_real(xp: Namespace, name: str, array: Array) -> None:
         raise TypeError(f"{name}: expected a real floating dtype, got {dtype_name(array.dtype)}")
 
 
-def _check_state(
-    params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
-) -> None:
-    """Check that a state is of this optimizer and of these parameters."""
+def _checked_state(
+    xp: Namespace, params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
+) -> State:
+    """Return a state, if it is of this optimizer and of these parameters."""
     if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
         got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
             f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
             f"got {got}"
         )
-    _check_step(state["step"])
+    step = _checked_step(xp, state["step"])
     for slot in slots:
         held = state[slot]
         if not isinstance(held, Mapping):
@@ -441,19 +441,20 @@ def _check_state(
                     f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
                     f"parameters, got {dtype_name(array.dtype)}"
                 )
+    return {**state, "step": step}
 
 
-def _check_step(step: Any) -> None:
-    """Check the number of steps taken; of an array, which may be traced, no value is read."""
-    if not is_array(step):
-        check.integer("state['step']", step, least=0)
-        return
-    xp = namespace_of(**{"state['step']": step})
+def _checked_step(xp: Namespace, step: Any) -> Any:
+    """Return the number of steps taken; of an array, which may be traced, no value is read."""
+    name = "state['step']"
+    if not is_array(step) or namespace_of(**{name: step}) is not xp:  # NumPy's integers too
+        return check.integer(name, step, least=0)
     if step.shape or not xp.isdtype(step.dtype, "integral"):
         raise TypeError(
             "state['step']: expected an int, or an integer array of shape (), got "
             f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
         )
+    return step
 
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:

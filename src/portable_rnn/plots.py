@@ -40,12 +40,7 @@ def learning_curve(
     ImportError
         If matplotlib is not installed.
     """
-    if not isinstance(metrics, Sequence) or isinstance(metrics, (str, bytes)):
-        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
-    for i, entry in enumerate(metrics):
-        if not isinstance(entry, Mapping) or "step" not in entry:
-            wanted = "a dict with a step"
-            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
+    _check_metrics(metrics)
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
     levels = {name: check.number(f"baselines[{name!r}]", bits) for name, bits in baselines.items()}
@@ -182,6 +177,15 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
         ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     axes[-1].set_xlabel("step t")
     return _png(figure)
+
+
+def _check_metrics(metrics: Any) -> None:
+    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
+    for i, entry in enumerate(metrics):
+        if not isinstance(entry, Mapping) or "step" not in entry:
+            wanted = "a dict with a step"
+            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
 
 
 def _number(name: str, value: Any) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj as is_array
 
 from .scalars import number_of_steps
 from .values import FaultyRepr, Place, Value, Verdict, junk, kind, of
@@ -101,7 +102,10 @@ def kept_array(place: Place) -> list[Value]:
         v._replace(verdict="taken") if v.label.startswith("axis") or v.label in fits else v
         for v in own
     ]
-    found = junk(misfit=("an array of one", "an empty array", "a masked array")) + own
+    misfit = ["an array of one", "an empty array", "a masked array"]
+    if place.valid.row.library != "numpy":
+        misfit += [v.label for v in junk() if is_array(v.make())]  # of another library
+    found = junk(misfit=misfit) + own
     if place.argument == "weights":
         found = [v._replace(verdict="taken") if v.label == "None" else v for v in found]
     return [v._replace(verdict="refused") if v.label in odd else v for v in found]
@@ -169,7 +173,12 @@ def lengths(place: Place) -> list[Value]:
 def mask(place: Place) -> list[Value]:
     shape = (2,) if place.function.endswith(".step") else (5, 2)
     given = place.valid.row.put(np.ones(shape, dtype=bool))
-    return junk(taken=("None",)) + arrays(place, given)
+    other = place.valid.other
+    ours = other is not None and other.library == "numpy"  # a mask may always be NumPy's
+    return junk(taken=("None",)) + [
+        v._replace(verdict="taken") if ours and v.label == "of another library" else v
+        for v in arrays(place, given)
+    ]
 
 
 @kind("dict of arrays")

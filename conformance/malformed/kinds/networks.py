@@ -103,12 +103,12 @@ def loss(place: Place) -> list[Value]:
         "a list": lambda value, d: [value, d],
         "three": lambda value, d: (value, d, d),
         "no gradient": lambda value, d: (value, None),
-        "a gradient of another shape": lambda value, d: (value, d[:, :1]),
+        "a gradient of another shape": lambda value, d: (value, d[:, :1, ...]),
         "a gradient in a list": lambda value, d: (value, [d]),
         "a gradient of NumPy's dates": lambda value, d: (value, np.zeros(3, "datetime64[s]")),
         "a value of None": lambda value, d: (None, d),
         "a value of text": lambda value, d: ("0.5", d),
-        "a value of two axes": lambda value, d: (d[0], d),
+        "a value of two axes": lambda value, d: (d[0, ...], d),
     }
     own = [Value(f"returns {label}", of(returning(f))) for label, f in wrong.items()]
     own += [
