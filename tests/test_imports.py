@@ -57,7 +57,8 @@ def test_one_module_asks_which_library_an_array_belongs_to():
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("_namespace", set()),
+        ("_scalars", set()),
+        ("_namespace", {"_scalars"}),
         ("activations", {"_namespace"}),
         ("nonlinearities", {"_namespace", "_scalars", "activations"}),
         ("affine", {"_namespace"}),

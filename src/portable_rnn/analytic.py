@@ -45,9 +45,8 @@ def watched(loss: Callable[..., Any]) -> Callable[..., Any]:
         step = STEPS.get(dtype_name(outputs.dtype))  # None: by differences in any case
         if step is None or not on_host(outputs):
             return returned
-        # What else is returned is refused by whoever asked.
-        pair = isinstance(returned, tuple) and len(returned) == 2 and is_array(returned[1])
-        if pair and returned[1].dtype == outputs.dtype:
+        if isinstance(returned, tuple) and len(returned) == 2 and is_array(returned[1]):
+            check.numeric("d_outputs returned by the loss", returned[1])
             gradient = partial(_gradient, loss, targets, options)
             if slopes := _differing_slopes(gradient, outputs, returned[1], step):
                 raise ValueError(
