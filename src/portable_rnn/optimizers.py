@@ -11,6 +11,7 @@ gradient of 1e-25 or 1e25 leaves with 0 or infinity, the state has its root.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
@@ -447,7 +448,8 @@ def _checked_state(
 def _checked_step(xp: Namespace, step: Any) -> Any:
     """Return the number of steps taken; of an array, which may be traced, no value is read."""
     name = "state['step']"
-    if not is_array(step) or namespace_of(**{name: step}) is not xp:  # NumPy's integers too
+    # NumPy's integers are such, and to array libraries arrays of NumPy as well.
+    if isinstance(step, Integral) or not is_array(step) or namespace_of(**{name: step}) is not xp:
         return check.integer(name, step, least=0)
     if step.shape or not xp.isdtype(step.dtype, "integral"):
         raise TypeError(
