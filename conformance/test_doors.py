@@ -101,3 +101,30 @@ def test_a_single_sequence_is_a_batch_of_one(backend, dtype, steps, record):
         reference = want.astype("float64")
         eps = assert_close(backend.get(array), reference, what, scale=1.0, k=allowed)
         record("lstm", f"single-{steps}", name, STEPS, eps, allowed)
+
+
+def test_a_step_may_be_an_integer_of_numpy(backend, dtype):
+    params = {"w": backend.put(np.ones(3, dtype))}
+    grads = {"w": backend.put(np.full(3, 2.0, dtype))}
+    for optimizer in (prnn.optimizers.adam, prnn.optimizers.sgd):
+        _, state = optimizer(params, grads, lr=0.5)
+        want, _ = optimizer(params, grads, state, lr=0.5)
+        got, after = optimizer(params, grads, state | {"step": np.int32(1)}, lr=0.5)
+        assert int(after["step"]) == 2
+        if not backend.shapes_only:
+            np.testing.assert_array_equal(backend.get(got["w"]), backend.get(want["w"]))
+
+
+def test_a_device_that_no_library_has_is_named(backend, dtype, tmp_path):
+    path = tmp_path / "weights"
+    prnn.serialization.save_weights(path, {"w": np.ones(2, dtype)})
+    for device in ("no such device", 1.5, object()):
+        with pytest.raises(ValueError, match=r"^device: expected one of "):
+            prnn.serialization.load_weights(path, xp=backend.xp, device=device)
+
+
+def test_classes_that_no_label_of_32_bits_reaches_are_refused(backend, dtype):
+    labels = backend.put(np.zeros(2, np.int64))
+    xp = backend.namespace(labels)
+    with pytest.raises(ValueError, match=r"^classes: expected at most 2147483647, got 2147483648"):
+        prnn.losses.one_hot(xp, labels, 2**31, dtype)

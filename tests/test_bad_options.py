@@ -65,7 +65,10 @@ def test_a_loss_of_another_form_is_refused_before_it_is_called(name):
     for loss, message in (
         (lambda outputs: None, r"^loss: .*\(outputs, targets, \*\*options\).*takes \(outputs\)$"),
         (lambda *, outputs, targets: None, r"^loss: .* takes \(\*, outputs, targets\)$"),
-        (required, "^delta: expected it for the loss required, got nothing$"),
+        (
+            required,
+            r"^loss: expected delta=.*, which required has no default for, got nothing$",
+        ),
         (None, "^loss: expected a callable, got NoneType$"),
     ):
         with pytest.raises(TypeError, match=message):
@@ -85,6 +88,19 @@ def test_losses_of_any_form_that_can_be_called_are_called():
     assert got.loss == 2.0 * want.loss
     anything = prnn.bptt(*FORWARD, ROWS, loss=lambda *args, **options: Squares()(*args, None))
     assert anything.loss == prnn.bptt(*FORWARD, ROWS, loss=losses.mean_squared_error).loss
+
+
+class FaultyRepr:
+    def __repr__(self):
+        raise RuntimeError("no text for this")
+
+
+class NoGates(prnn.cells.MGU):
+    gates = "four"
+
+
+class NoStates(prnn.cells.MGU):
+    states = 0
 
 
 NOT_FLAGS = [1, 0, "yes", None, np.ones(2, dtype=bool), [True], 0.0]
@@ -181,6 +197,34 @@ CASES = [
     (plots.learning_curve, ([{}], {}, ""), {}, TypeError, r"metrics\[0\]: .*got {}"),
     (plots.learning_curve, ([], {"a": "b"}, ""), {}, TypeError, r"baselines\['a'\]: .*got 'b'"),
     (plots.learning_curve, ([], {}, 3), {}, TypeError, "title: expected a text, got 3"),
+    (plots.learning_curve, ("", {}, ""), {}, TypeError, "metrics: expected a sequence .*got ''"),
+    (plots.learning_curve, ([], {}, "\ud800"), {}, ValueError, "title: .*UTF-8"),
+    (
+        *(plots.learning_curve, ([{"step": 1, "training_bits": "2"}], {}, ""), {}),
+        *(TypeError, r"metrics\[0\]\['training_bits'\]: expected a number, got '2'"),
+    ),
+    (plots.gradient_flow, (prnn.GradientFlow,), {}, TypeError, "flow: .*got GradientFlow"),
+    (losses.one_hot, (np, LABELS, 2**31, "float32"), {}, ValueError, "classes: expected at most"),
+    (dropout.expected, (np, prnn.RNN(I, H, zoneout=0.5), X[0, 0]), {}, ValueError, "x: expected"),
+    (prnn.stream, (MODEL, PARAMS, np.ones((1, 0, H))), {}, ValueError, "state: expected at least"),
+    (prnn.RNN, (I, H), {"cell": NoGates()}, TypeError, r"cell\.gates: expected an int, got 'four'"),
+    (prnn.RNN, (I, H), {"cell": NoStates()}, ValueError, r"cell\.states: expected at least 1"),
+    (
+        *(prnn.RNN, (I, H), {"cell": {"name": "lstm", "peepholes": "yes"}}, TypeError),
+        "cell: peepholes: expected True or False, got 'yes'",
+    ),
+    *(
+        (function, args, {name: value}, error, f"{name}: .*that cannot be printed")
+        for value in (FaultyRepr(), 10**5000)
+        for function, args, name, error in (
+            (prnn.RNN, (I, H), "cell", TypeError),
+            (prnn.RNN, (I, H), "nonlinearity", ValueError),
+            (prnn.cells.GRU, (), "activations", ValueError),
+            (MODEL.init, (), "xp", TypeError),
+            (MODEL.init, (), "dtype", TypeError),
+            (MODEL.init, (), "device", ValueError),
+        )
+    ),
 ]
 
 

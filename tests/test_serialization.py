@@ -97,7 +97,7 @@ def test_writers_and_readers_at_once_see_whole_files(tmp_path):
 
 
 def test_a_dtype_that_would_not_come_back_is_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"x: files hold the dtypes .* got complex128"):
+    with pytest.raises(TypeError, match=r"^arrays\['x'\]: files hold the dtypes .* got complex128"):
         save_arrays(tmp_path / "a", {"x": np.zeros(2, dtype=complex)}, {})
     assert not list(tmp_path.iterdir())
 
@@ -255,6 +255,53 @@ def test_paths_are_paths(call, path, kind):
 
 
 def test_what_is_no_array_is_not_saved(tmp_path):
-    with pytest.raises(TypeError, match="w: expected an array"):
+    with pytest.raises(TypeError, match=r"^params\['w'\]: expected an array"):
         save_weights(tmp_path / "w", {"w": [1.0, 2.0]})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "message"),
+    [
+        (None, TypeError, "params: expected a dict of arrays, got NoneType"),
+        ([("w", np.ones(2))], TypeError, "params: expected a dict of arrays, got list"),
+        ({1: np.ones(2)}, TypeError, "params, a name in it: expected a text, got 1"),
+        ({"\ud800": np.ones(2)}, ValueError, "params, a name in it: .*UTF-8"),
+        ({"__metadata__": np.ones(2)}, ValueError, "params: expected names other than"),
+        ({"w": np.ones(2, object)}, TypeError, r"params\['w'\]: files hold .* got object"),
+    ],
+)
+def test_what_no_file_can_hold_is_named(tmp_path, params, kind, message):
+    with pytest.raises(kind, match=f"^{message}"):
+        save_weights(tmp_path / "w", params)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_header_is_a_dict_of_what_json_has(tmp_path):
+    cycle = {}
+    cycle["again"] = cycle
+    for header in (None, 3, [], "text", {"a": object()}, {"a": 10**5000}, {(1, 2): 3}, cycle):
+        with pytest.raises(TypeError, match=r"^header: expected "):
+            save_arrays(tmp_path / "a", {"x": np.ones(2)}, header)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("data", ["text", None, 3, np.ones(2, object), np.ones(4)[::2]])
+def test_what_has_no_bytes_in_a_row_is_not_written(tmp_path, data):
+    with pytest.raises(TypeError, match=r"^data: expected bytes, or what has a buffer"):
+        write_atomically(tmp_path / "f", b"good", data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_no_file_can_have_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"^path: expected a path, got"):
+        write_atomically(f"{tmp_path}/\ud800", b"")
+    with pytest.raises(OSError, match=f"{tmp_path}/aaa"):
+        write_atomically(tmp_path / ("a" * 300), b"")
+
+
+def test_a_device_and_a_library_are_refused_before_the_file_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"^device: expected one of numpy, got 'gpu'"):
+        load_weights(tmp_path / "none", device="gpu")
+    with pytest.raises(TypeError, match=r"^xp: expected an array module .*got 3"):
+        load_weights(tmp_path / "none", xp=3)

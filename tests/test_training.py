@@ -378,7 +378,11 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, model, params, data
         ({"checkpoint": "no/such/folder/c"}, ValueError, "checkpoint: expected an existing"),
         ({"resume": True}, ValueError, "resume: needs a checkpoint"),
         ({"checkpoint": __file__}, ValueError, "pass resume=True to go on"),
-        ({"optimizer": "adam"}, TypeError, "optimizer: expected a callable, got 'adam'"),
+        (
+            {"optimizer": "adam"},
+            TypeError,
+            "optimizer: expected a callable (params, grads, state, lr=...), got 'adam'",
+        ),
         ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
         ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
     ],
@@ -535,3 +539,100 @@ def test_a_learning_rate_that_is_none_is_refused(lr):
     for given in (lr, lambda step: lr):
         with pytest.raises((TypeError, ValueError), match=r"^lr: expected a number of at least 0"):
             train(MODEL, MODEL.init(seed=0), source(), steps=3, lr=given)
+
+
+class Half:
+    """What has one method of a callback."""
+
+    def on_start(self, run):
+        raise AssertionError("it was called")
+
+
+class Narrow(prnn.training.Callback):
+    """A callback with a method that cannot be called."""
+
+    def on_step(self):
+        raise AssertionError("it was called")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (3, "callbacks: expected an iterable of Callback, got 3"),
+        (prnn.training.Callback(), "callbacks: expected an iterable of Callback"),
+        ([prnn.training.Callback], r"callbacks\[0\]: .* got the class Callback"),
+        ([Half()], r"callbacks\[0\]\.on_step: expected a callable \(run\), got None"),
+        ([Narrow()], r"callbacks\[0\]\.on_step: expected a callable \(run\), got one that takes"),
+    ],
+)
+def test_what_is_no_callback_is_refused_before_the_first_step(callbacks, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        train(MODEL, MODEL.init(seed=0), source(), steps=3, callbacks=callbacks)
+
+
+def test_what_an_optimizer_returns_is_parameters_and_a_state():
+    for returned, message in (
+        (None, r"optimizer: expected it to return \(params, state\), got NoneType"),
+        (({}, {}, {}), r"optimizer: expected it to return \(params, state\), got tuple"),
+        ((None, {}), "optimizer: what it returned has params: expected a dict"),
+        (({}, {}), "optimizer: what it returned has params: missing weight_ih_l0"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            train(
+                *(MODEL, MODEL.init(seed=0), source()),
+                **{"steps": 3, "optimizer": lambda p, g, s, lr, out=returned: out},
+            )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": lambda params, grads, state: None}, "optimizer: expected a callable"),
+        ({"lr": lambda: 0.1}, r"lr: expected a callable \(step\), got one that takes \(\)"),
+        ({"lr": lambda step, more: 0.1}, r"lr: expected a callable \(step\)"),
+        ({"max_norm": 10**5000}, "max_norm: expected a number above 0"),
+        ({"max_norm": "1"}, "max_norm: expected a number above 0"),
+        ({"loss": None}, "loss: expected a callable"),
+        ({"loss": lambda outputs: None}, "loss: expected a callable"),
+    ],
+)
+def test_a_function_of_another_form_is_refused_before_the_first_step(options, message):
+    seen = []
+    watch = type("Watch", (prnn.training.Callback,), {"on_step": lambda self, run: seen.append(1)})
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        train(*(MODEL, MODEL.init(seed=0), source()), steps=3, callbacks=[watch()], **options)
+    assert not seen
+
+
+def test_evaluation_checks_a_loss_as_training_does():
+    for loss, message in (
+        (None, "loss: expected a callable, got NoneType"),
+        (lambda outputs: None, "loss: expected a callable .*got one that takes"),
+        (lambda outputs, targets: None, r"loss: expected it to return \(value, d_outputs\)"),
+        (lambda outputs, targets: (None, outputs), "value returned by the loss: expected"),
+    ):
+        with pytest.raises(TypeError, match=f"^{message}"):
+            prnn.training.evaluate(MODEL, MODEL.init(seed=0), source(), loss=loss)
+
+
+def test_numpys_integers_are_counts_in_a_checkpoint_too(tmp_path):
+    given = {name: np.int32(1) for name in ("log_every", "save_every", "evaluate_every")}
+    path = tmp_path / "run"
+    run = train(
+        *(MODEL, MODEL.init(seed=0), source()),
+        **{"steps": np.int32(2), "validation": source(), "checkpoint": path} | given,
+    )
+    again = train(
+        *(MODEL, MODEL.init(seed=0), source()),
+        **{"steps": 2, "validation": source(), "checkpoint": path, "resume": True},
+    )
+    assert again.step == run.step == 2
+
+
+def test_a_source_that_does_not_describe_itself_by_a_dict_is_not_saved(tmp_path):
+    data = source()
+    own = type("Own", (), {"steps_per_epoch": 2, "batch": lambda self, step: data.batch(step)})
+    own.describe = lambda self: [1]
+    train(MODEL, MODEL.init(seed=0), own(), steps=1)
+    with pytest.raises(TypeError, match=r"^batches\.describe: expected .*a dict, got \[1\]"):
+        train(MODEL, MODEL.init(seed=0), own(), steps=1, checkpoint=tmp_path / "run")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..public_names import DESCRIBED, described, members
 
-__all__ = ["CALLABLES", "UNTRIED", "arguments", "kind_of"]
+__all__ = ["CALLABLES", "UNTRIED", "arguments", "kind_of", "spreads"]
 
 # What a user imports by its path, and classes of objects that public functions return.
 FURTHER = ("portable_rnn.streams", "portable_rnn.text", "portable_rnn.plots")
@@ -21,7 +21,6 @@ UNTRIED = {
     "record": "holds results, and is checked by those who take it",
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
-    "anything": "may be anything",
 }
 
 NAMED = {
@@ -104,7 +103,8 @@ IN_FUNCTION = {
     "plots.gradient_flow": {"flow": "flow"},
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},
     "schedules": {"lr": "number of at least 0"},
-    "serialization.check_dtype": {"name": "anything", "array": "any array"},
+    "serialization.check_dtype": {"name": "name of an array", "array": "any array"},
+    "serialization.load_arrays": {"xp": "optional namespace"},
     "serialization.load_weights": {"xp": "optional namespace"},
     "serialization.save_arrays": {"arrays": "dict of arrays", "header": "header"},
     "serialization.write_atomically": {"data": "data"},
@@ -160,6 +160,11 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def arguments(name: str) -> list[str]:
     """Return the names of what a caller passes."""
     return list(parameters(name))
+
+
+def spreads(name: str, argument: str) -> bool:
+    """Tell whether an argument stands for any number of values in a row."""
+    return parameters(name)[argument].kind is inspect.Parameter.VAR_POSITIONAL
 
 
 def collects(name: str, argument: str) -> bool:

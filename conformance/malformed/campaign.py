@@ -100,6 +100,10 @@ def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tupl
     names = set(call.replaced)
     if verdicts != {"refused"}:  # beside each other, another may be the one that does not fit
         names |= set(arguments(call.function))
+        if any(kind_of(call.function, a).endswith("source") for a in arguments(call.function)):
+            names |= set(Batch._fields)  # of which a loss, given a batch, speaks
+    if call.function == "serialization.check_dtype" and "name" not in call.replaced:
+        names |= {"w"}  # what the valid call calls the array
     for argument, value in call.replaced.items():
         if collects(call.function, argument):
             if re.search(rf"\b{value.label}\b", said) and isinstance(error, TypeError):
@@ -108,6 +112,8 @@ def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tupl
         kind = kind_of(call.function, argument)
         if kind.endswith("source"):  # a loss that is given a batch speaks of its parts
             names |= set(Batch._fields)
+        if kind == "name of an array" and isinstance(made[argument], str):
+            names |= {re.escape(made[argument])}
         # Whoever has given a path is told of the file.
         path = _path(made[argument]) if kind in ("path", "paths") else ""
         if path and path in said and isinstance(error, (*ERRORS, OSError)):

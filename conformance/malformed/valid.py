@@ -13,7 +13,7 @@ import portable_rnn as prnn
 from portable_rnn import book, optimizers, serialization, text
 
 from ..backend import Backend
-from .arguments import CALLABLES
+from .arguments import CALLABLES, arguments, spreads
 
 __all__ = ["Valid"]
 
@@ -89,6 +89,9 @@ class Valid:
             return lambda **given: list(islice(found(**given), 2))
         if name == "use_namespace":
             return lambda **given: found(**given).__enter__()  # its thread is its own
+        if any(spreads(name, argument) for argument in arguments(name)):
+            # All are in places: what is spread is given as one value, and last.
+            return lambda **given: found(*(given[a] for a in arguments(name) if a in given))
         return found
 
     def path(self, name: str = "") -> Path:
@@ -207,7 +210,7 @@ class Valid:
             "schedules.constant": lambda: {"step": 3, "lr": 0.1, "warmup": 2},
             "schedules.cosine": lambda: {"step": 3, "lr": 0.1, "steps": 10, "warmup": 2},
             "schedules.exponential": lambda: {"step": 3, "lr": 0.1, "rate": 0.5, "every": 2},
-            "serialization.check_dtype": lambda: {"name": "x", "array": self.x},
+            "serialization.check_dtype": lambda: {"name": "w", "array": self.x},
             "serialization.load_arrays": lambda: {"path": self._saved(".safetensors")},
             "serialization.load_weights": lambda: {"path": self._saved(".npz")},
             "serialization.save_arrays": lambda: {

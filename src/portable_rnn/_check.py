@@ -24,6 +24,7 @@ from ._namespace import (
     namespace_of,
     read_flag,
     real_part,
+    resolve_namespace,
     same_device,
 )
 from ._scalars import choice, count, flag, function, integer, number, path, said, text
@@ -51,6 +52,7 @@ __all__ = [
     "masks",
     "number",
     "numeric",
+    "of_namespace",
     "of_shape",
     "one_direction",
     "options",
@@ -71,11 +73,11 @@ __all__ = [
 ]
 
 
-def an_rnn(value: Any) -> Mapping[str, tuple[int, ...]]:
+def an_rnn(value: Any, name: str = "model") -> Mapping[str, tuple[int, ...]]:
     """Check that ``value`` is a description of a network; return the shapes of its parameters."""
     shapes = None if isinstance(value, type) else getattr(value, "parameter_shapes", None)
-    if not isinstance(shapes, Mapping):
-        raise TypeError(f"model: expected an RNN, got {type(value).__name__}")
+    if not isinstance(shapes, Mapping) or not hasattr(value, "cell_object"):
+        raise TypeError(f"{name}: expected an RNN, got {type(value).__name__}")
     return shapes
 
 
@@ -165,6 +167,10 @@ def state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> None:
     batch = None
     for first in state_parts(value)[:1]:
         an_array("state", first)
+        if 0 in first.shape:
+            raise ValueError(
+                f"state: expected at least one sequence, got shape {tuple(first.shape)}"
+            )
         batch = first.shape[1] if first.ndim == 3 else None
     _state(model, "state", value, batch, "params", params["weight_ih_l0"])
 
@@ -223,7 +229,9 @@ def loss(
         options(caller, given, known, loss=value)
     for name in found.required:
         if name not in given and not (weighted and name == "weights"):
-            raise TypeError(f"{name}: expected it for the loss {said(value)}, got nothing")
+            raise TypeError(
+                f"loss: expected {name}=..., which {said(value)} has no default for, got nothing"
+            )
 
 
 def options(
@@ -410,6 +418,17 @@ def numeric(name: str, array: Array) -> None:
         good = dtype_name(array.dtype) == "bfloat16"
     if not good:
         raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
+
+
+def of_namespace(name: str, array: Any, xp: Namespace) -> Namespace:
+    """Check that an array is one of the library ``xp``; return its namespace."""
+    found = namespace_of(**{name: array})
+    if xp is not found and resolve_namespace(xp) is not found:
+        raise TypeError(
+            f"{name}: expected an array of {library_name(xp)} like xp, got one of "
+            f"{library_name(found)}"
+        )
+    return found
 
 
 def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

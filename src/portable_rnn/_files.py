@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        If ``path`` is none, or ``data`` have no bytes.
     OSError
         If the file cannot be written; ``path``, which it names, is then as it was.
 
@@ -42,6 +44,9 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
     b'whole'
     """
     path = check.path("path", path)
+    for part in data:
+        if not _has_bytes(part):
+            raise TypeError(f"data: expected bytes, or what has a buffer, got {check.said(part)}")
     if not path.parent.is_dir():  # or the message would name the temporary file
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -54,7 +59,8 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name too long for a file is too long here too
+            temporary.unlink(missing_ok=True)
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
@@ -62,6 +68,14 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _has_bytes(part: Any) -> bool:
+    try:
+        view = memoryview(part)
+    except Exception:  # of whatever kind, from an object of whatever kind
+        return False
+    return view.c_contiguous and "O" not in view.format  # O: addresses of objects
 
 
 def leftovers(path: Path) -> Iterator[Path]:

@@ -16,7 +16,15 @@ from ._namespace import (
 )
 from ._scalars import said
 
-__all__ = ["bits_to_host", "digest", "find_dtype", "from_bits", "from_host", "to_host"]
+__all__ = [
+    "bits_to_host",
+    "check_device",
+    "digest",
+    "find_dtype",
+    "from_bits",
+    "from_host",
+    "to_host",
+]
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
@@ -39,6 +47,24 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
             f"got {said(dtype)}"
         )
     return found
+
+
+def check_device(xp: Namespace, device: Any) -> None:
+    """Check, before any work is done, that a library has a device; None is its default.
+
+    Raises
+    ------
+    ValueError
+        If it has none such.
+    """
+    if device is None:
+        return
+    try:
+        xp.zeros(1, device=device)
+    except Exception as error:  # each library raises its own
+        raise ValueError(
+            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
+        ) from None
 
 
 def from_host(

@@ -46,6 +46,7 @@ def watched(loss: Callable[..., Any]) -> Callable[..., Any]:
         if step is None or not on_host(outputs):
             return returned
         if isinstance(returned, tuple) and len(returned) == 2 and is_array(returned[1]):
+            check.numeric("d_outputs returned by the loss", returned[1])
             gradient = partial(_gradient, loss, targets, options)
             if slopes := _differing_slopes(gradient, outputs, returned[1], step):
                 raise ValueError(

@@ -81,7 +81,7 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
 
 def _numpy(module: Any, device: str | None, dtype: str) -> Available:
     if device not in (None, "cpu"):
-        raise ValueError(f"device: NumPy has only 'cpu', got {device!r}")
+        raise ValueError(f"device: NumPy has only 'cpu', got {check.said(device)}")
     return Available(module, None, module.__version__, "cpu")
 
 
@@ -96,7 +96,9 @@ def _cupy(module: Any, device: str | None, dtype: str) -> Available:
     number = (device or "0").removeprefix("cuda:")
     count = module.cuda.runtime.getDeviceCount()
     if not number.isdigit() or int(number) >= count:
-        raise ValueError(f"device: expected a CUDA device from 0 to {count - 1}, got {device!r}")
+        raise ValueError(
+            f"device: expected a CUDA device from 0 to {count - 1}, got {check.said(device)}"
+        )
     module.cuda.Device(int(number)).use()
     label = module.cuda.runtime.getDeviceProperties(int(number))["name"].decode()
     return Available(module, None, module.__version__, f"cuda:{number} ({label})")
@@ -107,7 +109,7 @@ def _torch(module: Any, device: str | None, dtype: str) -> Available:
         chosen = module.device(device or "cpu")
         module.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise BackendUnavailable(f"device {device!r}: {_first_line(error)}") from None
+        raise BackendUnavailable(f"device {check.said(device)}: {_first_line(error)}") from None
     return Available(module, chosen, module.__version__, str(chosen))
 
 
@@ -119,7 +121,7 @@ def _jax(module: Any, device: str | None, dtype: str) -> Available:
         devices = module.devices(platform or None)
         chosen = devices[int(number or 0)]
     except (RuntimeError, ValueError, IndexError) as error:
-        raise BackendUnavailable(f"device {device!r}: {_first_line(error)}") from None
+        raise BackendUnavailable(f"device {check.said(device)}: {_first_line(error)}") from None
     label = f"{chosen.platform}:{chosen.id}"
     return Available(module.numpy, chosen, module.__version__, label)
 

@@ -25,6 +25,7 @@ from .serialization import (
     safetensors_numpy,
     save_arrays,
 )
+from .sources import checked_batch
 
 if TYPE_CHECKING:
     from .training import Run
@@ -52,8 +53,8 @@ def describe(
     """
     return {
         "model": run.model.to_dict(),
-        "batches": _source(batches),
-        "validation": {} if validation is None else _source(validation),
+        "batches": _source("batches", batches, run),
+        "validation": {} if validation is None else _source("validation", validation, run),
         "optimizer": _function(run.optimizer),
         "loss": _function(loss),
         "lr": _function(lr),
@@ -77,7 +78,7 @@ def check_savable(run: Run, described: Mapping[str, Any]) -> None:
     _taken_apart(run.optimizer_state, [])
     try:
         json.dumps(described)
-    except TypeError as error:
+    except Exception as error:  # of whatever kind, from an object of whatever kind
         raise TypeError(f"checkpoint: this run cannot be described in a file: {error}") from None
 
 
@@ -268,11 +269,14 @@ def _put_together(tree: Any, arrays: Sequence[Array]) -> Any:
 # ------------------------------------------------------------------- what fixes a run
 
 
-def _source(batches: Batches) -> dict[str, Any]:
+def _source(name: str, batches: Batches, run: Run) -> dict[str, Any]:
     """Return what a source says of itself, and a checksum of each array of its first batch."""
-    first = batches.batch(0)
+    first = checked_batch(name, batches, 0, run.model, run.params, None)
+    said = batches.describe()
+    if not isinstance(said, Mapping):
+        raise TypeError(f"{name}.describe: expected it to return a dict, got {check.said(said)}")
     held = {f"first {name}": getattr(first, name, None) for name in Batch._fields}
-    return batches.describe() | {name: _plain(v) for name, v in held.items() if v is not None}
+    return {**said, **{name: _plain(v) for name, v in held.items() if v is not None}}
 
 
 def _function(function: Any) -> dict[str, Any]:
@@ -299,6 +303,8 @@ def _plain(value: Any) -> Any:
         value = to_host(value).item()
     if isinstance(value, float) and value.is_integer():  # max_norm=1 is max_norm=1.0
         value = int(value)
+    if isinstance(value, int) and abs(value) >= 2**64:  # Python prints 4300 digits at most
+        return hex(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if isinstance(value, (tuple, list)):

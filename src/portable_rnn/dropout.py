@@ -147,7 +147,8 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     if not model.zoneout:
         return Masks()
     check_namespace(xp)
-    check.floating("x", x, namespace_of(x=x))
+    check.floating("x", x, check.of_namespace("x", x, xp))
+    check.layout(model, x)
     steps, _ = sizes(model, x)
     shape = (steps, 1, 1)
     mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))

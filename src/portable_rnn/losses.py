@@ -35,7 +35,6 @@ from ._namespace import (
     on_their_device,
     read_flag,
     real_part,
-    resolve_namespace,
     row,
     sum_over,
     wider,
@@ -49,6 +48,8 @@ __all__ = [
 ]
 
 Reduction: TypeAlias = Literal["mean", "sum"]
+
+_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is told
 
 
 @on_their_device
@@ -300,20 +301,18 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     [[0. 0. 1.]
      [1. 0. 0.]]
     """
-    found = namespace_of(labels=labels)
-    if xp is not found and resolve_namespace(xp) is not found:
-        raise TypeError(
-            f"labels: expected an array of {library_name(xp)} like xp, got one of "
-            f"{library_name(found)}"
-        )
+    found = check.of_namespace("labels", labels, xp)
     if not found.isdtype(labels.dtype, "integral"):
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
         found.isdtype(named, ("bool", "numeric"))
-    except (TypeError, ValueError, AttributeError):
-        raise TypeError(f"dtype: expected one of {library_name(found)}, got {dtype!r}") from None
-    return _one_hot(found, labels, check.count("classes", classes), named)
+    except Exception:  # of whatever kind, from an object of whatever kind
+        got = check.said(dtype)
+        raise TypeError(f"dtype: expected one of {library_name(found)}, got {got}") from None
+    if (classes := check.count("classes", classes)) > _MOST_CLASSES:
+        raise ValueError(f"classes: expected at most {_MOST_CLASSES}, got {classes}")
+    return _one_hot(found, labels, classes, named)
 
 
 # --------------------------------------------------------------------------- helpers

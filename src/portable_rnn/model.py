@@ -105,7 +105,8 @@ class RNN:
             object.__setattr__(self, "cell", from_description(self.cell))
         if isinstance(self.cell, str) and self.cell not in CELLS:
             raise ValueError(
-                f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, got {self.cell!r}"
+                f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, "
+                f"got {check.said(self.cell)}"
                 f"{check.suggestion(self.cell, tuple(CELLS))}"
             )
         if isinstance(self.cell, type):
@@ -114,14 +115,17 @@ class RNN:
         if not isinstance(self.cell, (str, Cell)):
             raise TypeError(
                 "cell: expected a name or an object with gates, states, step and step_vjp, "
-                f"got {self.cell!r}"
+                f"got {check.said(self.cell)}"
             )
+        if not isinstance(self.cell, str):
+            for name in ("gates", "states"):
+                check.count(f"cell.{name}", getattr(self.cell, name))
         elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
         object.__setattr__(self, "nonlinearity", elman.nonlinearity)
         if self.nonlinearity != "tanh" and self.cell != "elman":
             raise ValueError(
                 f"nonlinearity: only the 'elman' cell has a choice, "
-                f"got {self.nonlinearity!r} with cell={self.cell!r}"
+                f"got {self.nonlinearity!r} with cell={check.said(self.cell)}"
             )
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             chance = check.number(name, getattr(self, name), least=0.0, below=1.0)
@@ -130,7 +134,8 @@ class RNN:
             raise ValueError("dropout: acts between layers, and num_layers is 1")
         if self.projection_size is not None:
             if not isinstance(self.cell_object, (LSTM, LayerNormLSTM)):
-                raise ValueError(f"projection_size: only LSTM cells have one, got {self.cell!r}")
+                got = check.said(self.cell)
+                raise ValueError(f"projection_size: only LSTM cells have one, got {got}")
             if self.projection_size >= self.hidden_size:
                 raise ValueError(
                     f"projection_size: expected less than hidden_size {self.hidden_size}, "

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from ._namespace import Array, Namespace, is_positive, real_part
-from ._scalars import number
+from ._scalars import number, said
 from .activations import (
     relu,
     relu_derivative,
@@ -182,12 +182,12 @@ def checked(argument: str, given: Any) -> Activation:
     if not isinstance(name, str) or name not in _KINDS:
         raise ValueError(
             f"{argument}: expected one of {', '.join(map(repr, NAMES))}, perhaps in a tuple with "
-            f"its numbers, got {given!r}"
+            f"its numbers, got {said(given)}"
         )
     defaults = _KINDS[name][2]
     if len(numbers) > len(defaults):
         raise ValueError(
-            f"{argument}: {name!r} expected at most {len(defaults)} numbers, got {given!r}"
+            f"{argument}: {name!r} expected at most {len(defaults)} numbers, got {said(given)}"
         )
     if not numbers:
         return name

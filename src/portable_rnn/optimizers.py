@@ -11,6 +11,7 @@ gradient of 1e-25 or 1e25 leaves with 0 or infinity, the state has its root.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
@@ -305,7 +306,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
         if g.dtype != first.dtype or not same_device(g, first):
             check.like(label, g, other, first)
     if empty := [name for name, g in grads.items() if 0 in g.shape]:
-        raise ValueError(f"grads: expected arrays with values, got none in {', '.join(empty)}")
+        raise ValueError(f"grads: expected arrays with values, got none in {_listed(empty)}")
     dtype = wider(xp, first.dtype)
     wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
     unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
@@ -351,7 +352,7 @@ def _update(
             for slot in slots
         }
     else:
-        _check_state(params, state, slots, wide)
+        state = _checked_state(xp, params, state, slots, wide)
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
     for name, p in params.items():
@@ -379,7 +380,7 @@ def _check_arrays(
     _check_dict("grads", grads)
     xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
     if set(params) != set(grads):
-        raise ValueError(f"grads: expected the names {', '.join(params)}, got {_listed(grads)}")
+        raise ValueError(f"grads: expected the names {_listed(params)}, got {_listed(grads)}")
     wide: dict[Any, Any] = {}
     for name, p in params.items():
         label = f"params[{name!r}]"
@@ -408,17 +409,17 @@ def _check_real(xp: Namespace, name: str, array: Array) -> None:
         raise TypeError(f"{name}: expected a real floating dtype, got {dtype_name(array.dtype)}")
 
 
-def _check_state(
-    params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
-) -> None:
-    """Check that a state is of this optimizer and of these parameters."""
+def _checked_state(
+    xp: Namespace, params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
+) -> State:
+    """Return a state, if it is of this optimizer and of these parameters."""
     if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
         got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
             f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
             f"got {got}"
         )
-    _check_step(state["step"])
+    step = _checked_step(xp, state["step"])
     for slot in slots:
         held = state[slot]
         if not isinstance(held, Mapping):
@@ -427,7 +428,7 @@ def _check_state(
             )
         if set(held) != set(params):
             raise ValueError(
-                f"state[{slot!r}]: expected the names {', '.join(params)}, got {_listed(held)}"
+                f"state[{slot!r}]: expected the names {_listed(params)}, got {_listed(held)}"
             )
         for name, p in params.items():
             if _alike(held[name], p, wide[name]):
@@ -441,19 +442,21 @@ def _check_state(
                     f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
                     f"parameters, got {dtype_name(array.dtype)}"
                 )
+    return {**state, "step": step}
 
 
-def _check_step(step: Any) -> None:
-    """Check the number of steps taken; of an array, which may be traced, no value is read."""
-    if not is_array(step):
-        check.integer("state['step']", step, least=0)
-        return
-    xp = namespace_of(step=step)
+def _checked_step(xp: Namespace, step: Any) -> Any:
+    """Return the number of steps taken; of an array, which may be traced, no value is read."""
+    name = "state['step']"
+    # NumPy's integers are such, and to array libraries arrays of NumPy as well.
+    if isinstance(step, Integral) or not is_array(step) or namespace_of(**{name: step}) is not xp:
+        return check.integer(name, step, least=0)
     if step.shape or not xp.isdtype(step.dtype, "integral"):
         raise TypeError(
             "state['step']: expected an int, or an integer array of shape (), got "
             f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
         )
+    return step
 
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:

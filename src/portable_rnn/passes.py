@@ -222,6 +222,10 @@ def check_tape(
             f"tape: expected the tape of forward, got {type(tape).__name__}"
             f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
         )
+    for name, kind in (("steps", Steps), ("masks", Masks), ("passages", tuple)):
+        if not isinstance(held := getattr(tape, name), kind):
+            raise TypeError(f"tape: expected the tape of forward, got one with {name}={held!r:.40}")
+    check.an_rnn(tape.model, "tape.model")
     check.same_model("tape", model, tape.model)
     check.like("tape", tape.x, "params", next(iter(params.values())))
     # The first states are always kept, until a budget has them taken out.

@@ -1,6 +1,7 @@
 """Pictures of a run (extra ``plot``)."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,24 +40,26 @@ def learning_curve(
     ImportError
         If matplotlib is not installed.
     """
-    if not isinstance(metrics, Sequence):
-        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
-    for i, entry in enumerate(metrics):
-        if not isinstance(entry, Mapping) or "step" not in entry:
-            wanted = "a dict with a step"
-            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
+    _check_metrics(metrics)
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
     levels = {name: check.number(f"baselines[{name!r}]", bits) for name, bits in baselines.items()}
-    _check_title(title)
+    curves = {
+        key: [
+            (_number(f"metrics[{i}]['step']", m["step"]), _number(f"metrics[{i}][{key!r}]", m[key]))
+            for i, m in enumerate(metrics)
+            if key in m
+        ]
+        for key in ("training_bits", "validation_bits")
+    }
+    check.text("title", title)
     figure = _figure(8, 4.5)
     axes = figure.subplots()
     for key, style in (
         ("training_bits", {"color": "#9bb7d4", "linewidth": 1.2, "label": "training"}),
         ("validation_bits", {"color": "#1f4e79", "marker": "o", "label": "validation"}),
     ):
-        points = [(m["step"], m[key]) for m in metrics if key in m]
-        if points:
+        if points := curves[key]:
             axes.plot(*zip(*points, strict=True), **style)
     for name, bits in levels.items():
         axes.axhline(bits, color="#888888", linestyle=":", linewidth=1)
@@ -106,9 +109,12 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
     ImportError
         If matplotlib is not installed.
     """
-    if not all(hasattr(flow, name) for name in ("d_state", "params", "jacobian")):
+    names = ("d_state", "params", "jacobian", "d_h_by_loss_step")
+    if isinstance(flow, type) or not all(hasattr(flow, name) for name in names):
         raise TypeError(f"flow: expected what gradient_flow returns, got {check.said(flow)}")
-    _check_title(title)
+    if not flow.d_state:
+        raise ValueError("flow: expected gradients by the state in d_state, got none")
+    check.text("title", title)
     d_state = [_host(part) for part in flow.d_state]
     shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
@@ -173,9 +179,19 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
     return _png(figure)
 
 
-def _check_title(title: Any) -> None:
-    if not isinstance(title, str):
-        raise TypeError(f"title: expected a text, got {check.said(title)}")
+def _check_metrics(metrics: Any) -> None:
+    if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
+    for i, entry in enumerate(metrics):
+        if not isinstance(entry, Mapping) or "step" not in entry:
+            wanted = "a dict with a step"
+            raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
+
+
+def _number(name: str, value: Any) -> float:
+    """Check a number to draw; a mean of nothing, which is NaN, leaves a gap."""
+    nothing = isinstance(value, float) and math.isnan(value)
+    return value if nothing else check.number(name, value, infinite=True)
 
 
 def _figure(width: float, height: float) -> Any:

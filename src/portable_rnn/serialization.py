@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _check as check
 from ._files import write_atomically
-from ._host import bits_to_host, from_bits, from_host, to_host
+from ._host import bits_to_host, check_device, from_bits, from_host, to_host
 from ._namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
 
 __all__ = [
@@ -52,6 +52,7 @@ _DTYPES = {
     "C64": "complex64",  # only read: no parameter is complex
 }
 _CODES = {name: code for code, name in _DTYPES.items() if code != "C64"}
+_METADATA = "__metadata__"  # what safetensors calls the place of it
 _REMEDY = "restore it from a copy, or make it anew"
 
 
@@ -94,8 +95,9 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
 
     Raises
     ------
-    TypeError
-        If files cannot hold the dtype, such as complex128.
+    TypeError, ValueError
+        If ``path`` is none, ``params`` no dict of arrays by name, or of a dtype that files do not
+        hold, such as complex128.
     OSError
         If the file cannot be written; what was there is as it was.
     ImportError
@@ -112,7 +114,7 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
     >>> bool((loaded["weight_hh_l0"] == params["weight_hh_l0"]).all())
     True
     """
-    save_arrays(path, params, {})
+    _save(path, "params", params, {})
 
 
 def load_weights(
@@ -140,6 +142,8 @@ def load_weights(
 
     Raises
     ------
+    TypeError, ValueError
+        If ``path``, ``xp`` or ``device`` is none.
     CheckpointError
         If the file cannot be read, is damaged or cut short, or holds a dtype that the library has
         not: NumPy has no bfloat16.
@@ -174,8 +178,9 @@ def save_arrays(
 
     Raises
     ------
-    TypeError
-        If files cannot hold a dtype, or JSON a value.
+    TypeError, ValueError
+        If ``path`` is none, ``arrays`` no dict of arrays by name, or of a dtype that files do not
+        hold, or ``header`` no dict of what JSON has.
     OSError
         If the file cannot be written; what was there is as it was.
     ImportError
@@ -191,16 +196,27 @@ def save_arrays(
     ...     load_arrays(f"{folder}/run.safetensors")
     ({'a': array([0, 1, 2])}, {'step': 7})
     """
+    _save(path, "arrays", arrays, header)
+
+
+def _save(
+    path: str | os.PathLike[str], argument: str, arrays: Any, header: Mapping[str, Any]
+) -> None:
+    """Do what `save_arrays` does, with arrays that are called ``argument`` in errors."""
     path = check.path("path", path)
     safetensors_numpy()  # what could not be read back is not written
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{argument}: expected a dict of arrays, got {type(arrays).__name__}")
     for name, array in arrays.items():
-        check_dtype(name, array)
+        if check.text(f"{argument}, a name in it", name) == _METADATA:
+            raise ValueError(f"{argument}: expected names other than {_METADATA!r}, got it")
+        check_dtype(f"{argument}[{name!r}]", array)
+    text = _as_json(header)
     stored = {name: _stored(array) for name, array in arrays.items()}
-    text = json.dumps(header)
     metadata = {_HEADER: text, _CHECKSUM: _checksum(stored, text)}
     # Wide numbers first: so each array begins at a multiple of what one of its numbers takes.
     ordered = sorted(stored, key=lambda name: -_on_host(stored[name].code).itemsize)
-    entries: dict[str, Any] = {"__metadata__": metadata}
+    entries: dict[str, Any] = {_METADATA: metadata}
     end = 0
     for name in ordered:
         code, shape, data = stored[name]
@@ -214,6 +230,15 @@ def save_arrays(
         struct.pack("<Q", len(described)) + described,
         *(stored[name].data for name in ordered),
     )
+
+
+def _as_json(header: Any) -> str:
+    if not isinstance(header, Mapping):
+        raise TypeError(f"header: expected a dict, got {check.said(header)}")
+    try:
+        return json.dumps(dict(header))
+    except Exception as error:  # of whatever kind, from an object of whatever kind
+        raise TypeError(f"header: expected plain values, as JSON has: {error}") from None
 
 
 def check_dtype(name: str, array: Array) -> None:
@@ -236,6 +261,7 @@ def check_dtype(name: str, array: Array) -> None:
     >>> from portable_rnn.serialization import check_dtype
     >>> check_dtype("w", np.ones(2))
     """
+    check.text("name", name)
     check.an_array(name, array)
     if dtype_name(array.dtype) not in _CODES:
         raise TypeError(
@@ -265,7 +291,7 @@ def load_arrays(
 
     Raises
     ------
-    CheckpointError
+    TypeError, ValueError, CheckpointError
         As for `load_weights`.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
@@ -281,6 +307,8 @@ def load_arrays(
     ({'w': array([1., 1.])}, {})
     """
     path = check.path("path", path)
+    xp = resolve_namespace(np if xp is None else xp)
+    check_device(xp, device)
     stored, header = _read(path)
     return _to_library(path, stored, xp, device), header
 
@@ -330,7 +358,7 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
         arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
         (length,) = struct.unpack("<Q", data[:8])
         entries = json.loads(data[8 : 8 + length])
-        metadata = entries.pop("__metadata__", None) or {}
+        metadata = entries.pop(_METADATA, None) or {}
         found = {
             name: _Stored(arrays[name]["dtype"], tuple(arrays[name]["shape"]), arrays[name]["data"])
             for name in entries
@@ -362,16 +390,15 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
 
 
 def _to_library(
-    path: Path, stored: Mapping[str, _Stored], xp: Namespace | None, device: Any
+    path: Path, stored: Mapping[str, _Stored], xp: Namespace, device: Any
 ) -> dict[str, Array]:
-    """Make the arrays of a file those of a library, NumPy by default.
+    """Make the arrays of a file those of a library.
 
     Raises
     ------
     CheckpointError
         If the library does not have their dtype.
     """
-    xp = resolve_namespace(np if xp is None else xp)
     found = {}
     for name, of in stored.items():
         such = ", such as xp=torch or xp=jax.numpy" if of.code == "BF16" else ""

@@ -34,7 +34,7 @@ from .dropout import Masks, draw
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .optimizers import Optimizer, adam, clip_by_global_norm
-from .passes import Loss, step_weights
+from .passes import Loss, returned_by_loss, step_weights
 from .schedules import constant
 from .sources import check_source, checked_batch
 
@@ -253,17 +253,23 @@ def train(
     (50, True)
     """
     xp = check.parameters(model, params)
-    for name, value in (("steps", steps), ("log_every", log_every), ("save_every", save_every)):
-        check.count(name, value)
+    steps, log_every = check.count("steps", steps), check.count("log_every", log_every)
+    save_every = check.count("save_every", save_every)
+    if evaluate_every is not None:
+        evaluate_every = check.count("evaluate_every", evaluate_every)
+    if patience is not None:
+        patience = check.count("patience", patience)
     for name, option in (("evaluate_every", evaluate_every), ("patience", patience)):
-        if option is not None:
-            check.count(name, option)
-            if validation is None:
-                raise ValueError(f"{name}: needs validation batches, got none")
-    if not callable(lr):
+        if option is not None and validation is None:
+            raise ValueError(f"{name}: needs validation batches, got none")
+    if max_norm is not None:
+        max_norm = check.number("max_norm", max_norm, above=0.0, infinite=True)
+    if callable(lr):
+        check.function("lr", lr, "(step)", "step")
+    else:
         lr = functools.partial(constant, lr=check.number("lr", lr, least=0.0))
-    callbacks = tuple(callbacks)
-    check.flag("resume", resume)
+    callbacks = _checked_callbacks(callbacks)
+    resume = check.flag("resume", resume)
     path = None if checkpoint is None else check.path("checkpoint", checkpoint)
     if path is not None and not path.parent.is_dir():
         raise ValueError(f"checkpoint: expected an existing folder, got {path.parent}")
@@ -276,9 +282,10 @@ def train(
 
     if path is not None and path.exists() and not resume:
         raise ValueError(f"checkpoint: {path} exists; pass resume=True to go on, or another path")
-    for name, function in (("optimizer", optimizer), ("loss", loss)):
-        if not callable(function):
-            raise TypeError(f"{name}: expected a callable, got {function!r}")
+    form = "(params, grads, state, lr=...)"
+    check.function("optimizer", optimizer, form, "params", "grads", "state", lr=0.0)
+    if not callable(loss):
+        raise TypeError(f"loss: expected a callable, got {check.said(loss)}")
 
     run = Run(model, {name: detached(p) for name, p in params.items()}, steps, optimizer)
     run.seed = check.integer("seed", seed, least=0)
@@ -328,6 +335,8 @@ def train(
     with _interruptible(run, enabled=path is not None):
         while not run.done and run.stop_reason is None:
             batch = checked_batch("batches", batches, run.step, model, run.params, run.state)
+            some = batch.weights is not None or batch.lengths is not None
+            check.loss(train, loss, {}, weighted=some)
             run.learning_rate = check.number("lr", lr(run.step), least=0.0)
             run.params, run.optimizer_state, run.state, value = update(
                 run.params,
@@ -340,6 +349,8 @@ def train(
                 draw(model, batch.x, (run.seed, run.step)),
                 run.learning_rate,
             )
+            if not run.pending:
+                _check_updated(model, run.params)
             if path is not None and run.step == 0:
                 check_savable(run, described)  # the optimizer's state too, now that there is one
             run.pending.append(value)
@@ -362,6 +373,24 @@ def train(
     save(kept)
     tell("on_end")
     return run
+
+
+def _checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return callbacks, each of which has a method for every event."""
+    try:
+        found = tuple(callbacks)
+    except Exception:  # of whatever kind, from an object of whatever kind
+        wanted = "an iterable of Callback"
+        raise TypeError(f"callbacks: expected {wanted}, got {check.said(callbacks)}") from None
+    for i, callback in enumerate(found):
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"callbacks[{i}]: expected a Callback, got the class {name}")
+        for event in (name for name in vars(Callback) if name.startswith("on_")):
+            taken = ("run", "path") if event == "on_save" else ("run",)
+            method = getattr(callback, event, None)
+            check.function(f"callbacks[{i}].{event}", method, f"({', '.join(taken)})", *taken)
+    return found
 
 
 def evaluate(
@@ -421,6 +450,7 @@ def _mean_loss(
         weights = batch.weights
         if batch.lengths is not None:
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
+        check.loss(evaluate, loss, {}, weighted=weights is not None)
         before = None if batch.fresh else state
         value, empty, state = measure(
             params, before, batch.x, batch.targets, weights, batch.lengths
@@ -466,11 +496,24 @@ def _update(
     grads = result.grads
     if max_norm is not None:
         grads, _ = clip_by_global_norm(grads, max_norm)
-    params, optimizer_state = optimizer(params, grads, optimizer_state, lr=lr)
+    returned = optimizer(params, grads, optimizer_state, lr=lr)
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise TypeError(
+            f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
+        )
+    params, optimizer_state = returned
     value, empty = _with_empty(found)
     xp = namespace_of(loss=value)
     value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
     return params, optimizer_state, result.state, value
+
+
+def _check_updated(model: RNN, params: Any) -> None:
+    """Check what an optimizer has made of the parameters, the first time."""
+    try:
+        check.parameters(model, params)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"optimizer: what it returned has {error}") from None
 
 
 def _measure(
@@ -486,7 +529,8 @@ def _measure(
     """The loss of one batch, and whether nothing counts; ``weights`` know of the lengths."""
     options = {} if weights is None else {"weights": weights}
     outputs, state = predict(model, params, x, state, lengths=lengths, return_state=True)
-    return *_with_empty(loss(outputs, targets, **options)), state
+    returned = returned_by_loss(loss(outputs, targets, **options), outputs, x)
+    return *_with_empty(returned), state
 
 
 def _with_empty(found: tuple[Any, Array]) -> tuple[Array, Array]:

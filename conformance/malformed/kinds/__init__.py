@@ -12,4 +12,8 @@ __all__ = ["KINDS", "Place", "Value", "arrays", "networks", "scalars", "texts", 
 
 for name in ("count", "flag"):
     KINDS[f"optional {name}"] = optional(KINDS[name])
-KINDS["optional direction"] = optional(arrays.direction)
+# In no direction of the parameters: beside other directions one may give that.
+KINDS["optional direction"] = lambda place: [
+    value._replace(verdict="taken") if value.label == "{}" else value
+    for value in optional(arrays.direction)(place)
+]

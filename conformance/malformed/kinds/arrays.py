@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_array_api_obj as is_array
 
 from .scalars import number_of_steps
 from .values import FaultyRepr, Place, Value, Verdict, junk, kind, of
@@ -58,9 +59,12 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
     # Floating arrays of another shape are good ones, beside which others do not fit.
+    fine = ["axis 0 doubled"]
+    if place.function.startswith("dropout"):  # which takes any batch and dtype
+        fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
+        fine += ["of another library"] if place.function.endswith("draw") else []
     return junk(misfit=("an array of one", "an empty array")) + [
-        v._replace(verdict="taken") if v.label == "axis 0 doubled" else v
-        for v in arrays(place, place.value)
+        v._replace(verdict="taken") if v.label in fine else v for v in arrays(place, place.value)
     ]
 
 
@@ -79,7 +83,13 @@ def any_array(place: Place) -> list[Value]:
     numpys = ("NumPy's scalar array", "an array of one", "an empty array", "NumPy's 0.5")
     more = ("NumPy's 1", "NumPy's True", "an array of dates", "a string array")
     odd = ("a structured array", "an object array")
-    return junk(taken=(*numpys, *more, *odd)) + arrays(place, place.value, dtypes="taken")
+    own = [  # of any shape and library; NumPy's scalars are arrays of shape ()
+        v._replace(verdict="taken")
+        if v.verdict == "misfit" or v.label == "a scalar of NumPy"
+        else v
+        for v in arrays(place, place.value, dtypes="taken")
+    ]
+    return junk(taken=(*numpys, *more, *odd)) + own
 
 
 @kind("kept array")
@@ -92,7 +102,10 @@ def kept_array(place: Place) -> list[Value]:
         v._replace(verdict="taken") if v.label.startswith("axis") or v.label in fits else v
         for v in own
     ]
-    found = junk(misfit=("an array of one", "an empty array", "a masked array")) + own
+    misfit = ["an array of one", "an empty array", "a masked array"]
+    if place.valid.row.library != "numpy":
+        misfit += [v.label for v in junk() if is_array(v.make())]  # of another library
+    found = junk(misfit=misfit) + own
     if place.argument == "weights":
         found = [v._replace(verdict="taken") if v.label == "None" else v for v in found]
     return [v._replace(verdict="refused") if v.label in odd else v for v in found]
@@ -100,11 +113,12 @@ def kept_array(place: Place) -> list[Value]:
 
 @kind("labels")
 def labels(place: Place) -> list[Value]:
+    fine = ("uint8", "int64", "of the other byte order", "a scalar of NumPy")
     own = [
-        v._replace(verdict="taken") if v.label in ("uint8", "int64") or "axis" in v.label else v
+        v._replace(verdict="taken") if v.label in fine or "axis" in v.label else v
         for v in arrays(place, place.value, dtypes="refused")
     ]
-    return junk() + own
+    return junk(taken=("NumPy's 1",)) + own  # NumPy's scalars are arrays of shape ()
 
 
 @kind("targets")
@@ -126,6 +140,7 @@ def targets(place: Place) -> list[Value]:
 @kind("state")
 def state(place: Place) -> list[Value]:
     parts = place.value if isinstance(place.value, tuple) else (place.value,)
+    alone = place.function in ("stream", "streams.Stream")  # before there is a batch to fit
     own = [Value("three parts", of((parts[0],) * 3)), Value("no parts", of(()))]
     own += [Value("a text in a pair", of((parts[0], "state")))]
     if len(parts) == 1:
@@ -135,6 +150,8 @@ def state(place: Place) -> list[Value]:
             Value(f"a pair with {v.label}", lambda v=v: (parts[0], v.make()), v.verdict)
             for v in arrays(place, parts[1])
         ]
+    if alone:
+        own = [v._replace(verdict="taken") if v.label == "axis 1 doubled" else v for v in own]
     return junk(taken=("None",)) + own
 
 
@@ -156,7 +173,12 @@ def lengths(place: Place) -> list[Value]:
 def mask(place: Place) -> list[Value]:
     shape = (2,) if place.function.endswith(".step") else (5, 2)
     given = place.valid.row.put(np.ones(shape, dtype=bool))
-    return junk(taken=("None",)) + arrays(place, given)
+    other = place.valid.other
+    ours = other is not None and other.library == "numpy"  # a mask may always be NumPy's
+    return junk(taken=("None",)) + [
+        v._replace(verdict="taken") if ours and v.label == "of another library" else v
+        for v in arrays(place, given)
+    ]
 
 
 @kind("dict of arrays")
@@ -175,8 +197,17 @@ def dict_of_arrays(place: Place) -> list[Value]:
         for v in (*arrays(place, good[name]), *junk())
         if v.label not in ("an array of one", "an empty array", "NumPy's scalar array")
     ]
+    if place.function.startswith(("serialization", "optimizers")):
+        # NumPy's scalars are arrays of shape (), which others may not fit.
+        scalars = [f"NumPy's {label} in it" for label in ("True", "1", "0.5")]
+        scalars += ["a scalar of NumPy in it"]
+        own = [v._replace(verdict="misfit") if v.label in scalars else v for v in own]
     if place.function.startswith(("serialization", "optimizers.clip")):  # any names, and shapes
         own = [v._replace(verdict="taken") if v.verdict == "misfit" else v for v in own]
+    if place.function.startswith("serialization"):  # a file names its arrays by texts
+        own = [v._replace(verdict="refused") if "number as name" in v.label else v for v in own]
+        own += [Value("a reserved name", of(good | {"__metadata__": good[name]}))]
+        return junk(taken=("{}",)) + own
     return junk(misfit=("{}",)) + own
 
 

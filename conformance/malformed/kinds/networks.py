@@ -9,7 +9,7 @@ import numpy as np
 
 import portable_rnn as prnn
 
-from .values import Place, Value, junk, kind, of
+from .values import Place, Value, Verdict, junk, kind, of
 
 
 def small(**options: Any) -> prnn.RNN:
@@ -103,12 +103,12 @@ def loss(place: Place) -> list[Value]:
         "a list": lambda value, d: [value, d],
         "three": lambda value, d: (value, d, d),
         "no gradient": lambda value, d: (value, None),
-        "a gradient of another shape": lambda value, d: (value, d[:, :1]),
+        "a gradient of another shape": lambda value, d: (value, d[:, :1, ...]),
         "a gradient in a list": lambda value, d: (value, [d]),
         "a gradient of NumPy's dates": lambda value, d: (value, np.zeros(3, "datetime64[s]")),
         "a value of None": lambda value, d: (None, d),
         "a value of text": lambda value, d: ("0.5", d),
-        "a value of two axes": lambda value, d: (d[0], d),
+        "a value of two axes": lambda value, d: (d[0, ...], d),
     }
     own = [Value(f"returns {label}", of(returning(f))) for label, f in wrong.items()]
     own += [
@@ -134,11 +134,9 @@ def tape(place: Place) -> list[Value]:
         Value("of no passages", of(good._replace(passages=()))),
         Value("of another x", lambda: good._replace(x=place.valid.array(7, 2, 3))),
     ]
-    # Units and masks may well be None: a tape without them is one of a pass without.
-    return junk() + [
-        v._replace(verdict="taken") if v.label in ("without units", "without masks") else v
-        for v in own
-    ]
+    # Without a memory budget there are no units. Another x may be of a pass over more steps.
+    verdicts: dict[str, Verdict] = {"without units": "taken", "of another x": "misfit"}
+    return junk() + [v._replace(verdict=verdicts.get(v.label, v.verdict)) for v in own]
 
 
 @kind("dropout")

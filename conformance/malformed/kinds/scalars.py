@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .values import LARGE, NUMBERS, Place, Value, junk, kind, of, optional
+from .values import LARGE, NUMBERS, Place, Value, Verdict, junk, kind, of, optional
 
 
 @kind("flag")
@@ -100,7 +100,7 @@ def choice_of_targets(place: Place) -> list[Value]:
     return [*junk(), Value("'general'", of("general"), "taken")]
 
 
-@kind("text")
+@kind("text", "name of an array")
 def text(place: Place) -> list[Value]:
     return junk(taken=("''", "'text'", "'1'", "a lone surrogate"))
 
@@ -109,7 +109,10 @@ def text(place: Place) -> list[Value]:
 def dtype(place: Place) -> list[Value]:
     names = ("float16", "float32", "complex128")
     own = [Value(name, of(name), "taken") for name in names]
-    own += [Value(name, of(name)) for name in ("int64", "bool", "object", "S4", "f8,i4", "sum")]
+    # Rows with a 1 may be of any dtype of numbers; the calculus is of floating ones.
+    verdict: Verdict = "taken" if place.function == "losses.one_hot" else "refused"
+    own += [Value(name, of(name), verdict) for name in ("int64", "bool")]
+    own += [Value(name, of(name)) for name in ("object", "S4", "f8,i4", "sum")]
     # NumPy's name of a dtype may be that of another thing.
     return junk(taken=("a class",)) + own + [Value("NumPy's float64", of(np.float64), "taken")]
 
@@ -123,7 +126,9 @@ def device(place: Place) -> list[Value]:
 def namespace(place: Place) -> list[Value]:
     if not place.valid.other:
         return junk()
-    return [*junk(), Value("another library", of(place.valid.other.xp), "misfit")]
+    # Of arrays `use_namespace` knows nothing yet.
+    verdict: Verdict = "taken" if place.function == "use_namespace" else "misfit"
+    return [*junk(), Value("another library", of(place.valid.other.xp), verdict)]
 
 
 @kind("optional namespace")
@@ -149,7 +154,10 @@ def path(place: Place) -> list[Value]:
     ]
     reads = place.function.rpartition(".")[2] in ("load_arrays", "load_weights", "read", "train")
     own += [Value("garbage", lambda: garbage, "refused" if reads else "taken")]
-    return junk(taken=("'text'", "'1'", "a lone surrogate")) + own
+    given = junk(taken=("'text'", "'1'", "a lone surrogate"))
+    if place.argument == "checkpoint":  # of which there may be none, but to resume
+        given = [v._replace(verdict="misfit") if v.label == "None" else v for v in given]
+    return given + own
 
 
 @kind("paths")

@@ -109,7 +109,13 @@ def header(place: Place) -> list[Value]:
 
 @kind("data")
 def data(place: Place) -> list[Value]:
-    return [*junk(taken=("b'bytes'",)), Value("a bytearray", of(bytearray(b"a")), "taken")]
+    # What has a buffer, as NumPy's arrays and scalars.
+    numpys = ("NumPy's scalar array", "an array of one", "an empty array", "a string array")
+    more = ("NumPy's True", "NumPy's 1", "NumPy's 0.5", "a structured array", "a masked array")
+    return [
+        *junk(taken=("b'bytes'", *numpys, *more)),
+        Value("a bytearray", of(bytearray(b"a")), "taken"),
+    ]
 
 
 @kind("flow")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from .._scalars import said
 from .elman import Elman
 from .gru import GRU, ResetBeforeGRU
 from .layer_norm import LayerNormElman, LayerNormLSTM
@@ -45,7 +46,7 @@ def described(cell: Cell) -> dict[str, Any]:
             default = kind()
             changed = {k: v for k, v in options.items() if v != getattr(default, k)}
             return {"name": name} | {k: _plain(v) for k, v in changed.items()}
-    raise TypeError(f"cell: only cells of the library can be written to a file, got {cell!r}")
+    raise TypeError(f"cell: only cells of the library can be written to a file, got {said(cell)}")
 
 
 def from_description(description: Mapping[str, Any]) -> Cell:
@@ -66,14 +67,17 @@ def from_description(description: Mapping[str, Any]) -> Cell:
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in KINDS:
         raise ValueError(
-            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {name!r}"
+            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {said(name)}"
         )
     kind = KINDS[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := [option for option in options if option not in known]:
         has = f"options {', '.join(known)}" if known else "no options"
         raise ValueError(f"cell: {name!r} has {has}, got {', '.join(map(str, unknown))}")
-    return kind(**options)
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"cell: {error}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .._scalars import number
+from .._scalars import number, said
 from ..nonlinearities import Activation, checked
 
 __all__ = ["checked_activations", "checked_bound"]
@@ -11,7 +11,7 @@ __all__ = ["checked_activations", "checked_bound"]
 def checked_activations(given: Any, count: int) -> tuple[Activation, ...]:
     """Return ``count`` activations as they should be written."""
     if isinstance(given, str) or not isinstance(given, (tuple, list)) or len(given) != count:
-        raise ValueError(f"activations: expected {count} of them in a tuple, got {given!r}")
+        raise ValueError(f"activations: expected {count} of them in a tuple, got {said(given)}")
     return tuple(checked(f"activations[{i}]", one) for i, one in enumerate(given))
 
 
