@@ -89,7 +89,9 @@ def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tupl
     """Return what became of a call with the values ``made``, and what was said."""
     verdicts = {value.verdict for value in call.replaced.values()}
     if error is None:
-        return (TAKEN if verdicts == {"taken"} else ACCEPTED), ""
+        # Two wrong ones may fit together, or one make the other of no account.
+        fine = verdicts == {"taken"} or len(call.replaced) > 1
+        return (TAKEN if fine else ACCEPTED), ""
     try:
         said = str(error)
     except Exception:
