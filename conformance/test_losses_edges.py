@@ -142,6 +142,8 @@ def test_the_definition_is_torchs_own_where_that_is_a_number():
         outputs, targets, arrays = drawn(case, "float64")
         if case["weights"] is not None:
             continue
+        if case["rows"]:  # torch's smoothing takes rows for probabilities
+            targets = targets / targets.sum(-1, keepdims=True)
         theirs, (ours, _) = (f(case, outputs, targets, arrays) for f in (by_torchs_own, by_torch))
         if not np.isnan(theirs) or np.isnan(ours):
             np.testing.assert_allclose(theirs, ours, rtol=1e-13)

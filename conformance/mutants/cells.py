@@ -72,15 +72,15 @@ CELLS = [
     Mutant(
         "peephole at the old cell state",
         "cells/lstm.py",
-        "a_o = a_o + p[split:] * c\n",
-        "a_o = a_o + p[split:] * c_before\n",
+        "a_o = a_o + p[:, split:] * c\n",
+        "a_o = a_o + p[:, split:] * c_before\n",
         gradients("peephole_lstm-default"),
     ),
     Mutant(
         "peephole's way to the cell state lost",
         "cells/lstm.py",
-        "d_c = d_c + d_ao * p[split:]",
-        "d_c = d_c + 0.0 * d_ao * p[split:]",
+        "d_c = d_c + d_ao * p[:, split:]",
+        "d_c = d_c + 0.0 * d_ao * p[:, split:]",
         gradients("peephole_lstm-default"),
     ),
     Mutant(
@@ -142,8 +142,8 @@ CELLS = [
     Mutant(
         "normalisation with its mean held fixed",
         "cells/layer_norm.py",
-        "return scale * (d_centred - _mean(xp, d_normal))",
-        "return scale * d_centred",
+        "scale * (d_centred - _mean(xp, d_normal))",
+        "scale * d_centred",
         gradients("layer_norm_elman-default"),
     ),
 ]
