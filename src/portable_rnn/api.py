@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import _check as check
 from ._namespace import Array, on_their_device
-from .dropout import Masks, expected
+from .dropout import Masks, _mean_masks
 from .losses import softmax_cross_entropy
 from .memory import Plan
 from .model import RNN
@@ -255,7 +255,7 @@ def predict(
     return_state = check.flag("return_state", return_state)
     xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = steps_of(xp, model, x, lengths, mask)
-    masks = expected(xp, model, x)
+    masks = _mean_masks(xp, model, x)
     outputs, state, _ = run_through(xp, model, params, x, state, steps, masks, keep=False)
     return (outputs, state) if return_state else outputs
 

@@ -144,11 +144,16 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     [0.75 0.75]
     """
     check.an_rnn(model)
-    if not model.zoneout:
-        return Masks()
     check_namespace(xp)
     check.floating("x", x, check.of_namespace("x", x, xp))
     check.layout(model, x)
+    return _mean_masks(xp, model, x)
+
+
+def _mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
+    """Do what `expected` does, of arguments that have been checked."""
+    if not model.zoneout:
+        return Masks()
     steps, _ = sizes(model, x)
     shape = (steps, 1, 1)
     mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))

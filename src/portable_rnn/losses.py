@@ -306,10 +306,12 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        found.isdtype(named, ("bool", "numeric"))
+        good = named is not None and found.isdtype(named, ("bool", "numeric"))
     except Exception:  # of whatever kind, from an object of whatever kind
+        good = False
+    if not good:
         got = check.said(dtype)
-        raise TypeError(f"dtype: expected one of {library_name(found)}, got {got}") from None
+        raise TypeError(f"dtype: expected one of {library_name(found)}, got {got}")
     if (classes := check.count("classes", classes)) > _MOST_CLASSES:
         raise ValueError(f"classes: expected at most {_MOST_CLASSES}, got {classes}")
     return _one_hot(found, labels, classes, named)

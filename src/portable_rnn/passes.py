@@ -23,7 +23,7 @@ from ._namespace import (
 )
 from .affine import SUMS, Products
 from .cells import State
-from .dropout import Masks, draw, expected
+from .dropout import Masks, _mean_masks, draw
 from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
@@ -138,7 +138,7 @@ def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
         check.masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
-        return expected(xp, model, x)
+        return _mean_masks(xp, model, x)
     if dropout is not None:
         check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
