@@ -248,3 +248,63 @@ def test_every_loss_is_tried():
         "mean_squared_error",
         "binary_cross_entropy",
     }
+
+
+def test_weights_of_any_size_weigh(backend):
+    """A mean does not depend on the unit of its weights, nor do those overflow together."""
+    outputs = np.asarray([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]], dtype="float32")
+    targets = np.zeros_like(outputs)
+    weights = np.asarray([1.0, 2.0, 1.5])
+    for name, to in (
+        ("mean_squared_error", targets),
+        ("binary_cross_entropy", targets),
+        ("softmax_cross_entropy", np.asarray([0, 1, 1])),
+    ):
+        options = {"reduction": "mean"}
+        plain = {"weights": weights.astype("float32")}
+        found = run(backend, name, options, outputs, to, plain)
+        if backend.shapes_only:
+            continue
+        value, slope = (backend.get(found[n]).astype("float64") for n in ("value", "d_outputs"))
+        for size in (1e38, 1e30, 1e-30, 1e-37):
+            given = {"weights": (size * weights).astype("float32")}
+            got = run(backend, name, options, outputs, to, given)
+            compare(backend, got, (value, slope), "float32", f"{name}, weights of {size}")
+
+
+@pytest.mark.parametrize("size", [1e-25, 1.5e-19, 1e10, 1e19])
+def test_squares_of_any_size_have_their_mean(backend, size):
+    exact = np.float64(np.float32(size))
+    outputs = np.full((1000, 2), size, dtype="float32")
+    got = run(backend, "mean_squared_error", {}, outputs, np.zeros_like(outputs), {})
+    value = np.asarray(exact**2 if exact**2 > 1e-37 else 0.0)
+    if exact**2 > 1e-37:
+        want = value, np.full(outputs.shape, 2.0 * exact / 2000)
+        compare(backend, got, want, "float32", f"differences of {size}")
+    elif not backend.shapes_only:
+        assert backend.get(got["value"]) < 1e-37
+
+
+def test_weights_that_cancel_are_not_nothing():
+    """Then the mean is no number, and its gradient is none either."""
+    one = np.ones((2, 1, 1))
+    with np.errstate(all="ignore"):
+        value, slope = losses.mean_squared_error(one, 0 * one, weights=np.asarray([[1.0], [-1.0]]))
+    assert not np.isfinite(value)
+    assert not np.isfinite(slope).any()
+
+
+def test_the_mean_of_the_largest_losses_is_one_of_them(backend):
+    outputs = np.asarray([[3e38, 0.0]] * 4, dtype="float32")
+    large = float(outputs[0, 0])
+    got = run(backend, "softmax_cross_entropy", {}, outputs, np.ones(4, dtype=int), {})
+    want = np.asarray(large), np.asarray([[0.25, -0.25]] * 4)
+    compare(backend, got, want, "float32", "cross-entropy")
+
+
+def test_what_no_label_can_be_ignores_nothing(backend):
+    outputs, labels = np.zeros((4, 2), dtype="float32"), np.ones(4, dtype="int32")
+    got = run(backend, "softmax_cross_entropy", {"ignore_index": 2**40}, outputs, labels, {})
+    compare(
+        backend, got, (np.asarray(np.log(2.0)), np.asarray([[0.125, -0.125]] * 4)), "float32", ""
+    )

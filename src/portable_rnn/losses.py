@@ -39,6 +39,7 @@ from ._namespace import (
     sum_over,
     wider,
 )
+from .norms import far_unit
 
 __all__ = [
     "binary_cross_entropy",
@@ -122,6 +123,9 @@ def softmax_cross_entropy(
     indices = _is_index(xp, outputs, targets)
     if indices:
         labels = _counted(xp, _signed(xp, targets), counts)
+        limits = xp.iinfo(labels.dtype)
+        if ignore_index is not None and not limits.min <= ignore_index <= limits.max:
+            ignore_index = None  # which no label is
         known = _check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
             there = labels != ignore_index
@@ -155,7 +159,9 @@ def softmax_cross_entropy(
     if not known:
         losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
     d_outputs = xp.exp(log_p) * total - y
-    return _reduced(xp, _sum(xp, losses), d_outputs, weight, nothing, dtype)
+    if weight is not None:
+        d_outputs = d_outputs / weight
+    return _reduced(xp, _mean(xp, losses, weight), d_outputs, nothing, dtype)
 
 
 @on_their_device
@@ -198,10 +204,15 @@ def mean_squared_error(
     rows = _row_weights(xp, outputs, weights)
     weight, nothing, rows = _divisor(xp, rows, rows, reduction, chosen=counts is not None)
     difference = _wide(xp, outputs, counts) - _wide(xp, targets, counts)
+    unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
+    difference = difference / unit
     weighted = difference * xp.expand_dims(rows, axis=-1)
-    if weight is not None:  # before the sum, which of squares may be too large where a mean is not
-        weighted = weighted / (weight * outputs.shape[-1])
-    return _reduced(xp, _sum(xp, weighted * difference), 2.0 * weighted, None, nothing, dtype)
+    if weight is not None:
+        weight = weight * outputs.shape[-1]
+    value, d_outputs = _mean(xp, weighted * difference, weight), 2.0 * weighted
+    if weight is not None:
+        d_outputs = d_outputs / weight
+    return _reduced(xp, value * unit * unit, d_outputs * unit, nothing, dtype)
 
 
 @on_their_device
@@ -258,8 +269,10 @@ def binary_cross_entropy(
     wrong = xp.astype(positive, outputs.dtype) - targets
     value = _times(xp, wrong, outputs) + xp.log1p(shrinking)
     sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
-    total, d_outputs = _sum(xp, value * w), (sigmoid - targets) * w
-    return _reduced(xp, total, d_outputs, weight, nothing, dtype)
+    d_outputs = (sigmoid - targets) * w
+    if weight is not None:
+        d_outputs = d_outputs / weight
+    return _reduced(xp, _mean(xp, value * w, weight), d_outputs, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
@@ -306,12 +319,14 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
+        if named is not None:  # a scalar type, such as Python's bool, for a dtype of NumPy
+            named = found.zeros(0, dtype=named).dtype
         good = named is not None and found.isdtype(named, ("bool", "numeric"))
     except Exception:  # of whatever kind, from an object of whatever kind
         good = False
     if not good:
         got = check.said(dtype)
-        raise TypeError(f"dtype: expected one of {library_name(found)}, got {got}")
+        raise TypeError(f"dtype: expected a dtype of {library_name(found)}, got {got}")
     if (classes := check.count("classes", classes)) > _MOST_CLASSES:
         raise ValueError(f"classes: expected at most {_MOST_CLASSES}, got {classes}")
     return _one_hot(found, labels, classes, named)
@@ -386,8 +401,10 @@ def _divisor(
         return None, None, rows
     if not chosen and (count := math.prod(rows.shape)):
         return float(count), None, rows
+    unit = far_unit(xp, scale)
+    scale, rows = scale / unit, rows / unit
     weight = xp.asarray(_sum(xp, scale))
-    nothing = weight == 0
+    nothing = xp.asarray(~xp.any(scale != 0))
     weight = xp.where(nothing, xp.ones_like(weight), weight)
     return weight, nothing, xp.where(nothing, xp.zeros_like(rows), rows)
 
@@ -476,12 +493,17 @@ def _sum(xp: Namespace, array: Array) -> Array:
     return array
 
 
+def _mean(xp: Namespace, losses: Array, weight: Any) -> Array:
+    """Return the sum of losses, over their weight if there is one, wherever that is a number."""
+    unit = far_unit(xp, losses)
+    total = _sum(xp, losses / unit)
+    return (total if weight is None else total / weight) * unit
+
+
 def _reduced(
-    xp: Namespace, value: Array, d_outputs: Array, weight: Any, nothing: Any, dtype: Any
+    xp: Namespace, value: Array, d_outputs: Array, nothing: Any, dtype: Any
 ) -> tuple[Array, Array]:
-    """Divide a loss and its gradient; return them in the dtype of the outputs."""
-    if weight is not None:
-        value, d_outputs = value / weight, d_outputs / weight
+    """Return a loss and its gradient in the dtype of the outputs; NaN where nothing counts."""
     value = xp.asarray(value)  # NumPy sums to a scalar
     if nothing is not None:
         value = nan_where(xp, nothing, value)

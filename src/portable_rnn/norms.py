@@ -2,9 +2,9 @@
 
 import math
 
-from ._namespace import Array, Namespace, in_one_piece, wider
+from ._namespace import Array, Namespace, device_of, in_one_piece, wider
 
-__all__ = ["norm", "root_mean_square", "square_unit_of", "unit_of"]
+__all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
@@ -41,6 +41,21 @@ def unit_of(xp: Namespace, largest: Array) -> Array:
     most = xp.full_like(largest, float(xp.finfo(largest.dtype).max))
     unit = xp.where(largest < float("inf"), largest, most)
     return xp.where(largest > 0, unit, xp.ones_like(unit))
+
+
+def far_unit(xp: Namespace, array: Array) -> Array:
+    """Return by what to divide an array so that products and sums of its numbers are safe.
+
+    That is 1, which rounds nothing, unless the largest is far from 1; or infinite, for then so is
+    what is made of it.
+    """
+    if 0 in array.shape:
+        return xp.ones((), dtype=array.dtype, device=device_of(array))
+    largest = xp.max(xp.abs(array))
+    unit = square_unit_of(xp, largest)
+    near = ((largest > 2.0**-20) & (largest < 2.0**20)) | (largest == float("inf"))
+    unit = xp.where(near, xp.ones_like(unit), unit)
+    return xp.astype(unit, array.dtype, copy=False)
 
 
 def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Array:

@@ -279,7 +279,8 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     grads : dict of str to array
     norm : array, shape ()
         The norm before scaling, of the gradients' dtype. Infinite if a gradient is, or if the norm
-        is larger than any number of the dtype; NaN if a gradient is.
+        is larger than any number of the dtype; NaN if a gradient is. (If one is infinite, all that
+        are finite become 0: see that the norm is finite before a step is taken with them.)
 
     Raises
     ------
@@ -312,8 +313,8 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
     squares = [xp.sum((part := g / unit) * part, dtype=dtype) for g in wide.values()]
     in_units = xp.sqrt(xp.sum(xp.stack(squares), dtype=dtype))
-    norm = in_units * unit
-    found = xp.astype(norm, first.dtype, copy=False)
+    norm = _product(xp, in_units, unit, dtype)
+    found = xp.astype(_product(xp, norm, xp.ones_like(norm), first.dtype), first.dtype, copy=False)
     if max_norm >= float(xp.finfo(dtype).max):
         return dict(grads), found
     # Where they are short enough already, divided and multiplied by 1; there is no branch.
@@ -364,6 +365,13 @@ def _update(
         for slot, value in zip(slots, values, strict=True):
             after[slot][name] = value
     return updated, after
+
+
+def _product(xp: Namespace, a: Array, b: Array, dtype: Any) -> Array:
+    """Return ``a b``, of numbers of at least 0; infinity beyond ``dtype``, without a warning."""
+    one = xp.ones_like(a)
+    beyond = a > float(xp.finfo(dtype).max) / xp.where(b > one, b, one)
+    return xp.where(beyond, xp.full_like(a, float("inf")), xp.where(beyond, one, a) * b)
 
 
 def _check_dict(name: str, value: Any) -> None:
