@@ -257,7 +257,7 @@ def test_a_batch_that_goes_on_from_another_size_is_named():
         ),
         (
             *(lambda: Windows(LONG, LONG, batch_size=1, window=5, batch_axis=2), ValueError),
-            "batch_axis: expected 0 or 1, got 2",
+            "batch_axis: expected at most 1, got 2",
         ),
         (lambda: sources()["shuffled"](1).batch(-1), ValueError, "step: expected at least 0"),
         (lambda: sources()["windows"](1).batch(0.5), TypeError, "step: expected an int"),
