@@ -51,6 +51,9 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """A source of batches: any object with these three members.
 
+    `train` needs ``steps_per_epoch`` only of ``validation``, and ``describe`` only with a
+    checkpoint; `evaluate` needs no ``describe``.
+
     It may also have ``batch_axis``, the axis of the sequences in its arrays: 1, or 0 where they are
     (B, T, I). `train` and `evaluate` then see that it is that of the model.
 
