@@ -271,7 +271,7 @@ def test_nothing_is_read_under_jit(monkeypatch):
 
 @pytest.mark.filterwarnings("default")
 def test_nothing_is_read_under_vmap(monkeypatch):
-    """torch does not tell that it is under vmap: one flag is asked for, and refused."""
+    """Under vmap torch does not tell of it: one flag is asked for, and refused."""
     torch = pytest.importorskip("torch")
     of, args, want = product(torch)
     batched = [array[None] for array in args]

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import random
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portable_rnn._files import NO_CHECKSUM
 from portable_rnn.cli.lock import LOCK, locked
 from portable_rnn.cli.metrics import MetricsFile, read_metrics
 from portable_rnn.cli.settings import Settings
@@ -214,10 +216,30 @@ def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
     for short in (whole.splitlines()[0][:20], b"{", bytes(20), b'{"step": 1' + bytes(9)):
         path.write_bytes(whole + short)
         assert read_metrics(path) == lines
-    for damaged in (b"123\n", whole[:-1] + b"\n123\n", whole.replace(b"12", b"13", 1), whole[10:], b"123", b"{}"):
+    for damaged in (
+        b"123\n",
+        whole[:-1] + b"\n123\n",
+        whole.replace(b"12", b"13", 1),
+        whole[10:],
+        b"123",
+        b"{}",
+    ):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"metrics\.jsonl: line \d is damaged"):
             read_metrics(path)
+
+
+@pytest.mark.parametrize("command", [("sample",), ("train", "--resume", "--out")])
+def test_files_without_a_checksum_are_said_to_be_old_in_the_same_words(run, command):
+    path = run / "config.json"
+    config = json.loads(path.read_text())
+    del config["crc32"]
+    path.write_text(json.dumps(config))
+    code, shown = call(*command, run)
+    assert (code, f"config.json: {NO_CHECKSUM}; restore it from a copy" in shown) == (2, True), (
+        shown
+    )
+    assert "or older than checksums" in NO_CHECKSUM
 
 
 @pytest.mark.parametrize("left", [0, 1, 2, None])

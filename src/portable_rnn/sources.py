@@ -13,9 +13,7 @@ from .steps import check_lengths
 __all__ = ["check_source", "checked_batch"]
 
 
-def check_source(
-    name: str, source: Any, model: RNN, *, evaluated: bool, described: bool
-) -> None:
+def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, described: bool) -> None:
     """Check that ``source`` has what `Batches` have, and the layout of the model.
 
     ``steps_per_epoch`` is asked for where it is ``evaluated``, and ``describe`` where it is

@@ -467,7 +467,7 @@ def _mean_loss(
 
 
 def _noted(loss: Loss) -> tuple[Loss, list[Any]]:
-    """Return a loss that notes what it returned, of which `bptt` gives back the value, and the note.
+    """Return a loss that notes what it returned, gradient and all, and the list with the note.
 
     Made once per run: what a function takes is looked up where it is seen for the first time.
     """

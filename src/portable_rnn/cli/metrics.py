@@ -71,7 +71,11 @@ class MetricsFile(Callback):
         lost = False
         for name, nats, step in (
             ("training_bits", run.loss, run.step - len(run.pending)),
-            ("validation_bits", run.evaluation, run.step if run.done else run.step // every * every),
+            (
+                "validation_bits",
+                run.evaluation,
+                run.step if run.done else run.step // every * every,
+            ),
         ):
             last = [(line["step"], line[name]) for line in kept if name in line][-1:]
             measured = [] if math.isnan(nats) else [(step, nats / math.log(2))]
