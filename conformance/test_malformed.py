@@ -21,7 +21,6 @@ from .malformed.campaign import (
     values,
 )
 from .malformed.kinds import KINDS, Value
-from .malformed.known import NOT_YET
 from .malformed.run import run
 from .malformed.table import describe
 from .malformed.valid import Valid
@@ -38,18 +37,9 @@ def valid(tmp_path_factory):
 def test_malformed_calls_are_refused_by_the_name_of_the_argument(backend):
     outcomes = run(backend.id, PLACES, count=round(CALLS * SHARES[backend.id]))
     wrong = [describe(one) for one in outcomes if one.outcome not in FINE]
-    known = [line for line in wrong if line.split(": ")[1].partition("(")[0] in NOT_YET]
-    assert not (set(wrong) - set(known)), "\n".join(sorted(set(wrong) - set(known)))
+    assert not wrong, "\n".join(sorted(set(wrong)))
     # Most must be refused: a campaign of good calls would find nothing.
     assert sum(one.outcome == CLEAR for one in outcomes) > 0.5 * len(outcomes)
-
-
-def test_of_each_function_that_is_not_mended_yet_a_call_is_wrong():
-    places = [place for place in PLACES if place[0] in NOT_YET]
-    outcomes = run("numpy", places)
-    wrong = {one.function for one in outcomes if one.outcome not in FINE}
-    assert wrong == {name for name, _ in places}, "take what is mended out of malformed/known.py"
-    assert CALLABLES.keys() >= NOT_YET
 
 
 @pytest.mark.parametrize("name", CALLABLES)

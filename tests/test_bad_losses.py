@@ -218,26 +218,65 @@ def test_every_loss_of_ours_is_known_for_one():
         assert watched(filled) is filled
 
 
+def reads_of(kind, monkeypatch):
+    """Note every time that the value of an array of this kind is asked for, and what came of it."""
+    seen = []
+
+    def noted(name, read):
+        def call(self, *args, **options):
+            seen.append(f"{name}: read")
+            try:
+                return read(self, *args, **options)
+            except Exception:
+                seen[-1] = f"{name}: refused"
+                raise
+
+        return call
+
+    names = ("bool", "int", "float", "complex", "index", "array")
+    for name in (*(f"__{n}__" for n in names), "item", "tolist", "numpy"):
+        if hasattr(kind, name):
+            monkeypatch.setattr(kind, name, noted(name, getattr(kind, name)))
+    return seen
+
+
+def squares(o, y):
+    return ((o - y) ** 2).sum(), 2.0 * (o - y)
+
+
+def product(xp):
+    """Return a Hessian product as a function of x and targets, these, and what it gives."""
+    host = MODEL.init(seed=0)
+    args = (X.astype(np.float32), TARGETS.astype(np.float32), host)
+    want = prnn.hvp(MODEL, host, *args, loss=losses.mean_squared_error, reduction="sum")
+    params = MODEL.init(seed=0, xp=xp)
+
+    def of(x, y):
+        return prnn.hvp(MODEL, params, x, y, params, loss=squares)["readout.bias"]
+
+    return of, [xp.asarray(array) for array in args[:2]], want["readout.bias"]
+
+
+def test_nothing_is_read_under_jit(monkeypatch):
+    jax = pytest.importorskip("jax")
+    of, args, want = product(jax.numpy)
+    seen = reads_of(jax.core.Tracer, monkeypatch)
+    got = jax.jit(of)(*args)
+    assert seen == []
+    np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-4)
+    with pytest.raises(jax.errors.TracerBoolConversionError):  # such a read would be noted
+        jax.jit(lambda x, y: of(x, y) if (x[0, 0, 0] > 0) else None)(*args)
+    assert seen == ["__bool__: refused"]
+
+
 @pytest.mark.filterwarnings("default")
-def test_nothing_is_read_under_jit_or_vmap():
-    jax, torch = pytest.importorskip("jax"), pytest.importorskip("torch")
-
-    def squares(o, y):
-        return ((o - y) ** 2).sum(), 2.0 * (o - y)
-
-    for xp, compiled in ((jax.numpy, jax.jit), (torch, torch.func.vmap)):
-        params = MODEL.init(seed=0, xp=xp)
-        x, y = (xp.asarray(a[None].astype(np.float32)) for a in (X, TARGETS))
-
-        def product(x, y, params=params):
-            found = prnn.hvp(MODEL, params, x, y, params, loss=squares)
-            return found["readout.bias"]
-
-        if xp is torch:
-            got = np.asarray(compiled(product)(x, y)[0])
-        else:
-            got = np.asarray(compiled(product)(x[0], y[0]))
-        host = MODEL.init(seed=0)
-        args = (X.astype(np.float32), TARGETS.astype(np.float32), host)
-        want = prnn.hvp(MODEL, host, *args, loss=losses.mean_squared_error, reduction="sum")
-        np.testing.assert_allclose(got, want["readout.bias"], rtol=1e-4, atol=1e-4)
+def test_nothing_is_read_under_vmap(monkeypatch):
+    """Under vmap torch does not tell of it: one flag is asked for, and refused."""
+    torch = pytest.importorskip("torch")
+    of, args, want = product(torch)
+    batched = [array[None] for array in args]
+    seen = reads_of(torch.Tensor, monkeypatch)
+    got = torch.func.vmap(of)(*batched)
+    assert seen == ["__bool__: refused"]
+    monkeypatch.undo()
+    np.testing.assert_allclose(np.asarray(got[0]), want, rtol=1e-4, atol=1e-4)

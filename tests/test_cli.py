@@ -171,11 +171,11 @@ def test_killed_twenty_times_it_ends_where_it_would_have_ended(tmp_path, text):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--cell", "rnn"), "cell: expected one of elman, gru, lstm, "),
+        (("--cell", "rnn"), "cell: expected 'elman', 'gru', 'lstm', "),
         (("--hidden", "0"), "hidden: expected at least 1, got 0"),
         (("--steps", "-1"), "steps: expected at least 1, got -1"),
         (("--minutes", "0"), "minutes: expected a number above 0, got 0.0"),
-        (("--dtype", "float16"), "dtype: expected float32 or float64, got 'float16'"),
+        (("--dtype", "float16"), "dtype: expected 'float32' or 'float64', got 'float16'"),
         (
             ("--backend", "mxnet"),
             "backend: expected 'numpy', 'cupy', 'torch' or 'jax', got 'mxnet'",

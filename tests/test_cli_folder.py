@@ -1,6 +1,9 @@
 """The folder of a run: one process at a time, nothing of others touched, nothing in the way."""
 
+import contextlib
 import errno
+import io
+import json
 import os
 import random
 import subprocess
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portable_rnn._files import NO_CHECKSUM
 from portable_rnn.cli.lock import LOCK, locked
 from portable_rnn.cli.metrics import MetricsFile, read_metrics
 from portable_rnn.cli.settings import Settings
@@ -201,7 +205,7 @@ def test_a_line_that_does_not_fit_names_its_file(tmp_path):
         step, loss, learning_rate = 1, 0.5, 0.1
 
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
-        MetricsFile(Path("/dev/full")).on_log(Step)
+        MetricsFile(Path("/dev/full"), 1).on_log(Step)
 
 
 def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
@@ -209,12 +213,98 @@ def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
     whole = path.read_bytes()
     lines = read_metrics(path)
     assert [line["step"] for line in lines] == [10, 12, 12]
-    path.write_bytes(whole + whole.splitlines()[0][:20])
-    assert read_metrics(path) == lines
-    for damaged in (b"123\n", whole[:-1] + b"\n123\n", whole.replace(b"12", b"13", 1), whole[10:]):
+    for short in (whole.splitlines()[0][:20], b"{", bytes(20), b'{"step": 1' + bytes(9)):
+        path.write_bytes(whole + short)
+        assert read_metrics(path) == lines
+    for damaged in (
+        b"123\n",
+        whole[:-1] + b"\n123\n",
+        whole.replace(b"12", b"13", 1),
+        whole[10:],
+        b"123",
+        b"{}",
+    ):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"metrics\.jsonl: line \d is damaged"):
             read_metrics(path)
+
+
+@pytest.mark.parametrize("command", [("sample",), ("train", "--resume", "--out")])
+def test_files_without_a_checksum_are_said_to_be_old_in_the_same_words(run, command):
+    path = run / "config.json"
+    config = json.loads(path.read_text())
+    del config["crc32"]
+    path.write_text(json.dumps(config))
+    code, shown = call(*command, run)
+    assert (code, f"config.json: {NO_CHECKSUM}; restore it from a copy" in shown) == (2, True), (
+        shown
+    )
+    assert "or older than checksums" in NO_CHECKSUM
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, None])
+def test_a_run_goes_on_without_the_last_lines_of_its_metrics(run, left):
+    """They are lost in a power cut; the checkpoint is as good as it was."""
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(b"".join(lines[:left]))
+    before = contents(run)["checkpoint.safetensors"]
+    code, shown = call("train", "--out", run, "--resume")
+    assert code == 0, shown
+    assert "metrics.jsonl: has lost its last lines, up to step 12; going on without" in shown
+    assert path.read_bytes() == b"".join(lines[: left or 0])
+    assert contents(run)["checkpoint.safetensors"] == before
+
+
+def test_of_a_run_that_has_all_its_metrics_nothing_is_said(run):
+    code, shown = call("train", "--out", run, "--resume")
+    assert (code, "warning" in shown) == (0, False), shown
+
+
+def test_metrics_that_lost_lines_are_compared_where_the_run_has_gone_on(tmp_path):
+    """The validation loss of step 4 is lost for good, and those of training are there again."""
+    path = tmp_path / "metrics.jsonl"
+
+    class At:
+        done, pending, learning_rate = False, (), 0.1
+
+        def __init__(self, step, loss, evaluation):
+            self.step, self.loss, self.evaluation = step, loss, evaluation
+
+    def started(run):
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            metrics = MetricsFile(path, 4)
+            metrics.on_start(run)
+        return metrics, "has lost its last lines" in shown.getvalue()
+
+    metrics, lost = started(At(4, 0.5, 0.75))
+    assert lost
+    metrics.on_log(At(6, 0.25, 0.75))
+    assert started(At(6, 0.25, 0.75))[1]
+    for other in (At(6, 0.3, 0.75), At(6, float("nan"), 0.75)):
+        with pytest.raises(CheckpointError, match="is not of this run"):
+            started(other)
+    metrics, _ = started(At(6, 0.25, 0.75))
+    metrics.on_log(At(8, 0.125, 0.75))
+    metrics.on_evaluate(At(8, 0.125, 0.5))
+    assert not started(At(8, 0.125, 0.5))[1]
+    with pytest.raises(CheckpointError, match="is not of this run"):
+        started(At(8, 0.125, 0.6))
+
+
+def test_a_line_is_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
+    class Step:
+        step, loss, learning_rate = 1, 0.5, 0.1
+
+    path, synced = tmp_path / "metrics.jsonl", []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
+    MetricsFile(path, 1).on_log(Step)
+    assert synced == [path.read_bytes()]
+    assert synced[0].endswith(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -226,8 +316,12 @@ def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
         ({"lr": "0.1"}, "lr: expected a number above 0, got '0.1'"),
         ({"minutes": float("inf")}, "minutes: expected a number above 0"),
         ({"dropout": float("nan"), "layers": 2}, "dropout: expected a number in [0, 1)"),
-        ({"text": [3]}, "expected texts"),
-        ({"device": 3}, "expected texts"),
+        ({"text": [3]}, "text[0]: expected a text, got 3"),
+        ({"text": "a"}, "text: expected a list of paths, got 'a'"),
+        ({"device": 3}, "device: expected a text, got 3"),
+        ({"backend": 3}, "backend: expected a text, got 3"),
+        ({"cell": []}, "cell: expected 'elman', "),
+        ({"dtype": "float16"}, "dtype: expected 'float32' or 'float64', got 'float16'"),
         ({"seed": True}, "seed: expected an int"),
     ],
 )

@@ -300,7 +300,11 @@ def tried(folder, good, name, damaged, seed, named=()):
         assert "Traceback" not in shown, (seed, shown)
         assert not set(shown) & {"\x1b", "\0"}, seed
         if code == 0:
-            assert meaning(name, damaged) == meaning(name, good[name]), (seed, command)
+            kept, whole = meaning(name, damaged), meaning(name, good[name])
+            if name == METRICS and "has lost its last lines" in shown:  # and nothing else
+                assert len(kept) < len(whole), seed
+                whole = whole[: len(kept)]
+            assert kept == whole, (seed, command)
         else:
             assert code == 2, (seed, shown)
             assert "error: " in shown, (seed, shown)
@@ -363,9 +367,8 @@ def test_a_file_that_is_missing_is_missed(runs):
         CONFIG: (("sample", folder), ("train", "--out", folder, "--resume")),
         WEIGHTS: (("sample", folder),),
         CHECKPOINT: (("train", "--out", folder, "--resume"),),
-        METRICS: (("train", "--out", folder, "--resume"),),
     }
-    for name in NAMES:
+    for name in commands:
         (folder / name).unlink()
         for command in commands[name]:
             code, shown = call(*command)

@@ -1,6 +1,7 @@
 """A source and a model that do not fit are refused by name, whoever wrote the source."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -147,12 +148,9 @@ class Sideways(Own):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (X, "expected a source such as .*got an array .* without steps_per_epoch, batch, describe"),
+        (X, "expected a source such as .*got an array .* without .*batch$"),
         (Shuffled, r"expected an object .*got the class Shuffled$"),
-        (NoEpoch(), "without steps_per_epoch$"),
-        (NoDescription(), "without describe$"),
         (NoStep(), r"batch: expected a callable \(step\), got one that takes \(\)"),
-        (Endless(), "steps_per_epoch: expected an int, got inf"),
         (Sideways(), "batch_axis: expected an int, got 'time'"),
     ],
 )
@@ -164,8 +162,58 @@ def test_a_source_that_is_none_is_refused_before_any_work(source, message):
         train(Own(), validation=source)
 
 
-def test_an_evaluation_needs_no_description():
+class OnlyBatches:
+    def batch(self, step):
+        return Batch(X, LABELS)
+
+
+def test_no_more_of_a_source_is_asked_for_than_is_used(tmp_path):
+    for source in (OnlyBatches(), NoEpoch(), NoDescription(), Endless()):
+        assert train(source).step == 2
+    for source in (NoEpoch(), Endless()):
+        assert train(source, checkpoint=tmp_path / type(source).__name__).step == 2
     assert evaluate(NoDescription()) > 0
+    assert train(OnlyBatches(), validation=NoDescription()).evaluation > 0
+
+
+def test_what_is_used_of_a_source_has_to_be_there(tmp_path):
+    message = "expected a source such as .*got .* without"
+    for source in (OnlyBatches(), NoEpoch()):
+        with pytest.raises(TypeError, match=f"^batches: {message} steps_per_epoch$"):
+            evaluate(source)
+        with pytest.raises(TypeError, match=f"^validation: {message} steps_per_epoch$"):
+            train(Own(), validation=source)
+    message = "steps_per_epoch: expected an int, got inf"
+    with pytest.raises(TypeError, match=rf"^validation\.{message}"):
+        train(Own(), validation=Endless())
+    path = tmp_path / "checkpoint"
+    message = "expected a source such as .*got .* without describe$"
+    with pytest.raises(TypeError, match=f"^batches: {message}"):
+        train(NoDescription(), checkpoint=path)
+    with pytest.raises(TypeError, match=f"^validation: {message}"):
+        train(Own(), validation=NoDescription(), checkpoint=path)
+    assert not path.exists()
+
+
+def test_what_a_loss_takes_is_looked_up_once_in_a_run(monkeypatch):
+    """Reading a signature takes as long as a small step."""
+    seen = []
+    read = inspect.signature
+
+    def counted(function, *args, **options):
+        seen.append(function)
+        return read(function, *args, **options)
+
+    def squares(outputs, targets):
+        return (outputs**2).mean(), outputs
+
+    monkeypatch.setattr(inspect, "signature", counted)
+    counts = []
+    for steps in (1, 6):
+        seen.clear()
+        train(Own(), steps=steps, loss=lambda o, y: squares(o, y))
+        counts.append(len(seen))
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(
@@ -257,7 +305,7 @@ def test_a_batch_that_goes_on_from_another_size_is_named():
         ),
         (
             *(lambda: Windows(LONG, LONG, batch_size=1, window=5, batch_axis=2), ValueError),
-            "batch_axis: expected 0 or 1, got 2",
+            "batch_axis: expected at most 1, got 2",
         ),
         (lambda: sources()["shuffled"](1).batch(-1), ValueError, "step: expected at least 0"),
         (lambda: sources()["windows"](1).batch(0.5), TypeError, "step: expected an int"),

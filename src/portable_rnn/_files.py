@@ -10,7 +10,10 @@ from typing import Any
 
 from . import _check as check
 
-__all__ = ["leftovers", "naming", "write_atomically"]
+__all__ = ["NO_CHECKSUM", "leftovers", "naming", "write_atomically"]
+
+# What is said of a file of this library that has none.
+NO_CHECKSUM = "has no checksum, so it is damaged, or older than checksums"
 
 
 def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:

@@ -51,6 +51,9 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """A source of batches: any object with these three members.
 
+    `train` needs ``steps_per_epoch`` only of ``validation``, and ``describe`` only with a
+    checkpoint; `evaluate` needs no ``describe``.
+
     It may also have ``batch_axis``, the axis of the sequences in its arrays: 1, or 0 where they are
     (B, T, I). `train` and `evaluate` then see that it is that of the model.
 
@@ -125,7 +128,7 @@ class Shuffled:
         seed: int = 0,
         batch_axis: int = 1,
     ) -> None:
-        self.batch_axis = _axis(batch_axis)
+        self.batch_axis = check.integer("batch_axis", batch_axis, least=0, most=1)
         given = {"x": x, "targets": targets} | ({} if weights is None else {"weights": weights})
         _check_arrays(given)
         if x.ndim < 2 or 0 in x.shape[:2]:
@@ -236,7 +239,7 @@ class Windows:
         encode: Callable[[Array], Array] | None = None,
         batch_axis: int = 1,
     ) -> None:
-        self.batch_axis = _axis(batch_axis)
+        self.batch_axis = check.integer("batch_axis", batch_axis, least=0, most=1)
         _check_arrays({"x": x, "targets": targets})
         if not x.ndim:
             raise ValueError("x: expected shape (S, ...), got ()")
@@ -295,13 +298,6 @@ class Windows:
             "batch_size": self._batch_size,
             "window": self._window,
         }
-
-
-def _axis(value: Any) -> int:
-    axis = check.integer("batch_axis", value)
-    if axis not in (0, 1):
-        raise ValueError(f"batch_axis: expected 0 or 1, got {check.said(axis)}")
-    return axis
 
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:

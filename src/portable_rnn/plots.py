@@ -78,7 +78,8 @@ def learning_curve(
     axes.set_ylim(bottom=0)
     axes.margins(x=0.02)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper center")
+    if any(curves.values()):
+        axes.legend(frameon=False, loc="upper center")
     return _png(figure)
 
 

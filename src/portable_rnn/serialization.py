@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _check as check
-from ._files import write_atomically
+from ._files import NO_CHECKSUM, write_atomically
 from ._host import bits_to_host, check_device, from_bits, from_host, to_host
 from ._namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
 
@@ -376,9 +376,7 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
     if text is None and checksum is None:
         return found, {}
     if checksum is None:
-        raise CheckpointError(
-            f"{path}: has no checksum, so it is damaged, or older than checksums; {_REMEDY}"
-        )
+        raise CheckpointError(f"{path}: {NO_CHECKSUM}; {_REMEDY}")
     if text is None or checksum != _checksum(found, text):
         raise CheckpointError(
             f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"

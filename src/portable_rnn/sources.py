@@ -13,18 +13,23 @@ from .steps import check_lengths
 __all__ = ["check_source", "checked_batch"]
 
 
-def check_source(name: str, source: Any, model: RNN, *, described: bool = True) -> None:
-    """Check that ``source`` has what `Batches` have, and the layout of the model."""
+def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, described: bool) -> None:
+    """Check that ``source`` has what `Batches` have, and the layout of the model.
+
+    ``steps_per_epoch`` is asked for where it is ``evaluated``, and ``describe`` where it is
+    ``described`` in a checkpoint: nothing else calls them.
+    """
     if isinstance(source, type):
         wanted = "an object with steps_per_epoch, batch and describe, such as Shuffled(...)"
         raise TypeError(f"{name}: expected {wanted}, got the class {source.__name__}")
-    members = ("steps_per_epoch", "batch", "describe")
-    if missing := [m for m in members[: 2 + described] if not hasattr(source, m)]:
+    members = ["steps_per_epoch"] * evaluated + ["batch"] + ["describe"] * described
+    if missing := [member for member in members if not hasattr(source, member)]:
         raise TypeError(
             f"{name}: expected a source such as Shuffled or Windows, with {', '.join(members)}; "
             f"got {check.said(source)} without {', '.join(missing)}"
         )
-    check.count(f"{name}.steps_per_epoch", source.steps_per_epoch)
+    if evaluated:
+        check.count(f"{name}.steps_per_epoch", source.steps_per_epoch)
     check.function(f"{name}.batch", source.batch, "(step)", "step")
     if described:
         check.function(f"{name}.describe", source.describe, "()")

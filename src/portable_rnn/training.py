@@ -276,9 +276,9 @@ def train(
 
     if resume and path is None:
         raise ValueError("resume: needs a checkpoint to go on from, got none")
-    check_source("batches", batches, model)
+    check_source("batches", batches, model, evaluated=False, described=path is not None)
     if validation is not None:
-        check_source("validation", validation, model)
+        check_source("validation", validation, model, evaluated=True, described=path is not None)
 
     if path is not None and path.exists() and not resume:
         raise ValueError(f"checkpoint: {path} exists; pass resume=True to go on, or another path")
@@ -304,7 +304,7 @@ def train(
             kept = replace(run)
             run.pending, run.loss = [], ended["loss"]
             _note(run, ended["evaluation"])
-    update = as_one_unit(xp, functools.partial(_update, model, optimizer, loss, max_norm))
+    update = as_one_unit(xp, functools.partial(_update, model, optimizer, *_noted(loss), max_norm))
 
     def tell(event: str, *args: Any) -> None:
         for callback in callbacks:
@@ -432,7 +432,7 @@ def evaluate(
     True
     """
     check.parameters(model, params)
-    check_source("batches", batches, model, described=False)
+    check_source("batches", batches, model, evaluated=True, described=False)
     return _mean_loss("batches", model, params, batches, loss)
 
 
@@ -466,10 +466,26 @@ def _mean_loss(
     return sum(v * n for v, n in counted) / sum(n for _, n in counted) if counted else math.nan
 
 
+def _noted(loss: Loss) -> tuple[Loss, list[Any]]:
+    """Return a loss that notes what it returned, gradient and all, and the list with the note.
+
+    Made once per run: what a function takes is looked up where it is seen for the first time.
+    """
+    note: list[Any] = []
+
+    @functools.wraps(loss)
+    def noted(*args: Any, **options: Any) -> Any:
+        note[:] = [loss(*args, **options)]
+        return note[0]
+
+    return noted, note
+
+
 def _update(
     model: RNN,
     optimizer: Optimizer,
-    loss: Loss,
+    noted: Loss,
+    note: list[Any],
     max_norm: float | None,
     params: dict[str, Array],
     optimizer_state: dict[str, Any] | None,
@@ -484,15 +500,7 @@ def _update(
     """One step of training, as a pure function of arrays."""
     options = {} if weights is None else {"weights": weights}
     given = {"state": state, "lengths": lengths, "dropout": masks, "grad_x": False}
-    found: Any = None
-
-    @functools.wraps(loss)
-    def watched(*args: Any, **options: Any) -> Any:
-        nonlocal found
-        found = loss(*args, **options)
-        return found
-
-    result = bptt(model, params, x, targets, loss=watched, **given, **options)
+    result = bptt(model, params, x, targets, loss=noted, **given, **options)
     grads = result.grads
     if max_norm is not None:
         grads, _ = clip_by_global_norm(grads, max_norm)
@@ -502,7 +510,7 @@ def _update(
             f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
         )
     params, optimizer_state = returned
-    value, empty = _with_empty(found)
+    value, empty = _with_empty(note.pop())
     xp = namespace_of(loss=value)
     value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
     return params, optimizer_state, result.state, value

@@ -36,6 +36,9 @@ def source(place: Place) -> list[Value]:
     def returning(make: Callable[[Batch], Any]) -> Callable[[], Any]:
         return changed(batch=lambda self, step: make(good.batch(step)))
 
+    trained: Verdict = "refused"  # an epoch is asked for only where it is evaluated
+    if (place.function, place.argument) == ("training.train", "batches"):
+        trained = "taken"
     own = [
         Value("its class", of(prnn.batches.Shuffled)),
         Value("a function", of(lambda step: good.batch(step))),
@@ -43,13 +46,13 @@ def source(place: Place) -> list[Value]:
         # Only what is saved has to be described.
         Value("without batch", lambda: without("batch")),
         Value("without describe", lambda: without("describe"), "taken"),
-        Value("without steps_per_epoch", lambda: without("steps_per_epoch")),
+        Value("without steps_per_epoch", lambda: without("steps_per_epoch"), trained),
         Value("batch is no function", changed(batch=3)),
         Value("batch of nothing", changed(batch=lambda self: None)),
         Value("batch_axis 2", changed(batch_axis=2)),
         Value("batch_axis of the other layout", changed(batch_axis=0)),
         *(
-            Value(f"steps_per_epoch {label}", changed(steps_per_epoch=value))
+            Value(f"steps_per_epoch {label}", changed(steps_per_epoch=value), trained)
             for label, value in (("0", 0), ("-1", -1), ("None", None), ("1.5", 1.5), ("text", "2"))
         ),
         *(

@@ -6,25 +6,30 @@ changed, lost or moved unseen.
 
 import json
 import math
+import os
 import time
 import zlib
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from .._files import naming, write_atomically
 from ..serialization import CheckpointError
 from ..training import Callback, Run
+from .terminal import Console
 
 __all__ = ["MetricsFile", "read_metrics"]
 
 CHECKSUM = "crc32"
+START = b'{"step": '  # of every line
 
 
 class MetricsFile(Callback):
     """Appends what is measured. On resume, drops what came after the checkpoint."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, evaluate_every: int) -> None:
+        self._path, self._evaluate_every = path, evaluate_every
         self._started = time.monotonic()
         self._before = 0.0
         self._sum = 0
@@ -32,7 +37,7 @@ class MetricsFile(Callback):
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the step at which the run goes on."""
         kept = [line for line in read_metrics(self._path) if line["step"] <= run.step]
-        self._refuse_gaps(run, kept)
+        self._compare(run, kept)
         self._sum = 0
         write_atomically(self._path, b"".join(map(self._line, kept)))
         self._started = time.monotonic()
@@ -50,20 +55,42 @@ class MetricsFile(Callback):
         seconds = round(self._before + time.monotonic() - self._started, 3)
         with naming(self._path), self._path.open("ab") as file:
             file.write(self._line({"step": run.step, "seconds": seconds} | values))
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint that has these numbers
 
     def _line(self, values: dict[str, Any]) -> bytes:
         self._sum = _sum(values, self._sum)
         return json.dumps(values | {CHECKSUM: f"{self._sum:08x}"}).encode() + b"\n"
 
-    def _refuse_gaps(self, run: Run, kept: list[dict[str, Any]]) -> None:
-        """See that the last lines are what the checkpoint has: none is lost at the end."""
-        for name, nats in (("training_bits", run.loss), ("validation_bits", run.evaluation)):
-            last = [line[name] for line in kept if name in line][-1:]
-            if last != ([] if math.isnan(nats) else [nats / math.log(2)]):
+    def _compare(self, run: Run, kept: list[dict[str, Any]]) -> None:
+        """See that the last lines are what the checkpoint has; if there are none such, say so.
+
+        Lines before are held together by their checksums, so none can be missing but at the end.
+        """
+        every = self._evaluate_every
+        lost = False
+        for name, nats, step in (
+            ("training_bits", run.loss, run.step - len(run.pending)),
+            (
+                "validation_bits",
+                run.evaluation,
+                run.step if run.done else run.step // every * every,
+            ),
+        ):
+            last = [(line["step"], line[name]) for line in kept if name in line][-1:]
+            measured = [] if math.isnan(nats) else [(step, nats / math.log(2))]
+            if measured and (not last or last[0][0] < step):
+                lost = True
+            elif last != measured:
                 raise CheckpointError(
-                    f"{self._path}: is not of this run, or has lost lines before step {run.step}; "
-                    "restore it from a copy, or begin anew with another --out"
+                    f"{self._path}: is not of this run; restore it from a copy, or begin anew with "
+                    "another --out"
                 )
+        if lost:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(
+                f"[bold yellow]warning:[/] {escape(str(self._path))}: has lost its last lines, up "
+                f"to step {run.step}; going on without them"
+            )
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -82,7 +109,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     lines: list[dict[str, Any]] = []
     before = 0
-    for number, text in enumerate(content.split(b"\n")[:-1], start=1):
+    *whole, rest = content.split(b"\n")
+    if not START.startswith(rest.rstrip(b"\0")[: len(START)]):  # zeros: of some file systems
+        whole.append(rest)
+    for number, text in enumerate(whole, start=1):
         try:
             values = json.loads(text)
             checksum = values.pop(CHECKSUM)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _check as check
-from .._files import write_atomically
+from .._files import NO_CHECKSUM, write_atomically
 from ..cells import CELLS
 from ..model import RNN
 from ..serialization import CheckpointError
@@ -59,14 +59,16 @@ class Settings:
         if self.minutes is not None:
             check.number("minutes", self.minutes, above=0)
         check.number("lr", self.lr, above=0)
-        if self.cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
-        if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype: expected float32 or float64, got {self.dtype!r}")
+        check.choice("cell", self.cell, CELLS)
+        check.choice("dtype", self.dtype, ("float32", "float64"))
         check.integer("seed", self.seed, least=0)
-        texts = [self.backend, *(self.text or ()), *([self.device] if self.device else [])]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"text, backend, device: expected texts, got {texts}")
+        check.text("backend", self.backend)
+        if self.device is not None:
+            check.text("device", self.device)
+        if not isinstance(self.text, (list, tuple, type(None))):
+            raise TypeError(f"text: expected a list of paths, got {check.said(self.text)}")
+        for i, path in enumerate(self.text or ()):
+            check.text(f"text[{i}]", path)
 
     @classmethod
     def resolve(
@@ -155,6 +157,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: expected the configuration of a run ({error}); restore it from a copy"
         ) from None
+    if held[0] is None:
+        raise CheckpointError(
+            f"{path}: {NO_CHECKSUM}; restore it from a copy, or begin another run"
+        )
     if held[0] != held[1]:
         raise CheckpointError(
             f"{path}: is damaged or edited, for its checksum is that of other values; restore it "
