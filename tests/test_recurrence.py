@@ -86,11 +86,14 @@ def test_a_projected_state_has_its_own_size():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_stretches_add_up(name, monkeypatch):
-    """The gradients of a cell's own vectors, and of a projection, are sums over stretches too."""
+    """The gradients of a cell's own vectors, and of a projection, are sums over stretches too.
+
+    Both ways round, and normalisation amplifies that: up to 26 eps on one BLAS or another. What is
+    left out of a sum has no digit right.
+    """
     model = replace(MODELS[name], num_layers=2)
     rng = np.random.default_rng(0)
-    # Smaller than 1: networks with larger weights amplify rounding.
-    params = {k: 0.5 * rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
+    params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
     x = rng.standard_normal((11, BATCH, INPUTS))
     d_outputs = rng.standard_normal((11, BATCH, model.feature_size))
 
@@ -105,4 +108,4 @@ def test_stretches_add_up(name, monkeypatch):
     assert len(cut) == 6 * model.num_layers
     for key, want in (whole.params | {"x": whole.x}).items():
         got = (parts.params | {"x": parts.x})[key]
-        assert_close(got, want, key, scale=np.abs(d_outputs).max(), k=2 * 16)  # both round
+        assert_close(got, want, key, scale=np.abs(d_outputs).max(), k=128)
