@@ -90,7 +90,16 @@ def keep_what_was_asked_for(config, items):
         ]
     elif named(config):
         wanted = [item for item in wanted if "backend" in item.fixturenames]
+    else:
+        wanted = [item for item in wanted if not _waits_for_its_name(item)]
     _keep(config, items, wanted)
+
+
+def _waits_for_its_name(item):
+    """Whether a test takes long on its row, and is left to the session that names the row."""
+    marker = item.get_closest_marker("when_named")
+    row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+    return marker is not None and row is not None and row.slow
 
 
 def keep_what_can_run(config, items):

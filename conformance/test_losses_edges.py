@@ -122,6 +122,7 @@ def run(backend, name, options, outputs, targets, arrays):
     return backend.call(lose, static, backend.put(outputs), backend.put(targets), moved)
 
 
+@pytest.mark.when_named
 @pytest.mark.oracle("torch")
 def test_all_options_at_once_are_the_definition(backend, dtype):
     cases = list(combinations())

@@ -33,6 +33,7 @@ def strict(backend):
 
 
 @pytest.mark.rows(*STRICT)
+@pytest.mark.when_named
 @pytest.mark.parametrize("model", [None, *MODELS], ids=str)
 def test_no_function_makes_a_number_that_raises(backend, dtype, model):
     if backend.slow and model not in ON_JAX:

@@ -105,6 +105,7 @@ def test_weights_come_back_from_a_file_in_every_dtype(backend, tmp_path):
             assert backend.get(loaded[name]).tobytes() == backend.get(p).tobytes(), (dtype, name)
 
 
+@pytest.mark.when_named
 def test_a_resumed_run_of_a_wrapped_optimizer_has_the_same_bits(backend, tmp_path):
     """Its state is a tuple of dicts, with a number of its own; in bfloat16 where there is that."""
     if backend.shapes_only or not backend.reads or backend.id == "dask":
@@ -155,6 +156,7 @@ def test_lazy_parameters_do_not_remember_how_they_came_about(backend):
     assert all(isinstance(p, backend.xp.Array) for p in run.params.values())
 
 
+@pytest.mark.when_named
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_half_precision_trains_with_the_default_optimizer(backend, half):
     """Whose eps is 0 in float16, as most squares of gradients are; Adam's are float32 here."""

@@ -85,7 +85,7 @@ def test_one_module_asks_which_library_an_array_belongs_to():
                 "stretches",
             },
         ),
-        ("losses", {"_namespace", "_check"}),
+        ("losses", {"_namespace", "_check", "norms"}),
     ],
 )
 def test_imports_run_one_way(module, allowed):

@@ -39,8 +39,8 @@ TRAINING = [
     Mutant(
         "squares' gradient without the 2",
         "losses.py",
-        "2.0 * weighted, None",
-        "weighted, None",
+        "weight), 2.0 * weighted",
+        "weight), weighted",
         losses("squares"),
     ),
     Mutant(
