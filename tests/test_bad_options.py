@@ -185,6 +185,7 @@ CASES = [
         *(losses.mean_squared_error, (ROWS, ROWS), {"reduction": np.ones(3)}),
         *(TypeError, r"reduction: expected 'mean' or 'sum', got an array of shape \(3,\)"),
     ),
+    (losses.one_hot, (np, LABELS, 3, np.float32(0.5)), {}, TypeError, "dtype: .*got"),
     (losses.one_hot, (np, LABELS, 3, "floot"), {}, TypeError, "dtype: .*got 'floot'"),
     (losses.one_hot, (np, LABELS, 2.0, "float32"), {}, TypeError, "classes: .*got 2.0"),
     (losses.one_hot, (np, LABELS + 0.7, 3, "float32"), {}, TypeError, "labels: .*got float64"),

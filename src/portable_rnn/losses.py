@@ -27,6 +27,7 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
+    is_array,
     is_traced,
     library_name,
     namespace_of,
@@ -319,9 +320,10 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        if named is not None:  # a scalar type, such as Python's bool, for a dtype of NumPy
+        good = named is not None and not is_array(named)  # NumPy takes a number for its type
+        if good:  # a scalar type, such as Python's bool, for a dtype of NumPy
             named = found.zeros(0, dtype=named).dtype
-        good = named is not None and found.isdtype(named, ("bool", "numeric"))
+        good = good and found.isdtype(named, ("bool", "numeric"))
     except Exception:  # of whatever kind, from an object of whatever kind
         good = False
     if not good:
