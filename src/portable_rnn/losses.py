@@ -27,7 +27,6 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
-    is_array,
     is_traced,
     library_name,
     namespace_of,
@@ -320,7 +319,8 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        good = named is not None and not is_array(named)  # NumPy takes a number for its type
+        # NumPy would take an array or a number for its dtype.
+        good = named is not None and (isinstance(named, type) or not hasattr(named, "dtype"))
         if good:  # a scalar type, such as Python's bool, for a dtype of NumPy
             named = found.zeros(0, dtype=named).dtype
         good = good and found.isdtype(named, ("bool", "numeric"))
