@@ -39,8 +39,8 @@ TRAINING = [
     Mutant(
         "squares' gradient without the 2",
         "losses.py",
-        "weight), 2.0 * weighted",
-        "weight), weighted",
+        "weighted * difference, 2.0 * weighted",
+        "weighted * difference, weighted",
         losses("squares"),
     ),
     Mutant(

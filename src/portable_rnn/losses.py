@@ -158,10 +158,7 @@ def softmax_cross_entropy(
     total = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
     if not known:
         losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
-    d_outputs = xp.exp(log_p) * total - y
-    if weight is not None:
-        d_outputs = d_outputs / weight
-    return _reduced(xp, _mean(xp, losses, weight), d_outputs, nothing, dtype)
+    return _reduced(xp, losses, xp.exp(log_p) * total - y, weight, nothing, dtype)
 
 
 @on_their_device
@@ -209,10 +206,8 @@ def mean_squared_error(
     weighted = difference * xp.expand_dims(rows, axis=-1)
     if weight is not None:
         weight = weight * outputs.shape[-1]
-    value, d_outputs = _mean(xp, weighted * difference, weight), 2.0 * weighted
-    if weight is not None:
-        d_outputs = d_outputs / weight
-    return _reduced(xp, value * unit * unit, d_outputs * unit, nothing, dtype)
+    squares, d_outputs = weighted * difference, 2.0 * weighted
+    return _reduced(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
 
 
 @on_their_device
@@ -269,10 +264,7 @@ def binary_cross_entropy(
     wrong = xp.astype(positive, outputs.dtype) - targets
     value = _times(xp, wrong, outputs) + xp.log1p(shrinking)
     sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
-    d_outputs = (sigmoid - targets) * w
-    if weight is not None:
-        d_outputs = d_outputs / weight
-    return _reduced(xp, _mean(xp, value * w, weight), d_outputs, nothing, dtype)
+    return _reduced(xp, value * w, (sigmoid - targets) * w, weight, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
@@ -495,18 +487,26 @@ def _sum(xp: Namespace, array: Array) -> Array:
     return array
 
 
-def _mean(xp: Namespace, losses: Array, weight: Any) -> Array:
-    """Return the sum of losses, over their weight if there is one, wherever that is a number."""
-    unit = far_unit(xp, losses)
-    total = _sum(xp, losses / unit)
-    return (total if weight is None else total / weight) * unit
-
-
 def _reduced(
-    xp: Namespace, value: Array, d_outputs: Array, nothing: Any, dtype: Any
+    xp: Namespace,
+    losses: Array,
+    d_outputs: Array,
+    weight: Any,
+    nothing: Any,
+    dtype: Any,
+    unit: Any = None,
 ) -> tuple[Array, Array]:
-    """Return a loss and its gradient in the dtype of the outputs; NaN where nothing counts."""
-    value = xp.asarray(value)  # NumPy sums to a scalar
+    """Return the sum of losses, or their mean, and its gradient, in the dtype of the outputs.
+
+    NaN where nothing counts. The losses are squares of differences counted in ``unit``, if given.
+    """
+    own = far_unit(xp, losses)
+    value = _sum(xp, losses / own)
+    if weight is not None:
+        value, d_outputs = value / weight, d_outputs / weight
+    value = xp.asarray(value * own)  # NumPy sums to a scalar
+    if unit is not None:
+        value, d_outputs = value * unit * unit, d_outputs * unit
     if nothing is not None:
         value = nan_where(xp, nothing, value)
     return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)
