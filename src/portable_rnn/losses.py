@@ -158,7 +158,8 @@ def softmax_cross_entropy(
     total = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
     if not known:
         losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
-    return _reduced(xp, losses, xp.exp(log_p) * total - y, weight, nothing, dtype)
+    d_outputs = xp.exp(log_p) * total - y
+    return _reduced(xp, losses, d_outputs, weight, nothing, dtype)
 
 
 @on_their_device
