@@ -66,6 +66,14 @@ TRAINING = [
         "[numpy-float32-adam-0.875]",
     ),
     Mutant(
+        "squares that vanish unnoticed",
+        "norms.py",
+        '_numpy().errstate(over="raise", under="raise")',
+        '_numpy().errstate(over="raise", under="ignore")',
+        "tests/test_norms.py::test_a_root_mean_square_has_one_entry_unlike_all_others"
+        "[numpy-float32-1e-30-2100-True]",
+    ),
+    Mutant(
         "0 times infinity",
         "losses.py",
         "return factor * xp.where(factor == 0, zero, array)",
