@@ -24,7 +24,7 @@ TRAINING = [
     ),
     Mutant(
         "mean over the masked steps too",
-        "losses.py",
+        "_reduction.py",
         "weight = xp.asarray(_sum(xp, scale))",
         "weight = xp.asarray(_sum(xp, xp.ones_like(scale)))",
         losses("labels", steps="masked"),
@@ -75,7 +75,7 @@ TRAINING = [
     ),
     Mutant(
         "0 times infinity",
-        "losses.py",
+        "_reduction.py",
         "return factor * xp.where(factor == 0, zero, array)",
         "return factor * array",
         "conformance/test_losses_edges.py::"
@@ -83,7 +83,7 @@ TRAINING = [
     ),
     Mutant(
         "a mean of nothing that spoils the gradient",
-        "losses.py",
+        "_reduction.py",
         "weight = xp.where(nothing, xp.ones_like(weight), weight)",
         "weight = weight + 0.0",
         "conformance/test_losses_edges.py::test_what_does_not_count_may_be_anything"
