@@ -23,7 +23,7 @@ from ._namespace import (
 )
 from .affine import SUMS, Products
 from .cells import State
-from .dropout import Masks, _mean_masks, draw
+from .dropout import Masks, _check_masks, _mean_masks, draw
 from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
@@ -135,7 +135,7 @@ def steps_there(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) ->
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
-        check.masks(model, dropout, x, *layout.sizes(model, x))
+        _check_masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
         return _mean_masks(xp, model, x)
