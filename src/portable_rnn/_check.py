@@ -210,18 +210,17 @@ def loss_value(value: Any, x: Array) -> None:
         raise TypeError(f"{name}: expected a real floating dtype, got {got}")
 
 
-def weights(value: Any, x: Array) -> None:
-    """Check weights of the steps of ``x``: one for each, boolean or of its dtype."""
-    an_array("weights", value)
-    shape = tuple(x.shape[:-1])
+def weights(value: Any, other_name: str, other: Array) -> None:
+    """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
+    beside("weights", value, other_name, other)
+    shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
         raise ValueError(
-            f"weights: expected shape {shape}, x's without its last axis, got {tuple(value.shape)}"
+            f"weights: expected shape {shape}, that of {other_name} without the last axis, "
+            f"got {tuple(value.shape)}"
         )
-    if dtype_name(value.dtype) == "bool":
-        beside("weights", value, "x", x)
-    else:
-        like("weights", value, "x", x)
+    if dtype_name(value.dtype) != "bool":
+        like("weights", value, other_name, other)
 
 
 def same_model(name: str, wanted: RNN, got: RNN) -> None:

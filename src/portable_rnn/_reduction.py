@@ -30,14 +30,7 @@ def check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Name
             f"got an array of shape {tuple(outputs.shape)}"
         )
     if weights is not None:
-        check.beside("weights", weights, "outputs", outputs)
-        if tuple(weights.shape) != tuple(outputs.shape[:-1]):
-            raise ValueError(
-                f"weights: expected shape {tuple(outputs.shape[:-1])}, the outputs' "
-                f"without the last axis, got {tuple(weights.shape)}"
-            )
-        if not xp.isdtype(weights.dtype, "bool"):
-            check.like("weights", weights, "outputs", outputs)
+        check.weights(weights, "outputs", outputs)
     return xp
 
 

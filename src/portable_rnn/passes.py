@@ -110,7 +110,7 @@ def check_inputs(
         check_mask(mask, tuple(x.shape[:-1]), x)
     some = lengths is not None or mask is not None
     if weights is not None and some:
-        check.weights(weights, x)
+        check.weights(weights, "x", x)
     if finite:
         there = steps_there(xp, model, x, lengths, mask) if some else None
         check.finite("x", x, there)  # padding may hold anything
@@ -315,7 +315,7 @@ def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) ->
     there = steps_there(xp, model, x, lengths, mask)
     if weights is None:
         return there
-    check.weights(weights, x)
+    check.weights(weights, "x", x)
     return xp.where(there, weights, xp.zeros_like(weights))
 
 
