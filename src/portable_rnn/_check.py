@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "an_array",
     "an_rnn",
-    "beside",
     "choice",
     "count",
     "finite",
@@ -55,6 +54,7 @@ __all__ = [
     "parameters",
     "path",
     "said",
+    "same_library_and_device",
     "same_model",
     "seed",
     "sequence",
@@ -103,7 +103,7 @@ def parameters(model: RNN, params: Any) -> Namespace:
 
 def like(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library, dtype and device."""
-    beside(name, array, other_name, other)
+    same_library_and_device(name, array, other_name, other)
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
         remedy = f"; give {_conversion(name, array, wanted)}"
@@ -122,7 +122,7 @@ def _conversion(name: str, array: Array, dtype: str) -> str:
     return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
 
 
-def beside(name: str, array: Array, other_name: str, other: Array) -> None:
+def same_library_and_device(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library and device."""
     namespace_of(**{other_name: other, name: array})
     if not same_device(array, other):
@@ -212,7 +212,7 @@ def loss_value(value: Any, x: Array) -> None:
 
 def weights(value: Any, other_name: str, other: Array) -> None:
     """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
-    beside("weights", value, other_name, other)
+    same_library_and_device("weights", value, other_name, other)
     shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
         raise ValueError(
@@ -253,15 +253,15 @@ def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other
     like(name, array, other_name, other)
 
 
-def finite(name: str, array: Array, there: Array | None = None) -> None:
+def finite(name: str, array: Array, valid: Array | None = None) -> None:
     """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device.
 
-    ``there`` is where to look, of the shape of ``array`` without its last axis.
+    ``valid`` is where to look, of the shape of ``array`` without its last axis.
     """
     xp = namespace_of(**{name: array})
     good = xp.isfinite(array)
-    if there is not None:
-        good = good | ~xp.expand_dims(there, axis=-1)
+    if valid is not None:
+        good = good | ~xp.expand_dims(valid, axis=-1)
     all_good = None if is_traced(xp, good) else read_flag(xp.all(good))
     if all_good is None:
         raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")

@@ -12,9 +12,9 @@ from ._namespace import (
     is_array,
     is_traced,
     namespace_of,
-    on_their_device,
     same_device,
     wider,
+    with_device_of_arguments,
 )
 
 __all__ = ["Arrays", "Rule", "State", "Update", "check_dict", "check_real", "listed", "take_step"]
@@ -37,7 +37,7 @@ class Update(NamedTuple):
 Rule: TypeAlias = Callable[[Update], tuple[Array, ...]]
 
 
-@on_their_device
+@with_device_of_arguments
 def take_step(
     params: Arrays,
     grads: Arrays,
@@ -133,7 +133,7 @@ def _checked_state(
             label, array = f"state[{slot!r}][{name!r}]", held[name]
             check.an_array(label, array)
             check.of_shape(label, array, tuple(p.shape))
-            check.beside(label, array, f"params[{name!r}]", p)
+            check.same_library_and_device(label, array, f"params[{name!r}]", p)
             if array.dtype != wide[name]:
                 raise TypeError(
                     f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from ._scalars import said
 
-__all__ = ["Takes", "loss", "options", "options_of", "parted", "suggestion", "takes"]
+__all__ = ["Takes", "loss", "options", "options_of", "split_options", "suggestion", "takes"]
 
 
 class Takes(NamedTuple):
@@ -50,7 +50,7 @@ def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -
     return tuple(name for name in found.optional if name not in without) if found else ()
 
 
-def parted(
+def split_options(
     options: Mapping[str, Any], function: Callable[..., Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return those of the options that a function has by name, and the others."""

@@ -185,30 +185,32 @@ def _check_masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> 
         ("update", model.zoneout, count, update),
     ):
         found = getattr(value, name)
-        _a_tuple(f"dropout.{name}", found)
+        _check_tuple(f"dropout.{name}", found)
         for part in found if name == "update" else ():
-            _a_tuple(f"dropout.{name}", part)
+            _check_tuple(f"dropout.{name}", part)
         parts = [tuple(part) if name == "update" else (part,) for part in found]
         arrays = [array for part in parts for array in part]
         for array in arrays:
             check.an_array(f"dropout.{name}", array)
-        if (found or chance) and (got := _misfit(parts, many, shapes)):
+        if (found or chance) and (got := _describe_mismatch(parts, many, shapes)):
             wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
             raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
         for array in arrays:
-            check.beside(f"dropout.{name}", array, "x", x)
+            check.same_library_and_device(f"dropout.{name}", array, "x", x)
             if name != "update" or dtype_name(array.dtype) != "bool":
                 # A complex x, moved off for a complex step, is masked by real numbers too.
                 real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
                 check.like(f"dropout.{name}", array, "x", real)
 
 
-def _a_tuple(name: str, value: Any) -> None:
+def _check_tuple(name: str, value: Any) -> None:
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name}: expected a tuple, got {type(value).__name__}")
 
 
-def _misfit(parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]) -> str:
+def _describe_mismatch(
+    parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]
+) -> str:
     """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
     if not parts:
         return "none; for a pass without dropout give False"

@@ -27,10 +27,10 @@ from ._namespace import (
     Namespace,
     dtype_name,
     library_name,
-    on_their_device,
     real_part,
     row,
     sum_over,
+    with_device_of_arguments,
 )
 from ._reduction import (
     check_outputs,
@@ -53,10 +53,10 @@ __all__ = [
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is told
+_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is noticed
 
 
-@on_their_device
+@with_device_of_arguments
 def softmax_cross_entropy(
     outputs: Array,
     targets: Array,
@@ -131,8 +131,8 @@ def softmax_cross_entropy(
             ignore_index = None  # which no label is
         known = check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
-            there = labels != ignore_index
-            counts = there if counts is None else counts & there
+            valid = labels != ignore_index
+            counts = valid if counts is None else counts & valid
     elif ignore_index is not None:
         raise ValueError("ignore_index: expected class indices as targets, got rows")
     rows = zero_uncounted(xp, row_weights(xp, outputs, weights), counts)
@@ -165,7 +165,7 @@ def softmax_cross_entropy(
     return reduce_losses(xp, losses, d_outputs, weight, nothing, dtype)
 
 
-@on_their_device
+@with_device_of_arguments
 def mean_squared_error(
     outputs: Array,
     targets: Array,
@@ -214,7 +214,7 @@ def mean_squared_error(
     return reduce_losses(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
 
 
-@on_their_device
+@with_device_of_arguments
 def binary_cross_entropy(
     outputs: Array,
     targets: Array,

@@ -5,7 +5,7 @@ import math
 import sys
 from typing import Any
 
-from ._namespace import Array, Namespace, device_of, in_one_piece, library_name, wider
+from ._namespace import Array, Namespace, device_of, library_name, whole_sequence, wider
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 
@@ -78,7 +78,7 @@ def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Ar
         except FloatingPointError:  # a square left the dtype, if only where it does not matter
             pass
     # One call instead of ten where calls take time; the standard has it since 2023.12.
-    if getattr(xp, "__array_api_version__", "") >= "2023.12" and not in_one_piece(xp):
+    if getattr(xp, "__array_api_version__", "") >= "2023.12" and not whole_sequence(xp):
         return xp.hypot(a, b)
     b = xp.abs(b)
     first = a > b

@@ -19,9 +19,9 @@ from ._namespace import (
     Namespace,
     is_array,
     namespace_of,
-    on_their_device,
     same_device,
     wider,
+    with_device_of_arguments,
 )
 from ._optimizer_step import Arrays, State, Update, check_dict, check_real, listed, take_step
 from .norms import root_mean_square, square_unit_of
@@ -242,7 +242,7 @@ def adamw(
     return take_step(params, grads, state, lr, slots, rule, eps=eps, share=share)
 
 
-@on_their_device
+@with_device_of_arguments
 def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.
 
