@@ -16,22 +16,28 @@ SIZES = {
     "float32": (1e-15, 1.0, 1e10, 1e31),
     "float64": (1e-15, 1.0, 1e100, 1e150),
 }
+# By dtype: numbers so small that their mean is one of full precision; the largest of rows of 1024;
+# and what has infinite squares.
+LIMITS = {
+    "float16": (2.0**-14, 2.0**13, None),
+    "bfloat16": (2.0**-112, 2e30, 1e34),
+    "float32": (2.0**-112, 2e30, 1e34),
+    "float64": (2.0**-1008, 1e165, 1e170),
+}
 
 
 def by_torch(a, d_normal):
     import torch
 
-    a = torch.tensor(a.astype("float64"), requires_grad=True)
-    normal = torch.nn.functional.layer_norm(a, a.shape[-1:], eps=1e-5)
+    unit = max(1.0, float(np.max(np.abs(a.astype("float64")))))  # the squares of 1e165 are infinite
+    a = torch.tensor(a.astype("float64") / unit, requires_grad=True)
+    normal = torch.nn.functional.layer_norm(a, a.shape[-1:], eps=(1e-5**0.5 / unit) ** 2)
     normal.backward(torch.tensor(d_normal.astype("float64")))
-    return {"normal": normal.detach().numpy(), "d_a": a.grad.numpy()}
+    return {"normal": normal.detach().numpy(), "d_a": a.grad.numpy() / unit}
 
 
-@pytest.mark.parametrize("size", range(4))
-def test_rows_of_any_size_are_normalised(backend, dtype, size, record):
-    rng = np.random.default_rng(size)
-    a = (SIZES[dtype][size] * rng.standard_normal((3, 8))).astype(host_dtype(dtype))
-    d_normal = rng.standard_normal((3, 8)).astype(host_dtype(dtype))
+def of_us(backend, a, d_normal):
+    """Normalise on a backend, and go back; return what was given and what was found."""
     given = backend.put(a), backend.put(d_normal)
     xp = backend.namespace(given[0])
 
@@ -39,7 +45,15 @@ def test_rows_of_any_size_are_normalised(backend, dtype, size, record):
         normal, residuals = norm(xp, a)
         return {"normal": normal, "d_a": norm_vjp(xp, residuals, d_normal)}
 
-    found = backend.call(run, None, *given)
+    return given, backend.call(run, None, *given)
+
+
+@pytest.mark.parametrize("size", range(4))
+def test_rows_of_any_size_are_normalised(backend, dtype, size, record):
+    rng = np.random.default_rng(size)
+    a = (SIZES[dtype][size] * rng.standard_normal((3, 8))).astype(host_dtype(dtype))
+    d_normal = rng.standard_normal((3, 8)).astype(host_dtype(dtype))
+    given, found = of_us(backend, a, d_normal)
     for name, ref in by_torch(a, d_normal).items():
         array = found[name]
         assert array.dtype == given[0].dtype
@@ -49,3 +63,31 @@ def test_rows_of_any_size_are_normalised(backend, dtype, size, record):
         # Of large rows the cotangent is small, as it should be: it is held to its own size.
         eps = assert_close(backend.get(array), ref, what, k=k)
         record("layer norm", f"size-{size}", name, 1, eps, k)
+
+
+@pytest.mark.parametrize("end", ["smallest", "largest"])
+def test_long_rows_are_normalised_up_to_the_ends_of_the_range(backend, dtype, end, record):
+    if backend.shapes_only:
+        pytest.skip("no values")
+    size = LIMITS[dtype][end == "largest"]
+    rng = np.random.default_rng(0)
+    drawn, d_normal = rng.uniform(1.0, 2.0, (2, 1024)), rng.uniform(-1.0, 1.0, (2, 1024))
+    drawn *= rng.choice([-1.0, 1.0], drawn.shape) * (1.0 if end == "smallest" else 0.5)
+    a, d_normal = (array.astype(host_dtype(dtype)) for array in (size * drawn, d_normal))
+    _, found = of_us(backend, a, d_normal)
+    for name, ref in by_torch(a, d_normal).items():
+        k, what = allowed_eps(backend.id, dtype), f"{backend.id}: {name}, {end} {dtype}"
+        eps = assert_close(backend.get(found[name]), ref, what, k=k)
+        record("layer norm", end, name, 1, eps, k)
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+def test_rows_of_infinite_squares_are_nan_and_not_wrong(backend, dtype):
+    size = LIMITS[dtype][2]
+    if backend.shapes_only or size is None:
+        pytest.skip("no values, or no such squares")
+    a = np.asarray([[size, -size, 0.0, size], [1.0, 2.0, 3.0, 5.0]]).astype(host_dtype(dtype))
+    _, found = of_us(backend, a, np.ones_like(a))
+    for array in found.values():
+        assert np.isnan(backend.get(array)[0]).all()
+        assert np.isfinite(backend.get(array)[1]).all()

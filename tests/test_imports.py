@@ -85,7 +85,9 @@ def test_one_module_asks_which_library_an_array_belongs_to():
                 "stretches",
             },
         ),
-        ("losses", {"_namespace", "_check", "norms"}),
+        ("_labels", {"_namespace", "_check"}),
+        ("_reduction", {"_namespace", "_check", "norms"}),
+        ("losses", {"_namespace", "_check", "_labels", "_reduction", "norms"}),
     ],
 )
 def test_imports_run_one_way(module, allowed):

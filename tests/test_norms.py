@@ -1,11 +1,14 @@
 """Norms of what is too small or too large to be squared, and of what is not finite."""
 
+import math
+
 import numpy as np
 import pytest
 
 import portable_rnn as prnn
+from portable_rnn import norms
 from portable_rnn._namespace import resolve_namespace
-from portable_rnn.norms import norm
+from portable_rnn.norms import norm, root_mean_square
 
 ROWS = {  # by its norm
     "nothing": ([0.0, 0.0, 0.0], 0.0),
@@ -32,6 +35,49 @@ def test_a_norm_is_infinite_or_nan_only_where_its_row_is(library, dtype):
         whole = norm(xp, xp.asarray(row, dtype=getattr(xp, dtype)), 0)
         assert whole.shape == ()
         np.testing.assert_allclose(float(whole), want, rtol=4 * np.finfo(dtype).eps)
+
+
+SIZES = {"float32": (1e-36, 1e-30, 1e-19, 1e19, 1e37), "float64": (1e-300, 1e-160, 1e160, 1e307)}
+
+
+def root_of_each(root, new, decay):
+    """Return the roots of mean squares by numbers that are scaled so that none leaves float64."""
+    found = []
+    for r, g in zip(root.flat, new.flat, strict=True):
+        unit = max(float(r), abs(float(g))) or 1.0
+        square = decay * (float(r) / unit) ** 2 + (1.0 - decay) * (float(g) / unit) ** 2
+        found.append(unit * math.sqrt(square))
+    return np.reshape(found, root.shape)
+
+
+@pytest.mark.parametrize("noticed", [True, False])  # as in WebAssembly
+@pytest.mark.parametrize("count", [6, 2100])
+@pytest.mark.parametrize(("dtype", "size"), [(d, s) for d in SIZES for s in SIZES[d]])
+@pytest.mark.parametrize("library", ["numpy", "array_api_strict", "torch"])
+def test_a_root_mean_square_has_one_entry_unlike_all_others(
+    library, dtype, size, count, noticed, monkeypatch
+):
+    """Each is right by itself, not only compared with the largest."""
+    if not noticed:
+        monkeypatch.setattr(norms, "_notices_lost_numbers", lambda: False)
+    xp = resolve_namespace(pytest.importorskip(library))
+    rng = np.random.default_rng(count)
+    for place in (0, count // 2, count - 1):
+        root, new = np.abs(rng.standard_normal(count)), rng.standard_normal(count)
+        root[place], new[place] = (0.0, size) if place else (size, 0.0)
+        root[1], new[1] = 0.0, 0.0
+        root, new = root.astype(dtype), new.astype(dtype)
+        found = root_mean_square(xp, xp.asarray(root), xp.asarray(new), 0.96)
+        wanted = root_of_each(root, new, 0.96)
+        np.testing.assert_allclose(np.asarray(found), wanted, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_what_numpy_is_told_of_errors_changes_no_root_mean_square():
+    for root, new in ((1.0, 1e-30), (1.0, 1e30), (1e-30, 1e-30)):
+        arrays = (np.full(2100, number, np.float32) for number in (root, new))
+        with np.errstate(all="raise"):
+            found = root_mean_square(np, *arrays, 0.96)
+        np.testing.assert_allclose(found, math.hypot(0.96**0.5 * root, 0.2 * new), rtol=1e-6)
 
 
 def cotangent(value):

@@ -24,7 +24,7 @@ TRAINING = [
     ),
     Mutant(
         "mean over the masked steps too",
-        "losses.py",
+        "_reduction.py",
         "weight = xp.asarray(_sum(xp, scale))",
         "weight = xp.asarray(_sum(xp, xp.ones_like(scale)))",
         losses("labels", steps="masked"),
@@ -66,8 +66,16 @@ TRAINING = [
         "[numpy-float32-adam-0.875]",
     ),
     Mutant(
+        "squares that vanish unnoticed",
+        "norms.py",
+        '_numpy().errstate(over="raise", under="raise")',
+        '_numpy().errstate(over="raise", under="ignore")',
+        "tests/test_norms.py::test_a_root_mean_square_has_one_entry_unlike_all_others"
+        "[numpy-float32-1e-30-2100-True]",
+    ),
+    Mutant(
         "0 times infinity",
-        "losses.py",
+        "_reduction.py",
         "return factor * xp.where(factor == 0, zero, array)",
         "return factor * array",
         "conformance/test_losses_edges.py::"
@@ -75,7 +83,7 @@ TRAINING = [
     ),
     Mutant(
         "a mean of nothing that spoils the gradient",
-        "losses.py",
+        "_reduction.py",
         "weight = xp.where(nothing, xp.ones_like(weight), weight)",
         "weight = weight + 0.0",
         "conformance/test_losses_edges.py::test_what_does_not_count_may_be_anything"

@@ -6,8 +6,7 @@ reads values and is therefore an option of its callers.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
@@ -23,21 +22,18 @@ from ._namespace import (
     library_name,
     namespace_of,
     read_flag,
-    real_part,
     resolve_namespace,
     same_device,
 )
 from ._scalars import choice, count, flag, function, integer, number, path, said, text
-from ._signatures import options_of, suggestion, takes
+from ._signatures import loss, options, suggestion
 
 if TYPE_CHECKING:
-    from .dropout import Masks
     from .model import RNN
 
 __all__ = [
     "an_array",
     "an_rnn",
-    "beside",
     "choice",
     "count",
     "finite",
@@ -49,7 +45,6 @@ __all__ = [
     "like",
     "loss",
     "loss_value",
-    "masks",
     "number",
     "numeric",
     "of_namespace",
@@ -59,6 +54,7 @@ __all__ = [
     "parameters",
     "path",
     "said",
+    "same_library_and_device",
     "same_model",
     "seed",
     "sequence",
@@ -107,7 +103,7 @@ def parameters(model: RNN, params: Any) -> Namespace:
 
 def like(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library, dtype and device."""
-    beside(name, array, other_name, other)
+    same_library_and_device(name, array, other_name, other)
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
         remedy = f"; give {_conversion(name, array, wanted)}"
@@ -126,7 +122,7 @@ def _conversion(name: str, array: Array, dtype: str) -> str:
     return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
 
 
-def beside(name: str, array: Array, other_name: str, other: Array) -> None:
+def same_library_and_device(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library and device."""
     namespace_of(**{other_name: other, name: array})
     if not same_device(array, other):
@@ -198,62 +194,6 @@ def seed(name: str, value: Any) -> tuple[int, ...]:
     return tuple(integer(name, one, least=0) for one in numbers)
 
 
-def loss(
-    caller: Callable[..., Any],
-    value: Any,
-    given: Mapping[str, Any],
-    *,
-    weighted: bool,
-    known: Sequence[str] = (),
-) -> None:
-    """Check that a loss can be called with outputs, targets and the options ``given``.
-
-    And with ``weights`` if it will be; ``known`` are options that ``caller`` passes on elsewhere.
-    """
-    if not callable(value):
-        raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
-    found = takes(value)
-    if found is None:  # what is not written in Python need not say
-        return
-    if not found.two:
-        raise TypeError(
-            "loss: expected a callable (outputs, targets, **options) -> (value, d_outputs), "
-            f"got one that takes {inspect.signature(value)}"
-        )
-    if weighted and "weights" not in found.options and not found.anything:
-        raise TypeError(
-            "loss: expected it to take weights=..., by which lengths or a mask tell it which steps "
-            f"there are, got one that takes {inspect.signature(value)}"
-        )
-    if given and not found.anything:
-        options(caller, given, known, loss=value)
-    for name in found.required:
-        if name not in given and not (weighted and name == "weights"):
-            raise TypeError(
-                f"loss: expected {name}=..., which {said(value)} has no default for, got nothing"
-            )
-
-
-def options(
-    caller: Callable[..., Any],
-    given: Mapping[str, Any],
-    known: Sequence[str],
-    *,
-    loss: Callable[..., Any] | None = None,
-) -> None:
-    """Refuse options that ``caller`` was given, and that neither are ``known`` nor of the loss."""
-    of_loss = takes(loss) if loss is not None else None
-    every = (*known, *(of_loss.options if of_loss else ()))
-    unknown = [name for name in given if name not in every]
-    if unknown:
-        own = (*options_of(caller), *known)
-        has = f"{said(caller)} ({', '.join(own)})"
-        if of_loss is not None:
-            has += f" or of the loss {said(loss)} ({', '.join(of_loss.options) or 'none'})"
-        near = suggestion(unknown[0], (*own, *every))
-        raise TypeError(f"{unknown[0]}: expected an option of {has}, got an unknown one{near}")
-
-
 def loss_value(value: Any, x: Array) -> None:
     """Check what a loss returned as its value: one real number, of the library of ``x``."""
     name = "value returned by the loss"
@@ -270,18 +210,17 @@ def loss_value(value: Any, x: Array) -> None:
         raise TypeError(f"{name}: expected a real floating dtype, got {got}")
 
 
-def weights(value: Any, x: Array) -> None:
-    """Check weights of the steps of ``x``: one for each, boolean or of its dtype."""
-    an_array("weights", value)
-    shape = tuple(x.shape[:-1])
+def weights(value: Any, other_name: str, other: Array) -> None:
+    """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
+    same_library_and_device("weights", value, other_name, other)
+    shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
         raise ValueError(
-            f"weights: expected shape {shape}, x's without its last axis, got {tuple(value.shape)}"
+            f"weights: expected shape {shape}, that of {other_name} without the last axis, "
+            f"got {tuple(value.shape)}"
         )
-    if dtype_name(value.dtype) == "bool":
-        beside("weights", value, "x", x)
-    else:
-        like("weights", value, "x", x)
+    if dtype_name(value.dtype) != "bool":
+        like("weights", value, other_name, other)
 
 
 def same_model(name: str, wanted: RNN, got: RNN) -> None:
@@ -296,68 +235,6 @@ def same_model(name: str, wanted: RNN, got: RNN) -> None:
                 f"{name}: expected one of the same model, with {field}={own!r}, "
                 f"got one with {field}={other!r}"
             )
-
-
-def masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
-    """Check masks of dropout: how many of each kind, shapes, library, dtype and device.
-
-    Of each kind that the model has a chance for there must be all; of the others there may be.
-    An axis may be 1, for all sequences or features; the axis of time may not.
-    """
-    count, size = model.num_layers * model.directions, model.recurrent_size
-    between = (steps, batch, model.directions * size)
-    update = [(steps, *shape[1:]) for shape in model.state_shapes(batch)]
-    for name, chance, many, shapes in (
-        ("between", model.dropout, model.num_layers - 1, [between]),
-        ("recurrent", model.recurrent_dropout, count, [(batch, size)]),
-        ("update", model.zoneout, count, update),
-    ):
-        found = getattr(value, name)
-        _a_tuple(f"dropout.{name}", found)
-        for part in found if name == "update" else ():
-            _a_tuple(f"dropout.{name}", part)
-        parts = [tuple(part) if name == "update" else (part,) for part in found]
-        arrays = [array for part in parts for array in part]
-        for array in arrays:
-            an_array(f"dropout.{name}", array)
-        if (found or chance) and (got := _misfit(parts, many, shapes)):
-            wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
-            raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
-        for array in arrays:
-            beside(f"dropout.{name}", array, "x", x)
-            if name != "update" or dtype_name(array.dtype) != "bool":
-                # A complex x, moved off for a complex step, is masked by real numbers too.
-                real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
-                like(f"dropout.{name}", array, "x", real)
-
-
-def _a_tuple(name: str, value: Any) -> None:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: expected a tuple, got {type(value).__name__}")
-
-
-def _misfit(parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]) -> str:
-    """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
-    if not parts:
-        return "none; for a pass without dropout give False"
-    if len(parts) != many:
-        return str(len(parts))
-    for part in parts:
-        got = [tuple(array.shape) for array in part]
-        if len(got) != len(shapes):
-            return f"{len(got)} arrays in the place of {len(shapes)}"
-        if not all(map(_broadcasts, got, shapes)):
-            return " and ".join(map(str, got))
-    return ""
-
-
-def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    exact = len(wanted) - 2  # the axis of time, where there is one
-    return (
-        len(got) == len(wanted)
-        and got[:exact] == wanted[:exact]
-        and all(g in (1, w) for g, w in zip(got, wanted, strict=True))
-    )
 
 
 def one_direction(model: RNN, what: str) -> None:
@@ -376,15 +253,15 @@ def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other
     like(name, array, other_name, other)
 
 
-def finite(name: str, array: Array, there: Array | None = None) -> None:
+def finite(name: str, array: Array, valid: Array | None = None) -> None:
     """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device.
 
-    ``there`` is where to look, of the shape of ``array`` without its last axis.
+    ``valid`` is where to look, of the shape of ``array`` without its last axis.
     """
     xp = namespace_of(**{name: array})
     good = xp.isfinite(array)
-    if there is not None:
-        good = good | ~xp.expand_dims(there, axis=-1)
+    if valid is not None:
+        good = good | ~xp.expand_dims(valid, axis=-1)
     all_good = None if is_traced(xp, good) else read_flag(xp.all(good))
     if all_good is None:
         raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")

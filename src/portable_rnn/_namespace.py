@@ -40,7 +40,6 @@ __all__ = [
     "detached",
     "device_of",
     "dtype_name",
-    "in_one_piece",
     "is_array",
     "is_positive",
     "is_traced",
@@ -49,7 +48,6 @@ __all__ = [
     "namespace_of",
     "nan_where",
     "on_host",
-    "on_their_device",
     "read_flag",
     "real_part",
     "resolve_namespace",
@@ -57,7 +55,9 @@ __all__ = [
     "same_device",
     "sum_over",
     "use_namespace",
+    "whole_sequence",
     "wider",
+    "with_device_of_arguments",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -271,7 +271,7 @@ def on_host(array: Array) -> bool:
     return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
 
 
-def in_one_piece(xp: Namespace) -> bool:
+def whole_sequence(xp: Namespace) -> bool:
     """Tell whether a computation should see the whole sequence at once.
 
     Lazy libraries optimise one graph, and JAX cannot write into an array, so for them
@@ -311,7 +311,7 @@ def read_flag(array: Array) -> bool | None:
         return None
 
 
-def on_their_device(f: Callable[P, R]) -> Callable[P, R]:
+def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
     """Run ``f`` with the device of its first array argument current, if that is CuPy's.
 
     CuPy allocates on the current device, whatever device the operands live on. NumPy may be told

@@ -7,7 +7,7 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, in_one_piece, row, sum_over, wider
+from ._namespace import Array, Namespace, row, sum_over, whole_sequence, wider
 
 __all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
 
@@ -48,7 +48,7 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
     how to sum is left to it. Sums of half precision are float32.
     """
     steps, rows = d_y.shape[0], LEAF
-    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not in_one_piece(xp):
+    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not whole_sequence(xp):
         half = steps // 2
         total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
         total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
@@ -66,7 +66,7 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
         return None
     d_y = _rows(xp, d_y)
     d_y = xp.astype(d_y, wider(xp, d_y.dtype), copy=False)
-    while d_y.shape[0] > FEW and not in_one_piece(xp):
+    while d_y.shape[0] > FEW and not whole_sequence(xp):
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])

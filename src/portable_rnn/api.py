@@ -8,7 +8,7 @@ from there it goes through the layers of :mod:`portable_rnn.network`, each by th
 from typing import Any, Literal, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, on_their_device
+from ._namespace import Array, with_device_of_arguments
 from .dropout import Masks, _mean_masks
 from .losses import softmax_cross_entropy
 from .memory import Plan
@@ -133,7 +133,7 @@ class Result(NamedTuple):
     grad_state: Any
 
 
-@on_their_device
+@with_device_of_arguments
 def forward(
     model: RNN,
     params: Parameters,
@@ -210,7 +210,7 @@ def forward(
     return Forward(*run_through(xp, model, params, x, state, steps, masks, units, keep=True))
 
 
-@on_their_device
+@with_device_of_arguments
 def predict(
     model: RNN,
     params: Parameters,
@@ -260,7 +260,7 @@ def predict(
     return (outputs, state) if return_state else outputs
 
 
-@on_their_device
+@with_device_of_arguments
 def backward(
     model: RNN,
     params: Parameters,
@@ -315,7 +315,7 @@ def backward(
     return Gradients(*pull_back(xp, params, tape, d_outputs, d_state, grad_x=grad_x))
 
 
-@on_their_device
+@with_device_of_arguments
 def bptt(
     model: RNN,
     params: Parameters,

@@ -282,7 +282,7 @@ class Windows:
         if self._encode is None:
             return x
         found = self._encode(x)
-        check.beside("what encode returns", found, "x", x)
+        check.same_library_and_device("what encode returns", found, "x", x)
         if tuple(found.shape[:2]) != tuple(x.shape[:2]):
             raise ValueError(
                 f"what encode returns: expected shape {(*x.shape[:2], 'I')}, "
@@ -304,7 +304,7 @@ def _check_arrays(arrays: Mapping[str, Array]) -> None:
     """Check that arrays hold numbers, and are of one library and on one device."""
     namespace_of(**arrays)
     for name, array in arrays.items():
-        check.beside(name, array, "x", arrays["x"])
+        check.same_library_and_device(name, array, "x", arrays["x"])
         check.numeric(name, array)
 
 

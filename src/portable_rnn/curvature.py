@@ -16,8 +16,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of, on_their_device
-from ._signatures import options_of, parted
+from ._namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_array,
+    namespace_of,
+    with_device_of_arguments,
+)
+from ._signatures import options_of, split_options
 from .analytic import watched
 from .api import bptt, forward, predict
 from .directional import Lift, directional
@@ -53,7 +60,7 @@ class Tangents(NamedTuple):
     d_state: Any
 
 
-@on_their_device
+@with_device_of_arguments
 def jvp(
     model: RNN,
     params: Parameters,
@@ -118,7 +125,7 @@ def jvp(
     return _push(xp, predict, model, params, x, state, d_params or {}, d_x, d_state, options)
 
 
-@on_their_device
+@with_device_of_arguments
 def hvp(
     model: RNN,
     params: Parameters,
@@ -194,7 +201,7 @@ def hvp(
     return dict(zip(names, product, strict=True))
 
 
-@on_their_device
+@with_device_of_arguments
 def gauss_newton_product(
     model: RNN,
     params: Parameters,
@@ -247,7 +254,7 @@ def gauss_newton_product(
     """
     xp = _check_product(gauss_newton_product, model, params, x, targets, vector, loss, options)
     loss = watched(loss)
-    passing, _ = parted(options, forward)
+    passing, _ = split_options(options, forward)
     state = passing.pop("state", None)
     pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
 

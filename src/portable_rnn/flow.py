@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, is_traced, on_their_device, wider
+from ._namespace import Array, Namespace, device_of, is_traced, wider, with_device_of_arguments
 from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
@@ -21,7 +21,7 @@ from .layout import mask_inward, time_major
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .norms import norm, unit_of
-from .passes import Loss, Parameters, Tape, check_inputs, loss_and_gradient, steps_there
+from .passes import Loss, Parameters, Tape, check_inputs, loss_and_gradient, valid_steps_of
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -104,7 +104,7 @@ class _Watched:
         return found
 
 
-@on_their_device
+@with_device_of_arguments
 def gradient_flow(
     model: RNN,
     params: Parameters,
@@ -189,9 +189,9 @@ def gradient_flow(
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    there = None
+    valid = None
     if lengths is not None or mask is not None:
-        there = mask_inward(model, steps_there(xp, model, x, lengths, mask))
+        valid = mask_inward(model, valid_steps_of(xp, model, x, lengths, mask))
     x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)
@@ -201,17 +201,17 @@ def gradient_flow(
     before, tapes = [], []
     for t in range(x.shape[0]):
         before.append(states)
-        here = None if there is None else there[t : t + 1, :]
+        here = None if valid is None else valid[t : t + 1, :]
         fwd = forward(observed, params, x[t : t + 1, ...], check.state_of(states), mask=here)
         tapes.append(fwd.tape)
         states = check.state_parts(fwd.state)
-    d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, there, arrays=arrays)
+    d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, valid, arrays=arrays)
     return GradientFlow(
         value,
         d_state,
         norms,
-        _singular_values(xp, plain, params, x, before, there, iterations),
-        _by_loss_step(xp, observed, params, x, before, d_outputs, there) if by_loss_step else None,
+        _singular_values(xp, plain, params, x, before, valid, iterations),
+        _by_loss_step(xp, observed, params, x, before, d_outputs, valid) if by_loss_step else None,
         kept,
     )
 
@@ -222,7 +222,7 @@ def _retreat(
     params: Parameters,
     tapes: list[Tape],
     d_outputs: Array,
-    there: Array | None,
+    valid: Array | None,
     *,
     arrays: bool,
 ) -> tuple[tuple[Array, ...], dict[str, Array], dict[str, Array] | None]:
@@ -234,8 +234,8 @@ def _retreat(
         d_t = d_outputs[t : t + 1, ...]
         grads = backward(model, params, tapes[t], d_t, carry, grad_x=False)
         seen = watched.take(xp)
-        if there is not None:
-            seen = _held(xp, there[t, :], seen, carry)
+        if valid is not None:
+            seen = _held(xp, valid[t, :], seen, carry)
         carry = grads.state
         d_states.append([norm(xp, part, 2) for part in seen])
         norms.append({name: norm(xp, grad, 0) for name, grad in grads.params.items()})
@@ -259,7 +259,7 @@ def _by_loss_step(
     x: Array,
     before: list[State],
     d_outputs: Array,
-    there: Array | None,
+    valid: Array | None,
 ) -> Array:
     """Go back with T cotangents side by side in the batch, each from the loss at one step."""
     watched: Any = model.cell
@@ -272,7 +272,7 @@ def _by_loss_step(
     found, carry = [], None
     for t in reversed(range(steps)):
         state = tuple(side_by_side(part) for part in before[t])
-        exists = None if there is None else side_by_side(there[t : t + 1, :])
+        exists = None if valid is None else side_by_side(valid[t : t + 1, :])
         x_t = side_by_side(x[t : t + 1, ...])
         tape = forward(model, params, x_t, check.state_of(state), mask=exists).tape
         here = xp.reshape(loss_step == t, (steps, 1, 1))
@@ -295,14 +295,14 @@ def _singular_values(
     params: Parameters,
     x: Array,
     before: list[State],
-    there: Array | None,
+    valid: Array | None,
     iterations: int,
 ) -> Array:
     """Power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
     steps, batch, inputs = x.shape
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
-    mask = None if there is None else xp.reshape(there, (1, steps * batch))
+    mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
     tape = forward(model, params, x, check.state_of(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
     start = uniform(shapes, 1.0, 0, xp=xp, dtype=wider(xp, x.dtype), device=device_of(x))
@@ -321,11 +321,11 @@ def _singular_values(
     return xp.stack(found, axis=1)
 
 
-def _held(xp: Namespace, there: Array, seen: State, carry: Any) -> State:
+def _held(xp: Namespace, valid: Array, seen: State, carry: Any) -> State:
     """Where there is no step the state is held: its cotangent is that of the step after."""
-    there = xp.expand_dims(there, axis=1)
+    valid = xp.expand_dims(valid, axis=1)
     after = map(xp.zeros_like, seen) if carry is None else check.state_parts(carry)
-    return tuple(xp.where(there, d, later) for d, later in zip(seen, after, strict=True))
+    return tuple(xp.where(valid, d, later) for d, later in zip(seen, after, strict=True))
 
 
 def _normalised(xp: Namespace, parts: State) -> tuple[State, Array]:

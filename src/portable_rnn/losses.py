@@ -18,26 +18,29 @@ reduction : {"mean", "sum"}
 Losses of float16 and bfloat16 are computed in float32, and rounded once.
 """
 
-import math
 from typing import Any, Literal, TypeAlias
 
 from . import _check as check
+from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
 from ._namespace import (
     Array,
     Namespace,
-    device_of,
     dtype_name,
-    is_traced,
     library_name,
-    namespace_of,
-    nan_where,
-    on_host,
-    on_their_device,
-    read_flag,
     real_part,
     row,
     sum_over,
-    wider,
+    with_device_of_arguments,
+)
+from ._reduction import (
+    check_outputs,
+    counted_steps,
+    divisor,
+    multiply,
+    reduce_losses,
+    row_weights,
+    widen,
+    zero_uncounted,
 )
 from .norms import far_unit
 
@@ -50,10 +53,10 @@ __all__ = [
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is told
+_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is noticed
 
 
-@on_their_device
+@with_device_of_arguments
 def softmax_cross_entropy(
     outputs: Array,
     targets: Array,
@@ -110,7 +113,7 @@ def softmax_cross_entropy(
     >>> print(d_outputs[0])
     [ 0.125 -0.375  0.125  0.125]
     """
-    xp = _check_outputs(outputs, weights, reduction)
+    xp = check_outputs(outputs, weights, reduction)
     label_smoothing = check.number("label_smoothing", label_smoothing, least=0.0, most=1.0)
     dtype, classes = outputs.dtype, outputs.shape[-1]
     if class_weights is not None:
@@ -119,33 +122,33 @@ def softmax_cross_entropy(
         ignore_index = check.integer("ignore_index", ignore_index)
     if check_targets is not None:
         check_targets = check.flag("check_targets", check_targets)
-    counts = _counts(xp, weights)
-    indices = _is_index(xp, outputs, targets)
+    counts = counted_steps(xp, weights)
+    indices = is_index(xp, outputs, targets)
     if indices:
-        labels = _counted(xp, _signed(xp, targets), counts)
+        labels = zero_uncounted(xp, signed(xp, targets), counts)
         limits = xp.iinfo(labels.dtype)
         if ignore_index is not None and not limits.min <= ignore_index <= limits.max:
             ignore_index = None  # which no label is
-        known = _check_labels(xp, labels, classes, ignore_index, check_targets)
+        known = check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
-            there = labels != ignore_index
-            counts = there if counts is None else counts & there
+            valid = labels != ignore_index
+            counts = valid if counts is None else counts & valid
     elif ignore_index is not None:
         raise ValueError("ignore_index: expected class indices as targets, got rows")
-    rows = _counted(xp, _row_weights(xp, outputs, weights), counts)
-    outputs = _wide(xp, outputs, counts)
+    rows = zero_uncounted(xp, row_weights(xp, outputs, weights), counts)
+    outputs = widen(xp, outputs, counts)
     if indices:
-        y = _one_hot(xp, labels, classes, rows.dtype)
+        y = one_hot_rows(xp, labels, classes, rows.dtype)
     else:
-        known, y = True, _wide(xp, targets, counts)
+        known, y = True, widen(xp, targets, counts)
 
     scale = rows
     if class_weights is not None:
-        factor = row(xp, _wide(xp, class_weights), y.ndim)
+        factor = row(xp, widen(xp, class_weights), y.ndim)
         if indices:
             scale = rows * sum_over(xp, y * factor, -1)
     chosen = counts is not None or (class_weights is not None and indices)
-    weight, nothing, rows = _divisor(xp, scale, rows, reduction, chosen=chosen)
+    weight, nothing, rows = divisor(xp, scale, rows, reduction, chosen=chosen)
     if label_smoothing:
         share = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
         y = (1.0 - label_smoothing) * y + (label_smoothing / classes) * share
@@ -154,15 +157,15 @@ def softmax_cross_entropy(
     y = y * xp.expand_dims(rows, axis=-1)
 
     log_p = log_softmax(xp, outputs)
-    losses = -sum_over(xp, _times(xp, y, log_p), -1)
+    losses = -sum_over(xp, multiply(xp, y, log_p), -1)
     total = xp.sum(y, axis=-1, keepdims=True, dtype=y.dtype)
     if not known:
-        losses, total = _nan_of_wrong(xp, labels, classes, counts, losses, total)
+        losses, total = mark_wrong(xp, labels, classes, counts, losses, total)
     d_outputs = xp.exp(log_p) * total - y
-    return _reduced(xp, losses, d_outputs, weight, nothing, dtype)
+    return reduce_losses(xp, losses, d_outputs, weight, nothing, dtype)
 
 
-@on_their_device
+@with_device_of_arguments
 def mean_squared_error(
     outputs: Array,
     targets: Array,
@@ -196,22 +199,22 @@ def mean_squared_error(
     >>> print(value, d_outputs[0])
     1.0 [0.2 0.2]
     """
-    xp = _check_outputs(outputs, weights, reduction)
+    xp = check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    dtype, counts = outputs.dtype, _counts(xp, weights)
-    rows = _row_weights(xp, outputs, weights)
-    weight, nothing, rows = _divisor(xp, rows, rows, reduction, chosen=counts is not None)
-    difference = _wide(xp, outputs, counts) - _wide(xp, targets, counts)
+    dtype, counts = outputs.dtype, counted_steps(xp, weights)
+    rows = row_weights(xp, outputs, weights)
+    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
+    difference = widen(xp, outputs, counts) - widen(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
     difference = difference / unit
     weighted = difference * xp.expand_dims(rows, axis=-1)
     if weight is not None:
         weight = weight * outputs.shape[-1]
     squares, d_outputs = weighted * difference, 2.0 * weighted
-    return _reduced(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
+    return reduce_losses(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
 
 
-@on_their_device
+@with_device_of_arguments
 def binary_cross_entropy(
     outputs: Array,
     targets: Array,
@@ -251,21 +254,21 @@ def binary_cross_entropy(
     >>> print(f"{value:.4f}")  # log 2
     0.6931
     """
-    xp = _check_outputs(outputs, weights, reduction)
+    xp = check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    dtype, counts = outputs.dtype, _counts(xp, weights)
-    rows = _row_weights(xp, outputs, weights)
-    weight, nothing, rows = _divisor(xp, rows, rows, reduction, chosen=counts is not None)
+    dtype, counts = outputs.dtype, counted_steps(xp, weights)
+    rows = row_weights(xp, outputs, weights)
+    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
     if weight is not None:
         weight = weight * outputs.shape[-1]
     w = xp.expand_dims(rows, axis=-1)
-    outputs, targets = _wide(xp, outputs, counts), _wide(xp, targets, counts)
+    outputs, targets = widen(xp, outputs, counts), widen(xp, targets, counts)
     positive = real_part(xp, outputs) > 0
     shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically
     wrong = xp.astype(positive, outputs.dtype) - targets
-    value = _times(xp, wrong, outputs) + xp.log1p(shrinking)
+    value = multiply(xp, wrong, outputs) + xp.log1p(shrinking)
     sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
-    return _reduced(xp, value * w, (sigmoid - targets) * w, weight, nothing, dtype)
+    return reduce_losses(xp, value * w, (sigmoid - targets) * w, weight, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
@@ -324,190 +327,4 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"dtype: expected a dtype of {library_name(found)}, got {got}")
     if (classes := check.count("classes", classes)) > _MOST_CLASSES:
         raise ValueError(f"classes: expected at most {_MOST_CLASSES}, got {classes}")
-    return _one_hot(found, labels, classes, named)
-
-
-# --------------------------------------------------------------------------- helpers
-
-
-def _one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
-    labels = xp.expand_dims(_signed(xp, labels), axis=-1)
-    axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
-    return xp.astype(labels == row(xp, axis, labels.ndim), dtype)
-
-
-def _check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
-    xp = namespace_of(outputs=outputs)
-    check.choice("reduction", reduction, ("mean", "sum"))
-    check.floating("outputs", outputs, xp)
-    if not outputs.ndim or outputs.shape[-1] == 0:
-        raise ValueError(
-            "outputs: expected at least one in the last axis, "
-            f"got an array of shape {tuple(outputs.shape)}"
-        )
-    if weights is not None:
-        check.beside("weights", weights, "outputs", outputs)
-        if tuple(weights.shape) != tuple(outputs.shape[:-1]):
-            raise ValueError(
-                f"weights: expected shape {tuple(outputs.shape[:-1])}, the outputs' "
-                f"without the last axis, got {tuple(weights.shape)}"
-            )
-        if not xp.isdtype(weights.dtype, "bool"):
-            check.like("weights", weights, "outputs", outputs)
-    return xp
-
-
-def _counts(xp: Namespace, weights: Array | None) -> Array | None:
-    """Return which steps have weight, as booleans; None for all."""
-    if weights is None or weights.dtype == xp.bool:
-        return weights
-    return weights != 0
-
-
-def _counted(xp: Namespace, array: Array, counts: Array | None) -> Array:
-    """Return labels (...) or rows (..., F) with zeros in the place of what does not count."""
-    if counts is None:
-        return array
-    counts = counts if array.ndim == counts.ndim else xp.expand_dims(counts, axis=-1)
-    return xp.where(counts, array, xp.zeros_like(array))
-
-
-def _wide(xp: Namespace, array: Array, counts: Array | None = None) -> Array:
-    """Return the numbers that count, half precision as float32."""
-    return _counted(xp, xp.astype(array, wider(xp, array.dtype), copy=False), counts)
-
-
-def _row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
-    dtype = wider(xp, outputs.dtype)
-    if weights is not None:
-        return xp.astype(weights, dtype, copy=False)
-    return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
-
-
-def _divisor(
-    xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
-) -> tuple[Any, Any, Array]:
-    """Return what the sum is divided by, if by anything; whether nothing counts; and row weights.
-
-    Where nothing counts these are zero, and the divisor is 1. If no rows were ``chosen`` by weights
-    or labels, it is known how many there are.
-    """
-    if reduction == "sum":
-        return None, None, rows
-    if not chosen and (count := math.prod(rows.shape)):
-        return float(count), None, rows
-    unit = far_unit(xp, scale)
-    scale, rows = scale / unit, rows / unit
-    weight = xp.asarray(_sum(xp, scale))
-    nothing = xp.asarray(~xp.any(scale != 0))
-    weight = xp.where(nothing, xp.ones_like(weight), weight)
-    return weight, nothing, xp.where(nothing, xp.zeros_like(rows), rows)
-
-
-def _times(xp: Namespace, factor: Array, array: Array) -> Array:
-    """Return the product, which is 0 where the factor is, of infinity too."""
-    zero = xp.zeros((), dtype=array.dtype, device=device_of(array))
-    return factor * xp.where(factor == 0, zero, array)
-
-
-def _is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
-    """Tell class indices from rows by their dtype, and check either's shape."""
-    namespace_of(outputs=outputs, targets=targets)
-    shape = tuple(outputs.shape)
-    if xp.isdtype(targets.dtype, "integral"):
-        if tuple(targets.shape) != shape[:-1]:
-            raise ValueError(
-                f"targets: expected class indices of shape {shape[:-1]}, got {tuple(targets.shape)}"
-            )
-        return True
-    if targets.dtype != outputs.dtype or targets.ndim < outputs.ndim:
-        raise TypeError(
-            f"targets: expected integer class indices, or rows of shape {shape} and dtype "
-            f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)} of shape "
-            f"{tuple(targets.shape)}"
-        )
-    check.shaped("targets", targets, shape, "outputs", outputs)
-    return False
-
-
-def _check_labels(
-    xp: Namespace,
-    labels: Array,
-    classes: int,
-    ignore_index: int | None,
-    wanted: bool | None,
-) -> bool:
-    """Check class indices on the host, or if it is wanted; return whether they are known."""
-    if not (on_host(labels) if wanted is None else wanted):
-        return False
-    good = (labels >= 0) & (labels < classes)
-    if ignore_index is not None:
-        good = good | (labels == ignore_index)
-    good = xp.all(good)
-    # Under jit even a comparison of constants is traced; torch.func.vmap has no values either.
-    all_good = None if is_traced(xp, good) else read_flag(good)
-    if all_good is None:
-        if wanted:
-            raise ValueError(
-                "check_targets: values cannot be read under jax.jit or torch.func.vmap"
-            )
-        return False
-    if not all_good:
-        raise ValueError(
-            f"targets: expected class indices from 0 to {classes - 1}, "
-            f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
-        )
-    return True
-
-
-def _nan_of_wrong(
-    xp: Namespace, labels: Array, classes: int, counts: Array | None, losses: Array, total: Array
-) -> tuple[Array, Array]:
-    """Return losses and sums of rows, NaN where a label that counts is out of range.
-
-    Here, and not in the weights: XLA takes the product of a one-hot 0 and NaN for 0.
-    """
-    wrong = (labels < 0) | (labels >= classes)
-    if counts is not None:
-        wrong = wrong & counts
-    return nan_where(xp, wrong, losses), nan_where(xp, xp.expand_dims(wrong, axis=-1), total)
-
-
-def _signed(xp: Namespace, labels: Array) -> Array:
-    """Return labels in a signed type that holds any class, and a negative ``ignore_index``."""
-    name = dtype_name(labels.dtype)
-    if name in ("int32", "int64"):
-        return labels
-    return xp.astype(labels, xp.int64 if name in ("uint32", "uint64") else xp.int32)
-
-
-def _sum(xp: Namespace, array: Array) -> Array:
-    """Sum over all axes, the last first: partial sums round less than one long one."""
-    while array.ndim:
-        array = sum_over(xp, array, axis=array.ndim - 1)
-    return array
-
-
-def _reduced(
-    xp: Namespace,
-    losses: Array,
-    d_outputs: Array,
-    weight: Any,
-    nothing: Any,
-    dtype: Any,
-    unit: Any = None,
-) -> tuple[Array, Array]:
-    """Return the sum of losses, or their mean, and its gradient, in the dtype of the outputs.
-
-    NaN where nothing counts. The losses are squares of differences counted in ``unit``, if given.
-    """
-    own = far_unit(xp, losses)
-    value = _sum(xp, losses / own)
-    if weight is not None:
-        value, d_outputs = value / weight, d_outputs / weight
-    value = xp.asarray(value * own)  # NumPy sums to a scalar
-    if unit is not None:
-        value, d_outputs = value * unit * unit, d_outputs * unit
-    if nothing is not None:
-        value = nan_where(xp, nothing, value)
-    return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)
+    return one_hot_rows(found, labels, classes, named)

@@ -1,10 +1,15 @@
 """Euclidean norms and root mean squares, of numbers however small or large."""
 
+import functools
 import math
+import sys
+from typing import Any
 
-from ._namespace import Array, Namespace, device_of, in_one_piece, wider
+from ._namespace import Array, Namespace, device_of, library_name, whole_sequence, wider
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
+
+_MANY = 1024  # numbers of which the root of squares is sooner had in several calls than in one
 
 
 def norm(xp: Namespace, array: Array, axes: int) -> Array:
@@ -64,11 +69,41 @@ def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Ar
     ``root`` is at least 0.
     """
     a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
+    if library_name(xp) == "numpy" and new.size >= _MANY and _notices_lost_numbers():
+        # A quarter of the time of hypot, which goes number by number. An entry that over- or
+        # underflows raises a flag of the processor, wherever it is; to look at that costs nothing.
+        try:
+            with _numpy().errstate(over="raise", under="raise"):
+                return xp.sqrt(a * a + b * b)
+        except FloatingPointError:  # a square left the dtype, if only where it does not matter
+            pass
     # One call instead of ten where calls take time; the standard has it since 2023.12.
-    if getattr(xp, "__array_api_version__", "") >= "2023.12" and not in_one_piece(xp):
+    if getattr(xp, "__array_api_version__", "") >= "2023.12" and not whole_sequence(xp):
         return xp.hypot(a, b)
     b = xp.abs(b)
     first = a > b
     larger, smaller = xp.where(first, a, b), xp.where(first, b, a)
     ratio = smaller / xp.where(larger > 0, larger, xp.ones_like(larger))
     return larger * xp.sqrt(1.0 + ratio * ratio)
+
+
+@functools.cache
+def _notices_lost_numbers() -> bool:
+    """Return whether NumPy can tell that a number over- or underflowed; not in WebAssembly."""
+    np = _numpy()
+    for dtype in (np.float32, np.float64):
+        limits = np.finfo(dtype)
+        for number in (limits.tiny, limits.max):
+            array = np.full(33, number, dtype)  # more than a register holds, and one that is left
+            try:
+                with np.errstate(over="raise", under="raise"):
+                    array * array
+                return False
+            except FloatingPointError:
+                pass
+    return True
+
+
+def _numpy() -> Any:
+    """Return NumPy, which whoever hands us its arrays has imported."""
+    return sys.modules["numpy"]

@@ -14,16 +14,16 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
-    in_one_piece,
     is_traced,
     library_name,
     make_static,
     namespace_of,
+    whole_sequence,
     wider,
 )
 from .affine import SUMS, Products
 from .cells import State
-from .dropout import Masks, _mean_masks, draw
+from .dropout import Masks, _check_masks, _mean_masks, draw
 from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
@@ -43,8 +43,8 @@ __all__ = [
     "run_through",
     "step_weights",
     "steps_of",
-    "steps_there",
     "units_of",
+    "valid_steps_of",
 ]
 
 Parameters: TypeAlias = Mapping[str, Array]
@@ -110,10 +110,10 @@ def check_inputs(
         check_mask(mask, tuple(x.shape[:-1]), x)
     some = lengths is not None or mask is not None
     if weights is not None and some:
-        check.weights(weights, x)
+        check.weights(weights, "x", x)
     if finite:
-        there = steps_there(xp, model, x, lengths, mask) if some else None
-        check.finite("x", x, there)  # padding may hold anything
+        valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
+        check.finite("x", x, valid)  # padding may hold anything
         parts = check.state_parts(state) if state is not None else ()
         named = {f"state[{i}]": part for i, part in enumerate(parts)}
         for name, array in (named | dict(params)).items():
@@ -126,16 +126,16 @@ def steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> St
     return resolve(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
 
 
-def steps_there(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
+def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
     """Return as a mask in the layout of ``x`` which steps there are, of either."""
-    there = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
-    return layout.mask_outward(model, there, batched=x.ndim == 3)
+    valid = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
+    return layout.mask_outward(model, valid, batched=x.ndim == 3)
 
 
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
-        check.masks(model, dropout, x, *layout.sizes(model, x))
+        _check_masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
         return _mean_masks(xp, model, x)
@@ -156,7 +156,7 @@ def units_of(
     """Return how to keep to a memory budget; None if there is none."""
     if memory is None and checkpoint_every is None:
         return None
-    if in_one_piece(xp):
+    if whole_sequence(xp):
         raise ValueError(
             f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
             "sequence is one computation"
@@ -312,11 +312,11 @@ def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Ar
 def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
     """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
     xp = namespace_of(x=x)
-    there = steps_there(xp, model, x, lengths, mask)
+    valid = valid_steps_of(xp, model, x, lengths, mask)
     if weights is None:
-        return there
-    check.weights(weights, x)
-    return xp.where(there, weights, xp.zeros_like(weights))
+        return valid
+    check.weights(weights, "x", x)
+    return xp.where(valid, weights, xp.zeros_like(weights))
 
 
 def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, namespace_of, on_their_device, wider
-from ._signatures import options_of, parted
+from ._namespace import Array, Namespace, device_of, namespace_of, wider, with_device_of_arguments
+from ._signatures import options_of, split_options
 from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
 from .api import forward
 from .layout import sizes
@@ -23,7 +23,7 @@ from .passes import (
     check_inputs,
     loss_and_gradient,
     pull_back,
-    steps_there,
+    valid_steps_of,
 )
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
@@ -57,7 +57,7 @@ class ExampleNorms(NamedTuple):
     params: dict[str, Array]
 
 
-@on_their_device
+@with_device_of_arguments
 def per_example_gradients(
     model: RNN,
     params: Parameters,
@@ -115,7 +115,7 @@ def per_example_gradients(
     }
 
 
-@on_their_device
+@with_device_of_arguments
 def per_example_norms(
     model: RNN,
     params: Parameters,
@@ -185,14 +185,14 @@ def _factors(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the factors of each gradient."""
-    passing, of_loss = parted(options, forward)
+    passing, of_loss = split_options(options, forward)
     lengths, mask = passing.pop("lengths", None), passing.get("mask")
     some = lengths is not None or mask is not None
     check.loss(caller, loss, options, weighted=some, known=options_of(forward))
     weights = of_loss.get("weights")
     check_inputs(model, params, x, passing.get("state"), lengths, mask, weights=weights)
     if lengths is not None:  # a mask leaves the sequences in their order
-        passing["mask"] = mask = steps_there(xp, model, x, lengths, None)
+        passing["mask"] = mask = valid_steps_of(xp, model, x, lengths, None)
     fwd = forward(model, params, x, **passing)
     _, d_outputs = loss_and_gradient(
         model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss

@@ -53,8 +53,7 @@ def checked_batch(
     try:
         check.sequence(model, params, batch.x)
         if batch.weights is not None:
-            check.beside("weights", batch.weights, "x", batch.x)
-            check.of_shape("weights", batch.weights, tuple(batch.x.shape[:-1]))
+            check.weights(batch.weights, "x", batch.x)
         if batch.lengths is not None:
             check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)
         check.flag("fresh", batch.fresh)

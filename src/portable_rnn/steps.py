@@ -11,10 +11,10 @@ from ._namespace import (
     Namespace,
     device_of,
     dtype_name,
-    in_one_piece,
     is_array,
     namespace_of,
     on_host,
+    whole_sequence,
 )
 
 __all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
@@ -59,7 +59,7 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
 def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
     """Check the lengths of a batch, before anything else is done with it."""
     if read_lengths(value, steps, batch) is None:
-        check.beside("lengths", value, "x", x)
+        check.same_library_and_device("lengths", value, "x", x)
 
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
@@ -69,7 +69,7 @@ def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
     check.of_shape("mask", value, shape)
     if not isinstance(value, np.ndarray):
-        check.beside("mask", value, "x", x)
+        check.same_library_and_device("mask", value, "x", x)
 
 
 def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
@@ -81,9 +81,9 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
         return Steps()
     steps, batch = x.shape[:2]
     values = None if lengths is None else read_lengths(lengths, steps, batch)
-    if values is None or in_one_piece(xp):
-        there = mask_of(xp, x, lengths, mask)
-        return Steps(mask=xp.expand_dims(there, axis=2))
+    if values is None or whole_sequence(xp):
+        valid = mask_of(xp, x, lengths, mask)
+        return Steps(mask=xp.expand_dims(valid, axis=2))
     widths = tuple(int(n) for n in (values[None, :] > np.arange(steps)[:, None]).sum(axis=1))
     order = np.argsort(-values, kind="stable")
     if np.array_equal(order, np.arange(batch)):

@@ -14,7 +14,7 @@ their blocks: gradients of weights are summed for each block first, and so round
 
 from typing import NamedTuple
 
-from ._namespace import Array, Namespace, device_of, in_one_piece
+from ._namespace import Array, Namespace, device_of, whole_sequence
 
 __all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
 
@@ -73,7 +73,7 @@ def cut(
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
     ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
     """
-    if in_one_piece(xp):
+    if whole_sequence(xp):
         return [[Stretch(slice(0, steps), batch)]]
     found: list[list[Stretch]] = []
     start = block_end = left = 0

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from . import _check as check
-from ._namespace import Array, on_their_device
+from ._namespace import Array, with_device_of_arguments
 from .api import Result, backward, bptt
 from .dropout import Masks
 from .losses import softmax_cross_entropy
@@ -22,7 +22,7 @@ from .windows import Overlap, Pieces, Sum, Window, pieces_of, windows
 __all__ = ["truncated_bptt"]
 
 
-@on_their_device
+@with_device_of_arguments
 def truncated_bptt(
     model: RNN,
     params: Mapping[str, Array],

@@ -88,9 +88,9 @@ def pieces_of(
 ) -> Pieces:
     """Check what says which steps there are, and draw the masks of the whole sequence."""
     axis = 1 if model.batch_first and x.ndim == 3 else 0
-    there = steps_of(xp, model, x, lengths, mask).mask
-    if there is not None:
-        mask = mask_outward(model, there[:, :, 0], batched=x.ndim == 3)
+    valid = steps_of(xp, model, x, lengths, mask).mask
+    if valid is not None:
+        mask = mask_outward(model, valid[:, :, 0], batched=x.ndim == 3)
         lengths = None
     elif lengths is not None:
         lengths = read_lengths(lengths, *sizes(model, x))

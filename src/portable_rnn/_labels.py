@@ -1,0 +1,97 @@
+"""Class indices as targets: told from rows, checked, and as rows with a 1 at each."""
+
+from typing import Any
+
+from . import _check as check
+from ._namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_traced,
+    namespace_of,
+    nan_where,
+    on_host,
+    read_flag,
+    row,
+)
+
+__all__ = ["check_labels", "is_index", "mark_wrong", "one_hot_rows", "signed"]
+
+
+def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
+    """Tell class indices from rows by their dtype, and check either's shape."""
+    namespace_of(outputs=outputs, targets=targets)
+    shape = tuple(outputs.shape)
+    if xp.isdtype(targets.dtype, "integral"):
+        if tuple(targets.shape) != shape[:-1]:
+            raise ValueError(
+                f"targets: expected class indices of shape {shape[:-1]}, got {tuple(targets.shape)}"
+            )
+        return True
+    if targets.dtype != outputs.dtype or targets.ndim < outputs.ndim:
+        raise TypeError(
+            f"targets: expected integer class indices, or rows of shape {shape} and dtype "
+            f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)} of shape "
+            f"{tuple(targets.shape)}"
+        )
+    check.shaped("targets", targets, shape, "outputs", outputs)
+    return False
+
+
+def check_labels(
+    xp: Namespace,
+    labels: Array,
+    classes: int,
+    ignore_index: int | None,
+    wanted: bool | None,
+) -> bool:
+    """Check class indices on the host, or if it is wanted; return whether they are known."""
+    if not (on_host(labels) if wanted is None else wanted):
+        return False
+    good = (labels >= 0) & (labels < classes)
+    if ignore_index is not None:
+        good = good | (labels == ignore_index)
+    good = xp.all(good)
+    # Under jit even a comparison of constants is traced; torch.func.vmap has no values either.
+    all_good = None if is_traced(xp, good) else read_flag(good)
+    if all_good is None:
+        if wanted:
+            raise ValueError(
+                "check_targets: values cannot be read under jax.jit or torch.func.vmap"
+            )
+        return False
+    if not all_good:
+        raise ValueError(
+            f"targets: expected class indices from 0 to {classes - 1}, "
+            f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
+        )
+    return True
+
+
+def mark_wrong(
+    xp: Namespace, labels: Array, classes: int, counts: Array | None, losses: Array, total: Array
+) -> tuple[Array, Array]:
+    """Return losses and sums of rows, NaN where a label that counts is out of range.
+
+    Here, and not in the weights: XLA takes the product of a one-hot 0 and NaN for 0.
+    """
+    wrong = (labels < 0) | (labels >= classes)
+    if counts is not None:
+        wrong = wrong & counts
+    return nan_where(xp, wrong, losses), nan_where(xp, xp.expand_dims(wrong, axis=-1), total)
+
+
+def one_hot_rows(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
+    """Return rows with a 1 at each label, of zeros where it is out of range."""
+    labels = xp.expand_dims(signed(xp, labels), axis=-1)
+    axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
+    return xp.astype(labels == row(xp, axis, labels.ndim), dtype)
+
+
+def signed(xp: Namespace, labels: Array) -> Array:
+    """Return labels in a signed type that holds any class, and a negative ``ignore_index``."""
+    name = dtype_name(labels.dtype)
+    if name in ("int32", "int64"):
+        return labels
+    return xp.astype(labels, xp.int64 if name in ("uint32", "uint64") else xp.int32)

@@ -1,0 +1,196 @@
+"""The step that optimizers share: its checks, the dtypes it is taken in, and the state it keeps."""
+
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
+from typing import Any, NamedTuple, TypeAlias
+
+from . import _check as check
+from ._namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_array,
+    is_traced,
+    namespace_of,
+    same_device,
+    wider,
+    with_device_of_arguments,
+)
+
+__all__ = ["Arrays", "Rule", "State", "Update", "check_dict", "check_real", "listed", "take_step"]
+
+Arrays: TypeAlias = Mapping[str, Array]
+State: TypeAlias = dict[str, Any]
+
+
+class Update(NamedTuple):
+    """What the rule of an optimizer is given for one parameter; no array is of half precision."""
+
+    xp: Namespace
+    p: Array
+    g: Array
+    slots: tuple[Array, ...]
+    step: Any  # counted from 1; an array under jax.jit
+    lr: Any
+
+
+Rule: TypeAlias = Callable[[Update], tuple[Array, ...]]
+
+
+@with_device_of_arguments
+def take_step(
+    params: Arrays,
+    grads: Arrays,
+    state: State | None,
+    lr: Any,
+    slots: tuple[str, ...],
+    rule: Rule,
+    *,
+    eps: float | None = None,
+    share: float = 1.0,
+) -> tuple[dict[str, Array], State]:
+    """Apply ``rule`` to every parameter, after checking that everything fits together.
+
+    Of ``eps`` the rule adds as little as its ``share``.
+    """
+    lr = _learning_rate(lr)
+    xp, wide = _check_arrays(params, grads, eps, share)
+    if state is None:
+        state = {"step": 0} | {
+            slot: {
+                name: xp.zeros_like(xp.astype(p, wide[name], copy=False))
+                for name, p in params.items()
+            }
+            for slot in slots
+        }
+    else:
+        state = _checked_state(xp, params, state, slots, wide)
+    updated: dict[str, Array] = {}
+    after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
+    for name, p in params.items():
+        held = tuple(state[slot][name] for slot in slots)
+        p_wide, g = (xp.astype(a, wide[name], copy=False) for a in (p, grads[name]))
+        rate = xp.astype(lr, wide[name]) if is_array(lr) else lr
+        new, *values = rule(Update(xp, p_wide, g, held, after["step"], rate))
+        updated[name] = xp.astype(new, p.dtype, copy=False)
+        for slot, value in zip(slots, values, strict=True):
+            after[slot][name] = value
+    return updated, after
+
+
+def _check_arrays(
+    params: Arrays, grads: Arrays, eps: float | None, share: float
+) -> tuple[Namespace, dict[str, Any]]:
+    """Check parameters and gradients; return their namespace, and the dtype of each one's step."""
+    check_dict("params", params)
+    check_dict("grads", grads)
+    xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
+    if set(params) != set(grads):
+        raise ValueError(f"grads: expected the names {listed(params)}, got {listed(grads)}")
+    wide: dict[Any, Any] = {}
+    for name, p in params.items():
+        label = f"params[{name!r}]"
+        if p.dtype not in wide:
+            check_real(xp, label, p)
+            wide[p.dtype] = wider(xp, p.dtype)
+            if eps is not None:
+                _check_eps(xp, p, eps, share)
+        if not _alike(grads[name], p, p.dtype):
+            check.shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), label, p)
+    return xp, {name: wide[p.dtype] for name, p in params.items()}
+
+
+def _alike(array: Any, p: Array, dtype: Any) -> bool:
+    """Tell in little time that an array needs no closer look."""
+    alike = type(array) is type(p) and array.shape == p.shape and array.dtype == dtype
+    return alike and same_device(array, p)
+
+
+def _checked_state(
+    xp: Namespace, params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
+) -> State:
+    """Return a state, if it is of this optimizer and of these parameters."""
+    if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
+        got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
+            f"got {got}"
+        )
+    step = _checked_step(xp, state["step"])
+    for slot in slots:
+        held = state[slot]
+        if not isinstance(held, Mapping):
+            raise TypeError(
+                f"state[{slot!r}]: expected a dict of arrays, got {type(held).__name__}"
+            )
+        if set(held) != set(params):
+            raise ValueError(
+                f"state[{slot!r}]: expected the names {listed(params)}, got {listed(held)}"
+            )
+        for name, p in params.items():
+            if _alike(held[name], p, wide[name]):
+                continue
+            label, array = f"state[{slot!r}][{name!r}]", held[name]
+            check.an_array(label, array)
+            check.of_shape(label, array, tuple(p.shape))
+            check.same_library_and_device(label, array, f"params[{name!r}]", p)
+            if array.dtype != wide[name]:
+                raise TypeError(
+                    f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
+                    f"parameters, got {dtype_name(array.dtype)}"
+                )
+    return {**state, "step": step}
+
+
+def _checked_step(xp: Namespace, step: Any) -> Any:
+    """Return the number of steps taken; of an array, which may be traced, no value is read."""
+    name = "state['step']"
+    # NumPy's integers are such, and to array libraries arrays of NumPy as well.
+    if isinstance(step, Integral) or not is_array(step) or namespace_of(**{name: step}) is not xp:
+        return check.integer(name, step, least=0)
+    if step.shape or not xp.isdtype(step.dtype, "integral"):
+        raise TypeError(
+            "state['step']: expected an int, or an integer array of shape (), got "
+            f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
+        )
+    return step
+
+
+def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
+    """An eps that is 0 in the dtype of the step turns every zero gradient into NaN."""
+    wide = wider(xp, p.dtype)
+    if eps < (least := float(xp.finfo(wide).smallest_normal) / share):
+        raise ValueError(
+            f"eps: expected at least {least:.2g} for {dtype_name(p.dtype)} parameters, got {eps}"
+        )
+
+
+def _learning_rate(lr: Any) -> Any:
+    """Return ``lr`` as a Python float, or as the traced array it is."""
+    if is_array(lr) and is_traced(xp := namespace_of(lr=lr), lr):
+        if lr.shape or not xp.isdtype(lr.dtype, ("integral", "real floating")):
+            raise TypeError(
+                "lr: expected a number or an array of shape (), got "
+                f"{dtype_name(lr.dtype)} of shape {tuple(lr.shape)}"
+            )
+        return lr
+    return check.number("lr", lr, least=0.0)
+
+
+def check_dict(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        hint = f"; give its .{name}" if hasattr(value, name) else ""
+        raise TypeError(f"{name}: expected a dict of arrays, got {type(value).__name__}{hint}")
+
+
+def check_real(xp: Namespace, name: str, array: Array) -> None:
+    try:
+        real = xp.isdtype(array.dtype, "real floating")
+    except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
+        real = False
+    if not real:
+        raise TypeError(f"{name}: expected a real floating dtype, got {dtype_name(array.dtype)}")
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(map(str, names)) or "none"

@@ -1,0 +1,120 @@
+"""What losses share: which steps count, by what a sum is divided, and the sum with its gradient."""
+
+import math
+from typing import Any
+
+from . import _check as check
+from ._namespace import Array, Namespace, device_of, namespace_of, nan_where, sum_over, wider
+from .norms import far_unit
+
+__all__ = [
+    "check_outputs",
+    "counted_steps",
+    "divisor",
+    "multiply",
+    "reduce_losses",
+    "row_weights",
+    "widen",
+    "zero_uncounted",
+]
+
+
+def check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
+    """Check outputs, their weights and the reduction; return the namespace."""
+    xp = namespace_of(outputs=outputs)
+    check.choice("reduction", reduction, ("mean", "sum"))
+    check.floating("outputs", outputs, xp)
+    if not outputs.ndim or outputs.shape[-1] == 0:
+        raise ValueError(
+            "outputs: expected at least one in the last axis, "
+            f"got an array of shape {tuple(outputs.shape)}"
+        )
+    if weights is not None:
+        check.weights(weights, "outputs", outputs)
+    return xp
+
+
+def counted_steps(xp: Namespace, weights: Array | None) -> Array | None:
+    """Return which steps have weight, as booleans; None for all."""
+    if weights is None or weights.dtype == xp.bool:
+        return weights
+    return weights != 0
+
+
+def zero_uncounted(xp: Namespace, array: Array, counts: Array | None) -> Array:
+    """Return labels (...) or rows (..., F) with zeros in the place of what does not count."""
+    if counts is None:
+        return array
+    counts = counts if array.ndim == counts.ndim else xp.expand_dims(counts, axis=-1)
+    return xp.where(counts, array, xp.zeros_like(array))
+
+
+def widen(xp: Namespace, array: Array, counts: Array | None = None) -> Array:
+    """Return the numbers that count, half precision as float32."""
+    return zero_uncounted(xp, xp.astype(array, wider(xp, array.dtype), copy=False), counts)
+
+
+def row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
+    """Return the weight of each row of outputs, half precision as float32."""
+    dtype = wider(xp, outputs.dtype)
+    if weights is not None:
+        return xp.astype(weights, dtype, copy=False)
+    return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
+
+
+def divisor(
+    xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
+) -> tuple[Any, Any, Array]:
+    """Return what the sum is divided by, if by anything; whether nothing counts; and row weights.
+
+    Where nothing counts these are zero, and the divisor is 1. If no rows were ``chosen`` by weights
+    or labels, it is known how many there are.
+    """
+    if reduction == "sum":
+        return None, None, rows
+    if not chosen and (count := math.prod(rows.shape)):
+        return float(count), None, rows
+    unit = far_unit(xp, scale)
+    scale, rows = scale / unit, rows / unit
+    weight = xp.asarray(_sum(xp, scale))
+    nothing = xp.asarray(~xp.any(scale != 0))
+    weight = xp.where(nothing, xp.ones_like(weight), weight)
+    return weight, nothing, xp.where(nothing, xp.zeros_like(rows), rows)
+
+
+def multiply(xp: Namespace, factor: Array, array: Array) -> Array:
+    """Return the product, which is 0 where the factor is, of infinity too."""
+    zero = xp.zeros((), dtype=array.dtype, device=device_of(array))
+    return factor * xp.where(factor == 0, zero, array)
+
+
+def reduce_losses(
+    xp: Namespace,
+    losses: Array,
+    d_outputs: Array,
+    weight: Any,
+    nothing: Any,
+    dtype: Any,
+    unit: Any = None,
+) -> tuple[Array, Array]:
+    """Return the sum of losses, or their mean, and its gradient, in the dtype of the outputs.
+
+    NaN where nothing counts. The losses are squares of differences counted in ``unit``, if given.
+    """
+    own = far_unit(xp, losses)
+    value = _sum(xp, losses / own)
+    if weight is not None:
+        value, d_outputs = value / weight, d_outputs / weight
+    value = xp.asarray(value * own)  # NumPy sums to a scalar
+    if unit is not None:
+        value, d_outputs = value * unit * unit, d_outputs * unit
+    if nothing is not None:
+        value = nan_where(xp, nothing, value)
+    return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)
+
+
+def _sum(xp: Namespace, array: Array) -> Array:
+    """Sum over all axes, the last first: partial sums round less than one long one."""
+    while array.ndim:
+        array = sum_over(xp, array, axis=array.ndim - 1)
+    return array
