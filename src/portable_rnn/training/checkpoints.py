@@ -4,31 +4,27 @@ Arrays are stored under ``params/``, ``best/``, ``pending/``, ``state/`` and ``o
 the shape of the optimizer's state, and what else fixes the run stand in the header as JSON.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import _check as check
-from ._host import digest, to_host
-from ._namespace import Array, Namespace, dtype_name, is_array
-from .batches import Batch, Batches
-from .serialization import (
+from .. import _check as check
+from .._host import digest, to_host
+from .._namespace import Array, Namespace, dtype_name, is_array
+from ..batches import Batch, Batches
+from ..serialization import (
     CheckpointError,
     check_dtype,
     load_arrays,
     safetensors_numpy,
     save_arrays,
 )
-from .sources import checked_batch
-
-if TYPE_CHECKING:
-    from .training import Run
+from ..sources import checked_batch
+from .run import Run
 
 __all__ = ["check_savable", "describe", "load_checkpoint", "save_checkpoint"]
 
