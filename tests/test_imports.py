@@ -16,7 +16,7 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_host", "initializers", "dropout", "memory", "steps", "ragged"),
+    *("_host", "_safetensors", "initializers", "dropout", "memory", "steps", "ragged"),
     *("batches", "text", "serialization", "backends", "plots", "cli"),
 }
 
