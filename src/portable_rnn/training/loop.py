@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..model import RNN
 from ..optimizers import Optimizer, adam
 from ..passes import Loss
 from ..sources import checked_batch
-from .checkpoints import check_savable, describe, load_checkpoint, save_checkpoint
+from .checkpoints import check_savable, describe, load_checkpoint, lock_checkpoint, save_checkpoint
 from .evaluation import mean_loss
 from .options import Options, Schedule
 from .run import Callback, Run
@@ -82,7 +82,9 @@ def train(
     checkpoint : path, optional
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
         checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
-        file that is there is an error: it may be hours of work.
+        file that is there is an error: it may be hours of work. While the run lasts, a lock
+        (a hidden file beside it) keeps the checkpoint from other processes; the system releases
+        it however this one ends, by kill -9 too.
     save_every : int
         Steps between two saves.
     resume : bool
@@ -100,7 +102,8 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit; the message names it.
+        If an argument does not fit, or another process is training with this checkpoint; the
+        message names the argument.
     ImportError
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
@@ -149,7 +152,8 @@ def train(
         save_every=save_every,
         resume=resume,
     )
-    return _Loop(options).complete()
+    with lock_checkpoint(options.path) if options.path else nullcontext():
+        return _Loop(options).complete()
 
 
 class _Loop:
@@ -262,6 +266,11 @@ class _Loop:
     def open_checkpoint(self, path: Path) -> None:
         """See that the run can be saved; where it goes on, put it back to where it was saved."""
         run, options = self.run, self.options
+        begun = path.exists()
+        if begun and not options.resume:
+            raise ValueError(
+                f"checkpoint: {path} exists; pass resume=True to go on, or another path"
+            )
         self.described = describe(
             run,
             options.batches,
@@ -271,7 +280,7 @@ class _Loop:
             max_norm=options.max_norm,
         )
         check_savable(run, self.described)
-        if not path.exists():
+        if not begun:
             return
         self.evaluate_every, ended = load_checkpoint(
             path,

@@ -84,10 +84,8 @@ class Options:
             if not self.path.parent.is_dir():
                 folder = self.path.parent
                 raise ValueError(f"checkpoint: expected an existing folder, got {folder}")
-            if self.path.exists() and not self.resume:
-                raise ValueError(
-                    f"checkpoint: {self.path} exists; pass resume=True to go on, or another path"
-                )
+            if self.path.is_dir():
+                raise ValueError(f"checkpoint: expected a file, got the folder {self.path}")
         elif self.resume:
             raise ValueError("resume: needs a checkpoint to go on from, got none")
 
