@@ -127,7 +127,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 validation=validation,
                 evaluate_every=EVALUATE_EVERY,
                 callbacks=(
-                    MetricsFile(folder / METRICS, EVALUATE_EVERY),
+                    MetricsFile(folder / METRICS, config, EVALUATE_EVERY),
                     Weights(folder / WEIGHTS, config),
                     Bar(progress, settings.batch_size * settings.window),
                     *([TimeLimit(settings.minutes)] if settings.minutes else []),
