@@ -74,6 +74,8 @@ def test_tests_near_a_module_name_it_and_wide_is_every_test_on_numpy():
     near, wide = (stage("memory.py") for stage in (suite.near, suite.wide))
     assert near[0] == ("tests/test_memory.py",)
     assert "conformance/test_memory_budget.py" not in near[0]
+    assert suite.near("training/loop.py")[0] == ("tests/test_training.py",)
+    assert "tests/test_resume.py" in suite.near("training/loop.py")[1]
     assert wide == suite.wide("steps.py")
     tests, rows = wide
     assert {"tests/test_api.py", "tests/test_memory.py"} <= set(tests)

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_a_line_that_does_not_fit_names_its_file(tmp_path):
         step, loss, learning_rate = 1, 0.5, 0.1
 
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
-        MetricsFile(Path("/dev/full"), 1).on_log(Step)
+        MetricsFile(Path("/dev/full"), "c0", 1).on_log(Step)
 
 
 def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
@@ -259,6 +260,54 @@ def test_a_run_goes_on_without_the_last_lines_of_its_metrics(run, left):
     assert contents(run)["checkpoint.safetensors"] == before
 
 
+def another_run(run, text):
+    """Return the lines of a run that is like another in all but the seed."""
+    out = run.with_name("other")
+    code, shown = call("train", "--out", out, "--text", text, *TINY, "--steps", 12, "--seed", 1)
+    assert code == 0, shown
+    return (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def test_lines_say_of_which_run_they_are(run):
+    config = json.loads((run / "config.json").read_text())["crc32"]
+    assert {line["config"] for line in read_metrics(run / "metrics.jsonl")} == {config}
+
+
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_metrics_of_another_run_are_refused(run, text, left):
+    """Also where some lines are lost, so that the last one is not of the step of the checkpoint."""
+    (run / "metrics.jsonl").write_bytes(b"".join(another_run(run, text)[:left]))
+    before = contents(run)
+    code, shown = call("train", "--out", run, "--resume")
+    assert (code, "metrics.jsonl: is not of the run that config.json" in shown) == (2, True), shown
+    assert contents(run) == before
+
+
+def test_metrics_after_the_checkpoint_are_refused_if_they_are_of_another_run(run, text):
+    """They would be dropped, as those of a run that was killed are."""
+    (run / "checkpoint.safetensors").unlink()
+    (run / "weights.safetensors").unlink()
+    (run / "metrics.jsonl").write_bytes(b"".join(another_run(run, text)))
+    code, shown = call("train", "--out", run, "--resume")
+    assert (code, "metrics.jsonl: is not of the run that config.json" in shown) == (2, True), shown
+
+
+def test_metrics_of_before_they_said_of_which_run_they_are(run):
+    path, before = run / "metrics.jsonl", 0
+    lines = [{n: v for n, v in line.items() if n != "config"} for line in read_metrics(path)]
+    old = []
+    for line in lines:
+        before = zlib.crc32(json.dumps(line).encode(), before)
+        old.append(json.dumps(line | {"crc32": f"{before:08x}"}) + "\n")
+    path.write_text("".join(old))
+    assert read_metrics(path) == lines
+    code, shown = call("train", "--out", run, "--resume")
+    assert (code, "metrics.jsonl: does not say of which run it is" in shown) == (2, True), shown
+    path.unlink()  # as the message says
+    code, shown = call("train", "--out", run, "--resume")
+    assert (code, "going on without them" in shown) == (0, True), shown
+
+
 def test_of_a_run_that_has_all_its_metrics_nothing_is_said(run):
     code, shown = call("train", "--out", run, "--resume")
     assert (code, "warning" in shown) == (0, False), shown
@@ -277,7 +326,7 @@ def test_metrics_that_lost_lines_are_compared_where_the_run_has_gone_on(tmp_path
     def started(run):
         shown = io.StringIO()
         with contextlib.redirect_stderr(shown):
-            metrics = MetricsFile(path, 4)
+            metrics = MetricsFile(path, "c0", 4)
             metrics.on_start(run)
         return metrics, "has lost its last lines" in shown.getvalue()
 
@@ -302,7 +351,7 @@ def test_a_line_is_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
 
     path, synced = tmp_path / "metrics.jsonl", []
     monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
-    MetricsFile(path, 1).on_log(Step)
+    MetricsFile(path, "c0", 1).on_log(Step)
     assert synced == [path.read_bytes()]
     assert synced[0].endswith(b"\n")
 

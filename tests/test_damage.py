@@ -331,6 +331,19 @@ def test_damaged_run_folders_are_refused(runs):
     assert refused > 0.9 * COMMANDS
 
 
+def test_files_of_another_run_are_refused_one_by_one(runs):
+    """Whole, and the metrics cut after any line too: nothing is wrong with them as files."""
+    folder, other = runs
+    good = {name: (folder / name).read_bytes() for name in NAMES}
+    lines = (other / METRICS).read_bytes().splitlines(keepends=True)
+    tries = [(name, (other / name).read_bytes()) for name in NAMES]
+    tries += [(METRICS, b"".join(lines[:left])) for left in range(1, len(lines))]
+    assert len(tries) > len(NAMES)
+    for name, content in tries:
+        wrong = tried(folder, good, name, content, len(content), named=NAMES)
+        assert wrong == (2 if name == CONFIG else 1), name
+
+
 def test_every_entry_of_the_configuration_counts(runs):
     """Edited, and edited with a checksum that is right again."""
     folder, _ = runs

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,26 +16,31 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_host", "initializers", "dropout", "memory", "steps", "ragged"),
-    *("batches", "text", "training", "checkpoints", "serialization", "backends", "plots", "cli"),
+    *("_host", "_safetensors", "initializers", "dropout", "memory", "steps", "ragged"),
+    *("batches", "text", "serialization", "backends", "plots", "cli"),
 }
 
 
-def imported_by(path):
-    """Return the absolute modules a file imports, wherever in it, and its siblings."""
+def imported_by(path, level=None):
+    """Return the absolute modules a file imports, wherever in it, and those of the library.
+
+    Of the latter, only those imported with so many dots if ``level`` is given.
+    """
     others, siblings = set(), set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             others |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             others.add(node.module)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and level in (None, node.level):
             names = [node.module] if node.module else [alias.name for alias in node.names]
             siblings |= {name.split(".")[0] for name in names}
     return {name.split(".")[0] for name in others}, siblings
 
 
-FILES = sorted([*SOURCE.glob("*.py"), *SOURCE.glob("cells/*.py")])
+FILES = sorted(
+    path for place in ("", "cells/", "training/") for path in SOURCE.glob(f"{place}*.py")
+)
 CORE = [path for path in FILES if path.stem not in HOST_SIDE]
 
 
@@ -92,6 +98,21 @@ def test_one_module_asks_which_library_an_array_belongs_to():
 )
 def test_imports_run_one_way(module, allowed):
     assert imported_by(SOURCE / f"{module}.py")[1] <= allowed
+
+
+@pytest.mark.parametrize("package", ["cells", "cli", "training"])
+def test_the_modules_of_a_package_import_each_other_in_no_circle(package):
+    paths = list((SOURCE / package).glob("*.py"))
+    names = {path.stem for path in paths}
+    graph = {path.stem: imported_by(path, level=1)[1] & names for path in paths}
+    assert any(graph.values())
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_what_training_is_made_of_does_not_import_the_loop():
+    graph = {path.stem: imported_by(path)[1] for path in SOURCE.glob("training/*.py")}
+    assert {name for name, imported in graph.items() if "loop" in imported} == {"__init__"}
+    assert "training" not in set().union(*graph.values())
 
 
 def test_the_engine_knows_no_cell_by_name():

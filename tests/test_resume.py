@@ -12,6 +12,8 @@ from portable_rnn.batches import Shuffled, Windows
 from portable_rnn.serialization import CheckpointError, load_arrays, save_arrays
 from portable_rnn.training import Callback, train
 
+from .runs import Stop
+
 STEPS = 29
 PLAIN = prnn.RNN(1, 5, 2, cell="gru")
 DROPPING = prnn.RNN(
@@ -37,15 +39,6 @@ def shuffled(seed=3):
 def windows():
     x, labels = bits(120, 1)
     return Windows(x[:, 0], labels[:, 0], batch_size=2, window=7)
-
-
-class Stop(Callback):
-    def __init__(self, step):
-        self.at = step
-
-    def on_step(self, run):
-        if run.step == self.at:
-            run.stop("enough")
 
 
 def fields(run):

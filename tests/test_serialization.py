@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn._files import NO_CHECKSUM
+from portable_rnn._files import NO_CHECKSUM, leftovers
 from portable_rnn.serialization import (
     CheckpointError,
     load_arrays,
@@ -95,6 +95,38 @@ def test_writers_and_readers_at_once_see_whole_files(tmp_path):
         for done in [pool.submit(write, content) for content in contents]:
             done.result()
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+NAMES = ["w" * 100, "w" * 101, *("w" * n for n in range(241, 256)), "é" * 127]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere whole paths are short")
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: f"{len(name)}{name[0]}")
+def test_a_name_may_be_as_long_as_the_system_takes(tmp_path, name):
+    write_atomically(tmp_path / name, b"old")
+    write_atomically(tmp_path / name, b"whole")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: b"whole"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere whole paths are short")
+def test_what_a_killed_write_left_is_known_by_the_name_of_its_file(tmp_path, monkeypatch):
+    """However long that is; files of other names, alike in all but the end, have others."""
+    replace = os.replace
+
+    def killed(temporary, path):
+        replace(temporary, path)
+        temporary.write_bytes(b"")
+        left[path.name] = temporary
+
+    left = {}
+    monkeypatch.setattr(os, "replace", killed)
+    names = [f"{'w' * n}{end}" for n in (1, 98, 99, 100, 101, 254) for end in "ab"]
+    for name in names:
+        write_atomically(tmp_path / name, b"")
+    for other in (f".{'w' * 249}.part", f".{'0' * 32}.0123abcd.part", ".w.0123abcd.part"):
+        (tmp_path / other).write_bytes(b"")
+    for name in names:
+        assert list(leftovers(tmp_path / name)) == [left[name]]
 
 
 def test_a_dtype_that_would_not_come_back_is_refused(tmp_path):

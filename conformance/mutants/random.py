@@ -69,14 +69,16 @@ class Suite:
 
     def near(self, module: str) -> Commands:
         """Return the tests of a module, those of others that name it, and of the suite."""
-        name = re.escape(Path(module).stem)
+        # A module of a package is named, and tested, by the package as well.
+        names = [part for part in Path(module).with_suffix("").parts if part != "__init__"]
+        name = f"({'|'.join(map(re.escape, names))})"
         named = re.compile(rf"(prnn|{self.package.name})\.{name}\b|import .*\b{name}\b")
 
         def naming(folder: str) -> tuple[str, ...]:
             texts = {test: (self.root / test).read_text("utf-8") for test in self.tests(folder)}
             return tuple(test for test, text in texts.items() if named.search(text))
 
-        own = tuple(t for t in self.tests("tests") if Path(t).stem == f"test_{name}")
+        own = tuple(t for t in self.tests("tests") if re.fullmatch(f"test_{name}", Path(t).stem))
         others = tuple(t for t in naming("tests") if t not in own)
         return self.commands(own, others, rows=naming("conformance"))
 

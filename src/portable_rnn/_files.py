@@ -1,5 +1,6 @@
 """Files that are whole or as they were, whatever happens while they are written."""
 
+import hashlib
 import os
 import re
 import secrets
@@ -10,7 +11,10 @@ from typing import Any
 
 from . import _check as check
 
-__all__ = ["NO_CHECKSUM", "leftovers", "naming", "write_atomically"]
+__all__ = ["NO_CHECKSUM", "hidden", "leftovers", "naming", "write_atomically"]
+
+# Of a file, in bytes, to which what makes it the name of another can still be added.
+LONGEST_NAME = 100
 
 # What is said of a file of this library that has none.
 NO_CHECKSUM = "has no checksum, so it is damaged, or older than checksums"
@@ -52,7 +56,7 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
             raise TypeError(f"data: expected bytes, or what has a buffer, got {check.said(part)}")
     if not path.parent.is_dir():  # or the message would name the temporary file
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = hidden(path, f"{secrets.token_hex(4)}.part")
     try:
         with naming(path):
             with open(temporary, "wb") as file:
@@ -81,9 +85,21 @@ def _has_bytes(part: Any) -> bool:
     return view.c_contiguous and "O" not in view.format  # O: addresses of objects
 
 
+def hidden(path: Path, suffix: str) -> Path:
+    """Return the path of a hidden file beside another, of its name and a suffix.
+
+    File systems allow names of 255 bytes, some of 143, so that one to which something is added may
+    be too long: a long one is stood for by its hash, which no other file has.
+    """
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return path.with_name(f".{name}.{suffix}")
+
+
 def leftovers(path: Path) -> Iterator[Path]:
     """Yield what `write_atomically` left where it was killed while it wrote ``path``."""
-    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.part")
+    ours = re.compile(re.escape(hidden(path, "").name) + r"[0-9a-f]{8}\.part")
     for beside in path.parent.iterdir():
         if ours.fullmatch(beside.name):
             yield beside

@@ -7,18 +7,27 @@ read back stands in the file: it shows damage, not forgery.
 
 import json
 import os
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from . import _check as check
 from ._files import NO_CHECKSUM, write_atomically
-from ._host import bits_to_host, check_device, from_bits, from_host, to_host
+from ._host import check_device, from_bits, from_host
 from ._namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
+from ._safetensors import (
+    CODES,
+    DTYPES,
+    METADATA,
+    Stored,
+    checksum,
+    from_file,
+    on_host,
+    to_file,
+    to_stored,
+)
 
 __all__ = [
     "CheckpointError",
@@ -34,25 +43,6 @@ __all__ = [
 # In the metadata of a file: the JSON values, and the checksum. If one of the two is lost, the other
 # tells that the file is of this library, which writes both.
 _HEADER, _CHECKSUM = "portable_rnn", "portable_rnn.crc32"
-# Names of dtypes in files, and here. What NumPy does not know, bfloat16, is kept as bits.
-_DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-    "C64": "complex64",  # only read: no parameter is complex
-}
-_CODES = {name: code for code, name in _DTYPES.items() if code != "C64"}
-_METADATA = "__metadata__"  # what safetensors calls the place of it
 _REMEDY = "restore it from a copy, or make it anew"
 
 
@@ -68,19 +58,6 @@ class CheckpointError(ValueError):
     ...     print(error)
     none.safetensors: there is no such file
     """
-
-
-class _Stored(NamedTuple):
-    """An array as a file has it: the name of its dtype there, its shape, and its bytes."""
-
-    code: str
-    shape: tuple[int, ...]
-    data: Any
-
-    @property
-    def dtype(self) -> str:
-        """The name of the dtype in the array API standard, where it has one."""
-        return _DTYPES.get(self.code, self.code)
 
 
 def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> None:
@@ -208,28 +185,13 @@ def _save(
     if not isinstance(arrays, Mapping):
         raise TypeError(f"{argument}: expected a dict of arrays, got {type(arrays).__name__}")
     for name, array in arrays.items():
-        if check.text(f"{argument}, a name in it", name) == _METADATA:
-            raise ValueError(f"{argument}: expected names other than {_METADATA!r}, got it")
+        if check.text(f"{argument}, a name in it", name) == METADATA:
+            raise ValueError(f"{argument}: expected names other than {METADATA!r}, got it")
         check_dtype(f"{argument}[{name!r}]", array)
     text = _as_json(header)
-    stored = {name: _stored(array) for name, array in arrays.items()}
-    metadata = {_HEADER: text, _CHECKSUM: _checksum(stored, text)}
-    # Wide numbers first: so each array begins at a multiple of what one of its numbers takes.
-    ordered = sorted(stored, key=lambda name: -_on_host(stored[name].code).itemsize)
-    entries: dict[str, Any] = {_METADATA: metadata}
-    end = 0
-    for name in ordered:
-        code, shape, data = stored[name]
-        start, end = end, end + data.nbytes
-        entries[name] = {"dtype": code, "shape": shape, "data_offsets": (start, end)}
-    described = json.dumps(entries, separators=(",", ":")).encode()
-    described += b" " * (-len(described) % 8)
-    # Array after array: a file of this size is never in memory as a whole.
-    write_atomically(
-        path,
-        struct.pack("<Q", len(described)) + described,
-        *(stored[name].data for name in ordered),
-    )
+    stored = {name: to_stored(array) for name, array in arrays.items()}
+    metadata = {_HEADER: text, _CHECKSUM: checksum(stored, text)}
+    write_atomically(path, *to_file(stored, metadata))
 
 
 def _as_json(header: Any) -> str:
@@ -263,9 +225,9 @@ def check_dtype(name: str, array: Array) -> None:
     """
     check.text("name", name)
     check.an_array(name, array)
-    if dtype_name(array.dtype) not in _CODES:
+    if dtype_name(array.dtype) not in CODES:
         raise TypeError(
-            f"{name}: files hold the dtypes {', '.join(_CODES)}, got {dtype_name(array.dtype)}"
+            f"{name}: files hold the dtypes {', '.join(CODES)}, got {dtype_name(array.dtype)}"
         )
 
 
@@ -340,7 +302,7 @@ def safetensors_numpy() -> Any:
     return safetensors.numpy
 
 
-def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Read a file as it is, compared with its checksum if it is of this library.
 
     Raises
@@ -351,19 +313,9 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
         If safetensors is not installed (extra ``checkpoint``).
     """
     safetensors_numpy()
-    from safetensors import deserialize
-
     try:
-        data = path.read_bytes()
-        arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
-        (length,) = struct.unpack("<Q", data[:8])
-        entries = json.loads(data[8 : 8 + length])
-        metadata = entries.pop(_METADATA, None) or {}
-        found = {
-            name: _Stored(arrays[name]["dtype"], tuple(arrays[name]["shape"]), arrays[name]["data"])
-            for name in entries
-        }
-        text, checksum = metadata.get(_HEADER), metadata.get(_CHECKSUM)
+        found, metadata = from_file(path.read_bytes())
+        text, expected = metadata.get(_HEADER), metadata.get(_CHECKSUM)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -373,11 +325,11 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
             f"{path}: expected a safetensors file, got one that is damaged or cut short ({error}); "
             f"{_REMEDY}"
         ) from error
-    if text is None and checksum is None:
+    if text is None and expected is None:
         return found, {}
-    if checksum is None:
+    if expected is None:
         raise CheckpointError(f"{path}: {NO_CHECKSUM}; {_REMEDY}")
-    if text is None or checksum != _checksum(found, text):
+    if text is None or expected != checksum(found, text):
         raise CheckpointError(
             f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"
         )
@@ -388,7 +340,7 @@ def _read(path: Path) -> tuple[dict[str, _Stored], dict[str, Any]]:
 
 
 def _to_library(
-    path: Path, stored: Mapping[str, _Stored], xp: Namespace, device: Any
+    path: Path, stored: Mapping[str, Stored], xp: Namespace, device: Any
 ) -> dict[str, Array]:
     """Make the arrays of a file those of a library.
 
@@ -401,9 +353,9 @@ def _to_library(
     for name, of in stored.items():
         such = ", such as xp=torch or xp=jax.numpy" if of.code == "BF16" else ""
         lacking = f"{path}: {name} is of dtype {of.dtype}, and {library_name(xp)} has none"
-        if of.code not in _DTYPES or (such and not hasattr(xp, of.dtype)):
+        if of.code not in DTYPES or (such and not hasattr(xp, of.dtype)):
             raise CheckpointError(f"{lacking}; load it into a library that does{such}")
-        array = np.frombuffer(of.data, dtype=_on_host(of.code)).reshape(of.shape)
+        array = np.frombuffer(of.data, dtype=on_host(of.code)).reshape(of.shape)
         try:
             if of.code == "BF16":
                 found[name] = from_bits(array, xp, device)
@@ -412,25 +364,3 @@ def _to_library(
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"{lacking} ({error})") from None
     return found
-
-
-def _stored(array: Array) -> _Stored:
-    code = _CODES[dtype_name(array.dtype)]
-    host = bits_to_host(array) if code == "BF16" else to_host(array)
-    plain = np.asarray(host, dtype=_on_host(code), order="C")
-    return _Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
-
-
-def _on_host(code: str) -> np.dtype[Any]:
-    """Return the dtype in which NumPy holds the numbers of a file, whose low byte is the first."""
-    return np.dtype("uint16" if code == "BF16" else _DTYPES[code]).newbyteorder("<")
-
-
-def _checksum(stored: Mapping[str, _Stored], text: str) -> str:
-    """Return the CRC-32 of all that is read from a file, whatever the order it has there."""
-    names = sorted(stored)
-    described = json.dumps([(name, *stored[name][:2]) for name in names])
-    found = zlib.crc32((described + text).encode(errors="surrogatepass"))
-    for name in names:
-        found = zlib.crc32(stored[name].data, found)
-    return f"{found:08x}"

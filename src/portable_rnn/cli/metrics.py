@@ -1,7 +1,8 @@
 """``metrics.jsonl``: one JSON object a line, true to the run whatever happens to it.
 
-Each line ends with a checksum (CRC-32) of itself and all lines before it, so that none can be
-changed, lost or moved unseen.
+Each line has the checksum of the run's configuration, by which a file of another run is known, and
+ends with one (CRC-32) of itself and all lines before it, so that none can be changed, lost or moved
+unseen.
 """
 
 import json
@@ -17,26 +18,27 @@ from rich.markup import escape
 from .._files import naming, write_atomically
 from ..serialization import CheckpointError
 from ..training import Callback, Run
+from .settings import CHECKSUM, CONFIG
 from .terminal import Console
 
 __all__ = ["MetricsFile", "read_metrics"]
 
-CHECKSUM = "crc32"
 START = b'{"step": '  # of every line
 
 
 class MetricsFile(Callback):
     """Appends what is measured. On resume, drops what came after the checkpoint."""
 
-    def __init__(self, path: Path, evaluate_every: int) -> None:
-        self._path, self._evaluate_every = path, evaluate_every
+    def __init__(self, path: Path, config: str, evaluate_every: int) -> None:
+        self._path, self._config, self._evaluate_every = path, config, evaluate_every
         self._started = time.monotonic()
         self._before = 0.0
         self._sum = 0
 
     def on_start(self, run: Run) -> None:
         """Keep the lines up to the step at which the run goes on."""
-        kept = [line for line in read_metrics(self._path) if line["step"] <= run.step]
+        lines = read_metrics(self._path, self._config)
+        kept = [line for line in lines if line["step"] <= run.step]
         self._compare(run, kept)
         self._sum = 0
         write_atomically(self._path, b"".join(map(self._line, kept)))
@@ -54,7 +56,8 @@ class MetricsFile(Callback):
     def _append(self, run: Run, **values: float) -> None:
         seconds = round(self._before + time.monotonic() - self._started, 3)
         with naming(self._path), self._path.open("ab") as file:
-            file.write(self._line({"step": run.step, "seconds": seconds} | values))
+            line = {"step": run.step, "seconds": seconds} | values | {"config": self._config}
+            file.write(self._line(line))
             file.flush()
             os.fsync(file.fileno())  # before a checkpoint that has these numbers
 
@@ -93,13 +96,14 @@ class MetricsFile(Callback):
             )
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, config: str | None = None) -> list[dict[str, Any]]:
     """Read the lines of a metrics file; a line cut short by a crash ends it.
 
     Raises
     ------
     CheckpointError
-        If it cannot be read, or a line is damaged.
+        If it cannot be read, a line is damaged, or it is not of the run whose configuration has
+        the checksum ``config``.
     """
     try:
         content = path.read_bytes()
@@ -126,6 +130,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 "restore it from a copy, or begin anew with another --out"
             )
         lines.append(values)
+    for line in lines if config is not None else ():
+        if "config" not in line:
+            raise CheckpointError(
+                f"{path}: does not say of which run it is, as those of before did not; take it "
+                "away to go on without it"
+            )
+        if line["config"] != config:
+            raise CheckpointError(
+                f"{path}: is not of the run that {CONFIG} describes; restore both from a copy, or "
+                "take it away to go on without it"
+            )
     return lines
 
 

@@ -32,6 +32,7 @@ from ..model import RNN
 from ..serialization import CheckpointError, save_arrays
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
 from ..training import Callback, Run, evaluate, train
+from ..training.checkpoints import lock_checkpoint
 from .lock import locked
 from .metrics import MetricsFile, read_metrics
 from .settings import (
@@ -126,7 +127,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 validation=validation,
                 evaluate_every=EVALUATE_EVERY,
                 callbacks=(
-                    MetricsFile(folder / METRICS, EVALUATE_EVERY),
+                    MetricsFile(folder / METRICS, config, EVALUATE_EVERY),
                     Weights(folder / WEIGHTS, config),
                     Bar(progress, settings.batch_size * settings.window),
                     *([TimeLimit(settings.minutes)] if settings.minutes else []),
@@ -207,9 +208,10 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
             f"{folder / CHECKPOINT}: there is no such file, and {WEIGHTS} is of a run that had "
             "one; restore it from a copy, or begin anew with another --out"
         )
-    for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
-        for leftover in leftovers(folder / name):
-            leftover.unlink()
+    with lock_checkpoint(folder / CHECKPOINT):  # or what is not written yet would look left over
+        for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
+            for leftover in leftovers(folder / name):
+                leftover.unlink()
 
 
 def _versions(settings: Settings, found: backends.Available) -> dict[str, str]:

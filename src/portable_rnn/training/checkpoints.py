@@ -4,37 +4,50 @@ Arrays are stored under ``params/``, ``best/``, ``pending/``, ``state/`` and ``o
 the shape of the optimizer's state, and what else fixes the run stand in the header as JSON.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import _check as check
-from ._host import digest, to_host
-from ._namespace import Array, Namespace, dtype_name, is_array
-from .batches import Batch, Batches
-from .serialization import (
+from .. import _check as check
+from .._files import hidden
+from .._host import digest, to_host
+from .._locks import hold
+from .._namespace import Array, Namespace, dtype_name, is_array
+from ..batches import Batch, Batches
+from ..serialization import (
     CheckpointError,
     check_dtype,
     load_arrays,
     safetensors_numpy,
     save_arrays,
 )
-from .sources import checked_batch
+from ..sources import checked_batch
+from .run import Run
 
-if TYPE_CHECKING:
-    from .training import Run
-
-__all__ = ["check_savable", "describe", "load_checkpoint", "save_checkpoint"]
+__all__ = ["check_savable", "describe", "load_checkpoint", "lock_checkpoint", "save_checkpoint"]
 
 _FORMAT = 2
 _NUMBERS = ("step", "loss", "learning_rate", "evaluation", "best_evaluation", "best_step")
 _MEASURED = ("loss", "evaluation")
+
+
+def lock_checkpoint(path: Path) -> AbstractContextManager[None]:
+    """Keep other processes from a checkpoint while this one reads and writes it.
+
+    Raises
+    ------
+    ValueError
+        If another process does so.
+    """
+    return hold(
+        hidden(path, "lock"),
+        f"checkpoint: another process is training with {path}; wait for it, or give another path",
+    )
 
 
 def describe(

@@ -1,0 +1,12 @@
+"""The loop a user runs: batches, evaluation, early stopping, checkpoints, resume.
+
+A run is a pure function of the model, the first parameters, the batches and the options:
+`train` can be stopped at any moment, by Ctrl-C or by kill -9, and called again with
+``resume=True``, and it ends with the same `Run`, bit for bit, as if nothing had happened.
+"""
+
+from .evaluation import evaluate
+from .loop import train
+from .run import Callback, Run
+
+__all__ = ["Callback", "Run", "evaluate", "train"]

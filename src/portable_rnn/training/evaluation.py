@@ -1,0 +1,121 @@
+"""The mean loss over batches: of one's own, or while a run goes on."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _check as check
+from .._namespace import Array, as_one_unit, device_of, is_array, namespace_of, wider
+from ..api import predict
+from ..batches import Batches
+from ..losses import softmax_cross_entropy
+from ..model import RNN
+from ..passes import Loss, returned_by_loss, step_weights
+from ..sources import check_source, checked_batch
+
+__all__ = ["evaluate", "mean_loss", "value_and_empty"]
+
+
+def evaluate(
+    model: RNN,
+    params: Mapping[str, Array],
+    batches: Batches,
+    *,
+    loss: Loss = softmax_cross_entropy,
+) -> float:
+    """Return the mean loss over one epoch of batches.
+
+    Each batch counts by the sum of its weights or, where it has none, by its steps: of a ragged
+    one, by those that there are. (A loss that leaves out steps by itself, by ``ignore_index``, does
+    so within a batch only.) One in which nothing counts is left out.
+
+    Parameters
+    ----------
+    model, params, batches, loss
+        As for `train`. The state is carried where the batches say so.
+
+    Returns
+    -------
+    float
+        NaN if nothing counts in any batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If parameters or batches do not fit the model; the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=8, output_size=2)
+    >>> x, labels = np.zeros((5, 4, 1), np.float32), np.zeros((5, 4), np.int64)
+    >>> source = prnn.batches.Shuffled(x, labels, batch_size=2)
+    >>> bool(prnn.training.evaluate(model, model.init(seed=0), source) > 0)
+    True
+    """
+    check.parameters(model, params)
+    check_source("batches", batches, model, evaluated=True, described=False)
+    return mean_loss(model, params, batches, loss)
+
+
+def mean_loss(
+    model: RNN,
+    params: Mapping[str, Array],
+    batches: Batches,
+    loss: Loss,
+    *,
+    name: str = "batches",
+) -> float:
+    """Return what `evaluate` does, of batches that are called ``name`` in errors."""
+    xp = check.parameters(model, params)
+    batch_loss = as_one_unit(xp, functools.partial(_batch_loss, model, loss))
+    state = None
+    values: list[Array] = []
+    counts: list[tuple[float, Array]] = []
+    for step in range(batches.steps_per_epoch):
+        batch = checked_batch(name, batches, step, model, params, state)
+        weights = batch.weights
+        if batch.lengths is not None:
+            weights = step_weights(model, batch.x, batch.lengths, None, weights)
+        check.loss(evaluate, loss, {}, weighted=weights is not None)
+        before = None if batch.fresh else state
+        value, empty, state = batch_loss(
+            params, before, batch.x, batch.targets, weights, batch.lengths
+        )
+        weight = math.prod(batch.x.shape[:-1])
+        if weights is not None:
+            weight = float(xp.sum(xp.astype(weights, wider(xp, batch.x.dtype))))
+        values.append(value)
+        counts.append((weight, empty))
+    # The mean of nothing is NaN, and must not make the mean of everything so.
+    pairs = zip(values, counts, strict=True)
+    counted = [(float(v), n) for v, (n, empty) in pairs if n and not bool(empty)]
+    return sum(v * n for v, n in counted) / sum(n for _, n in counted) if counted else math.nan
+
+
+def _batch_loss(
+    model: RNN,
+    loss: Loss,
+    params: dict[str, Array],
+    state: Any,
+    x: Array,
+    targets: Any,
+    weights: Array | None,
+    lengths: Any,
+) -> tuple[Array, Array, Any]:
+    """Return the loss of a batch, whether nothing counts in it, and the state after it."""
+    options = {} if weights is None else {"weights": weights}
+    outputs, state = predict(model, params, x, state, lengths=lengths, return_state=True)
+    returned = returned_by_loss(loss(outputs, targets, **options), outputs, x)
+    return *value_and_empty(returned), state
+
+
+def value_and_empty(returned: tuple[Any, Array]) -> tuple[Array, Array]:
+    """Return the value a loss returned, and whether it is NaN because nothing counts."""
+    value, d_outputs = returned
+    xp = namespace_of(d_outputs=d_outputs)
+    if not is_array(value):  # of a loss of one's own
+        value = xp.asarray(value, dtype=d_outputs.dtype, device=device_of(d_outputs))
+    return value, xp.isnan(value) & ~xp.any(d_outputs != 0)

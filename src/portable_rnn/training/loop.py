@@ -1,0 +1,359 @@
+"""The loop: one update after another, and what is due between them."""
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .. import _check as check
+from .._namespace import Array, Namespace, detached, device_of
+from ..batches import Batches
+from ..dropout import draw
+from ..losses import softmax_cross_entropy
+from ..model import RNN
+from ..optimizers import Optimizer, adam
+from ..passes import Loss
+from ..sources import checked_batch
+from .checkpoints import check_savable, describe, load_checkpoint, lock_checkpoint, save_checkpoint
+from .evaluation import mean_loss
+from .options import Options, Schedule
+from .run import Callback, Run
+from .update import check_updated, make_update
+
+__all__ = ["train"]
+
+
+def train(
+    model: RNN,
+    params: Mapping[str, Array],
+    batches: Batches,
+    *,
+    steps: int,
+    optimizer: Optimizer = adam,
+    lr: float | Schedule = 1e-3,
+    loss: Loss = softmax_cross_entropy,
+    max_norm: float | None = None,
+    seed: int = 0,
+    validation: Batches | None = None,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    log_every: int = 10,
+    callbacks: Iterable[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    save_every: int = 100,
+    resume: bool = False,
+) -> Run:
+    """Train a network.
+
+    Parameters
+    ----------
+    model : RNN
+    params : dict of str to array
+        The first parameters, from ``model.init``; not written to. Their library, dtype and
+        device are those of the run.
+    batches : Batches
+        Such as `Shuffled` or `Windows` of :mod:`portable_rnn.batches`.
+    steps : int
+        Updates in all, those before a resume included.
+    optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``
+    lr : float, or callable from the step to a float
+    loss : callable
+        As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any.
+    max_norm : float, optional
+        Clip the gradient to this joint norm.
+    seed : int
+        Of dropout and zoneout, if the model has any: step n draws its masks by ``(seed, n)``.
+    validation : Batches, optional
+        Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
+        stopped before.
+    evaluate_every : int, optional
+        Steps between two evaluations; by default there are ten in a run. A run that is resumed
+        goes on as it was begun.
+    patience : int, optional
+        Stop after this many evaluations without a new best.
+    log_every : int
+        Steps between two readings of the loss, each of which waits for the device.
+    callbacks : iterable of Callback
+    checkpoint : path, optional
+        File to save to every ``save_every`` steps, at the end, and when interrupted: with a
+        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
+        file that is there is an error: it may be hours of work. While the run lasts, a lock
+        (a hidden file beside it) keeps the checkpoint from other processes; the system releases
+        it however this one ends, by kill -9 too.
+    save_every : int
+        Steps between two saves.
+    resume : bool
+        Go on from the checkpoint if there is one. What fixes the run is compared with what it was
+        begun with: ``model``, ``seed``, ``max_norm``, ``evaluate_every``; of optimizer, loss and
+        ``lr``, the names of functions and the options fixed by :func:`functools.partial`, and the
+        last rate; of batches and validation, what they say of themselves and a checksum of the
+        first batch. That functions of the same name, and the data beyond, are the same is for you
+        to see to. ``steps`` may be more than before.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or another process is training with this checkpoint; the
+        message names the argument.
+    ImportError
+        If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
+    FloatingPointError
+        If the loss, or a parameter that would be saved, is no longer finite. The last checkpoint
+        stays as it is. (A loss of NaN with gradients of zero is the mean of a batch in which
+        nothing counts, by lengths, weights or labels: the optimizer takes a step with these zeros,
+        and the loss is left out.)
+    portable_rnn.serialization.CheckpointError
+        If the checkpoint cannot be read, is damaged, or belongs to another run.
+    OSError
+        If the checkpoint cannot be written. The last one stays as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=8, output_size=1)
+    >>> x = np.sin(np.linspace(0, 20, 200, dtype=np.float32)).reshape(20, 10, 1)
+    >>> run = prnn.training.train(
+    ...     model,
+    ...     model.init(seed=0),
+    ...     prnn.batches.Shuffled(x[:-1], x[1:], batch_size=5),
+    ...     steps=50,
+    ...     lr=0.01,
+    ...     loss=prnn.losses.mean_squared_error,
+    ... )
+    >>> run.step, run.loss < 0.5
+    (50, True)
+    """
+    options = Options(
+        model,
+        params,
+        batches,
+        steps=steps,
+        optimizer=optimizer,
+        lr=lr,
+        loss=loss,
+        max_norm=max_norm,
+        seed=seed,
+        validation=validation,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        log_every=log_every,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        save_every=save_every,
+        resume=resume,
+    )
+    with lock_checkpoint(options.path) if options.path else nullcontext():
+        return _Loop(options).complete()
+
+
+class _Loop:
+    """A run, and what is done with it while it lasts."""
+
+    def __init__(self, options: Options) -> None:
+        model, params = options.model, options.params
+        own = {name: detached(p) for name, p in params.items()}
+        self.options = options
+        self.run = Run(model, own, options.steps, options.optimizer, seed=options.seed)
+        self.described: dict[str, Any] = {}
+        self.evaluate_every = options.evaluate_every
+        if options.validation is not None and self.evaluate_every is None:
+            self.evaluate_every = max(1, options.steps // 10)
+        # Where its steps end, a run logs and evaluates once more. It would not have done so with
+        # more steps, and may be given more: this is the run without, and what the file keeps.
+        self.before_end: Run | None = None
+        if options.path is not None:
+            self.open_checkpoint(options.path)
+        self.update = make_update(
+            options.xp, model, options.optimizer, options.loss, options.max_norm
+        )
+
+    def complete(self) -> Run:
+        """Make the steps that are left."""
+        run, options = self.run, self.options
+        self.check_patience()  # the run may have ended before
+        self.notify("on_start")
+        with _interruptible(run, enabled=options.path is not None):
+            while not run.done and run.stop_reason is None:
+                self.make_step()
+                if run.step % options.log_every == 0:
+                    self.log()
+                if self.evaluate_every is not None and run.step % self.evaluate_every == 0:
+                    self.evaluate()
+                if run.step % options.save_every == 0 and not run.done:
+                    self.save(run)
+            if self.before_end is None:
+                self.before_end = replace(run)
+                if run.done:
+                    self.finish()
+        self.save(self.before_end)
+        self.notify("on_end")
+        return run
+
+    def make_step(self) -> None:
+        """Update the parameters by one batch."""
+        run, options = self.run, self.options
+        model, loss = run.model, options.loss
+        batch = checked_batch("batches", options.batches, run.step, model, run.params, run.state)
+        weighted = batch.weights is not None or batch.lengths is not None
+        check.loss(train, loss, {}, weighted=weighted)
+        run.learning_rate = check.number("lr", options.schedule(run.step), least=0.0)
+        run.params, run.optimizer_state, run.state, value = self.update(
+            run.params,
+            run.optimizer_state,
+            None if batch.fresh else run.state,
+            batch.x,
+            batch.targets,
+            batch.weights,
+            batch.lengths,
+            draw(model, batch.x, (run.seed, run.step)),
+            run.learning_rate,
+        )
+        if not run.pending:
+            check_updated(model, run.params)
+        if options.path is not None and run.step == 0:
+            check_savable(run, self.described)  # the optimizer's state too, now that there is one
+        run.pending.append(value)
+        run.step += 1
+        self.notify("on_step")
+
+    def log(self) -> None:
+        """Read the losses since the last log."""
+        self.run.loss = _finite_mean_loss(self.run)
+        self.run.pending = []
+        self.notify("on_log")
+
+    def evaluate(self) -> None:
+        """Evaluate on the validation batches, and stop a run that no longer gets better."""
+        run, options = self.run, self.options
+        if options.validation is not None:
+            found = mean_loss(
+                run.model, run.params, options.validation, options.loss, name="validation"
+            )
+            _record_evaluation(run, found)
+            self.notify("on_evaluate")
+            self.check_patience()
+
+    def finish(self) -> None:
+        """Log and evaluate what the last steps have left."""
+        if self.run.pending:
+            self.log()
+        if self.evaluate_every is not None and self.run.step % self.evaluate_every:
+            self.evaluate()
+
+    def check_patience(self) -> None:
+        """Stop a run that has waited too long for a better evaluation."""
+        run, patience = self.run, self.options.patience
+        if patience is None or self.evaluate_every is None or not run.best_params:
+            return
+        if run.step - run.best_step >= patience * self.evaluate_every:
+            run.stop(f"no better evaluation since step {run.best_step}")
+
+    def notify(self, event: str, *args: Any) -> None:
+        """Call a method of every callback."""
+        for callback in self.options.callbacks:
+            getattr(callback, event)(self.run, *args)
+
+    def open_checkpoint(self, path: Path) -> None:
+        """See that the run can be saved; where it goes on, put it back to where it was saved."""
+        run, options = self.run, self.options
+        begun = path.exists()
+        if begun and not options.resume:
+            raise ValueError(
+                f"checkpoint: {path} exists; pass resume=True to go on, or another path"
+            )
+        self.described = describe(
+            run,
+            options.batches,
+            options.validation,
+            loss=options.loss,
+            lr=options.schedule,
+            max_norm=options.max_norm,
+        )
+        check_savable(run, self.described)
+        if not begun:
+            return
+        self.evaluate_every, ended = load_checkpoint(
+            path,
+            run,
+            self.described,
+            options.xp,
+            device_of(next(iter(options.params.values()))),
+            lr=options.schedule,
+            evaluate_every=options.evaluate_every,
+        )
+        if run.done and ended:
+            self.before_end = replace(run)
+            run.pending, run.loss = [], ended["loss"]
+            _record_evaluation(run, ended["evaluation"])
+
+    def save(self, run: Run) -> None:
+        """Save a run, unless it has diverged."""
+        path = self.options.path
+        if path is None:
+            return
+        _finite_mean_loss(run)
+        _check_finite_params(self.options.xp, run)
+        last = self.run
+        ended = {"loss": last.loss, "evaluation": last.evaluation} if last.done else None
+        save_checkpoint(path, run, self.described, evaluate_every=self.evaluate_every, ended=ended)
+        self.notify("on_save", path)
+
+
+def _record_evaluation(run: Run, evaluation: float) -> None:
+    """Record an evaluation, and whether it is the best."""
+    run.evaluation = evaluation
+    if evaluation < run.best_evaluation:
+        run.best_evaluation, run.best_step = evaluation, run.step
+        run.best_params = run.params
+
+
+def _finite_mean_loss(run: Run) -> float:
+    """Return the mean of the pending losses; a run that has diverged is never saved."""
+    if not run.pending:
+        return run.loss
+    losses = [loss for loss in map(float, run.pending) if not math.isnan(loss)]
+    mean = sum(losses) / len(losses) if losses else math.nan
+    if losses and not math.isfinite(mean):
+        raise FloatingPointError(
+            f"loss: expected a finite number, got NaN or infinity by step {run.step}, and nothing "
+            "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
+        )
+    return mean
+
+
+def _check_finite_params(xp: Namespace, run: Run) -> None:
+    """Refuse to save what the last update has made of a loss that was still finite."""
+    for name, param in run.params.items():
+        if not bool(xp.all(xp.isfinite(param))):
+            raise FloatingPointError(
+                f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
+                f"{run.step}, and nothing was saved; lower lr, or set max_norm"
+            )
+
+
+@contextmanager
+def _interruptible(run: Run, *, enabled: bool) -> Iterator[None]:
+    """Turn the first Ctrl-C into a request to stop; the second is a KeyboardInterrupt."""
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def request(signum: int, frame: Any) -> None:
+        run.stop("interrupted")
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

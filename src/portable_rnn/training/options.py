@@ -1,0 +1,116 @@
+"""What `train` is asked to do, checked."""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import _check as check
+from .._namespace import Array, Namespace
+from ..batches import Batches
+from ..model import RNN
+from ..optimizers import Optimizer
+from ..passes import Loss
+from ..schedules import constant
+from ..sources import check_source
+from .run import Callback
+
+__all__ = ["Options", "Schedule"]
+
+Schedule = Callable[[int], float]
+
+
+@dataclass
+class Options:
+    """The arguments of `train`, of which those that do not fit are refused by name.
+
+    What may be given in several ways stands in one besides: ``lr`` as ``schedule``, and
+    ``checkpoint`` as ``path``. ``xp`` is the library of the parameters.
+    """
+
+    model: RNN
+    params: Mapping[str, Array]
+    batches: Batches
+    steps: int
+    optimizer: Optimizer
+    lr: float | Schedule
+    loss: Loss
+    max_norm: float | None
+    seed: int
+    validation: Batches | None
+    evaluate_every: int | None
+    patience: int | None
+    log_every: int
+    callbacks: Iterable[Callback]
+    checkpoint: str | os.PathLike[str] | None
+    save_every: int
+    resume: bool
+    xp: Namespace = field(init=False)
+    schedule: Schedule = field(init=False)
+    path: Path | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.xp = check.parameters(self.model, self.params)
+        for name in ("steps", "log_every", "save_every"):
+            setattr(self, name, check.count(name, getattr(self, name)))
+        for name in ("evaluate_every", "patience"):
+            if (value := getattr(self, name)) is not None:
+                setattr(self, name, check.count(name, value))
+                if self.validation is None:
+                    raise ValueError(f"{name}: needs validation batches, got none")
+        if self.max_norm is not None:
+            self.max_norm = check.number("max_norm", self.max_norm, above=0.0, infinite=True)
+        if callable(self.lr):
+            check.function("lr", self.lr, "(step)", "step")
+            self.schedule = self.lr
+        else:
+            rate = check.number("lr", self.lr, least=0.0)
+            self.schedule = functools.partial(constant, lr=rate)
+        self.callbacks = checked_callbacks(self.callbacks)
+        self._check_checkpoint()
+        self._check_sources()
+        form = "(params, grads, state, lr=...)"
+        check.function("optimizer", self.optimizer, form, "params", "grads", "state", lr=0.0)
+        if not callable(self.loss):
+            raise TypeError(f"loss: expected a callable, got {check.said(self.loss)}")
+        self.seed = check.integer("seed", self.seed, least=0)
+
+    def _check_checkpoint(self) -> None:
+        self.resume = check.flag("resume", self.resume)
+        if self.checkpoint is not None:
+            self.path = check.path("checkpoint", self.checkpoint)
+            if not self.path.parent.is_dir():
+                folder = self.path.parent
+                raise ValueError(f"checkpoint: expected an existing folder, got {folder}")
+            if self.path.is_dir():
+                raise ValueError(f"checkpoint: expected a file, got the folder {self.path}")
+        elif self.resume:
+            raise ValueError("resume: needs a checkpoint to go on from, got none")
+
+    def _check_sources(self) -> None:
+        described = self.path is not None
+        check_source("batches", self.batches, self.model, evaluated=False, described=described)
+        if self.validation is not None:
+            check_source(
+                "validation", self.validation, self.model, evaluated=True, described=described
+            )
+
+
+def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return callbacks, each of which has a method for every event."""
+    try:
+        found = tuple(callbacks)
+    except Exception:  # of whatever kind, from an object of whatever kind
+        wanted = "an iterable of Callback"
+        raise TypeError(f"callbacks: expected {wanted}, got {check.said(callbacks)}") from None
+    for i, callback in enumerate(found):
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"callbacks[{i}]: expected a Callback, got the class {name}")
+        for event in (name for name in vars(Callback) if name.startswith("on_")):
+            taken = ("run", "path") if event == "on_save" else ("run",)
+            method = getattr(callback, event, None)
+            check.function(f"callbacks[{i}].{event}", method, f"({', '.join(taken)})", *taken)
+    return found

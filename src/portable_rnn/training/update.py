@@ -1,0 +1,83 @@
+"""One update of the parameters, as a pure function of arrays."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .. import _check as check
+from .._namespace import Array, Namespace, as_one_unit, namespace_of
+from ..api import bptt
+from ..dropout import Masks
+from ..model import RNN
+from ..optimizers import Optimizer, clip_by_global_norm
+from ..passes import Loss
+from .evaluation import value_and_empty
+
+__all__ = ["check_updated", "make_update"]
+
+
+def make_update(
+    xp: Namespace, model: RNN, optimizer: Optimizer, loss: Loss, max_norm: float | None
+) -> Callable[..., tuple[dict[str, Array], dict[str, Any], Any, Array]]:
+    """Return the update of a run, from parameters and a batch to parameters and the loss.
+
+    Made once per run: what a function takes is looked up where it is seen for the first time.
+    """
+    recorder, record = _recording(loss)
+    update = functools.partial(_update, model, optimizer, recorder, record, max_norm)
+    return as_one_unit(xp, update)
+
+
+def _update(
+    model: RNN,
+    optimizer: Optimizer,
+    recorder: Loss,
+    record: list[Any],
+    max_norm: float | None,
+    params: dict[str, Array],
+    optimizer_state: dict[str, Any] | None,
+    state: Any,
+    x: Array,
+    targets: Any,
+    weights: Array | None,
+    lengths: Any,
+    masks: Masks,
+    lr: Any,
+) -> tuple[dict[str, Array], dict[str, Any], Any, Array]:
+    options = {} if weights is None else {"weights": weights}
+    given = {"state": state, "lengths": lengths, "dropout": masks, "grad_x": False}
+    result = bptt(model, params, x, targets, loss=recorder, **given, **options)
+    grads = result.grads
+    if max_norm is not None:
+        grads, _ = clip_by_global_norm(grads, max_norm)
+    returned = optimizer(params, grads, optimizer_state, lr=lr)
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise TypeError(
+            f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
+        )
+    params, optimizer_state = returned
+    value, empty = value_and_empty(record.pop())
+    xp = namespace_of(loss=value)
+    value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
+    return params, optimizer_state, result.state, value
+
+
+def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
+    """Return a loss that records what it returns, gradient and all, and the list it does so in."""
+    record: list[Any] = []
+
+    @functools.wraps(loss)
+    def recorder(*args: Any, **options: Any) -> Any:
+        record[:] = [loss(*args, **options)]
+        return record[0]
+
+    return recorder, record
+
+
+def check_updated(model: RNN, params: Any) -> None:
+    """Check what an optimizer has made of the parameters."""
+    try:
+        check.parameters(model, params)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"optimizer: what it returned has {error}") from None

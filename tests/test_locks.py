@@ -1,0 +1,196 @@
+"""One process at a time on a checkpoint, also after one that was killed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from portable_rnn._locks import hold
+from portable_rnn.training import Callback, train
+
+from .command import call
+from .runs import MODEL, Stop, source
+
+pytestmark = pytest.mark.no_products
+
+# A process that trains, says so after its first save, and goes on when it is told to.
+TRAINING = """
+import sys
+from portable_rnn.training import Callback, train
+from tests.runs import MODEL, source
+
+class Wait(Callback):
+    def on_save(self, run, path):
+        if run.step == 2:
+            print("saved", flush=True)
+            sys.stdin.readline()
+
+train(
+    MODEL, MODEL.init(seed=0), source(), steps=4, save_every=2,
+    checkpoint=sys.argv[1], callbacks=[Wait()],
+)
+"""
+# A process that holds a lock, and has forked another when it is killed.
+FORKING = """
+import os, pathlib, signal, sys, time
+from portable_rnn._locks import hold
+
+with hold(pathlib.Path(sys.argv[1]), "held"):
+    child = os.fork()
+    if child == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+# A process that holds a lock, and still does when one that it has forked has ended.
+FORKED = """
+import os, pathlib, sys
+from portable_rnn._locks import hold
+
+path = pathlib.Path(sys.argv[1])
+with hold(path, "still held"):
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    os.waitpid(child, 0)
+    try:
+        with hold(path, "still held"):
+            pass
+    except ValueError as error:
+        print(error)
+"""
+ROOT = Path(__file__).parents[1]
+
+
+def go(path, **options):
+    return train(MODEL, MODEL.init(seed=0), source(), checkpoint=path, **{"steps": 4} | options)
+
+
+@contextlib.contextmanager
+def another_training(path):
+    """Yield a process that is training with a checkpoint, and has saved it once."""
+    command = [sys.executable, "-c", TRAINING, path]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        try:
+            assert process.stdout.readline() == b"saved\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_process_is_refused_and_the_first_one_goes_on(tmp_path):
+    path = tmp_path / "c"
+    with another_training(path) as first:
+        before = path.read_bytes()
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=r"^checkpoint: another process is training with"):
+                go(path, resume=resume)
+        assert path.read_bytes() == before
+        first.communicate(b"\n", timeout=60)
+        assert first.returncode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+    assert go(path, resume=True).step == 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_a_process_that_is_killed_locks_nobody_out(tmp_path):
+    path = tmp_path / "c"
+    with another_training(path) as first:
+        first.kill()
+        first.wait()
+        assert len(list(tmp_path.iterdir())) == 2  # the checkpoint, and a lock of nobody
+        assert go(path, resume=True).step == 4
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+def test_a_fork_of_a_process_that_is_killed_locks_nobody_out(tmp_path):
+    path = tmp_path / "lock"
+    process = subprocess.Popen([sys.executable, "-c", FORKING, path], stdout=subprocess.PIPE)
+    child = int(process.stdout.readline())
+    try:
+        assert process.wait() == -signal.SIGKILL
+        os.kill(child, 0)  # it is there
+        with hold(path, "held"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.stdout.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+def test_a_fork_that_ends_leaves_the_lock_to_its_parent(tmp_path):
+    path = tmp_path / "lock"
+    ended = subprocess.run([sys.executable, "-c", FORKED, path], capture_output=True, check=True)
+    assert ended.stdout == b"still held\n"
+    assert not path.exists()
+
+
+def test_one_process_has_a_lock_once(tmp_path):
+    """Of two threads, or of a callback that trains, one would write over the other too."""
+    path, refused = tmp_path / "c", []
+
+    class Again(Callback):
+        def on_step(self, run):
+            thread = threading.Thread(target=self.train)
+            thread.start()
+            thread.join()
+
+        def train(self):
+            try:
+                go(path, resume=True)
+            except ValueError as error:
+                refused.append(str(error))
+
+    assert go(path, steps=1, callbacks=[Again()]).step == 1
+    assert ["another process" in one for one in refused] == [True]
+
+
+def test_a_run_that_ends_in_any_way_leaves_no_lock(tmp_path):
+    class Fail(Callback):
+        def on_step(self, run):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        go(tmp_path / "c", callbacks=[Fail()])
+    assert not list(tmp_path.iterdir())
+    go(tmp_path / "c", callbacks=[Stop(1)])
+    with pytest.raises(ValueError, match="pass resume=True to go on"):
+        go(tmp_path / "c")
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_checkpoint_with_a_name_as_long_as_the_system_takes_is_locked(tmp_path):
+    limit = os.pathconf(tmp_path, "PC_NAME_MAX") if hasattr(os, "pathconf") else 100
+    path = tmp_path / ("c" * min(limit, 255))
+    with another_training(path), pytest.raises(ValueError, match="another process is training"):
+        go(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"^checkpoint: expected a file, got the folder "):
+            go(tmp_path, resume=resume)
+
+
+def test_the_command_is_refused_where_another_process_trains_with_its_checkpoint(tmp_path):
+    (tmp_path / "text").write_text("The cat sat on the mat.\n" * 40)
+    tiny = ("--hidden", 4, "--batch-size", 2, "--window", 3, "--steps", 2)
+    run = tmp_path / "r"
+    code, shown = call("train", "--out", run, "--text", tmp_path / "text", *tiny)
+    assert code == 0, shown
+    path = run / "checkpoint.safetensors"
+    path.unlink()
+    (run / "weights.safetensors").unlink()
+    with another_training(path):
+        unwritten = run / ".checkpoint.safetensors.0123abcd.part"
+        unwritten.write_bytes(b"")
+        code, shown = call("train", "--out", run, "--resume")
+        assert (code, "checkpoint: another process is training with" in shown) == (2, True), shown
+        assert unwritten.exists()

@@ -1,0 +1,105 @@
+"""What `train` is asked to do: what does not fit is refused by name before the first step."""
+
+import pytest
+
+import portable_rnn as prnn
+from portable_rnn.training import train
+
+from .runs import MODEL, source
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "word"),
+    [
+        ({"steps": 0}, ValueError, "steps: expected at least 1, got 0"),
+        ({"steps": 2.5}, TypeError, "steps: expected an int, got 2.5"),
+        ({"log_every": 0}, ValueError, "log_every"),
+        ({"save_every": -1}, ValueError, "save_every"),
+        ({"patience": 3}, ValueError, "patience: needs validation batches"),
+        ({"evaluate_every": 3}, ValueError, "evaluate_every: needs validation batches"),
+        ({"checkpoint": "no/such/folder/c"}, ValueError, "checkpoint: expected an existing"),
+        ({"resume": True}, ValueError, "resume: needs a checkpoint"),
+        ({"checkpoint": __file__}, ValueError, "pass resume=True to go on"),
+        (
+            {"optimizer": "adam"},
+            TypeError,
+            "optimizer: expected a callable (params, grads, state, lr=...), got 'adam'",
+        ),
+        ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
+        ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),
+    ],
+)
+def test_bad_options_are_named(options, kind, word):
+    with pytest.raises(kind) as caught:
+        train(MODEL, MODEL.init(seed=0), source(), **{"steps": 3} | options)
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf"), "0.1", True, [0.1]])
+def test_a_learning_rate_that_is_none_is_refused(lr):
+    for given in (lr, lambda step: lr):
+        with pytest.raises((TypeError, ValueError), match=r"^lr: expected a number of at least 0"):
+            train(MODEL, MODEL.init(seed=0), source(), steps=3, lr=given)
+
+
+class Half:
+    """What has one method of a callback."""
+
+    def on_start(self, run):
+        raise AssertionError("it was called")
+
+
+class Narrow(prnn.training.Callback):
+    """A callback with a method that cannot be called."""
+
+    def on_step(self):
+        raise AssertionError("it was called")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (3, "callbacks: expected an iterable of Callback, got 3"),
+        (prnn.training.Callback(), "callbacks: expected an iterable of Callback"),
+        ([prnn.training.Callback], r"callbacks\[0\]: .* got the class Callback"),
+        ([Half()], r"callbacks\[0\]\.on_step: expected a callable \(run\), got None"),
+        ([Narrow()], r"callbacks\[0\]\.on_step: expected a callable \(run\), got one that takes"),
+    ],
+)
+def test_what_is_no_callback_is_refused_before_the_first_step(callbacks, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        train(MODEL, MODEL.init(seed=0), source(), steps=3, callbacks=callbacks)
+
+
+def test_what_an_optimizer_returns_is_parameters_and_a_state():
+    for returned, message in (
+        (None, r"optimizer: expected it to return \(params, state\), got NoneType"),
+        (({}, {}, {}), r"optimizer: expected it to return \(params, state\), got tuple"),
+        ((None, {}), "optimizer: what it returned has params: expected a dict"),
+        (({}, {}), "optimizer: what it returned has params: missing weight_ih_l0"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+            train(
+                *(MODEL, MODEL.init(seed=0), source()),
+                **{"steps": 3, "optimizer": lambda p, g, s, lr, out=returned: out},
+            )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": lambda params, grads, state: None}, "optimizer: expected a callable"),
+        ({"lr": lambda: 0.1}, r"lr: expected a callable \(step\), got one that takes \(\)"),
+        ({"lr": lambda step, more: 0.1}, r"lr: expected a callable \(step\)"),
+        ({"max_norm": 10**5000}, "max_norm: expected a number above 0"),
+        ({"max_norm": "1"}, "max_norm: expected a number above 0"),
+        ({"loss": None}, "loss: expected a callable"),
+        ({"loss": lambda outputs: None}, "loss: expected a callable"),
+    ],
+)
+def test_a_function_of_another_form_is_refused_before_the_first_step(options, message):
+    seen = []
+    watch = type("Watch", (prnn.training.Callback,), {"on_step": lambda self, run: seen.append(1)})
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        train(*(MODEL, MODEL.init(seed=0), source()), steps=3, callbacks=[watch()], **options)
+    assert not seen
