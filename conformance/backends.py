@@ -64,7 +64,13 @@ BACKENDS: dict[str, Backend] = {
             proves="the oldest standard supported, without extensions",
         ),
         Torch("torch", dtypes=HALVES, pairs=True, proves="another library's arithmetic"),
-        Torch("torch-meta", on="meta", shapes_only=True, proves="no value is ever read"),
+        Torch(
+            "torch-meta",
+            on="meta",
+            shapes_only=True,
+            dtypes=("float32",),  # of which float64 would be seen to come
+            proves="no value is ever read",
+        ),
         Torch(
             "torch-cuda",
             title="PyTorch on a CUDA GPU",

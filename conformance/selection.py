@@ -70,7 +70,15 @@ def parametrize(metafunc):
         cases = [(row, dtype) for row in rows for dtype in choose(row)]
     else:
         names, cases = ("backend",), [(row,) for row in rows]
-    params = [pytest.param(*case, id="-".join(map(_id, case))) for case in cases]
+    left = getattr(metafunc.module, "when_named", None)
+    params = [
+        pytest.param(
+            *case,
+            id="-".join(map(_id, case)),
+            marks=pytest.mark.when_named if left and len(case) > 1 and left(*case) else (),
+        )
+        for case in cases
+    ]
     nobody = [pytest.param(*[None] * len(names), id="nobody", marks=pytest.mark.nobody)]
     metafunc.parametrize(names, params or nobody, indirect=["backend"])
 

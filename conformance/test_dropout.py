@@ -4,6 +4,8 @@ torch draws from generators of its own, so the reference is the definition, in p
 and the complex-step derivative of the forward pass.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -80,16 +82,11 @@ def parts(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-@pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
-    if backend.slow and (cell, ragged) != ("lstm", "mask"):
-        pytest.skip("not run: one cell will do where every new shape takes long")
+@lru_cache  # many rows ask for the same
+def reference(cell, ragged, dtype):
+    """Return the results by name, and the largest cotangent."""
     problem, model = make(cell, ragged)
-    host, inputs = problem.arrays(dtype), put(backend, problem.arrays(dtype))
-    found = backend.call(solve, model, inputs, draw(model, inputs.x, SEED))
-    if backend.shapes_only:
-        return
+    host = problem.arrays(dtype)
     with prnn.use_namespace(np):  # on the host, whatever is under test
         masks = wide(draw(model, host.x, SEED))
     there = problem.there()
@@ -97,7 +94,6 @@ def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged,
         *(cell, {n: p.astype("float64") for n, p in host.params.items()}),
         *(host.x.astype("float64"), host.state, masks, there),
     )
-    allowed = allowed_eps(backend.id, dtype)
     named = {"outputs": wanted[0]} | {f"state[{i}]": a for i, a in enumerate(wanted[1])}
 
     names = list(host.params)
@@ -113,6 +109,21 @@ def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged,
     for i, name in enumerate([*(f"d_params[{n}]" for n in names), "d_x"]):
         named[name] = gradient(pulled, arrays, i)
     scale = max(float(np.abs(a).max()) for a in (host.d_outputs, *parts(host.d_state)))
+    return named, scale
+
+
+@pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
+    if backend.slow and (cell, ragged) != ("lstm", "mask"):
+        pytest.skip("not run: one cell will do where every new shape takes long")
+    problem, model = make(cell, ragged)
+    inputs = put(backend, problem.arrays(dtype))
+    found = backend.call(solve, model, inputs, draw(model, inputs.x, SEED))
+    if backend.shapes_only:
+        return
+    named, scale = reference(cell, ragged, dtype)
+    allowed = allowed_eps(backend.id, dtype)
     for name, ref in named.items():
         what = f"{backend.id}: {name} of {cell} with dropout"
         eps = assert_close(backend.get(found[name]), ref, what, scale=scale, k=allowed)

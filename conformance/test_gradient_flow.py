@@ -25,6 +25,11 @@ def cases(row, dtype):
     ]
 
 
+def when_named(row, dtype, problem):
+    """Return whether a slow row leaves a problem to the session that names it: where it runs."""
+    return not getattr(row, "jit", False)
+
+
 def flow(model, inputs, targets):
     """Return the norms of a gradient flow by name."""
     found = prnn.gradient_flow(

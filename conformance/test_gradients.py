@@ -31,6 +31,11 @@ def cases(row, dtype):
     return found if dtype not in HALVES else [p for p in found if p.steps <= 7]
 
 
+def when_named(row, dtype, problem):
+    """Return whether a row leaves a problem to the session that names it: JAX in half, compiled."""
+    return row.id == "jax" and dtype in HALVES
+
+
 def has_pairs(row, dtype):
     """Return whether options are tried in pairs: they meet in the engine, whatever the dtype."""
     return row.pairs and (dtype == "float64" or row.id == "numpy")

@@ -166,7 +166,7 @@ LENGTHS = (1e-20, 1e-3, 1.0, 1e6)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_no_loss_of_ours_is_suspected_at_any_scale(dtype, scale):
     rng = np.random.default_rng([3, SCALES.index(scale)])
-    for trial in range(12):
+    for trial in range(6):
         shape = (*rng.integers(1, 4, size=2), int(rng.integers(2, 5)))
         for length in LENGTHS:
             y = rng.normal(size=shape) * scale * 10.0 ** rng.integers(-8, 1, (shape, 1)[trial % 2])
