@@ -14,6 +14,12 @@ from .backend import host_dtype
 from .test_losses import lose
 from .tolerances import allowed_eps, assert_close
 
+
+def when_named(row, dtype):
+    """Return whether a row is left to the session that names it: two others of JAX are not."""
+    return row.id == "jax"
+
+
 SHAPE, CLASSES = (4, 3), 5
 FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
 MASKED = 3  # the class whose logits are -inf; no label says so, and no row gives it weight
@@ -126,7 +132,9 @@ def run(backend, name, options, outputs, targets, arrays):
 @pytest.mark.oracle("torch")
 def test_all_options_at_once_are_the_definition(backend, dtype):
     cases = list(combinations())
-    for case in cases[:: 13 if backend.slow else 1]:
+    for case in cases[
+        :: 13 if backend.slow or backend.shapes_only else 5 if backend.variant else 1
+    ]:
         outputs, targets, arrays = drawn(case, host_dtype(dtype))
         names = ("label_smoothing", "ignore_index", "reduction")
         options = {name: case[name] for name in names if case[name] is not None}

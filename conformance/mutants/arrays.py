@@ -39,7 +39,7 @@ ARRAYS = [
         "network.py",
         "hidden)\n            if column",
         "hidden)\n            float(y[0, 0, 0])\n            if column",
-        gradients("elman-default", "torch-meta"),
+        gradients("elman-default", "torch-meta", "float32"),
     ),
     Mutant(
         "write into the caller's array",
