@@ -70,12 +70,12 @@ def parametrize(metafunc):
         cases = [(row, dtype) for row in rows for dtype in choose(row)]
     else:
         names, cases = ("backend",), [(row,) for row in rows]
-    left = getattr(metafunc.module, "when_named", None)
+    left = getattr(metafunc.module, "when_named", None) if len(names) > 1 else None
     params = [
         pytest.param(
             *case,
             id="-".join(map(_id, case)),
-            marks=pytest.mark.when_named if left and len(case) > 1 and left(*case) else (),
+            marks=pytest.mark.when_named(*case) if left and left(*case) else (),
         )
         for case in cases
     ]
@@ -104,10 +104,13 @@ def keep_what_was_asked_for(config, items):
 
 
 def _waits_for_its_name(item):
-    """Whether a test takes long on its row, and is left to the session that names the row."""
+    """Whether a test takes long on its row, and is left to the session that names the row.
+
+    A mark without arguments is that of a test, and means its slow rows; the others are of cases.
+    """
     marker = item.get_closest_marker("when_named")
     row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-    return marker is not None and row is not None and row.slow
+    return marker is not None and row is not None and bool(row.slow or marker.args)
 
 
 def keep_what_can_run(config, items):

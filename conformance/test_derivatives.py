@@ -44,7 +44,7 @@ def cases(row, dtype):
 
 def when_named(row, dtype, problem):
     """Return whether a slow row leaves a problem to the session that names it: all but one cell."""
-    return problem.cell != {"jax": "elman", "jax-x32": "gru"}.get(row.id, "lstm")
+    return row.slow and problem.cell != {"jax": "elman", "jax-x32": "gru"}.get(row.id, "lstm")
 
 
 def given(problem, dtype):

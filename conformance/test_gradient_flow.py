@@ -27,7 +27,7 @@ def cases(row, dtype):
 
 def when_named(row, dtype, problem):
     """Return whether a slow row leaves a problem to the session that names it: where it runs."""
-    return not getattr(row, "jit", False)
+    return row.slow and not getattr(row, "jit", False)
 
 
 def flow(model, inputs, targets):
