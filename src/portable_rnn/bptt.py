@@ -71,9 +71,7 @@ def layer(
 
     The record has no residuals unless they are to be kept.
     """
-    ax = w.ih(xp, x)
-    if w.hr is None and not w.own:  # else XLA would round otherwise
-        w = w._replace(hh=w.hh.hoisted(xp))
+    ax, w = w.ih(xp, x), w._replace(hh=w.hh.hoisted(xp))
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, Any]]:
         state, residuals = recurrence.step(xp, w, state, *inputs)
