@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conformance.tolerances import assert_close
 
-from portable_rnn.affine import affine, affine_vjp_bias, affine_vjp_weight, affine_vjp_x
+from portable_rnn.affine import SUMS, Linear, affine_vjp_bias, affine_vjp_weight
 
 SHAPES = [(5,), (4, 5), (3, 4, 5)]  # of x without its last axis; (5,) gives plain rows
 
@@ -24,8 +24,8 @@ def test_value_by_loops(lead):
     for place in np.ndindex(*lead):
         for o in range(2):
             want[(*place, o)] = bias[o] + sum(weight[o, i] * x[(*place, i)] for i in range(3))
-    assert_close(affine(np, x, weight, bias), want, "affine", k=8)
-    assert_close(affine(np, x, weight), want - bias, "affine without bias", k=8)
+    assert_close(Linear(weight, bias)(np, x), want, "affine", k=8)
+    assert_close(Linear(weight)(np, x), want - bias, "affine without bias", k=8)
 
 
 @pytest.mark.parametrize("lead", SHAPES)
@@ -34,7 +34,7 @@ def test_cotangents_are_adjoint_to_the_linear_map(name, lead):
     """⟨d_y, A v⟩ = ⟨Aᵀ d_y, v⟩ for every direction v of the argument."""
     given, d_y = arrays(lead)
     cotangent = {
-        "x": affine_vjp_x(np, given["weight"], d_y),
+        "x": Linear(given["weight"]).vjp_x(np, d_y),
         "weight": affine_vjp_weight(np, given["x"], d_y),
         "bias": affine_vjp_bias(np, given["bias"], d_y),
     }[name]
@@ -44,7 +44,8 @@ def test_cotangents_are_adjoint_to_the_linear_map(name, lead):
     for entry in np.ndindex(*cotangent.shape):
         v = np.zeros_like(cotangent)
         v[entry] = 1.0
-        pushed = affine(np, **(still | {name: v}))
+        x, *maps = (still | {name: v}).values()
+        pushed = Linear(*maps)(np, x)
         want = np.sum(d_y * pushed)
         assert_close(cotangent[entry], want, f"{name}{list(entry)}", scale=np.abs(d_y).max())
 
@@ -53,9 +54,34 @@ def test_square_weights_are_not_transposed_by_mistake():
     """With equal sizes a wrong transpose is legal, so one value says which is which."""
     weight = np.asarray([[0.0, 1.0], [0.0, 0.0]])  # y_0 = x_1
     e0, e1 = np.asarray([[1.0, 0.0]]), np.asarray([[0.0, 1.0]])
-    assert affine(np, e1, weight).tolist() == e0.tolist()
-    assert affine_vjp_x(np, weight, e0).tolist() == e1.tolist()
+    assert Linear(weight)(np, e1).tolist() == e0.tolist()
+    assert Linear(weight).vjp_x(np, e0).tolist() == e1.tolist()
     assert affine_vjp_weight(np, e1, e0).tolist() == weight.tolist()
+
+
+@pytest.mark.parametrize("lead", SHAPES[1:])
+def test_a_scale_is_a_scaled_input(lead):
+    given, d_y = arrays(lead)
+    scale = np.random.default_rng(0).standard_normal((lead[-1], 3))
+    x, weight, bias = given.values()
+    scaled, plain = Linear(weight, bias, scale), Linear(weight, bias)
+    assert_close(scaled(np, x), plain(np, x * scale), "y", k=8)
+    assert_close(scaled.vjp_x(np, d_y), scale * plain.vjp_x(np, d_y), "x", k=8)
+    got, want = (f.vjp_parameters(np, v, d_y, SUMS) for f, v in ((scaled, x), (plain, x * scale)))
+    assert got.scale is None
+    assert_close(got.weight, want.weight, "weight", k=8)
+    assert_close(got.bias, want.bias, "bias", k=8)
+
+
+def test_rows_are_a_part_of_the_result_with_what_steps_share_or_without():
+    given, _ = arrays((4,))
+    x, weight, bias = given.values()
+    scale = np.random.default_rng(0).standard_normal((4, 3))
+    whole = Linear(weight, bias, scale)
+    for linear in (whole, whole.hoisted(np), Linear(weight, None, scale).hoisted(np)):
+        want = linear(np, x)[:, 1:]
+        assert_close(linear.rows(slice(1, None))(np, x), want, "rows", k=8)
+    assert_close(whole.hoisted(np)(np, x), whole(np, x), "hoisted", k=8)
 
 
 def test_no_bias_has_no_cotangent():

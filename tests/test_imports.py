@@ -79,16 +79,16 @@ def test_one_module_asks_which_library_an_array_belongs_to():
             )
             for page in ("elman", "gru", "layer_norm", "lstm", "mgu", "options", "protocol")
         ],
-        ("recurrence", {"_namespace", "affine", "cells"}),
+        ("recurrence", {"_namespace", "affine", "cells", "select"}),
         ("select", {"_namespace", "cells"}),
-        ("bptt", {"_namespace", "affine", "cells", "recurrence", "scan", "select"}),
-        ("stretches", {"_namespace"}),
+        ("bptt", {"_namespace", "affine", "cells", "recurrence", "scan"}),
+        ("stretches", {"_namespace", "cells"}),
         ("recompute", set()),
         (
             "network",
             {
-                *("_namespace", "affine", "bptt", "cells", "recompute", "scan", "select"),
-                "stretches",
+                *("_namespace", "affine", "bptt", "cells", "recompute", "recurrence", "scan"),
+                *("select", "stretches"),
             },
         ),
         ("_labels", {"_namespace", "_check"}),

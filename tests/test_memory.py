@@ -210,9 +210,9 @@ def test_each_step_is_run_twice(batch, every, monkeypatch):
     model, steps, run = prnn.RNN(2, 3), 200, []
     advance = network._advance
 
-    def counted(xp, cell, column, x, states, stretch, *args, **kwargs):
+    def counted(xp, column, x, states, stretch, *args, **kwargs):
         run.append(stretch.rows.stop - stretch.rows.start)
-        return advance(xp, cell, column, x, states, stretch, *args, **kwargs)
+        return advance(xp, column, x, states, stretch, *args, **kwargs)
 
     monkeypatch.setattr(network, "_advance", counted)
     params, x, targets = inputs(model, steps, batch)

@@ -31,8 +31,8 @@ NETWORKS = [
     Mutant(
         "second direction read forwards",
         "network.py",
-        "                reverse=reverse,\n",
-        "                reverse=False,\n",
+        "options=walk.options._replace(reverse=reverse)",
+        "options=walk.options._replace(reverse=False)",
         gradients("gru-both_directions"),
     ),
     Mutant(
@@ -45,8 +45,8 @@ NETWORKS = [
     Mutant(
         "directions' halves of the readout exchanged",
         "network.py",
-        "d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)",
-        "d_v = walk.products.beside(xp, d_other.readout_weight, d_one.readout_weight)",
+        "beside(xp, d_one.readout.weight, d_other.readout.weight)",
+        "beside(xp, d_other.readout.weight, d_one.readout.weight)",
         gradients("lstm-readout-both_directions"),
     ),
     Mutant(
@@ -67,7 +67,7 @@ NETWORKS = [
     Mutant(
         "first sequence's end for the reversed direction's start",
         "network.py",
-        "[unit[::-1] for unit in reversed(found)] if walk.reverse else found",
+        "[unit[::-1] for unit in reversed(found)] if walk.options.reverse else found",
         "found",
         gradients("elman-both_directions-lengths"),
     ),
@@ -180,8 +180,8 @@ NETWORKS = [
     Mutant(
         "late gates' rows counted from the front",
         "recurrence.py",
-        "(w.weight_hh[:-late, :], None), (w.weight_hh[-late:, :], None)",
-        "(w.weight_hh[:late, :], None), (w.weight_hh[late:, :], None)",
-        "tests/test_layers.py::test_no_bias_is_a_bias_of_zero[late gates-1-one way]",
+        "size = w.hh.weight.shape[0] // self.cell.gates * (self.cell.gates - self.cell.late)",
+        "size = w.hh.weight.shape[0] // self.cell.gates * self.cell.late",
+        gradients("reset_before_gru-default"),
     ),
 ]

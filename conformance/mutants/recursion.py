@@ -9,8 +9,8 @@ RECURSION = [
     Mutant(
         "first step dropped",
         "recurrence.py",
-        "d_w_hh = products.weight(xp, h, d_ah)",
-        "d_w_hh = products.weight(xp, h[1:, ...], d_ah[1:, ...])",
+        "hh=w.hh.vjp_parameters(xp, h, d_ah, products)",
+        "hh=w.hh.vjp_parameters(xp, h[1:, ...], d_ah[1:, ...], products)",
         gradients("elman-default"),
     ),
     Mutant(
@@ -24,7 +24,7 @@ RECURSION = [
     Mutant(
         "h_t for h_t-1",
         "bptt.py",
-        "join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))",
+        "join(xp, shift(xp, record.before[0], record.hidden, reverse=reverse))",
         "join(xp, record.hidden)",
         gradients("gru-default"),
     ),
@@ -37,30 +37,30 @@ RECURSION = [
     ),
     Mutant(
         "transposed weights in the recursion",
-        "bptt.py",
-        "d_h = affine_vjp_x(xp, w.weight_hh, d_ah)",
-        "d_h = affine_vjp_x(xp, w.weight_hh.T, d_ah)",
+        "recurrence.py",
+        "d_h = w.hh.vjp_x(xp, d_ah)",
+        "d_h = Linear(w.hh.weight.T).vjp_x(xp, d_ah)",
         gradients("elman-square"),
     ),
     Mutant(
         "transposed input weights",
         "affine.py",
-        "y = _matmul(xp, x, weight.T)",
-        "y = _matmul(xp, x, weight if weight.shape[0] == weight.shape[1] else weight.T)",
+        "self._scaled(x), self.weight.T)",
+        "self._scaled(x), self.weight if self.weight.shape[0] == x.shape[-1] else self.weight.T)",
         gradients("elman-square"),
     ),
     Mutant(
         "late gates with the state's product",
         "recurrence.py",
-        "products.weight(xp, v, of_v)",
-        "products.weight(xp, h, of_v)",
+        "w.hh.vjp_weight(xp, rows[0], of_v, products)",
+        "w.hh.vjp_weight(xp, h, of_v, products)",
         gradients("reset_before_gru-default"),
     ),
     Mutant(
         "projection's gradient a step late",
         "recurrence.py",
-        "products.weight(xp, *projected)",
-        "products.weight(xp, projected[0][:-1, ...], projected[1][1:, ...])",
+        "w.hr.vjp_parameters(xp, m, d_h, products)",
+        "w.hr.vjp_parameters(xp, m[:-1, ...], d_h[1:, ...], products)",
         gradients("projected_lstm-default"),
     ),
     Mutant(
@@ -73,22 +73,24 @@ RECURSION = [
     Mutant(
         "accumulator started from the parameters",
         "network.py",
-        "Column(tuple(Weights(None, None, None, None) for _ in column.layers))",
-        "Column(column.layers)",
+        "d_column: Column | None = None\n",
+        "d_column: Column | None = Column(column.layers)\n",
         gradients("elman-default"),
     ),
     Mutant(
         "only the last stretch's weight gradients",
         "network.py",
-        "return _plus(d_column, d_block), d_x",
-        "return d_block, d_x",
+        "d_column = _plus(d_column, d_block)\n",
+        "d_column = d_block\n",
         gradients("elman-600_steps"),
     ),
     Mutant(
         "hidden bias with the input's gradient",
         "recurrence.py",
-        "bias_hh=products.bias(xp, w.bias_hh, d_ah)",
-        "bias_hh=products.bias(xp, w.bias_hh, d_ax)",
+        "hh=w.hh.vjp_parameters(xp, h, d_ah, products)",
+        "hh=w.hh.vjp_parameters(xp, h, d_ah, products)._replace(\n"
+        "                bias=products.bias(xp, w.hh.bias, d_ax)\n"
+        "            )",
         gradients("gru-default"),
     ),
 ]

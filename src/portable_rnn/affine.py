@@ -9,35 +9,10 @@ from typing import Any, NamedTuple
 
 from ._namespace import Array, Namespace, row, sum_over, whole_sequence, wider
 
-__all__ = ["SUMS", "Products", "affine", "affine_vjp_bias", "affine_vjp_weight", "affine_vjp_x"]
+__all__ = ["SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 
 LEAF = 32  # rows that one product adds up
 FEW = 8  # rows that are added one after another
-
-
-def affine(xp: Namespace, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Return ``x weightᵀ + bias`` over the last axis.
-
-    Parameters
-    ----------
-    x : array, shape (..., I)
-    weight : array, shape (O, I)
-    bias : array, shape (O,), optional
-        Or with as many axes as ``x``, of size 1 before the last.
-
-    Returns
-    -------
-    array, shape (..., O)
-    """
-    y = _matmul(xp, x, weight.T)
-    if bias is not None and bias.ndim != y.ndim:
-        bias = row(xp, bias, y.ndim)
-    return y if bias is None else y + bias
-
-
-def affine_vjp_x(xp: Namespace, weight: Array, d_y: Array) -> Array:
-    """Return the cotangent of ``x``: ``d_y weight``, shape (..., I)."""
-    return _matmul(xp, d_y, weight)
 
 
 def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
@@ -92,9 +67,51 @@ class Products(NamedTuple):
 SUMS = Products()
 
 
+class Linear(NamedTuple):
+    """One product, ``y = x Wᵀ + b``, perhaps of a scaled ``x``; or the cotangents of W and b."""
+
+    weight: Array  # W, (O, I)
+    bias: Array | None = None  # b, (O,), or (1, O)
+    scale: Array | None = None  # (B, I); factors of x, the same at all steps
+
+    def __call__(self, xp: Namespace, x: Array) -> Array:
+        """Return ``y`` (..., O) of ``x`` (..., I)."""
+        y = _matmul(xp, x if self.scale is None else self._scaled(x), self.weight.T)
+        if self.bias is None:
+            return y
+        return y + (self.bias if self.bias.ndim == y.ndim else row(xp, self.bias, y.ndim))
+
+    def vjp_x(self, xp: Namespace, d_y: Array) -> Array:
+        """Return the cotangent of ``x``: ``d_y W``, shape (..., I)."""
+        d_x = _matmul(xp, d_y, self.weight)
+        return d_x if self.scale is None else self._scaled(d_x)
+
+    def vjp_parameters(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> "Linear":
+        """Return the cotangents of W and b, from all steps."""
+        d_b = products.bias(xp, self.bias, d_y)
+        return Linear(self.vjp_weight(xp, x, d_y, products), d_b)
+
+    def vjp_weight(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> Any:
+        """Return the cotangent of W alone."""
+        return products.weight(xp, x if self.scale is None else self._scaled(x), d_y)
+
+    def rows(self, part: slice) -> "Linear":
+        """Return the map to a part of ``y``."""
+        bias = None if self.bias is None else self.bias[..., part]
+        return Linear(self.weight[part, :], bias, self.scale)
+
+    def hoisted(self, xp: Namespace) -> "Linear":
+        """Return the same map, of ``x`` (B, I), without what every step would make anew."""
+        return self if self.bias is None else self._replace(bias=row(xp, self.bias, 2))
+
+    def _scaled(self, x: Array) -> Array:
+        return x * (self.scale if x.ndim == 2 else self.scale[None, ...])  # type: ignore[index]
+
+
 def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:
-    y = xp.matmul(_rows(xp, x), matrix)
-    return y if x.ndim == 2 else xp.reshape(y, (*x.shape[:-1], matrix.shape[-1]))
+    if x.ndim == 2:
+        return xp.matmul(x, matrix)
+    return xp.reshape(xp.matmul(_rows(xp, x), matrix), (*x.shape[:-1], matrix.shape[-1]))
 
 
 def _rows(xp: Namespace, x: Array) -> Array:

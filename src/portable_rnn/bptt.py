@@ -3,35 +3,41 @@
 ::
 
     forward     ax = x W_ihᵀ + b_ih                                  product 1, all steps at once
-                state_t = cell.step(ax_t, h_{t-1} W_hhᵀ + b_hh, state_{t-1})        scan
+                ah_t = h_{t-1} W_hhᵀ + b_hh                          product 2, in the scan
+                state_t = cell.step(ax_t, ah_t, state_{t-1})                        scan
 
-    backward    d_ax_t, d_ah_t, .. = cell.step_vjp(.., d_h_t)                       scan, reversed
+    backward    d_h_t += d_hidden_t
+                d_ax_t, d_ah_t, d_state_{t-1} = cell.step_vjp(.., d_state_t)        scan, reversed
                 d_h_{t-1} += d_ah_t W_hh                             product 2, in the scan
                 d_W_ih = d_axᵀ x    d_W_hh = d_ahᵀ h_{t-1}           products 3
                 d_x = d_ax W_ih                                      product 4
 
-This is one layer, read in one direction, over one stretch of time; all of it that is recurrent
-is here, except for what some steps have more than this: see :mod:`portable_rnn.recurrence`.
-:mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked layers,
-the readout, both directions. Nothing here knows which cell it runs or whose arrays it holds.
+Why: ``ax_t`` waits for no state, so it is computed for all steps before the loop. ``h_t`` acts on
+what comes after by two ways, out of the layer and into the next step, so its cotangent is a sum:
+``d_hidden_t``, which is given, and what the step after it hands back. A weight acts at every step
+by one product, so its gradient is the sum over steps of what it multiplied times the cotangent of
+what came out: again one product, for all steps after the loop.
 
-A step may be held back, in part or as a whole: ``update`` says for each number of the new state
-whether it takes the place of the old one (sequences with gaps; zoneout).
+What is said here of ``cell`` is what both scans run: a pair of :mod:`portable_rnn.recurrence`, of
+which ``step`` is the cell with its product and all that a step may have more, ``step_vjp`` goes
+back through it, and ``weights_vjp`` is products 3.
 
-Arrays are time-major: x (T, B, I), states (B, H). See :mod:`portable_rnn.api` for the public
+This is one layer, read in one direction, over one stretch of time; all of it that is recurrent is
+here. :mod:`portable_rnn.network` makes networks of it: long sequences from stretches, stacked
+layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
+holds. Arrays are time-major: x (T, B, I), states (B, H). See :mod:`portable_rnn.api` for the public
 functions.
 """
 
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, row
-from .affine import SUMS, Products, affine, affine_vjp_x
-from .cells import Cell, State
-from .recurrence import Weights, advance, advance_vjp, is_plain, late_rows, weights_vjp
+from ._namespace import Array, Namespace
+from .affine import SUMS, Products
+from .cells import State
+from .recurrence import Recurrence, Weights, plus
 from .scan import Sequence, join, scan, shift, split
-from .select import choose, choose_vjp
 
-__all__ = ["Options", "Record", "Weights", "layer", "layer_vjp"]
+__all__ = ["Options", "Record", "layer", "layer_vjp"]
 
 
 class Options(NamedTuple):
@@ -39,8 +45,6 @@ class Options(NamedTuple):
 
     reverse: bool = False  # from the last step to the first
     stacked: bool = False  # XLA runs the loops (see portable_rnn.scan)
-    update: tuple[Array, ...] = ()  # one per state array, (T, B, 1) or (T, B, H)
-    recurrent: Array | None = None  # (B, H); factors of h on its way into W_hh, for all steps
     products: Products = SUMS  # what becomes of the factors of a weight's gradient
 
 
@@ -53,82 +57,57 @@ class Record(NamedTuple):
 
 
 def layer(
-    xp: Namespace, cell: Cell, w: Weights, x: Array, state: State, options: Options, *, keep: bool
-) -> tuple[Sequence, State, Record | None]:
-    """Return the hidden states of all steps, the final state, and a record if asked to keep it."""
-    recurrent, late = options.recurrent, late_rows(cell, w)
-    plain = is_plain(w, late)
-    bias_hh = None if w.bias_hh is None else row(xp, w.bias_hh, 2)
+    xp: Namespace,
+    recurrence: Recurrence,
+    w: Weights,
+    x: Array,
+    state: State,
+    per_step: tuple[Array, ...],
+    options: Options,
+    *,
+    keep: bool,
+) -> tuple[Sequence, State, Record]:
+    """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
 
-    def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Any, ...]]:
-        ax_t, *update_t = inputs
-        h = state[0] if recurrent is None else state[0] * recurrent
-        if plain:
-            ah = affine(xp, h, w.weight_hh, bias_hh)
-            new, residuals = cell.step(xp, ax_t, ah, state)
-        else:
-            new, residuals = advance(xp, cell, w, late, ax_t, h, state, recurrent)
-        if update_t:
-            new = choose(xp, update_t, new, state)
-        return new, (new[0], residuals) if keep else (new[0],)
+    The record has no residuals unless they are to be kept.
+    """
+    ax, w = w.ih(xp, x), w._replace(hh=w.hh.hoisted(xp))
 
-    before, ax = state, affine(xp, x, w.weight_ih, w.bias_ih)
-    xs = tuple(split(sequence, stacked=options.stacked) for sequence in (ax, *options.update))
-    state, (hidden, *residuals) = scan(step, state, xs, reverse=options.reverse)
-    return hidden, state, Record(before, hidden, residuals[0]) if keep else None
+    def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, Any]]:
+        state, residuals = recurrence.step(xp, w, state, *inputs)
+        return state, (state[0], residuals if keep else ())
+
+    xs = tuple(split(array, x.shape[0], stacked=options.stacked) for array in (ax, *per_step))
+    after, (hidden, residuals) = scan(step, state, xs, reverse=options.reverse)
+    return hidden, after, Record(state, hidden, residuals)
 
 
 def layer_vjp(
     xp: Namespace,
-    cell: Cell,
+    recurrence: Recurrence,
     w: Weights,
     x: Array,
     record: Record,
     d_hidden: Array | None,
     d_state: State,
+    per_step: tuple[Array, ...],
     options: Options,
     *,
     grad_x: bool,
 ) -> tuple[Weights, Array | None, State]:
     """Return the cotangents of the weights, of ``x``, and of the state before."""
-    recurrent, late = options.recurrent, late_rows(cell, w)
-    plain = is_plain(w, late)
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
-        residuals, *rest = inputs
-        if d_hidden is not None:
-            d_h_t, *rest = rest
-            d_state = (d_state[0] + d_h_t, *d_state[1:])
-        d_held = None
-        if rest:
-            d_state, d_held = choose_vjp(xp, rest, d_state)
-        if plain:
-            d_ax, d_ah, d_before = cell.step_vjp(xp, residuals, d_state)
-            d_h = affine_vjp_x(xp, w.weight_hh, d_ah)
-            more: tuple[Array, ...] = ()
-        else:
-            d_ax, d_ah, d_before, d_h, more = advance_vjp(
-                xp, cell, w, late, residuals, d_state, recurrent
-            )
-        if recurrent is not None:
-            d_h = d_h * recurrent
-        if d_before[0] is not None:
-            d_h = d_h + d_before[0]
-        d_state = (d_h, *d_before[1:])
-        if d_held is not None:
-            d_state = tuple(map(xp.add, d_state, d_held))
-        # A cell that sees only ax + ah hands one array out twice: keep it once.
-        return d_state, (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
+        residuals, d_h, *per_step = inputs
+        d_state = (plus(d_state[0], d_h), *d_state[1:])
+        return recurrence.step_vjp(xp, w, residuals, d_state, *per_step)
 
-    arrays = (() if d_hidden is None else (d_hidden,)) + options.update
     stacked = not isinstance(record.hidden, list)
-    xs = tuple(split(sequence, stacked=stacked) for sequence in arrays)
-    reverse = not options.reverse
-    d_state, rows = scan(step_vjp, d_state, (record.residuals, *xs), reverse=reverse)
+    xs = tuple(split(array, x.shape[0], stacked=stacked) for array in (d_hidden, *per_step))
+    xs, reverse = (record.residuals, *xs), options.reverse
+    d_state, rows = scan(step_vjp, d_state, xs, reverse=not reverse)
 
-    h_before = join(xp, shift(xp, record.before[0], record.hidden, reverse=options.reverse))
-    if recurrent is not None:
-        h_before = h_before * recurrent[None, ...]
-    joined = [join(xp, sequence) for sequence in rows]
-    d_w, d_ax = weights_vjp(xp, w, late, x, h_before, joined, options.products)
-    return d_w, affine_vjp_x(xp, w.weight_ih, d_ax) if grad_x else None, d_state
+    h = join(xp, shift(xp, record.before[0], record.hidden, reverse=reverse))
+    rows = tuple(join(xp, sequence) for sequence in rows)
+    d_w, d_ax = recurrence.weights_vjp(xp, w, x, h, rows, options.products)
+    return d_w, w.ih.vjp_x(xp, d_ax) if grad_x else None, d_state

@@ -23,7 +23,7 @@ from ._namespace import dtype_name
 from .affine import LEAF
 from .model import RNN
 from .recompute import evaluations
-from .recurrence import advance, advance_vjp, late_rows
+from .recurrence import recurrence_of
 from .stretches import Units, full_steps
 
 __all__ = ["Plan", "plan"]
@@ -194,16 +194,15 @@ class _Costs:
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
-        late, ax = late_rows(cell, w), np.zeros((1, cell.gates * hidden))
+        recurrence, ax = recurrence_of(cell, w), np.zeros((1, cell.gates * hidden))
         zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
         state, known = zeros, {id(zero) for zero in zeros}
         for _ in range(2):  # the second step, for the first shares less with what was before
-            state, residuals = advance(np, cell, w, late, ax, state[0], state, None)
+            state, residuals = recurrence.step(np, w, state, ax)
             arrays = {id(a): a for a in map(_owner, _flat((state[0], residuals)))}
             kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
             known |= arrays.keys() | {id(_owner(array)) for array in state}
-        d_ax, d_ah, _, _, more = advance_vjp(np, cell, w, late, residuals, zeros, None)
-        rows = (*more, d_ax) if d_ax is d_ah else (*more, d_ax, d_ah)
+        _, rows = recurrence.step_vjp(np, w, residuals, zeros)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
         self.columns = 2 * model.num_layers if model.bidirectional else 1

@@ -7,18 +7,19 @@ from typing import Any, cast
 
 from . import _check as check
 from ._namespace import Array, Namespace, namespace_of
-from .bptt import Weights
+from .affine import Linear
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import described, from_description
 from .cells.protocol import vectors_of
 from .initializers import uniform
 from .network import Parameters
 from .nonlinearities import Activation
+from .recurrence import Weights
 
 __all__ = ["RNN"]
 
-# torch's names of the fields of `Weights`, to which it adds layer and direction.
-_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+# The products of a layer. torch's names of their weights and biases have layer and direction too.
+_PRODUCTS = ("ih", "hh", "hr")
 
 
 @dataclass(frozen=True)
@@ -227,20 +228,24 @@ class RNN:
             tuple(self._layer(params, f"_l{layer}{suffix}") for suffix in self._suffixes)
             for layer in range(self.num_layers)
         )
-        return Parameters(layers, params.get("readout.weight"), params.get("readout.bias"))
+        return Parameters(layers, _linear(params, "readout.weight", "readout.bias"))
 
     def _layer(self, params: Mapping[str, Array], end: str) -> Weights:
-        vectors = vectors_of(self.cell_object)
-        own = tuple(params[f"{vector.name}{end}"] for vector in vectors) if vectors else None
-        return Weights(**{name: params.get(f"{name}{end}") for name in _WEIGHTS}, own=own)
+        own = tuple(params[f"{vector.name}{end}"] for vector in vectors_of(self.cell_object))
+        ih, hh, hr = [_linear(params, f"weight_{n}{end}", f"bias_{n}{end}") for n in _PRODUCTS]
+        return Weights(ih, hh, hr, own)
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; what is None there becomes zeros."""
-        found = {"readout.weight": weights.readout_weight, "readout.bias": weights.readout_bias}
+        found: dict[str, Array] = {}
+        if weights.readout is not None:
+            found["readout.weight"], found["readout.bias"], _ = weights.readout
         for layer, directions in enumerate(weights.layers):
             for suffix, w in zip(self._suffixes, directions, strict=True):
                 end = f"_l{layer}{suffix}"
-                found |= {f"{name}{end}": getattr(w, name) for name in _WEIGHTS}
+                for name in _PRODUCTS:
+                    if (product := getattr(w, name)) is not None:
+                        found[f"weight_{name}{end}"], found[f"bias_{name}{end}"], _ = product
                 named = zip(vectors_of(self.cell_object), w.own or (), strict=False)
                 found |= {f"{vector.name}{end}": array for vector, array in named}
         xp = namespace_of(params=next(iter(like.values())))
@@ -319,3 +324,8 @@ class RNN:
         if not isinstance(self.nonlinearity, str):
             values["nonlinearity"] = list(self.nonlinearity)
         return values
+
+
+def _linear(params: Mapping[str, Array], weight: str, bias: str) -> Any:
+    """Pick one product out of a dict of parameters; None if there is none."""
+    return Linear(params[weight], params.get(bias)) if weight in params else None

@@ -15,10 +15,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from ._namespace import Array, Namespace, device_of
-from .affine import SUMS, Products, affine, affine_vjp_x
-from .bptt import Options, Record, Weights, layer, layer_vjp
-from .cells import Cell, State
+from .affine import Linear
+from .bptt import Options, Record, layer, layer_vjp
+from .cells import State
 from .recompute import backwards, first_places
+from .recurrence import Recurrence, Weights
 from .scan import Sequence, join
 from .select import where_true
 from .stretches import Stretch, Units, cut, place
@@ -27,37 +28,36 @@ __all__ = ["Column", "Parameters", "Passage", "Walk", "run", "run_vjp"]
 
 States: TypeAlias = tuple[State, ...]  # of one layer after another
 
+NOTHING = Weights(None, None, own=None)  # type: ignore[arg-type]  # the gradients of no steps
+
 
 class Parameters(NamedTuple):
     """Everything that is learned: by layer and direction, and the readout."""
 
     layers: tuple[tuple[Weights, ...], ...]
-    readout_weight: Array | None  # (O, D·H); V of the book
-    readout_bias: Array | None  # (O,); c
+    readout: Linear | None  # (O, D·H); V and c of the book
 
 
 class Column(NamedTuple):
     """Layers on one another, walked in one direction; perhaps with a readout on top."""
 
     layers: tuple[Weights, ...]
-    readout_weight: Array | None = None
-    readout_bias: Array | None = None
+    readout: Linear | None = None
 
 
 class Walk(NamedTuple):
     """How a network goes through its input; what is per layer is in the order of the states."""
 
-    stacked: bool = False
+    recurrence: Recurrence  # the step of all layers
+    options: Options = Options()
     widths: tuple[int, ...] | None = None  # sequences at each step, falling
     order: Array | None = None  # (B,); which sequences they are (see portable_rnn.stretches)
     inverse: Array | None = None  # (B,)
     mask: Array | None = None  # (T, B, 1); the steps that there are
     between: tuple[Array, ...] = ()  # (T, B, D·H); factors of the input of each layer but the first
-    recurrent: tuple[Array, ...] = ()  # (B, H); see `Options`
-    update: tuple[tuple[Array, ...], ...] = ()  # see `Options`
-    reverse: bool = False
+    recurrent: tuple[Array, ...] = ()  # (B, H); factors of h on its way into W_hh
+    update: tuple[tuple[Array, ...], ...] = ()  # (T, B, 1) or (T, B, H), for each state array
     units: Units | None = None  # under a memory budget
-    products: Products = SUMS  # see `Options`
 
 
 class Passage(NamedTuple):
@@ -72,11 +72,11 @@ class Passage(NamedTuple):
 
 
 def run(
-    xp: Namespace, cell: Cell, p: Parameters, x: Array, states: States, walk: Walk, *, keep: bool
+    xp: Namespace, p: Parameters, x: Array, states: States, walk: Walk, *, keep: bool
 ) -> tuple[Array, States, tuple[Passage, ...]]:
     """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
     if len(p.layers[0]) == 1:
-        y, states, passage = _run(xp, cell, _whole(p), x, states, walk, keep=keep)
+        y, states, passage = _run(xp, _whole(p), x, states, walk, keep=keep)
         return y, states, (passage,)
     passages: list[Passage] = []
     after: list[State] = []
@@ -85,18 +85,17 @@ def run(
             x = x * walk.between[number - 1]
         halves = []
         for column, (i, one) in zip(columns, _walks(walk, number), strict=True):
-            y, state, passage = _run(xp, cell, column, x, states[i : i + 1], one, keep=keep)
+            y, state, passage = _run(xp, column, x, states[i : i + 1], one, keep=keep)
             halves.append(y)
             after += state
             passages.append(passage)
-        summed = columns[0].readout_weight is not None
+        summed = columns[0].readout is not None
         x = halves[0] + halves[1] if summed else xp.concat(halves, axis=2)
     return x, tuple(after), tuple(passages)
 
 
 def run_vjp(
     xp: Namespace,
-    cell: Cell,
     p: Parameters,
     passages: tuple[Passage, ...],
     d_outputs: Array | None,
@@ -108,49 +107,48 @@ def run_vjp(
     """Return the cotangents of the parameters, of the input, and of the initial states."""
     if len(p.layers[0]) == 1:
         d_column, d_x, d_states = _run_vjp(
-            xp, cell, _whole(p), passages[0], d_outputs, d_states, walk, grad_x=grad_x
+            xp, _whole(p), passages[0], d_outputs, d_states, walk, grad_x=grad_x
         )
         layers = tuple((w,) for w in d_column.layers)
-        return Parameters(layers, d_column.readout_weight, d_column.readout_bias), d_x, d_states
+        return Parameters(layers, d_column.readout), d_x, d_states
     d_layers: list[tuple[Weights, ...]] = []
     d_before: list[State] = []
-    d_v = d_c = None
-    d_y = d_outputs
+    d_readout, d_y = None, d_outputs
     for number, columns in reversed(list(enumerate(_columns(p)))):
         found = []
         for half, (column, (i, one)) in enumerate(zip(columns, _walks(walk, number), strict=True)):
             d_half = d_y
-            if d_y is not None and column.readout_weight is None:
+            if d_y is not None and column.readout is None:
                 size = d_y.shape[2] // 2
                 d_half = d_y[:, :, half * size : (half + 1) * size]
             passage, d_state, wanted = passages[i], d_states[i : i + 1], grad_x or number > 0
-            found.append(_run_vjp(xp, cell, column, passage, d_half, d_state, one, grad_x=wanted))
+            found.append(_run_vjp(xp, column, passage, d_half, d_state, one, grad_x=wanted))
         (d_one, d_y, d_first), (d_other, d_y_other, d_second) = found
         if d_y is not None:
             d_y = d_y + d_y_other
             if number and walk.between:
                 d_y = d_y * walk.between[number - 1]
-        if d_one.readout_weight is not None:
-            d_v = walk.products.beside(xp, d_one.readout_weight, d_other.readout_weight)
-            d_c = d_one.readout_bias
+        if d_one.readout is not None and d_other.readout is not None:
+            d_v = walk.options.products.beside(xp, d_one.readout.weight, d_other.readout.weight)
+            d_readout = Linear(d_v, d_one.readout.bias)
         d_layers.insert(0, (*d_one.layers, *d_other.layers))
         d_before = [*d_first, *d_second, *d_before]
-    return Parameters(tuple(d_layers), d_v, d_c), d_y, tuple(d_before)
+    return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
 def _whole(p: Parameters) -> Column:
     """Return a network of one direction as one column."""
-    return Column(tuple(w for (w,) in p.layers), p.readout_weight, p.readout_bias)
+    return Column(tuple(w for (w,) in p.layers), p.readout)
 
 
 def _columns(p: Parameters) -> list[tuple[Column, Column]]:
     """Return a network of two directions as pairs of columns of one layer each."""
     pairs = [(Column((one,)), Column((other,))) for one, other in p.layers]
-    if p.readout_weight is not None:
-        size = p.readout_weight.shape[1] // 2
+    if p.readout is not None:
+        v, c, _ = p.readout
+        size = v.shape[1] // 2
         one, other = p.layers[-1]
-        v = p.readout_weight
-        pairs[-1] = (Column((one,), v[:, :size], p.readout_bias), Column((other,), v[:, size:]))
+        pairs[-1] = (Column((one,), Linear(v[:, :size], c)), Column((other,), Linear(v[:, size:])))
     return pairs
 
 
@@ -163,7 +161,7 @@ def _walks(walk: Walk, number: int) -> Iterable[tuple[int, Walk]]:
                 between=(),
                 recurrent=walk.recurrent[i : i + 1],
                 update=walk.update[i : i + 1],
-                reverse=reverse,
+                options=walk.options._replace(reverse=reverse),
             ),
         )
 
@@ -172,7 +170,13 @@ def _walks(walk: Walk, number: int) -> Iterable[tuple[int, Walk]]:
 
 
 def _run(
-    xp: Namespace, cell: Cell, column: Column, x: Array, states: States, walk: Walk, *, keep: bool
+    xp: Namespace,
+    column: Column,
+    x: Array,
+    states: States,
+    walk: Walk,
+    *,
+    keep: bool,
 ) -> tuple[Array, States, Passage]:
     (steps, batch), outputs = x.shape[:2], None
     groups = _units(xp, x, walk)
@@ -184,23 +188,22 @@ def _run(
             passage.kept[number] = states
         for stretch in unit:
             hidden, states, records = _advance(
-                xp, cell, column, x, states, stretch, walk, keep=keep and last
+                xp, column, x, states, stretch, walk, keep=keep and last
             )
             y = join(xp, hidden)
-            if column.readout_weight is not None:
-                y = affine(xp, y, column.readout_weight, column.readout_bias)
+            if column.readout is not None:
+                y = column.readout(xp, y)
             y = where_true(xp, _part(xp, walk.mask, stretch), y)
             outputs = place(xp, outputs, y, stretch, steps, batch)
             if records:
                 passage.records.append(records)
     if outputs is None:
-        outputs = _zeros(xp, x, column.layers[-1].weight_hh, column.readout_weight)
+        outputs = _zeros(xp, x, column)
     return outputs, states, passage
 
 
 def _run_vjp(
     xp: Namespace,
-    cell: Cell,
     column: Column,
     passage: Passage,
     d_outputs: Array | None,
@@ -210,13 +213,13 @@ def _run_vjp(
     grad_x: bool,
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
-    d_column = d_block = Column(tuple(Weights(None, None, None, None) for _ in column.layers))
-    nothing, d_x, block = d_block, None, -1
+    d_column: Column | None = None
+    d_block, d_x, block = d_column, None, -1
     groups = _units(xp, x, walk)
 
     def advance(states: States, start: int, end: int) -> States:
         for stretch in (stretch for unit in groups[start:end] for stretch in unit):
-            _, states, _ = _advance(xp, cell, column, x, states, stretch, walk, keep=False)
+            _, states, _ = _advance(xp, column, x, states, stretch, walk, keep=False)
         return states
 
     def records_of(unit: list[Stretch], states: States) -> list[tuple[Record, ...]]:
@@ -227,7 +230,7 @@ def _run_vjp(
             return found
         found = []
         for stretch in unit:
-            _, states, records = _advance(xp, cell, column, x, states, stretch, walk, keep=True)
+            _, states, records = _advance(xp, column, x, states, stretch, walk, keep=True)
             found.append(records)
         return found
 
@@ -238,25 +241,34 @@ def _run_vjp(
         records = records_of(unit, states)
         for stretch in reversed(unit):
             if stretch.block != block:
-                d_column, d_block, block = _plus(d_column, d_block), nothing, stretch.block
+                d_column, d_block, block = _plus(d_column, d_block), None, stretch.block
             d_y = None
             if d_outputs is not None:
                 d_y = where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, d_outputs))
             d_part, d_x_part, d_states = _retreat(
-                xp, cell, column, x, records.pop(), d_y, d_states, stretch, walk, grad_x=grad_x
+                xp,
+                column,
+                x,
+                records.pop(),
+                d_y,
+                d_states,
+                stretch,
+                walk,
+                grad_x=grad_x,
             )
             d_block = _plus(d_block, d_part)
             if grad_x:
                 d_x = place(xp, d_x, d_x_part, stretch, steps, batch)
             del d_part, d_x_part  # before the next stretch makes its own
-    if grad_x and d_x is None:
-        d_x = xp.zeros_like(x)
-    return _plus(d_column, d_block), d_x, d_states
+    d_column = _plus(d_column, d_block)
+    if d_column is None:  # no sequence has a step
+        d_column = Column((NOTHING,) * len(column.layers))
+        d_x = xp.zeros_like(x) if grad_x else None
+    return d_column, d_x, d_states
 
 
 def _advance(
     xp: Namespace,
-    cell: Cell,
     column: Column,
     x: Array,
     states: States,
@@ -269,23 +281,29 @@ def _advance(
     after: list[State] = []
     records: list[Record] = []
     hidden, y = None, _input(xp, x, stretch, walk)
-    for number, w in enumerate(column.layers):
+    for number, state in enumerate(states):
         if number:
             y = join(xp, hidden)
             if walk.between:
                 y = y * stretch.of(xp, walk.between[number - 1])
-        state = _narrow(states[number], stretch.width)
-        options = _options(xp, cell, stretch, walk, number)
-        hidden, state, record = layer(xp, cell, w, y, state, options, keep=keep)
-        after.append(_widen(xp, state, states[number], stretch.width))
-        if record is not None:
+        hidden, new, record = layer(
+            xp,
+            walk.recurrence,
+            _weights(xp, column, stretch, walk, number),
+            y,
+            stretch.narrow(state),
+            _update(xp, state, stretch, walk, number),
+            walk.options,
+            keep=keep,
+        )
+        after.append(stretch.widen(xp, new, state))
+        if keep:
             records.append(record)
     return hidden, tuple(after), tuple(records)
 
 
 def _retreat(
     xp: Namespace,
-    cell: Cell,
     column: Column,
     x: Array,
     records: tuple[Record, ...],
@@ -297,11 +315,11 @@ def _retreat(
     grad_x: bool,
 ) -> tuple[Column, Array | None, States]:
     """Take the cotangents of all layers back through one stretch."""
-    d_v = d_c = None
-    if d_y is not None and column.readout_weight is not None:
-        d_v = walk.products.weight(xp, join(xp, records[-1].hidden), d_y)
-        d_c = walk.products.bias(xp, column.readout_bias, d_y)
-        d_y = affine_vjp_x(xp, column.readout_weight, d_y)
+    d_readout = None
+    if d_y is not None and column.readout is not None:
+        h = join(xp, records[-1].hidden)
+        d_readout = column.readout.vjp_parameters(xp, h, d_y, walk.options.products)
+        d_y = column.readout.vjp_x(xp, d_y)
     d_layers: list[Weights] = []
     d_before: list[State] = []
     for number in reversed(range(len(records))):
@@ -311,27 +329,28 @@ def _retreat(
             y = y * factors
         d_w, d_y, d_state = layer_vjp(
             xp,
-            cell,
-            column.layers[number],
+            walk.recurrence,
+            _weights(xp, column, stretch, walk, number),
             y,
             records[number],
             d_y,
-            _narrow(d_states[number], stretch.width),
-            _options(xp, cell, stretch, walk, number),
+            stretch.narrow(d_states[number]),
+            _update(xp, d_states[number], stretch, walk, number),
+            walk.options,
             grad_x=grad_x or number > 0,
         )
         if factors is not None:
             d_y = d_y * factors
         d_layers.insert(0, d_w)
-        d_before.insert(0, _widen(xp, d_state, d_states[number], stretch.width))
-    return Column(tuple(d_layers), d_v, d_c), d_y, tuple(d_before)
+        d_before.insert(0, stretch.widen(xp, d_state, d_states[number]))
+    return Column(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
 def _units(xp: Namespace, x: Array, walk: Walk) -> list[list[Stretch]]:
     """Return the stretches of time, by unit, in the order in which they are walked."""
     steps, batch = x.shape[:2]
     found = cut(xp, steps, batch, walk.units, walk.widths, walk.order, walk.inverse)
-    return [unit[::-1] for unit in reversed(found)] if walk.reverse else found
+    return [unit[::-1] for unit in reversed(found)] if walk.options.reverse else found
 
 
 def _input(xp: Namespace, x: Array, stretch: Stretch, walk: Walk) -> Array:
@@ -343,36 +362,30 @@ def _part(xp: Namespace, array: Array | None, stretch: Stretch) -> Array | None:
     return None if array is None else stretch.of(xp, array)
 
 
-def _options(xp: Namespace, cell: Cell, stretch: Stretch, walk: Walk, number: int) -> Options:
+def _weights(xp: Namespace, column: Column, stretch: Stretch, walk: Walk, number: int) -> Weights:
+    """Return the weights of a layer; recurrent dropout scales what W_hh multiplies."""
+    w = column.layers[number]
+    if not walk.recurrent:
+        return w
+    scale = stretch.sequences(xp, walk.recurrent[number], axis=0)
+    return w._replace(hh=w.hh._replace(scale=scale))
+
+
+def _update(
+    xp: Namespace, state: State, stretch: Stretch, walk: Walk, number: int
+) -> tuple[Array, ...]:
+    """Return where the new state of a layer takes the place of the old, if not everywhere."""
     mask = _part(xp, walk.mask, stretch)
-    update = () if mask is None else (mask,) * cell.states
-    if walk.update:
-        update = tuple(stretch.of(xp, u) for u in walk.update[number])
-        if mask is not None:
-            update = tuple(where_true(xp, mask, u) for u in update)
-    recurrent = None
-    if walk.recurrent:
-        recurrent = stretch.sequences(xp, walk.recurrent[number], axis=0)
-    return Options(walk.reverse, walk.stacked, update, recurrent, walk.products)
+    if not walk.update:
+        return () if mask is None else (mask,) * len(state)
+    update = (stretch.of(xp, u) for u in walk.update[number])
+    return tuple(where_true(xp, mask, u) for u in update)
 
 
-def _narrow(state: State, width: int) -> State:
-    """Return the states of the first ``width`` sequences."""
-    if width >= state[0].shape[0]:
-        return state
-    return tuple(part[:width, :] for part in state)
-
-
-def _widen(xp: Namespace, narrow: State, whole: State, width: int) -> State:
-    """Undo `_narrow`, with the other sequences from the state before."""
-    if width >= whole[0].shape[0]:
-        return narrow
-    return tuple(xp.concat([n, w[width:, :]]) for n, w in zip(narrow, whole, strict=True))
-
-
-def _zeros(xp: Namespace, x: Array, weight_hh: Array, readout_weight: Array | None) -> Array:
+def _zeros(xp: Namespace, x: Array, column: Column) -> Array:
     """Return the outputs of a batch in which no sequence has a step."""
-    size = weight_hh.shape[1] if readout_weight is None else readout_weight.shape[0]
+    last = column.layers[-1].hh.weight
+    size = last.shape[1] if column.readout is None else column.readout.weight.shape[0]
     return xp.zeros((*x.shape[:2], size), dtype=x.dtype, device=device_of(x))
 
 

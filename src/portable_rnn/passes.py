@@ -22,11 +22,14 @@ from ._namespace import (
     wider,
 )
 from .affine import SUMS, Products
+from .bptt import Options
 from .cells import State
 from .dropout import Masks, _check_masks, _mean_masks, draw
 from .memory import Plan, plan
 from .model import RNN
+from .network import Parameters as Weights
 from .network import Passage, Walk, run, run_vjp
+from .recurrence import recurrence_of
 from .steps import Steps, check_lengths, check_mask, mask_of, resolve
 from .stretches import Units
 
@@ -193,14 +196,14 @@ def run_through(
     make_static(xp, type(model))  # it may leave a compiled function, on the tape
     given = check.state_parts(state) if state is not None else ()
     sequence = layout.time_major(xp, model, x)
-    walk = _walk(steps, masks, units)
+    weights = model.weights(params)
+    options = Options(stacked=is_traced(xp, x, *params.values(), *given))
     outputs, after, passages = run(
         xp,
-        model.cell_object,
-        model.weights(params),
+        weights,
         sequence,
         _states(xp, model, state, sequence, steps.order, batched=batched),
-        walk._replace(stacked=is_traced(xp, x, *params.values(), *given)),
+        _walk(model, weights, options, steps, masks, units),
         keep=keep,
     )
     return (
@@ -258,14 +261,15 @@ def pull_back(
     x = layout.time_major(xp, model, tape.x)
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
+    weights = model.weights(params)
+    options = Options(products=products)
     d_w, d_x, d_before = run_vjp(
         xp,
-        model.cell_object,
-        model.weights(params),
+        weights,
         tape.passages,
         d_outputs,
         _states(xp, model, d_state, x, order, batched=batched),
-        _walk(tape.steps, tape.masks, tape.units)._replace(products=products),
+        _walk(model, weights, options, tape.steps, tape.masks, tape.units),
         grad_x=grad_x,
     )
     d_params = model.parameters(d_w, like=params)
@@ -319,8 +323,17 @@ def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) ->
     return xp.where(valid, weights, xp.zeros_like(weights))
 
 
-def _walk(steps: Steps, masks: Masks, units: Units | None) -> Walk:
-    return Walk(False, *steps, *masks, units=units)
+def _walk(
+    model: RNN,
+    weights: Weights,
+    options: Options,
+    steps: Steps,
+    masks: Masks,
+    units: Units | None,
+) -> Walk:
+    held = steps.mask is not None or bool(masks.update)
+    recurrence = recurrence_of(model.cell_object, weights.layers[0][0], held=held)
+    return Walk(recurrence, options, *steps, *masks, units)
 
 
 def _states(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from . import _check as check
 from ._namespace import Array, Namespace, device_of, namespace_of, wider, with_device_of_arguments
 from ._signatures import options_of, split_options
-from .affine import Products, affine, affine_vjp_bias, affine_vjp_weight
+from .affine import Linear, Products, affine_vjp_bias, affine_vjp_weight
 from .api import forward
 from .layout import sizes
 from .losses import softmax_cross_entropy
@@ -251,7 +251,7 @@ def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
         largest = xp.max(xp.abs(factor))
         factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish
         size = size * largest
-        product = affine(xp, factor, factor)
+        product = Linear(factor)(xp, factor)
         squares = product if squares is None else squares * product
     total = xp.sum(squares, dtype=wide)
     total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero

@@ -60,9 +60,11 @@ def scan(
     return carry, tuple(map(list, zip(*ys, strict=True)))
 
 
-def split(array: Array, *, stacked: bool) -> Sequence:
-    """Turn an array (T, ...) into a sequence over its first axis."""
-    return array if stacked else [array[t, ...] for t in range(array.shape[0])]
+def split(array: Array | None, steps: int, *, stacked: bool) -> Sequence:
+    """Turn an array (T, ...) into a sequence over its first axis, and None into one of None."""
+    if stacked:
+        return array
+    return [None] * steps if array is None else [array[t, ...] for t in range(steps)]
 
 
 def join(xp: Namespace, sequence: Sequence) -> Array:

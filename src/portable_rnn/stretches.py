@@ -15,6 +15,7 @@ their blocks: gradients of weights are summed for each block first, and so round
 from typing import NamedTuple
 
 from ._namespace import Array, Namespace, device_of, whole_sequence
+from .cells import State
 
 __all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
 
@@ -44,6 +45,18 @@ class Stretch(NamedTuple):
         if self.width == array.shape[axis]:
             return array
         return array[: self.width, ...] if axis == 0 else array[:, : self.width, ...]
+
+    def narrow(self, state: State) -> State:
+        """Return the states (B, H) of the first ``width`` sequences."""
+        if self.width >= state[0].shape[0]:
+            return state
+        return tuple(part[: self.width, :] for part in state)
+
+    def widen(self, xp: Namespace, narrow: State, whole: State) -> State:
+        """Undo `narrow`, with the other sequences from the state before."""
+        if self.width >= whole[0].shape[0]:
+            return narrow
+        return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(narrow, whole, strict=True))
 
 
 class Units(NamedTuple):
