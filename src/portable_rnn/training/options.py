@@ -80,7 +80,8 @@ class Options:
     def _check_checkpoint(self) -> None:
         self.resume = check.flag("resume", self.resume)
         if self.checkpoint is not None:
-            self.path = check.path("checkpoint", self.checkpoint)
+            # A callback may change the working directory.
+            self.path = check.path("checkpoint", self.checkpoint).absolute()
             if not self.path.parent.is_dir():
                 folder = self.path.parent
                 raise ValueError(f"checkpoint: expected an existing folder, got {folder}")
