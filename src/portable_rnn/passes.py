@@ -12,6 +12,7 @@ from . import layout
 from ._namespace import (
     Array,
     Namespace,
+    accumulation_dtype,
     device_of,
     dtype_name,
     is_traced,
@@ -19,7 +20,6 @@ from ._namespace import (
     make_static,
     namespace_of,
     whole_sequence,
-    wider,
 )
 from .affine import SUMS, Products
 from .cells import State
@@ -270,7 +270,9 @@ def pull_back(
     )
     d_params = model.parameters(d_w, like=params)
     dtype = next(iter(params.values())).dtype
-    if products is SUMS and wider(xp, dtype) != dtype:  # sums of half precision are not
+    if (
+        products is SUMS and accumulation_dtype(xp, dtype) != dtype
+    ):  # sums of half precision are not
         d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
     return (
         d_params,

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._namespace import Array, Namespace, sum_over, wider
+from .._namespace import Array, Namespace, sum_over, to_accumulation_dtype
 from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from .protocol import Residuals, State, Vector
 
@@ -157,7 +157,7 @@ def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
     Half precision is float32 in here, as the second residual stays: float16 has no 300². The top of
     this module has how large rows may be.
     """
-    dtype, a = a.dtype, _wide(xp, a)
+    dtype, a = a.dtype, to_accumulation_dtype(xp, a)
     centred = a - _mean(xp, a)
     small, size = centred * SMALL, float(a.shape[-1])
     squares = sum_over(xp, small * small, axis=-1, keepdims=True) + size * EPSILON * SMALL**2
@@ -170,7 +170,7 @@ def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
 def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
     """Return the cotangent of what was normalised."""
     dtype, scale = d_normal.dtype, residuals[1]
-    normal, d_normal = _wide(xp, residuals[0]), _wide(xp, d_normal)
+    normal, d_normal = to_accumulation_dtype(xp, residuals[0]), to_accumulation_dtype(xp, d_normal)
     d_centred = d_normal - normal * _mean(xp, d_normal * normal)
     return xp.astype(scale * (d_centred - _mean(xp, d_normal)), dtype, copy=False)
 
@@ -178,7 +178,3 @@ def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
 def _mean(xp: Namespace, a: Array) -> Array:
     """Return the means of rows, (B, 1)."""
     return sum_over(xp, a, axis=-1, keepdims=True) / float(a.shape[-1])
-
-
-def _wide(xp: Namespace, a: Array) -> Array:
-    return xp.astype(a, wider(xp, a.dtype), copy=False)
