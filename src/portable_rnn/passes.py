@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
 from . import layout
+from ._masks import Masks, check_masks, mean_masks
 from ._namespace import (
     Array,
     Namespace,
@@ -23,7 +24,7 @@ from ._namespace import (
 )
 from .affine import SUMS, Products
 from .cells import State
-from .dropout import Masks, _check_masks, _mean_masks, draw
+from .dropout import draw
 from .memory import Plan, plan
 from .model import RNN
 from .network import Passage, Walk, run, run_vjp
@@ -135,10 +136,10 @@ def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any)
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
-        _check_masks(model, dropout, x, *layout.sizes(model, x))
+        check_masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
-        return _mean_masks(xp, model, x)
+        return mean_masks(xp, model, x)
     if dropout is not None:
         check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
