@@ -72,7 +72,8 @@ def far_unit(xp: Namespace, array: Array) -> Array:
 def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Array:
     """Return ``sqrt(decay root² + (1 - decay) new²)`` without a square that could leave the dtype.
 
-    ``root`` is at least 0.
+    ``root`` is at least 0. On NumPy the last bit of an entry may depend on all others of the
+    array: one square that leaves the dtype sends the whole of a large array to ``hypot``.
     """
     a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
     if library_name(xp) == "numpy" and new.size >= _MANY and _notices_lost_numbers():
