@@ -68,7 +68,7 @@ BACKENDS: dict[str, Backend] = {
             "torch-meta",
             on="meta",
             shapes_only=True,
-            dtypes=("float32",),  # of which float64 would be seen to come
+            dtypes=("float32",),  # in float32 a float64 that slips in is noticed
             proves="no value is ever read",
         ),
         Torch(

@@ -302,7 +302,7 @@ def test_metrics_of_before_they_said_of_which_run_they_are(run):
     path.write_text("".join(old))
     assert read_metrics(path) == lines
     code, shown = call("train", "--out", run, "--resume")
-    assert (code, "metrics.jsonl: does not say of which run it is" in shown) == (2, True), shown
+    assert (code, "metrics.jsonl: was written by an earlier version" in shown) == (2, True), shown
     path.unlink()  # as the message says
     code, shown = call("train", "--out", run, "--resume")
     assert (code, "going on without them" in shown) == (0, True), shown

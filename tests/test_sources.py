@@ -245,6 +245,28 @@ def test_a_batch_that_does_not_fit_is_named(changes, error, message):
             call()
 
 
+def counted(outputs, targets, *, weights):
+    """A loss of one's own, which takes weights of any dtype."""
+    return prnn.losses.softmax_cross_entropy(outputs, targets, weights=weights.astype("float64"))
+
+
+def test_the_dtype_of_weights_is_left_to_the_loss():
+    counts = RNG.integers(1, 4, size=(T, B))
+    whole, given = Own(weights=counts), Own(weights=counts.astype("float64"))
+    run, want = (train(one, loss=counted, validation=one) for one in (whole, given))
+    assert (run.loss, run.evaluation) == (want.loss, want.evaluation)
+    with pytest.raises(TypeError, match=r"^weights: expected dtype float64 like outputs"):
+        train(whole)
+
+
+def test_weights_that_are_put_together_with_lengths_are_of_the_dtype_of_x():
+    source = Own(weights=np.ones((T, B), dtype="int64"), lengths=[T] * B)
+    message = r"weights: expected dtype float64 like x, got int64"
+    for call in (train, evaluate):
+        with pytest.raises(TypeError, match=rf"^batches\.batch\(0\)\.{message}"):
+            call(source)
+
+
 @pytest.mark.parametrize("returned", [None, (X, LABELS), {"x": X}])
 def test_what_is_no_batch_is_named(returned):
     class Wrong(Own):

@@ -66,6 +66,7 @@ __all__ = [
     "suggestion",
     "text",
     "weights",
+    "weights_of_any_dtype",
 ]
 
 
@@ -104,6 +105,10 @@ def parameters(model: RNN, params: Any) -> Namespace:
 def like(name: str, array: Array, other_name: str, other: Array) -> None:
     """Check that two arrays share library, dtype and device."""
     same_library_and_device(name, array, other_name, other)
+    _same_dtype(name, array, other_name, other)
+
+
+def _same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
         remedy = f"; give {_conversion(name, array, wanted)}"
@@ -212,6 +217,13 @@ def loss_value(value: Any, x: Array) -> None:
 
 def weights(value: Any, other_name: str, other: Array) -> None:
     """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
+    weights_of_any_dtype(value, other_name, other)
+    if dtype_name(value.dtype) != "bool":
+        _same_dtype("weights", value, other_name, other)
+
+
+def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
+    """Check weights of the steps of ``other`` whose dtype is for the loss to check."""
     same_library_and_device("weights", value, other_name, other)
     shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
@@ -219,8 +231,6 @@ def weights(value: Any, other_name: str, other: Array) -> None:
             f"weights: expected shape {shape}, that of {other_name} without the last axis, "
             f"got {tuple(value.shape)}"
         )
-    if dtype_name(value.dtype) != "bool":
-        like("weights", value, other_name, other)
 
 
 def same_model(name: str, wanted: RNN, got: RNN) -> None:

@@ -13,8 +13,8 @@ from . import _check as check
 
 __all__ = ["NO_CHECKSUM", "hidden", "leftovers", "naming", "write_atomically"]
 
-# Of a file, in bytes, to which what makes it the name of another can still be added.
-LONGEST_NAME = 100
+# In the name of a hidden file, a longer name than this is replaced by its hash.
+_MAX_KEPT_BYTES = 100
 
 # What is said of a file of this library that has none.
 NO_CHECKSUM = "has no checksum, so it is damaged, or older than checksums"
@@ -88,11 +88,11 @@ def _has_bytes(part: Any) -> bool:
 def hidden(path: Path, suffix: str) -> Path:
     """Return the path of a hidden file beside another, of its name and a suffix.
 
-    File systems allow names of 255 bytes, some of 143, so that one to which something is added may
-    be too long: a long one is stood for by its hash, which no other file has.
+    File systems allow names of at most 255 bytes, some of 143. So that there is room for the
+    suffix, a long name is replaced by its hash.
     """
     name = path.name
-    if len(os.fsencode(name)) > LONGEST_NAME:
+    if len(os.fsencode(name)) > _MAX_KEPT_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     return path.with_name(f".{name}.{suffix}")
 

@@ -35,6 +35,7 @@ __all__ = [
     "DTYPES",
     "Array",
     "Namespace",
+    "accumulation_dtype",
     "as_one_unit",
     "check_namespace",
     "detached",
@@ -54,9 +55,9 @@ __all__ = [
     "row",
     "same_device",
     "sum_over",
+    "to_accumulation_dtype",
     "use_namespace",
     "whole_sequence",
-    "wider",
     "with_device_of_arguments",
 ]
 
@@ -341,12 +342,17 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
     The result of a half-precision sum stays float32: 65504 is soon passed.
     """
-    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=wider(xp, array.dtype))
+    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=accumulation_dtype(xp, array.dtype))
 
 
-def wider(xp: Namespace, dtype: Any) -> Any:
-    """Return float32 for half precision, and any other dtype as it is."""
+def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
+    """Return the dtype to add up in: float32 for half precision, and any other as it is."""
     return xp.float32 if dtype_name(dtype) in ("float16", "bfloat16") else dtype
+
+
+def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
+    """Return an array in the dtype to add it up in."""
+    return xp.astype(array, accumulation_dtype(xp, array.dtype), copy=False)
 
 
 def real_part(xp: Namespace, array: Array) -> Array:

@@ -8,12 +8,12 @@ from . import _check as check
 from ._namespace import (
     Array,
     Namespace,
+    accumulation_dtype,
     dtype_name,
     is_array,
     is_traced,
     namespace_of,
     same_device,
-    wider,
     with_device_of_arguments,
 )
 
@@ -92,7 +92,7 @@ def _check_arrays(
         label = f"params[{name!r}]"
         if p.dtype not in wide:
             check_real(xp, label, p)
-            wide[p.dtype] = wider(xp, p.dtype)
+            wide[p.dtype] = accumulation_dtype(xp, p.dtype)
             if eps is not None:
                 _check_eps(xp, p, eps, share)
         if not _alike(grads[name], p, p.dtype):
@@ -158,7 +158,7 @@ def _checked_step(xp: Namespace, step: Any) -> Any:
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
     """An eps that is 0 in the dtype of the step turns every zero gradient into NaN."""
-    wide = wider(xp, p.dtype)
+    wide = accumulation_dtype(xp, p.dtype)
     if eps < (least := float(xp.finfo(wide).smallest_normal) / share):
         raise ValueError(
             f"eps: expected at least {least:.2g} for {dtype_name(p.dtype)} parameters, got {eps}"

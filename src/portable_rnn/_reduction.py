@@ -4,17 +4,26 @@ import math
 from typing import Any
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, namespace_of, nan_where, sum_over, wider
+from ._namespace import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    namespace_of,
+    nan_where,
+    sum_over,
+    to_accumulation_dtype,
+)
 from .norms import far_unit
 
 __all__ = [
     "check_outputs",
     "counted_steps",
+    "counted_values",
     "divisor",
     "multiply",
     "reduce_losses",
     "row_weights",
-    "widen",
     "zero_uncounted",
 ]
 
@@ -49,14 +58,14 @@ def zero_uncounted(xp: Namespace, array: Array, counts: Array | None) -> Array:
     return xp.where(counts, array, xp.zeros_like(array))
 
 
-def widen(xp: Namespace, array: Array, counts: Array | None = None) -> Array:
-    """Return the numbers that count, half precision as float32."""
-    return zero_uncounted(xp, xp.astype(array, wider(xp, array.dtype), copy=False), counts)
+def counted_values(xp: Namespace, array: Array, counts: Array | None) -> Array:
+    """Return an array in the dtype to add it up in, with zeros where nothing counts."""
+    return zero_uncounted(xp, to_accumulation_dtype(xp, array), counts)
 
 
 def row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
     """Return the weight of each row of outputs, half precision as float32."""
-    dtype = wider(xp, outputs.dtype)
+    dtype = accumulation_dtype(xp, outputs.dtype)
     if weights is not None:
         return xp.astype(weights, dtype, copy=False)
     return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))

@@ -7,7 +7,7 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ._namespace import Array, Namespace, row, sum_over, whole_sequence, wider
+from ._namespace import Array, Namespace, row, sum_over, to_accumulation_dtype, whole_sequence
 
 __all__ = ["SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 
@@ -29,7 +29,7 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
         total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
         return total
     product = xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
-    return xp.astype(product, wider(xp, product.dtype), copy=False)
+    return to_accumulation_dtype(xp, product)
 
 
 def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
@@ -39,8 +39,7 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     """
     if bias is None:
         return None
-    d_y = _rows(xp, d_y)
-    d_y = xp.astype(d_y, wider(xp, d_y.dtype), copy=False)
+    d_y = to_accumulation_dtype(xp, _rows(xp, d_y))
     while d_y.shape[0] > FEW and not whole_sequence(xp):
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]

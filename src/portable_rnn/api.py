@@ -8,8 +8,8 @@ from there it goes through the layers of :mod:`portable_rnn.network`, each by th
 from typing import Any, Literal, NamedTuple
 
 from . import _check as check
+from ._masks import Masks, mean_masks
 from ._namespace import Array, with_device_of_arguments
-from .dropout import Masks, _mean_masks
 from .losses import softmax_cross_entropy
 from .memory import Plan
 from .model import RNN
@@ -255,7 +255,7 @@ def predict(
     return_state = check.flag("return_state", return_state)
     xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
     steps = steps_of(xp, model, x, lengths, mask)
-    masks = _mean_masks(xp, model, x)
+    masks = mean_masks(xp, model, x)
     outputs, state, _ = run_through(xp, model, params, x, state, steps, masks, keep=False)
     return (outputs, state) if return_state else outputs
 

@@ -23,7 +23,7 @@ result for ``1e-20 v`` is that for ``v``, times 1e-20.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from ._namespace import Array, Namespace, dtype_name, is_array, namespace_of, wider
+from ._namespace import Array, Namespace, accumulation_dtype, dtype_name, is_array, namespace_of
 from .norms import unit_of
 
 __all__ = ["directional", "lifted"]
@@ -66,7 +66,7 @@ def directional(
         In the dtype of ``points``.
     """
     dtype = points[0].dtype
-    working = wider(xp, dtype)  # of half precision; rounded once
+    working = accumulation_dtype(xp, dtype)  # of half precision; rounded once
     points = tuple(lifted(xp, points, working))
     tangents = tuple(lifted(xp, tangents, working))
     scale = _largest(xp, [v for v in tangents if v is not None])

@@ -12,7 +12,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, is_traced, wider, with_device_of_arguments
+from ._namespace import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    is_traced,
+    with_device_of_arguments,
+)
 from .api import backward, forward, predict
 from .cells import Cell, Residuals, State
 from .curvature import check_real, jvp
@@ -305,7 +312,9 @@ def _singular_values(
     mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
     tape = forward(model, params, x, check.state_of(state), mask=mask).tape
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
-    start = uniform(shapes, 1.0, 0, xp=xp, dtype=wider(xp, x.dtype), device=device_of(x))
+    start = uniform(
+        shapes, 1.0, 0, xp=xp, dtype=accumulation_dtype(xp, x.dtype), device=device_of(x)
+    )
     found = []
     for layer in range(state[0].shape[0]):
         v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(state)))

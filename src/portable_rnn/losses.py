@@ -30,16 +30,17 @@ from ._namespace import (
     real_part,
     row,
     sum_over,
+    to_accumulation_dtype,
     with_device_of_arguments,
 )
 from ._reduction import (
     check_outputs,
     counted_steps,
+    counted_values,
     divisor,
     multiply,
     reduce_losses,
     row_weights,
-    widen,
     zero_uncounted,
 )
 from .norms import far_unit
@@ -136,15 +137,15 @@ def softmax_cross_entropy(
     elif ignore_index is not None:
         raise ValueError("ignore_index: expected class indices as targets, got rows")
     rows = zero_uncounted(xp, row_weights(xp, outputs, weights), counts)
-    outputs = widen(xp, outputs, counts)
+    outputs = counted_values(xp, outputs, counts)
     if indices:
         y = one_hot_rows(xp, labels, classes, rows.dtype)
     else:
-        known, y = True, widen(xp, targets, counts)
+        known, y = True, counted_values(xp, targets, counts)
 
     scale = rows
     if class_weights is not None:
-        factor = row(xp, widen(xp, class_weights), y.ndim)
+        factor = row(xp, to_accumulation_dtype(xp, class_weights), y.ndim)
         if indices:
             scale = rows * sum_over(xp, y * factor, -1)
     chosen = counts is not None or (class_weights is not None and indices)
@@ -204,7 +205,7 @@ def mean_squared_error(
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
     rows = row_weights(xp, outputs, weights)
     weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
-    difference = widen(xp, outputs, counts) - widen(xp, targets, counts)
+    difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
     difference = difference / unit
     weighted = difference * xp.expand_dims(rows, axis=-1)
@@ -262,7 +263,7 @@ def binary_cross_entropy(
     if weight is not None:
         weight = weight * outputs.shape[-1]
     w = xp.expand_dims(rows, axis=-1)
-    outputs, targets = widen(xp, outputs, counts), widen(xp, targets, counts)
+    outputs, targets = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
     positive = real_part(xp, outputs) > 0
     shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically
     wrong = xp.astype(positive, outputs.dtype) - targets

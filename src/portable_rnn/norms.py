@@ -5,7 +5,14 @@ import math
 import sys
 from typing import Any
 
-from ._namespace import Array, Namespace, device_of, library_name, whole_sequence, wider
+from ._namespace import (
+    Array,
+    Namespace,
+    device_of,
+    library_name,
+    to_accumulation_dtype,
+    whole_sequence,
+)
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 
@@ -19,8 +26,7 @@ def norm(xp: Namespace, array: Array, axes: int) -> Array:
     array with an infinity in it, and no NaN, the norm is infinite.
     """
     kept = tuple(array.shape[:axes])
-    wide = wider(xp, array.dtype)
-    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))
+    rows = xp.abs(to_accumulation_dtype(xp, xp.reshape(array, (*kept, -1))))
     unit = square_unit_of(xp, xp.max(rows, axis=-1, keepdims=True))
     rows = rows / unit
     squares = xp.sum(rows * rows, axis=-1, dtype=rows.dtype)
@@ -66,7 +72,8 @@ def far_unit(xp: Namespace, array: Array) -> Array:
 def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Array:
     """Return ``sqrt(decay root² + (1 - decay) new²)`` without a square that could leave the dtype.
 
-    ``root`` is at least 0.
+    ``root`` is at least 0. On NumPy the last bit of an entry may depend on all others of the
+    array: one square that leaves the dtype sends the whole of a large array to ``hypot``.
     """
     a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
     if library_name(xp) == "numpy" and new.size >= _MANY and _notices_lost_numbers():

@@ -17,10 +17,10 @@ from . import _check as check
 from ._namespace import (
     Array,
     Namespace,
+    accumulation_dtype,
     is_array,
     namespace_of,
     same_device,
-    wider,
     with_device_of_arguments,
 )
 from ._optimizer_step import Arrays, State, Update, check_dict, check_real, listed, take_step
@@ -290,7 +290,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
             check.like(label, g, other, first)
     if empty := [name for name, g in grads.items() if 0 in g.shape]:
         raise ValueError(f"grads: expected arrays with values, got none in {listed(empty)}")
-    dtype = wider(xp, first.dtype)
+    dtype = accumulation_dtype(xp, first.dtype)
     wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
     unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
     squares = [xp.sum((part := g / unit) * part, dtype=dtype) for g in wide.values()]

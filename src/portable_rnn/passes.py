@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
 from . import layout
+from ._masks import Masks, check_masks, mean_masks
 from ._namespace import (
     Array,
     Namespace,
+    accumulation_dtype,
     device_of,
     dtype_name,
     is_traced,
@@ -19,12 +21,11 @@ from ._namespace import (
     make_static,
     namespace_of,
     whole_sequence,
-    wider,
 )
 from .affine import SUMS, Products
 from .bptt import Options
 from .cells import State
-from .dropout import Masks, _check_masks, _mean_masks, draw
+from .dropout import draw
 from .memory import Plan, plan
 from .model import RNN
 from .network import Parameters as Weights
@@ -138,10 +139,10 @@ def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any)
 def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
-        _check_masks(model, dropout, x, *layout.sizes(model, x))
+        check_masks(model, dropout, x, *layout.sizes(model, x))
         return dropout
     if dropout is False:
-        return _mean_masks(xp, model, x)
+        return mean_masks(xp, model, x)
     if dropout is not None:
         check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
@@ -274,7 +275,9 @@ def pull_back(
     )
     d_params = model.parameters(d_w, like=params)
     dtype = next(iter(params.values())).dtype
-    if products is SUMS and wider(xp, dtype) != dtype:  # sums of half precision are not
+    if (
+        products is SUMS and accumulation_dtype(xp, dtype) != dtype
+    ):  # sums of half precision are not
         d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
     return (
         d_params,

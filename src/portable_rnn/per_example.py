@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from . import _check as check
-from ._namespace import Array, Namespace, device_of, namespace_of, wider, with_device_of_arguments
+from ._namespace import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    namespace_of,
+    with_device_of_arguments,
+)
 from ._signatures import options_of, split_options
 from .affine import Linear, Products, affine_vjp_bias, affine_vjp_weight
 from .api import forward
@@ -243,7 +250,7 @@ def _norm(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     """Products of all steps with all steps, of inputs and of cotangents."""
     dtype = parts[0][1].dtype
-    wide = wider(xp, dtype)
+    wide = accumulation_dtype(xp, dtype)
     squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
     for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
         factor = xp.concat([array[:, b, :] for array in rows], axis=0)

@@ -52,7 +52,9 @@ def checked_batch(
         raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
     try:
         check.sequence(model, params, batch.x)
-        if batch.weights is not None:
+        if batch.weights is not None and batch.lengths is None:
+            check.weights_of_any_dtype(batch.weights, "x", batch.x)
+        elif batch.weights is not None:  # which are put together with the lengths
             check.weights(batch.weights, "x", batch.x)
         if batch.lengths is not None:
             check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)

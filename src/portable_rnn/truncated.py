@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from . import _check as check
+from ._masks import Masks
 from ._namespace import Array, with_device_of_arguments
 from .api import Result, backward, bptt
-from .dropout import Masks
 from .losses import softmax_cross_entropy
 from .model import RNN
 from .passes import Loss, check_inputs, loss_and_gradient

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ._masks import Masks
 from ._namespace import Array, Namespace, namespace_of
 from .api import Forward, forward
-from .dropout import Masks
 from .layout import mask_outward, sizes
 from .model import RNN
 from .passes import masks_of, steps_of

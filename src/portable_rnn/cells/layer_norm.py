@@ -6,16 +6,17 @@ and no matrix of parameters takes part: what the engine owns is left to it.
 
 Rows of 1024 numbers may be as large as 2e30 in float32 and bfloat16 and as 1e165 in float64, and of
 fewer somewhat larger; in float16 as large, and everywhere as small, as the dtype has numbers.
-Beyond, squares are infinite, and the result and its gradient are NaN, as torch's are from 1e19 in
-float32. To divide each row by its largest number first would end that, for 6 calls more a
-normalisation: a sixth of the time of a small network.
+Beyond, squares are infinite, and the result and its gradient are NaN. (Those of torch are 0 from
+about 1e18 on, for rows of 1024 in float32, and NaN far beyond.) To divide each row by its largest
+number first would end that, for 6 calls more a normalisation: a sixth of the time of a small
+network.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._namespace import Array, Namespace, sum_over, wider
+from .._namespace import Array, Namespace, sum_over, to_accumulation_dtype
 from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from .protocol import Residuals, State, Vector
 
@@ -34,6 +35,9 @@ class LayerNormElman:
     With ``norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)`` over the H units. Equation 4 of Ba, Kiros
     and Hinton, arXiv 1607.06450. The gains w are ``weight_norm`` (H), which start from 1, and the
     biases b ``bias_norm`` (H), from 0; the projections have none.
+
+    With 1024 units, entries of ``ax + ah`` may be as large as 2e30 in float32 and bfloat16, 1e165
+    in float64, and in float16 as any of its numbers. Beyond, results are NaN.
 
     Examples
     --------
@@ -82,6 +86,9 @@ class LayerNormLSTM:
     variance. Parameters: ``weight_norm_ih``, ``weight_norm_hh`` and ``bias_norm`` (4·H),
     ``weight_norm_c`` and ``bias_norm_c`` (H). Gains start from 1, biases from 0; the projections
     have no biases.
+
+    With 256 units, entries of ax and ah may be as large as 2e30 in float32 and bfloat16, 1e165 in
+    float64, and in float16 as any of its numbers. Beyond, results are NaN.
 
     Examples
     --------
@@ -157,7 +164,7 @@ def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
     Half precision is float32 in here, as the second residual stays: float16 has no 300². The top of
     this module has how large rows may be.
     """
-    dtype, a = a.dtype, _wide(xp, a)
+    dtype, a = a.dtype, to_accumulation_dtype(xp, a)
     centred = a - _mean(xp, a)
     small, size = centred * SMALL, float(a.shape[-1])
     squares = sum_over(xp, small * small, axis=-1, keepdims=True) + size * EPSILON * SMALL**2
@@ -170,7 +177,7 @@ def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
 def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
     """Return the cotangent of what was normalised."""
     dtype, scale = d_normal.dtype, residuals[1]
-    normal, d_normal = _wide(xp, residuals[0]), _wide(xp, d_normal)
+    normal, d_normal = to_accumulation_dtype(xp, residuals[0]), to_accumulation_dtype(xp, d_normal)
     d_centred = d_normal - normal * _mean(xp, d_normal * normal)
     return xp.astype(scale * (d_centred - _mean(xp, d_normal)), dtype, copy=False)
 
@@ -178,7 +185,3 @@ def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
 def _mean(xp: Namespace, a: Array) -> Array:
     """Return the means of rows, (B, 1)."""
     return sum_over(xp, a, axis=-1, keepdims=True) / float(a.shape[-1])
-
-
-def _wide(xp: Namespace, a: Array) -> Array:
-    return xp.astype(a, wider(xp, a.dtype), copy=False)

@@ -133,13 +133,13 @@ def read_metrics(path: Path, config: str | None = None) -> list[dict[str, Any]]:
     for line in lines if config is not None else ():
         if "config" not in line:
             raise CheckpointError(
-                f"{path}: does not say of which run it is, as those of before did not; take it "
-                "away to go on without it"
+                f"{path}: was written by an earlier version, which did not record its run; "
+                "delete it to go on without it"
             )
         if line["config"] != config:
             raise CheckpointError(
                 f"{path}: is not of the run that {CONFIG} describes; restore both from a copy, or "
-                "take it away to go on without it"
+                "delete it to go on without it"
             )
     return lines
 

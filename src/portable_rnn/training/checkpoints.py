@@ -37,16 +37,17 @@ _MEASURED = ("loss", "evaluation")
 
 
 def lock_checkpoint(path: Path) -> AbstractContextManager[None]:
-    """Keep other processes from a checkpoint while this one reads and writes it.
+    """Keep others from a checkpoint while a run reads and writes it.
 
     Raises
     ------
     ValueError
-        If another process does so.
+        If another run does so, of this process or another.
     """
     return hold(
         hidden(path, "lock"),
-        f"checkpoint: another process is training with {path}; wait for it, or give another path",
+        f"checkpoint: {path} is already being trained with, by this process or another; "
+        "wait for it, or use another path",
     )
 
 

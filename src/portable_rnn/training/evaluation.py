@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import _check as check
-from .._namespace import Array, as_one_unit, device_of, is_array, namespace_of, wider
+from .._namespace import Array, accumulation_dtype, as_one_unit, device_of, is_array, namespace_of
 from ..api import predict
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
@@ -86,7 +86,7 @@ def mean_loss(
         )
         weight = math.prod(batch.x.shape[:-1])
         if weights is not None:
-            weight = float(xp.sum(xp.astype(weights, wider(xp, batch.x.dtype))))
+            weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, batch.x.dtype))))
         values.append(value)
         counts.append((weight, empty))
     # The mean of nothing is NaN, and must not make the mean of everything so.

@@ -83,8 +83,9 @@ def train(
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
         checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
         file that is there is an error: it may be hours of work. While the run lasts, a lock
-        (a hidden file beside it) keeps the checkpoint from other processes; the system releases
-        it however this one ends, by kill -9 too.
+        (a hidden file beside it) keeps the checkpoint from other runs; the system releases
+        it however this process ends, by kill -9 too. A file system without locks does not
+        protect it from other processes.
     save_every : int
         Steps between two saves.
     resume : bool
@@ -102,7 +103,7 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or another process is training with this checkpoint; the
+        If an argument does not fit, or another run is training with this checkpoint; the
         message names the argument.
     ImportError
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).

@@ -26,8 +26,8 @@ Schedule = Callable[[int], float]
 class Options:
     """The arguments of `train`, of which those that do not fit are refused by name.
 
-    What may be given in several ways stands in one besides: ``lr`` as ``schedule``, and
-    ``checkpoint`` as ``path``. ``xp`` is the library of the parameters.
+    ``schedule`` is ``lr`` as a function of the step, ``path`` is ``checkpoint`` as an absolute
+    path, and ``xp`` is the library of the parameters.
     """
 
     model: RNN
@@ -80,7 +80,8 @@ class Options:
     def _check_checkpoint(self) -> None:
         self.resume = check.flag("resume", self.resume)
         if self.checkpoint is not None:
-            self.path = check.path("checkpoint", self.checkpoint)
+            # A callback may change the working directory.
+            self.path = check.path("checkpoint", self.checkpoint).absolute()
             if not self.path.parent.is_dir():
                 folder = self.path.parent
                 raise ValueError(f"checkpoint: expected an existing folder, got {folder}")

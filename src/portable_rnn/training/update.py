@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _check as check
+from .._masks import Masks
 from .._namespace import Array, Namespace, as_one_unit, namespace_of
 from ..api import bptt
-from ..dropout import Masks
 from ..model import RNN
 from ..optimizers import Optimizer, clip_by_global_norm
 from ..passes import Loss
