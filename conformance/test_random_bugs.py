@@ -76,7 +76,7 @@ def test_tests_near_a_module_name_it_and_wide_is_every_test_on_numpy():
     assert "conformance/test_memory_budget.py" not in near[0]
     assert suite.near("training/loop.py")[0] == ("tests/test_training.py",)
     assert "tests/test_resume.py" in suite.near("training/loop.py")[1]
-    assert wide == suite.wide("steps.py")
+    assert wide == suite.wide("_calls/valid_steps.py")
     tests, rows = wide
     assert {"tests/test_api.py", "tests/test_memory.py"} <= set(tests)
     assert "tests/test_documents.py" not in tests

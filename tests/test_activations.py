@@ -8,7 +8,7 @@ from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
 from portable_rnn import activations, nonlinearities
-from portable_rnn._namespace import resolve_namespace
+from portable_rnn._arrays.namespace import resolve_namespace
 from portable_rnn.losses import mean_squared_error
 
 POINTS = np.asarray([-30.0, -3.0, -0.7, -1e-9, 1e-9, 0.4, 2.5, 30.0])

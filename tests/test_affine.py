@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conformance.tolerances import assert_close
 
-from portable_rnn.affine import SUMS, Linear, affine_vjp_bias, affine_vjp_weight
+from portable_rnn._engine.affine import SUMS, Linear, affine_vjp_bias, affine_vjp_weight
 
 SHAPES = [(5,), (4, 5), (3, 4, 5)]  # of x without its last axis; (5,) gives plain rows
 

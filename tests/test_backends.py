@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from portable_rnn import backends
-from portable_rnn.backends import BackendUnavailable
+from portable_rnn._arrays import libraries as backends
+from portable_rnn._arrays.libraries import BackendUnavailable
 
 pytestmark = pytest.mark.no_products
 

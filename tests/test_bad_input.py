@@ -7,7 +7,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import losses, plots
-from portable_rnn._namespace import resolve_namespace
+from portable_rnn._arrays.namespace import resolve_namespace
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)

@@ -7,8 +7,8 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import losses
-from portable_rnn.analytic import OURS, watched
-from portable_rnn.directional import STEPS
+from portable_rnn.derivatives.analytic import OURS, watched
+from portable_rnn.derivatives.complex_step import STEPS
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)

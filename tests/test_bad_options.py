@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import backends, dropout, losses, plots
+from portable_rnn import dropout, losses, plots
+from portable_rnn._arrays import libraries as backends
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)

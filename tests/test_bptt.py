@@ -14,7 +14,7 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 
-engine = import_module("portable_rnn.stretches")
+engine = import_module("portable_rnn._engine.chunks")
 STEPS, BATCH = 11, 3
 
 

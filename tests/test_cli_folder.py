@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from portable_rnn._files import NO_CHECKSUM
+from portable_rnn._files.atomic import NO_CHECKSUM
 from portable_rnn.cli.lock import LOCK, locked
 from portable_rnn.cli.metrics import MetricsFile, read_metrics
 from portable_rnn.cli.settings import Settings

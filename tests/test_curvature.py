@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import directional, losses
+from portable_rnn import losses
+from portable_rnn.derivatives import complex_step as directional
 
 T, B, I, H, O = 6, 3, 4, 5, 3  # noqa: E741
 CELLS = ("elman", "gru", "lstm")

@@ -1,4 +1,4 @@
-"""What is imported, by whom: the core knows no array library by name."""
+"""What is imported, by whom: no array library by name in the core, and nothing from above."""
 
 import ast
 import subprocess
@@ -16,110 +16,124 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_host", "_safetensors", "initializers", "dropout", "memory", "steps", "ragged"),
-    *("batches", "text", "serialization", "backends", "plots", "cli"),
+    *("_arrays.host", "_arrays.libraries", "_calls.valid_steps", "_files.safetensors"),
+    *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
+    *("book.computed", "book.files"),
 }
+# A module imports from its own floor and from those below, which come first here. Where a package
+# has rooms on several floors, the modules that are named stand on their own.
+FLOORS = [
+    {"_arrays"},
+    {"_executors", "_files", "activations", "nonlinearities", "schedules", "initializers"},
+    {"cells", "losses", "_labels", "_reduction", "serialization", "plots"},
+    {"_engine"},
+    {"model"},
+    {"_calls.checks", "_calls.layout", "_calls.masks"},
+    {"dropout", "memory"},
+    {"_calls"},
+    {"api", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
+    {""},
+    {"cli"},
+]
 
 
-def imported_by(path, level=None):
-    """Return the absolute modules a file imports, wherever in it, and those of the library.
+def name_of(path):
+    """Return the dotted name of a module within the package; "" for the package."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
-    Of the latter, only those imported with so many dots if ``level`` is given.
-    """
-    others, siblings = set(), set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+
+PATHS = {name_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+CORE = [name for name in PATHS if name not in HOST_SIDE and not name.startswith("cli")]
+
+
+def imports(name):
+    """Yield for each import of a module, wherever in it, what it names and whether for types."""
+    path = PATHS[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    package = [part for part in package if part]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            others |= {alias.name for alias in node.names}
+            yield from ((alias.name, False, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            others.add(node.module)
-        elif isinstance(node, ast.ImportFrom) and level in (None, node.level):
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            siblings |= {name.split(".")[0] for name in names}
-    return {name.split(".")[0] for name in others}, siblings
+            yield node.module, False, False
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+            for alias in node.names:
+                whole = ".".join([*base, alias.name])
+                yield whole if whole in PATHS else ".".join(base), True, id(node) in for_types
 
 
-FILES = sorted(
-    path for place in ("", "cells/", "training/") for path in SOURCE.glob(f"{place}*.py")
-)
-CORE = [path for path in FILES if path.stem not in HOST_SIDE]
+def others(name):
+    """Return the packages that a module imports, besides its own."""
+    return {module.split(".")[0] for module, own, _ in imports(name) if not own}
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
-def test_the_core_names_no_array_library(path):
-    others, _ = imported_by(path)
-    assert not others & LIBRARIES
+def siblings(name, *, with_types=True):
+    """Return the modules of the library that a module imports."""
+    return {module for module, own, types in imports(name) if own and (with_types or not types)}
+
+
+def floor(name):
+    """Return the number of the floor on which a module stands."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        for number, rooms in enumerate(FLOORS):
+            if ".".join(parts[:length]) in rooms:
+                return number
+    raise AssertionError(f"{name} stands on no floor")
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_names_no_array_library(name):
+    assert not others(name) & LIBRARIES
 
 
 def test_the_core_is_all_there():
-    core = {"activations", "affine", "api", "bptt", "layout", "losses", "lstm", "model", "scan"}
-    assert core <= {path.stem for path in CORE}
+    core = {"activations", "api", "cells.lstm", "losses", "model"}
+    assert core | {"_engine.affine", "_engine.bptt", "_executors.scan"} <= set(CORE)
 
 
 def test_one_module_asks_which_library_an_array_belongs_to():
-    asking = {path.stem for path in FILES if "array_api_compat" in imported_by(path)[0]}
-    assert asking == {"_namespace"}
+    assert {name for name in PATHS if "array_api_compat" in others(name)} == {"_arrays.namespace"}
 
 
-@pytest.mark.parametrize(
-    ("module", "allowed"),
-    [
-        ("_scalars", set()),
-        ("_namespace", {"_scalars"}),
-        ("activations", {"_namespace"}),
-        ("nonlinearities", {"_namespace", "_scalars", "activations"}),
-        ("affine", {"_namespace"}),
-        ("scan", {"_namespace"}),
-        *[
-            (
-                f"cells/{page}",
-                {
-                    *("_namespace", "_scalars", "activations", "nonlinearities"),
-                    *("options", "protocol"),
-                },
-            )
-            for page in ("elman", "gru", "layer_norm", "lstm", "mgu", "options", "protocol")
-        ],
-        ("recurrence", {"_namespace", "affine", "cells", "select"}),
-        ("select", {"_namespace", "cells"}),
-        ("bptt", {"_namespace", "affine", "cells", "recurrence", "scan"}),
-        ("stretches", {"_namespace", "cells"}),
-        ("recompute", set()),
-        (
-            "network",
-            {
-                *("_namespace", "affine", "bptt", "cells", "recompute", "recurrence", "scan"),
-                *("select", "stretches"),
-            },
-        ),
-        ("_labels", {"_namespace", "_check"}),
-        ("_reduction", {"_namespace", "_check", "norms"}),
-        ("losses", {"_namespace", "_check", "_labels", "_reduction", "norms"}),
-    ],
-)
-def test_imports_run_one_way(module, allowed):
-    assert imported_by(SOURCE / f"{module}.py")[1] <= allowed
+@pytest.mark.parametrize("name", PATHS)
+def test_imports_point_downwards(name):
+    above = {module for module in siblings(name) if floor(module) > floor(name)}
+    assert not above, f"{name}, on floor {floor(name)}, imports {above} from above"
 
 
-@pytest.mark.parametrize("package", ["cells", "cli", "training"])
-def test_the_modules_of_a_package_import_each_other_in_no_circle(package):
-    paths = list((SOURCE / package).glob("*.py"))
-    names = {path.stem for path in paths}
-    graph = {path.stem: imported_by(path, level=1)[1] & names for path in paths}
-    assert any(graph.values())
+def test_there_is_no_circle_of_imports():
+    graph = {name: siblings(name, with_types=False) - {name} for name in PATHS}
+    assert sum(map(len, graph.values())) > 200
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+def test_every_floor_has_rooms_and_no_room_is_gone():
+    for room in set().union(*FLOORS):
+        assert room in PATHS, f"there is no {room}"
+
+
 def test_what_training_is_made_of_does_not_import_the_loop():
-    graph = {path.stem: imported_by(path)[1] for path in SOURCE.glob("training/*.py")}
-    assert {name for name, imported in graph.items() if "loop" in imported} == {"__init__"}
-    assert "training" not in set().union(*graph.values())
+    made_of = [name for name in PATHS if name.startswith("training.")]
+    assert not [name for name in made_of if "training.loop" in siblings(name)]
+    assert not [name for name in made_of if "training" in siblings(name)]
 
 
 def test_the_engine_knows_no_cell_by_name():
-    for module in ("bptt", "network", "recurrence"):
-        source = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
-        names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-        assert not names & {"Elman", "GRU", "LSTM", "CELLS"}
+    for name in (name for name in PATHS if name.startswith("_engine.")):
+        tree = ast.parse(PATHS[name].read_text(encoding="utf-8"))
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not used & {"Elman", "GRU", "LSTM", "CELLS"}
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from portable_rnn import _locks
-from portable_rnn._locks import hold
+from portable_rnn._files import locks as _locks
+from portable_rnn._files.locks import hold
 from portable_rnn.training import Callback, train
 
 from .command import call
@@ -40,7 +40,7 @@ train(
 # A process that holds a lock, and has forked another when it is killed.
 FORKING = """
 import os, pathlib, signal, sys, time
-from portable_rnn._locks import hold
+from portable_rnn._files.locks import hold
 
 with hold(pathlib.Path(sys.argv[1]), "held"):
     child = os.fork()
@@ -52,7 +52,7 @@ with hold(pathlib.Path(sys.argv[1]), "held"):
 # A process that holds a lock, and still does when one that it has forked has ended.
 FORKED = """
 import os, pathlib, sys
-from portable_rnn._locks import hold
+from portable_rnn._files.locks import hold
 
 path = pathlib.Path(sys.argv[1])
 with hold(path, "still held"):
@@ -71,7 +71,7 @@ NO_FCNTL = """
 import pathlib, sys
 sys.modules["fcntl"] = None
 import portable_rnn
-from portable_rnn._locks import hold
+from portable_rnn._files.locks import hold
 
 path = pathlib.Path(sys.argv[1])
 for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn import network
+from portable_rnn._engine import network
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in units of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import norms
-from portable_rnn._namespace import resolve_namespace
-from portable_rnn.norms import norm, root_mean_square
+from portable_rnn._arrays import norms
+from portable_rnn._arrays.namespace import resolve_namespace
+from portable_rnn._arrays.norms import norm, root_mean_square
 
 ROWS = {  # by its norm
     "nothing": ([0.0, 0.0, 0.0], 0.0),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import memory, stretches
+from portable_rnn import memory
+from portable_rnn._engine import chunks as stretches
 
 
 @pytest.mark.parametrize(

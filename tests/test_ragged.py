@@ -6,7 +6,7 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn import _check as check
 from portable_rnn import losses
-from portable_rnn.steps import mask_of
+from portable_rnn._calls.valid_steps import mask_of
 
 T, B, I, H = 7, 5, 3, 4  # noqa: E741
 LENGTHS = [3, 7, 0, 5, 1]
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
     def never(*args, **kwargs):
         raise AssertionError("the network was run")
 
-    monkeypatch.setattr("portable_rnn.passes.run", never)
+    monkeypatch.setattr("portable_rnn._calls.call.run", never)
     params = MODEL.init(seed=0, dtype="float64")
     targets = np.zeros((T, B), dtype=int)
     for call in (
@@ -221,7 +221,7 @@ def test_both_of_them_are_refused():
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
 def test_lengths_that_are_not_read_may_be_of_a_narrow_dtype(dtype, monkeypatch):
     """As on a device, or under a tracer: 300 steps are more than 8 bits can count."""
-    monkeypatch.setattr("portable_rnn.steps.on_host", lambda array: False)
+    monkeypatch.setattr("portable_rnn._calls.valid_steps.on_host", lambda array: False)
     lengths = np.asarray([5, 100], dtype=dtype)
     there = mask_of(np, np.zeros((300, 2, 1)), lengths, None)
     assert there.sum(axis=0).tolist() == [5, 100]

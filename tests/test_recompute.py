@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import pytest
 
-from portable_rnn.recompute import backwards, evaluations, first_places
+from portable_rnn._engine.checkpointing import backwards, evaluations, first_places
 
 
 def walk(n, slots):

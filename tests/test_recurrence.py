@@ -8,8 +8,9 @@ from conformance.complex_step import gradient
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn import network, stretches
-from portable_rnn.bptt import layer_vjp
+from portable_rnn._engine import chunks as stretches
+from portable_rnn._engine import network
+from portable_rnn._engine.bptt import layer_vjp
 from portable_rnn.cells import LSTM, ResetBeforeGRU
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 2, 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from portable_rnn.scan import join, scan, shift, split
+from portable_rnn._executors.scan import join, scan, shift, split
 
 
 def diary(carry, inputs):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn._files import NO_CHECKSUM, leftovers
+from portable_rnn._files.atomic import NO_CHECKSUM, leftovers
 from portable_rnn.serialization import (
     CheckpointError,
     load_arrays,

@@ -7,8 +7,8 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn._windows import Overlap, Sum, windows
 from portable_rnn.losses import mean_squared_error
-from portable_rnn.windows import Overlap, Sum, windows
 
 T, B, I, H, O = 11, 3, 2, 4, 2  # noqa: E741
 

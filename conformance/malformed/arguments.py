@@ -15,7 +15,7 @@ from ..public_names import DESCRIBED, described, members
 __all__ = ["CALLABLES", "UNTRIED", "arguments", "kind_of", "spreads"]
 
 # What a user imports by its path, and classes of objects that public functions return.
-FURTHER = ("portable_rnn.streams", "portable_rnn.text", "portable_rnn.plots")
+FURTHER = ("portable_rnn.streaming", "portable_rnn.text", "portable_rnn.plots")
 
 UNTRIED = {
     "record": "holds results, and is checked by those who take it",

@@ -15,14 +15,14 @@ ARRAYS = [
     ),
     Mutant(
         "device forgotten",
-        "passes.py",
+        "_calls/call.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], dtype=x.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
-        "passes.py",
+        "_calls/call.py",
         "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
         "xp.zeros(shape[1:], device=device_of(x))",
         gradients("elman-zero_state", dtype="float32"),
@@ -36,14 +36,14 @@ ARRAYS = [
     ),
     Mutant(
         "float in the hot path",
-        "network.py",
+        "_engine/network.py",
         "hidden)\n            if column",
         "hidden)\n            float(y[0, 0, 0])\n            if column",
         gradients("elman-default", "torch-meta", "float32"),
     ),
     Mutant(
         "write into the caller's array",
-        "passes.py",
+        "_calls/call.py",
         "    sequence = layout.time_major(xp, model, x)\n",
         "    x *= 1.0\n    sequence = layout.time_major(xp, model, x)\n",
         gradients("elman-default", "numpy-readonly"),

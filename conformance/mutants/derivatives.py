@@ -20,28 +20,28 @@ def per_example(claim):
 DERIVATIVES = [
     Mutant(
         "loss's curvature left out of Gauss-Newton",
-        "curvature.py",
+        "derivatives/curvature.py",
         "_, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))",
         "product = pushed.d_outputs",
         products("elman-one_step"),
     ),
     Mutant(
         "network's curvature left in Gauss-Newton",
-        "curvature.py",
+        "derivatives/curvature.py",
         "return bptt(model, params, x, targets, loss=curved, **given).grads",
         "return hvp(model, params, x, targets, vector, loss=loss, **options)",
         products("elman-one_step"),
     ),
     Mutant(
         "loss's gradient held fixed in the Hessian",
-        "curvature.py",
+        "derivatives/curvature.py",
         '{"loss": loss, "grad_x": False}',
         '{"loss": lambda *a, **o: lift(tuple(map(xp.real, loss(*a, **o)))), "grad_x": False}',
         products("elman-one_step"),
     ),
     Mutant(
         "loss's options not lifted",
-        "curvature.py",
+        "derivatives/curvature.py",
         "loss(arrays[0], lift(targets), **lift(options))",
         "loss(arrays[0], lift(targets), **options)",
         "tests/test_curvature.py::"
@@ -49,7 +49,7 @@ DERIVATIVES = [
     ),
     Mutant(
         "direction measured by its first array",
-        "directional.py",
+        "derivatives/complex_step.py",
         "[v for v in tangents if v is not None])",
         "[next(v for v in tangents if v is not None)])",
         "tests/test_curvature.py::test_a_part_of_a_vector_may_be_small_beside_the_others",
@@ -63,35 +63,35 @@ DERIVATIVES = [
     ),
     Mutant(
         "loss step off by one",
-        "flow.py",
+        "derivatives/flow.py",
         "loss_step == t,",
         "loss_step == t + 1,",
         flow("parts_by_loss_step[elman]"),
     ),
     Mutant(
         "gap that stops the gradient of later losses",
-        "flow.py",
+        "derivatives/flow.py",
         "_held(xp, exists[0, :], seen, carry)",
         "_held(xp, exists[0, :], seen, None)",
         flow("a_gap_passes_the_gradient_on"),
     ),
     Mutant(
         "powers of J for those of its square",
-        "flow.py",
+        "derivatives/flow.py",
         "v, _ = _normalised(xp, _part(pulled.state, layer))",
         "v = u",
         flow("singular_values_of_the_whole_jacobian[gru]"),
     ),
     Mutant(
         "power method not normalised",
-        "flow.py",
+        "derivatives/flow.py",
         "v, _ = _normalised(xp, _part(pulled.state, layer))",
         "v = _part(pulled.state, layer)",
         flow("sequences_of_different_lengths[gru]"),
     ),
     Mutant(
         "squares summed over steps before gradients",
-        "per_example.py",
+        "derivatives/per_example.py",
         "        squares = product if",
         "        product = xp.eye(product.shape[0], dtype=product.dtype) * product\n"
         "        squares = product if",
@@ -99,14 +99,14 @@ DERIVATIVES = [
     ),
     Mutant(
         "only the first stretch of a sequence",
-        "per_example.py",
+        "derivatives/per_example.py",
         "total = part if total is None else total + part",
         "total = part if total is None else total",
         per_example("many_stretches_of_time[elman-plain]"),
     ),
     Mutant(
         "squares of a vanishing gradient",
-        "norms.py",
+        "_arrays/norms.py",
         "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n",
         "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n"
         "    return xp.sqrt(xp.sum(rows * rows, axis=-1))\n",

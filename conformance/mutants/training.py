@@ -59,7 +59,7 @@ TRAINING = [
     ),
     Mutant(
         "squares that leave the dtype",
-        "norms.py",
+        "_arrays/norms.py",
         "return xp.hypot(a, b)",
         "return xp.sqrt(a * a + b * b)",
         "conformance/test_optimizers.py::test_gradients_of_any_size_take_the_step_of_the_formulas"
@@ -67,7 +67,7 @@ TRAINING = [
     ),
     Mutant(
         "squares that vanish unnoticed",
-        "norms.py",
+        "_arrays/norms.py",
         '_numpy().errstate(over="raise", under="raise")',
         '_numpy().errstate(over="raise", under="ignore")',
         "tests/test_norms.py::test_a_root_mean_square_has_one_entry_unlike_all_others"

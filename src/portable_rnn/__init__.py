@@ -12,7 +12,7 @@ from . import (
     serialization,
     training,
 )
-from ._namespace import use_namespace
+from ._arrays.namespace import use_namespace
 from .api import (
     Forward,
     Gradients,
@@ -23,11 +23,11 @@ from .api import (
     forward,
     predict,
 )
-from .curvature import Tangents, gauss_newton_product, hvp, jvp
-from .flow import GradientFlow, gradient_flow
+from .derivatives.curvature import Tangents, gauss_newton_product, hvp, jvp
+from .derivatives.flow import GradientFlow, gradient_flow
+from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
 from .model import RNN
-from .per_example import ExampleNorms, per_example_gradients, per_example_norms
-from .streams import stream
+from .streaming import stream
 from .truncated import truncated_bptt
 
 __version__ = "0.1.0"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from . import _check as check
-from ._namespace import (
+from ._arrays import checks as check
+from ._arrays.namespace import (
     Array,
     Namespace,
     device_of,

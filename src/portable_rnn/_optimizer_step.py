@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
-from . import _check as check
-from ._namespace import (
+from ._arrays import checks as check
+from ._arrays.namespace import (
     Array,
     Namespace,
     accumulation_dtype,

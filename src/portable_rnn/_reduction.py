@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from . import _check as check
-from ._namespace import (
+from ._arrays import checks as check
+from ._arrays.namespace import (
     Array,
     Namespace,
     accumulation_dtype,
@@ -14,7 +14,7 @@ from ._namespace import (
     sum_over,
     to_accumulation_dtype,
 )
-from .norms import far_unit
+from ._arrays.norms import far_unit
 
 __all__ = [
     "check_outputs",

@@ -1,19 +1,15 @@
 """The public functions, `forward`, `predict`, `backward` and `bptt`, and what they return.
 
-They check what they are given and bring it to the layout inside, in :mod:`portable_rnn.passes`;
-from there it goes through the layers of :mod:`portable_rnn.network`, each by the calculus of
-:mod:`portable_rnn.bptt`. Results are in the caller's layout again.
+They check what they are given and bring it to the layout inside, in ``_calls/call.py``;
+from there it goes through the layers of ``_engine/network.py``, each by the calculus of
+``_engine/bptt.py``. Results are in the caller's layout again.
 """
 
 from typing import Any, Literal, NamedTuple
 
-from . import _check as check
-from ._masks import Masks, mean_masks
-from ._namespace import Array, with_device_of_arguments
-from .losses import softmax_cross_entropy
-from .memory import Plan
-from .model import RNN
-from .passes import (
+from ._arrays import checks as check
+from ._arrays.namespace import Array, with_device_of_arguments
+from ._calls.call import (
     Loss,
     Parameters,
     Tape,
@@ -26,6 +22,10 @@ from .passes import (
     steps_of,
     units_of,
 )
+from ._calls.masks import Masks, mean_masks
+from .losses import softmax_cross_entropy
+from .memory import Plan
+from .model import RNN
 
 __all__ = [
     "Forward",

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from . import _check as check
-from ._namespace import Array, device_of, namespace_of
-from .steps import read_lengths
+from ._arrays import checks as check
+from ._arrays.namespace import Array, device_of, namespace_of
+from ._calls.valid_steps import read_lengths
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
 

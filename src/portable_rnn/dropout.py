@@ -17,11 +17,19 @@ predicts with the expected state, ``p old + (1-p) new``.
 
 import numpy as np
 
-from . import _check as check
-from ._host import from_host
-from ._masks import Masks, mean_masks
-from ._namespace import Array, Namespace, check_namespace, device_of, dtype_name, namespace_of
-from .layout import sizes
+from ._arrays import checks as check
+from ._arrays.host import from_host
+from ._arrays.namespace import (
+    Array,
+    Namespace,
+    check_namespace,
+    device_of,
+    dtype_name,
+    namespace_of,
+)
+from ._calls.checks import check_layout, check_model
+from ._calls.layout import sizes
+from ._calls.masks import Masks, mean_masks
 from .model import RNN
 
 __all__ = ["Masks", "draw", "expected"]
@@ -58,10 +66,10 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     >>> masks.between[0].shape, np.unique(masks.between[0])
     ((7, 3, 5), array([0., 2.]))
     """
-    check.an_rnn(model)
+    check_model(model)
     xp = namespace_of(x=x)
     check.floating("x", x, xp)
-    check.layout(model, x)
+    check_layout(model, x)
     rng = np.random.default_rng(check.seed("seed", seed))
     steps, batch = sizes(model, x)
     hidden, directions = model.recurrent_size, model.directions
@@ -118,8 +126,8 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     >>> print(masks.update[0][0][:, 0, 0])
     [0.75 0.75]
     """
-    check.an_rnn(model)
+    check_model(model)
     check_namespace(xp)
     check.floating("x", x, check.of_namespace("x", x, xp))
-    check.layout(model, x)
+    check_layout(model, x)
     return mean_masks(xp, model, x)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._host import from_host
-from ._namespace import Array, Namespace
+from ._arrays import checks as check
+from ._arrays.host import from_host
+from ._arrays.namespace import Array, Namespace
 
 __all__ = ["uniform"]
 

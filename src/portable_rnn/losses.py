@@ -20,9 +20,8 @@ Losses of float16 and bfloat16 are computed in float32, and rounded once.
 
 from typing import Any, Literal, TypeAlias
 
-from . import _check as check
-from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
-from ._namespace import (
+from ._arrays import checks as check
+from ._arrays.namespace import (
     Array,
     Namespace,
     dtype_name,
@@ -33,6 +32,8 @@ from ._namespace import (
     to_accumulation_dtype,
     with_device_of_arguments,
 )
+from ._arrays.norms import far_unit
+from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
 from ._reduction import (
     check_outputs,
     counted_steps,
@@ -43,7 +44,6 @@ from ._reduction import (
     row_weights,
     zero_uncounted,
 )
-from .norms import far_unit
 
 __all__ = [
     "binary_cross_entropy",

@@ -1,7 +1,7 @@
 """Exact gradients under a memory budget: what is kept, what is run again, and what that costs.
 
 The tape of a forward pass grows with T. Under a budget, only some states are kept, and the backward
-pass runs the steps between them again, unit by unit (:mod:`portable_rnn.recompute`). The gradients
+pass runs the steps between them again, unit by unit (``_engine/checkpointing.py``). The gradients
 are those of the full tape: nothing is approximated.
 
 A budget is for the tape and for what the passes need while they work. Inputs, outputs, their
@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._namespace import dtype_name
-from .affine import LEAF
+from ._arrays import checks as check
+from ._arrays.namespace import dtype_name
+from ._engine.affine import LEAF
+from ._engine.checkpointing import evaluations
+from ._engine.chunks import Units, full_steps
+from ._engine.recurrence import recurrence_of
 from .model import RNN
-from .recompute import evaluations
-from .recurrence import recurrence_of
-from .stretches import Units, full_steps
 
 __all__ = ["Plan", "plan"]
 

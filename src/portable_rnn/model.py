@@ -5,16 +5,16 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, cast
 
-from . import _check as check
-from ._namespace import Array, Namespace, namespace_of
-from .affine import Linear
+from ._arrays import checks as check
+from ._arrays.namespace import Array, Namespace, namespace_of
+from ._engine.affine import Linear
+from ._engine.network import Parameters
+from ._engine.recurrence import Weights
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import described, from_description
 from .cells.protocol import vectors_of
 from .initializers import uniform
-from .network import Parameters
 from .nonlinearities import Activation
-from .recurrence import Weights
 
 __all__ = ["RNN"]
 

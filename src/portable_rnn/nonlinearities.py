@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from ._namespace import Array, Namespace, is_positive, real_part
-from ._scalars import number, said
+from ._arrays.namespace import Array, Namespace, is_positive, real_part
+from ._arrays.scalars import number, said
 from .activations import (
     relu,
     relu_derivative,

@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from . import _check as check
-from ._namespace import (
+from ._arrays import checks as check
+from ._arrays.namespace import (
     Array,
     Namespace,
     accumulation_dtype,
@@ -23,8 +23,8 @@ from ._namespace import (
     same_device,
     with_device_of_arguments,
 )
+from ._arrays.norms import root_mean_square, square_unit_of
 from ._optimizer_step import Arrays, State, Update, check_dict, check_real, listed, take_step
-from .norms import root_mean_square, square_unit_of
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 

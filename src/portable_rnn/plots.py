@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._host import to_host
+from ._arrays import checks as check
+from ._arrays.host import to_host
 
 __all__ = ["gradient_flow", "learning_curve"]
 

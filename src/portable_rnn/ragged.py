@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._host import to_host
-from ._namespace import Array, device_of, is_array, is_traced, namespace_of
-from .steps import read_lengths
+from ._arrays import checks as check
+from ._arrays.host import to_host
+from ._arrays.namespace import Array, device_of, is_array, is_traced, namespace_of
+from ._calls.valid_steps import read_lengths
 
 __all__ = ["pack", "unpack"]
 

@@ -6,7 +6,7 @@ Fix the options with :func:`functools.partial` and what is left, ``step -> lr``,
 
 import math
 
-from . import _check as check
+from ._arrays import checks as check
 
 __all__ = ["constant", "cosine", "exponential"]
 

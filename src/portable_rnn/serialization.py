@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._files import NO_CHECKSUM, write_atomically
-from ._host import check_device, from_bits, from_host
-from ._namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
-from ._safetensors import (
+from ._arrays import checks as check
+from ._arrays.host import check_device, from_bits, from_host
+from ._arrays.namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
+from ._files.atomic import NO_CHECKSUM, write_atomically
+from ._files.safetensors import (
     CODES,
     DTYPES,
     METADATA,

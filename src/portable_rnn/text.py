@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _check as check
-from ._host import to_host
-from ._namespace import Array, Namespace, device_of, namespace_of
+from ._arrays import checks as check
+from ._arrays.host import to_host
+from ._arrays.namespace import Array, Namespace, device_of, namespace_of
+from ._calls.checks import check_one_direction, check_parameters
 from .api import predict
 from .losses import one_hot
 from .model import RNN
@@ -222,10 +223,10 @@ def generate(
     TypeError, ValueError
         If an argument does not fit, or a parameter is not finite; the message names it.
     """
-    check.parameters(model, params)
+    check_parameters(model, params)
     for name, array in params.items():
         check.finite(f"params[{name!r}]", array)
-    check.one_direction(model, "text that is drawn character by character")
+    check_one_direction(model, "text that is drawn character by character")
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(f"vocabulary: expected a Vocabulary, got {check.said(vocabulary)}")
     if not len(vocabulary) == model.input_size == model.feature_size:

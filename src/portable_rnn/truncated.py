@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
-from . import _check as check
-from ._masks import Masks
-from ._namespace import Array, with_device_of_arguments
+from ._arrays import checks as check
+from ._arrays.namespace import Array, with_device_of_arguments
+from ._calls.call import Loss, check_inputs, loss_and_gradient
+from ._calls.checks import check_one_direction
+from ._calls.masks import Masks
+from ._windows import Overlap, Pieces, Sum, Window, pieces_of, windows
 from .api import Result, backward, bptt
 from .losses import softmax_cross_entropy
 from .model import RNN
-from .passes import Loss, check_inputs, loss_and_gradient
-from .windows import Overlap, Pieces, Sum, Window, pieces_of, windows
 
 __all__ = ["truncated_bptt"]
 
@@ -100,7 +101,7 @@ def truncated_bptt(
         raise ValueError(
             f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
         )
-    check.one_direction(model, "truncated_bptt")
+    check_one_direction(model, "truncated_bptt")
     some = lengths is not None or mask is not None
     check.loss(truncated_bptt, loss, loss_options, weighted=some)
     weights = loss_options.get("weights")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from .. import _check as check
+from .._arrays import checks as check
 from .equations import SAME, SHAPES, Quantities
 from .parse import flat, refusing_depth, shape_or_error
 

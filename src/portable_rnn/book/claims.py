@@ -7,7 +7,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
 from typing import Any
 
-from .. import _check as check
+from .._arrays import checks as check
 from . import arguments
 from .checks import ALLOWED, DECIMALS, EPS, gradient_scale
 from .equations import EQUATIONS, SAME, SHAPES, Quantities

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check as check
-from .._host import find_dtype, from_host, to_host
-from .._namespace import Array, Namespace, device_of, namespace_of, resolve_namespace
+from .._arrays import checks as check
+from .._arrays.host import find_dtype, from_host, to_host
+from .._arrays.namespace import Array, Namespace, device_of, namespace_of, resolve_namespace
 from ..api import backward, bptt, forward
 from ..cells import Elman, Residuals, State, StateCotangent
 from ..losses import log_softmax, one_hot, softmax_cross_entropy

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _check as check
+from .._arrays import checks as check
 from . import arguments
 from .parse import Matrix, Vector, check_shape, parse, shape_of
 

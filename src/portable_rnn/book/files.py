@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check as check
-from .._files import naming
+from .._arrays import checks as check
+from .._files.atomic import naming
 from . import arguments
 from .claims import check_claims
 from .example import Example

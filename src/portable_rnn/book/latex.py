@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from .. import _check
+from .._arrays import checks as _check
 from . import arguments
 from .checks import Check
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
-from .. import _check as check
-from .._host import to_host
-from .._namespace import is_array
+from .._arrays import checks as check
+from .._arrays.host import to_host
+from .._arrays.namespace import is_array
 
 __all__ = ["Matrix", "Vector", "check_shape", "flat", "parse", "shape_of", "to_lists"]
 

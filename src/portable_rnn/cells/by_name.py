@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from .._scalars import said
+from .._arrays.scalars import said
 from .elman import Elman
 from .gru import GRU, ResetBeforeGRU
 from .layer_norm import LayerNormElman, LayerNormLSTM

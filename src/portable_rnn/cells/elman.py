@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .._namespace import Array, Namespace
+from .._arrays.namespace import Array, Namespace
 from ..nonlinearities import Activation, Function, checked, clip, clip_vjp, functions
 from .options import checked_bound
 from .protocol import Residuals, State, StateCotangent

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .._namespace import Array, Namespace
-from .._scalars import flag
+from .._arrays.namespace import Array, Namespace
+from .._arrays.scalars import flag
 from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
 from .options import checked_activations, checked_bound
 from .protocol import Residuals, State, Vector

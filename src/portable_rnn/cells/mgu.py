@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .._namespace import Array, Namespace
+from .._arrays.namespace import Array, Namespace
 from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from .protocol import Residuals, State, StateCotangent
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .._scalars import number, said
+from .._arrays.scalars import number, said
 from ..nonlinearities import Activation, checked
 
 __all__ = ["checked_activations", "checked_bound"]

@@ -24,7 +24,7 @@ Three things that most cells do without, and then need not mention:
 
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from .._namespace import Array, Namespace
+from .._arrays.namespace import Array, Namespace
 
 __all__ = ["Cell", "LateCell", "Residuals", "State", "StateCotangent", "Vector", "vectors_of"]
 

@@ -11,8 +11,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .. import __version__
-from .. import _check as check
-from ..backends import BackendUnavailable
+from .._arrays import checks as check
+from .._arrays.libraries import BackendUnavailable
 from .book import Options, show_book
 from .info import show_info
 from .sample import print_sample

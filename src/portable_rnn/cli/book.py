@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from .. import backends
+from .._arrays import libraries as backends
 from ..book import (
     EQUATIONS,
     Check,

@@ -7,7 +7,8 @@ import threadpoolctl
 from rich.markup import escape
 from rich.table import Table
 
-from .. import __version__, backends
+from .. import __version__
+from .._arrays import libraries as backends
 from .terminal import Console
 
 __all__ = ["show_info"]

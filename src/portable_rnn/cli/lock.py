@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .._locks import hold
+from .._files.locks import hold
 
 __all__ = ["LOCK", "locked"]
 

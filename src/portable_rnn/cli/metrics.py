@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from .._files import naming, write_atomically
+from .._files.atomic import naming, write_atomically
 from ..serialization import CheckpointError
 from ..training import Callback, Run
 from .settings import CHECKSUM, CONFIG

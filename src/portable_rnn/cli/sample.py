@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from .. import _check as check
+from .._arrays import checks as check
+from .._calls.checks import check_parameters
 from ..model import RNN
 from ..serialization import CheckpointError, load_arrays
 from ..text import Vocabulary, generate
@@ -24,7 +25,7 @@ def print_sample(
             f"{path}: is not of the run that {CONFIG} describes; restore both from a copy"
         )
     try:
-        check.parameters(model, params)
+        check_parameters(model, params)
         for name, array in params.items():
             check.finite(f"params[{name!r}]", array)
     except (TypeError, ValueError) as error:

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .. import _check as check
-from .._files import NO_CHECKSUM, write_atomically
+from .._arrays import checks as check
+from .._files.atomic import NO_CHECKSUM, write_atomically
 from ..cells import CELLS
 from ..model import RNN
 from ..serialization import CheckpointError

@@ -24,8 +24,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from .. import __version__, backends, schedules
-from .._files import leftovers, write_atomically
+from .. import __version__, schedules
+from .._arrays import libraries as backends
+from .._files.atomic import leftovers, write_atomically
 from ..batches import Windows
 from ..losses import one_hot
 from ..model import RNN

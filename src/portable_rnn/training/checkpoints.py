@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from .. import _check as check
-from .._files import hidden
-from .._host import digest, to_host
-from .._locks import hold
-from .._namespace import Array, Namespace, dtype_name, is_array
+from .._arrays import checks as check
+from .._arrays.host import digest, to_host
+from .._arrays.namespace import Array, Namespace, dtype_name, is_array
+from .._files.atomic import hidden
+from .._files.locks import hold
 from ..batches import Batch, Batches
 from ..serialization import (
     CheckpointError,
@@ -26,8 +26,8 @@ from ..serialization import (
     safetensors_numpy,
     save_arrays,
 )
-from ..sources import checked_batch
 from .run import Run
+from .sources import checked_batch
 
 __all__ = ["check_savable", "describe", "load_checkpoint", "lock_checkpoint", "save_checkpoint"]
 

@@ -5,14 +5,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .. import _check as check
-from .._namespace import Array, accumulation_dtype, as_one_unit, device_of, is_array, namespace_of
+from .._arrays import checks as check
+from .._arrays.namespace import (
+    Array,
+    accumulation_dtype,
+    as_one_unit,
+    device_of,
+    is_array,
+    namespace_of,
+)
+from .._calls.call import Loss, returned_by_loss, step_weights
+from .._calls.checks import check_parameters
 from ..api import predict
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
 from ..model import RNN
-from ..passes import Loss, returned_by_loss, step_weights
-from ..sources import check_source, checked_batch
+from .sources import check_source, checked_batch
 
 __all__ = ["evaluate", "mean_loss", "value_and_empty"]
 
@@ -55,7 +63,7 @@ def evaluate(
     >>> bool(prnn.training.evaluate(model, model.init(seed=0), source) > 0)
     True
     """
-    check.parameters(model, params)
+    check_parameters(model, params)
     check_source("batches", batches, model, evaluated=True, described=False)
     return mean_loss(model, params, batches, loss)
 
@@ -69,7 +77,7 @@ def mean_loss(
     name: str = "batches",
 ) -> float:
     """Return what `evaluate` does, of batches that are called ``name`` in errors."""
-    xp = check.parameters(model, params)
+    xp = check_parameters(model, params)
     batch_loss = as_one_unit(xp, functools.partial(_batch_loss, model, loss))
     state = None
     values: list[Array] = []

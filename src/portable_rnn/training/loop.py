@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import _check as check
-from .._namespace import Array, Namespace, detached, device_of
+from .._arrays import checks as check
+from .._arrays.namespace import Array, Namespace, detached, device_of
+from .._calls.call import Loss
 from ..batches import Batches
 from ..dropout import draw
 from ..losses import softmax_cross_entropy
 from ..model import RNN
 from ..optimizers import Optimizer, adam
-from ..passes import Loss
-from ..sources import checked_batch
 from .checkpoints import check_savable, describe, load_checkpoint, lock_checkpoint, save_checkpoint
 from .evaluation import mean_loss
 from .options import Options, Schedule
 from .run import Callback, Run
+from .sources import checked_batch
 from .update import check_updated, make_update
 
 __all__ = ["train"]

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import _check as check
-from .._namespace import Array, Namespace
+from .._arrays import checks as check
+from .._arrays.namespace import Array, Namespace
+from .._calls.call import Loss
+from .._calls.checks import check_parameters
 from ..batches import Batches
 from ..model import RNN
 from ..optimizers import Optimizer
-from ..passes import Loss
 from ..schedules import constant
-from ..sources import check_source
 from .run import Callback
+from .sources import check_source
 
 __all__ = ["Options", "Schedule"]
 
@@ -52,7 +53,7 @@ class Options:
     path: Path | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.xp = check.parameters(self.model, self.params)
+        self.xp = check_parameters(self.model, self.params)
         for name in ("steps", "log_every", "save_every"):
             setattr(self, name, check.count(name, getattr(self, name)))
         for name in ("evaluate_every", "patience"):

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import _check as check
-from .._namespace import Array
+from .._arrays import checks as check
+from .._arrays.namespace import Array
 from ..model import RNN
 from ..optimizers import Optimizer, adam
 

@@ -5,13 +5,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .. import _check as check
-from .._masks import Masks
-from .._namespace import Array, Namespace, as_one_unit, namespace_of
+from .._arrays.namespace import Array, Namespace, as_one_unit, namespace_of
+from .._calls.call import Loss
+from .._calls.checks import check_parameters
+from .._calls.masks import Masks
 from ..api import bptt
 from ..model import RNN
 from ..optimizers import Optimizer, clip_by_global_norm
-from ..passes import Loss
 from .evaluation import value_and_empty
 
 __all__ = ["check_updated", "make_update"]
@@ -78,6 +78,6 @@ def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
 def check_updated(model: RNN, params: Any) -> None:
     """Check what an optimizer has made of the parameters."""
     try:
-        check.parameters(model, params)
+        check_parameters(model, params)
     except (TypeError, ValueError) as error:
         raise type(error)(f"optimizer: what it returned has {error}") from None

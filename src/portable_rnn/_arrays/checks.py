@@ -1,0 +1,222 @@
+"""One clear error, before any work is done, that names the argument, what it got and wanted.
+
+Everything here reads shapes, dtypes and devices only, except `finite`, which
+reads values and is therefore an option of its callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Number, Real
+from typing import Any
+
+from .namespace import (
+    DTYPES,
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_array,
+    is_traced,
+    library_name,
+    namespace_of,
+    read_flag,
+    resolve_namespace,
+    same_device,
+)
+from .scalars import choice, count, flag, function, integer, number, path, said, text
+from .signatures import loss, options, suggestion
+
+__all__ = [
+    "an_array",
+    "choice",
+    "count",
+    "finite",
+    "flag",
+    "floating",
+    "function",
+    "integer",
+    "like",
+    "loss",
+    "loss_value",
+    "number",
+    "numeric",
+    "of_namespace",
+    "of_shape",
+    "options",
+    "path",
+    "said",
+    "same_library_and_device",
+    "seed",
+    "shaped",
+    "state_of",
+    "state_parts",
+    "suggestion",
+    "text",
+    "weights",
+    "weights_of_any_dtype",
+]
+
+
+def like(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Check that two arrays share library, dtype and device."""
+    same_library_and_device(name, array, other_name, other)
+    _same_dtype(name, array, other_name, other)
+
+
+def _same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
+    if array.dtype != other.dtype:
+        wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
+        remedy = f"; give {_conversion(name, array, wanted)}"
+        if wanted == got:  # NumPy's other byte order
+            wanted, got = str(other.dtype), str(array.dtype)
+        elif other_name == "params" and got in DTYPES:
+            remedy += f", or params of model.init(dtype={got!r})"
+        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}{remedy}")
+
+
+def _conversion(name: str, array: Array, dtype: str) -> str:
+    """Say how to bring an array to a dtype, in the words of its library."""
+    if hasattr(array, "astype"):
+        return f"{name}.astype({dtype!r})"
+    library = library_name(namespace_of(**{name: array}))
+    return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
+
+
+def same_library_and_device(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Check that two arrays share library and device."""
+    namespace_of(**{other_name: other, name: array})
+    if not same_device(array, other):
+        raise ValueError(
+            f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
+        )
+
+
+def seed(name: str, value: Any) -> tuple[int, ...]:
+    """Check a seed, an int or a tuple of them; return it as a tuple."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not numbers:
+        raise ValueError(f"{name}: expected at least one int, got an empty tuple")
+    return tuple(integer(name, one, least=0) for one in numbers)
+
+
+def loss_value(value: Any, x: Array) -> None:
+    """Check what a loss returned as its value: one real number, of the library of ``x``."""
+    name = "value returned by the loss"
+    if isinstance(value, bool) or not (isinstance(value, Number) or is_array(value)):
+        raise TypeError(f"{name}: expected an array () or a float, got {said(value)}")
+    if isinstance(value, Number):  # of Python or NumPy
+        real, got = isinstance(value, Real), type(value).__name__
+    else:
+        xp, got = namespace_of(x=x, **{name: value}), dtype_name(value.dtype)
+        of_shape(name, value, ())
+        real = value.dtype == x.dtype or xp.isdtype(value.dtype, "real floating")
+    # Where a complex step is made, the value is complex with the outputs.
+    if not real and not (got.startswith("complex") and dtype_name(x.dtype).startswith("complex")):
+        raise TypeError(f"{name}: expected a real floating dtype, got {got}")
+
+
+def weights(value: Any, other_name: str, other: Array) -> None:
+    """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
+    weights_of_any_dtype(value, other_name, other)
+    if dtype_name(value.dtype) != "bool":
+        _same_dtype("weights", value, other_name, other)
+
+
+def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
+    """Check weights of the steps of ``other`` whose dtype is for the loss to check."""
+    same_library_and_device("weights", value, other_name, other)
+    shape = tuple(other.shape[:-1])
+    if tuple(value.shape) != shape:
+        raise ValueError(
+            f"weights: expected shape {shape}, that of {other_name} without the last axis, "
+            f"got {tuple(value.shape)}"
+        )
+
+
+def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
+    """Check that an array has a shape, and library, dtype and device of another."""
+    an_array(name, array)
+    of_shape(name, array, shape)
+    like(name, array, other_name, other)
+
+
+def finite(name: str, array: Array, valid: Array | None = None) -> None:
+    """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device.
+
+    ``valid`` is where to look, of the shape of ``array`` without its last axis.
+    """
+    xp = namespace_of(**{name: array})
+    good = xp.isfinite(array)
+    if valid is not None:
+        good = good | ~xp.expand_dims(valid, axis=-1)
+    all_good = None if is_traced(xp, good) else read_flag(xp.all(good))
+    if all_good is None:
+        raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
+    if not all_good:
+        bad = int(xp.sum(xp.astype(~good, xp.int32)))
+        raise ValueError(
+            f"{name}: expected finite values, got {bad} NaN or infinite out of {good.size}"
+        )
+
+
+def state_parts(value: Any) -> tuple[Array, ...]:
+    """Return the arrays of a state: one, or those of a tuple or list."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def state_of(parts: Sequence[Array]) -> Any:
+    """Undo `state_parts`: return a lone array without its tuple."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def an_array(name: str, array: Any) -> None:
+    """Check that ``array`` is an array of some library."""
+    namespace_of(**{name: array})
+
+
+def numeric(name: str, array: Array) -> None:
+    """Check that an array holds numbers, or truth values."""
+    try:
+        good = namespace_of(**{name: array}).isdtype(array.dtype, ("bool", "numeric"))
+    except (TypeError, ValueError):  # a dtype that the library does not call its own
+        good = dtype_name(array.dtype) == "bfloat16"
+    if not good:
+        raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
+
+
+def of_namespace(name: str, array: Any, xp: Namespace) -> Namespace:
+    """Check that an array is one of the library ``xp``; return its namespace."""
+    found = namespace_of(**{name: array})
+    if xp is not found and resolve_namespace(xp) is not found:
+        raise TypeError(
+            f"{name}: expected an array of {library_name(xp)} like xp, got one of "
+            f"{library_name(found)}"
+        )
+    return found
+
+
+def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Check the shape of an array."""
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
+
+
+def floating(name: str, array: Array, xp: Namespace) -> None:
+    """Check that an array is of a floating dtype that the calculus is written for."""
+    # Complex is let through for complex-step differentiation: the code is analytic.
+    dtype = array.dtype
+    try:
+        inexact = xp.isdtype(dtype, ("real floating", "complex floating"))
+    except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
+        inexact = False
+    if not inexact or dtype_name(dtype) not in DTYPES:
+        raise TypeError(
+            f"{name}: expected a floating dtype, such as float32, got {dtype_name(dtype)}"
+        )
+    if not getattr(dtype, "isnative", True):
+        remedy = _conversion(name, array, dtype_name(dtype))
+        raise TypeError(
+            f"{name}: expected numbers in the byte order of this machine, got {dtype}; "
+            f"give {remedy}"
+        )

@@ -1,0 +1,156 @@
+"""Arrays from the host and back: what draws, reads or writes files goes through here."""
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from .namespace import (
+    DTYPES,
+    Array,
+    Namespace,
+    dtype_name,
+    library_name,
+    namespace_of,
+    resolve_namespace,
+)
+from .scalars import said
+
+__all__ = [
+    "bits_to_host",
+    "check_device",
+    "digest",
+    "find_dtype",
+    "from_bits",
+    "from_host",
+    "to_host",
+]
+
+
+def find_dtype(xp: Namespace, dtype: Any) -> Any:
+    """Return the floating dtype of ``xp`` that ``dtype`` names, or is.
+
+    Raises
+    ------
+    TypeError
+        If there is none of that name, or it is not a floating type.
+    """
+    found = getattr(xp, dtype, None) if isinstance(dtype, str) else dtype
+    try:
+        inexact = found is not None and xp.isdtype(found, ("real floating", "complex floating"))
+    except Exception:  # of whatever kind, from an object of whatever kind
+        inexact = False
+    # NumPy has wider types, and other orders of bytes, that no other library has.
+    if not inexact or dtype_name(found) not in DTYPES or not getattr(found, "isnative", True):
+        raise TypeError(
+            f"dtype: expected a floating type of {library_name(xp)} such as 'float32', "
+            f"got {said(dtype)}"
+        )
+    return found
+
+
+def check_device(xp: Namespace, device: Any) -> None:
+    """Check, before any work is done, that a library has a device; None is its default.
+
+    Raises
+    ------
+    ValueError
+        If it has none such.
+    """
+    if device is None:
+        return
+    try:
+        xp.zeros(1, device=device)
+    except Exception as error:  # each library raises its own
+        raise ValueError(
+            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
+        ) from None
+
+
+def from_host(
+    array: np.ndarray[Any, Any],
+    xp: Namespace | None = None,
+    dtype: Any = None,
+    device: Any = None,
+) -> Array:
+    """Move a NumPy array to another library, dtype and device (by default as it is).
+
+    Raises
+    ------
+    TypeError
+        If ``xp`` is not an array module, or ``dtype`` not one of its floating types.
+    ValueError
+        If the library has no such device, or gave another dtype than was asked for.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    # None where the library does not list it, as Dask float16, and may yet have it.
+    target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
+    wanted = array.dtype.name if target is None else dtype_name(target)
+    try:
+        moved = xp.asarray(array, dtype=target, device=device)
+    except Exception as error:
+        if device is None:
+            raise
+        raise ValueError(
+            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
+        ) from None
+    if dtype_name(moved.dtype) != wanted:
+        raise ValueError(
+            f"dtype: asked {library_name(xp)} for {wanted}, "
+            f"got {dtype_name(moved.dtype)} (for JAX, set jax_enable_x64)"
+        )
+    return moved
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy an array of any library into a NumPy array.
+
+    Waits for the device. Only what leaves the computation for good comes through here.
+    """
+    if hasattr(array, "get") and hasattr(array, "__cuda_array_interface__"):  # CuPy
+        return array.get()  # type: ignore[no-any-return]
+    if hasattr(array, "detach"):  # torch
+        array = array.detach().cpu()
+        return array.numpy()  # type: ignore[no-any-return]
+    if hasattr(array, "compute"):  # Dask
+        array = array.compute()
+    if hasattr(array, "asnumpy"):  # dpnp
+        return array.asnumpy()  # type: ignore[no-any-return]
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device
+        xp = array.__array_namespace__()
+        return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE"), copy=True))
+
+
+def bits_to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy a bfloat16 array to the host as uint16: NumPy has no such dtype, but all its bits."""
+    if hasattr(array, "detach"):  # torch
+        array = array.detach().contiguous().view(namespace_of(array=array).int16)
+    return to_host(array).view(np.uint16)
+
+
+def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: Any = None) -> Array:
+    """Undo `bits_to_host` in a library that has bfloat16.
+
+    Raises
+    ------
+    TypeError
+        If it has none, as NumPy.
+    """
+    xp = resolve_namespace(np if xp is None else xp)
+    target = getattr(xp, "bfloat16", None)
+    if target is None:
+        raise TypeError(f"{library_name(xp)} has no bfloat16")
+    try:
+        known = np.dtype(target)  # JAX registers its own with NumPy
+    except TypeError:
+        return xp.asarray(bits.view(np.int16), device=device).view(target)
+    return xp.asarray(bits.view(known), device=device)
+
+
+def digest(array: Array) -> str:
+    """Return the CRC-32 of the numbers of an array; of whole ones, whatever their dtype."""
+    host = bits_to_host(array) if dtype_name(array.dtype) == "bfloat16" else to_host(array)
+    wide = host.astype("int64") if host.dtype.kind in "iub" else host
+    return f"{zlib.crc32(wide.tobytes()):08x}"

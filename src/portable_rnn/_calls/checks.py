@@ -1,0 +1,130 @@
+"""Checks that know a model: of parameters, inputs and states, before any work is done."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from .._arrays import checks as check
+from .._arrays.namespace import Array, Namespace, namespace_of, same_device
+from ..model import RNN
+
+__all__ = [
+    "check_layout",
+    "check_model",
+    "check_one_direction",
+    "check_parameters",
+    "check_same_model",
+    "check_sequence",
+    "check_state",
+    "check_state_alone",
+]
+
+
+def check_model(value: Any, name: str = "model") -> Mapping[str, tuple[int, ...]]:
+    """Check that ``value`` is a description of a network; return the shapes of its parameters."""
+    shapes = None if isinstance(value, type) else getattr(value, "parameter_shapes", None)
+    if not isinstance(shapes, Mapping) or not hasattr(value, "cell_object"):
+        raise TypeError(f"{name}: expected an RNN, got {type(value).__name__}")
+    return shapes
+
+
+def check_parameters(model: RNN, params: Any) -> Namespace:
+    """Check names, shapes, dtype and device of the parameters; return their namespace."""
+    expected = check_model(model)
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
+    if params.keys() != expected.keys():
+        missing = [name for name in expected if name not in params]
+        unknown = [name for name in params if name not in expected]
+        found = [f"missing {', '.join(missing)}"] if missing else []
+        found += [f"unknown {', '.join(map(str, unknown))}"] if unknown else []
+        raise ValueError(f"params: {'; '.join(found)} (this model has {', '.join(expected)})")
+    labelled = {f"params[{name!r}]": array for name, array in params.items()}
+    xp = namespace_of(**labelled)
+    first = next(iter(labelled.values()))
+    check.floating("params", first, xp)
+    for name, shape in expected.items():
+        array = params[name]
+        if tuple(array.shape) != shape:
+            check.of_shape(f"params[{name!r}]", array, shape)
+        if array.dtype != first.dtype or not same_device(array, first):
+            check.like(f"params[{name!r}]", array, "params", first)
+    return xp
+
+
+def check_sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
+    """Check the input sequence: rank, sizes, dtype and device."""
+    check_layout(model, x)
+    check.like("x", x, "params", params["weight_ih_l0"])
+
+
+def check_layout(model: RNN, x: Any) -> None:
+    """Check rank and sizes of an input sequence."""
+    check.an_array("x", x)
+    axes = "(B, T, {})" if model.batch_first else "(T, B, {})"
+    wanted = f"{axes.format(model.input_size)} or (T, {model.input_size})"
+    if x.ndim not in (2, 3) or x.shape[-1] != model.input_size:
+        raise ValueError(
+            f"x: expected shape {wanted} (the last axis is input_size), got {tuple(x.shape)}"
+        )
+    if 0 in x.shape:
+        raise ValueError(
+            f"x: expected at least one step and one sequence in {wanted}, got {tuple(x.shape)}"
+        )
+
+
+def check_state(model: RNN, name: str, value: Any, x: Array) -> None:
+    """Check a state, or a cotangent of one: number of parts, shapes, dtype and device."""
+    batch_axis = 0 if model.batch_first else 1
+    _check_parts(model, name, value, x.shape[batch_axis] if x.ndim == 3 else None, "x", x)
+
+
+def check_state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> None:
+    """Check a state before there is an ``x``: for as many sequences as it is made for."""
+    batch = None
+    for first in check.state_parts(value)[:1]:
+        check.an_array("state", first)
+        if 0 in first.shape:
+            raise ValueError(
+                f"state: expected at least one sequence, got shape {tuple(first.shape)}"
+            )
+        batch = first.shape[1] if first.ndim == 3 else None
+    _check_parts(model, "state", value, batch, "params", params["weight_ih_l0"])
+
+
+def _check_parts(
+    model: RNN, name: str, value: Any, batch: int | None, other_name: str, other: Array
+) -> None:
+    states = model.cell_object.states
+    parts = check.state_parts(value)
+    if len(parts) != states:
+        wanted = {1: "one array", 2: "a pair (h, c) of arrays"}.get(states, f"{states} arrays")
+        raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
+    for index, (part, shape) in enumerate(zip(parts, model.state_shapes(batch), strict=True)):
+        label = name if states == 1 else f"{name}[{index}]"
+        check.an_array(label, part)
+        check.of_shape(label, part, shape)
+        check.like(label, part, other_name, other)
+
+
+def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
+    """Refuse what was made for another network; say in what it is another."""
+    if got is wanted or got == wanted:
+        return
+    same_cell = got.cell_object == wanted.cell_object  # by name or as an object
+    for field in (f.name for f in fields(wanted)):
+        other, own = getattr(got, field, None), getattr(wanted, field)
+        if other != own and not (same_cell and field in ("cell", "nonlinearity")):
+            raise ValueError(
+                f"{name}: expected one of the same model, with {field}={own!r}, "
+                f"got one with {field}={other!r}"
+            )
+
+
+def check_one_direction(model: RNN, what: str) -> None:
+    """Refuse a network that reads backwards, for which time cannot be cut."""
+    if getattr(model, "bidirectional", False):
+        raise ValueError(
+            f"model: expected one direction for {what}, got bidirectional=True, "
+            "which reads each sequence from its end too"
+        )

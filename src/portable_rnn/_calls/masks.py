@@ -1,0 +1,110 @@
+"""Masks of dropout and zoneout: what they are, those of prediction, and whether given ones fit."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .._arrays import checks as check
+from .._arrays.namespace import Array, Namespace, device_of, dtype_name, namespace_of, real_part
+from ..model import RNN
+from .layout import sizes
+
+__all__ = ["Masks", "check_masks", "mean_masks"]
+
+
+class Masks(NamedTuple):
+    """Factors and choices of one forward pass, by layer and direction as the states are.
+
+    Attributes
+    ----------
+    between : tuple of arrays, shape (T, B, D·H)
+        Factors for the inputs of each layer but the first; empty without dropout.
+    recurrent : tuple of arrays, shape (B, H)
+        Factors for ``h``, for each layer and direction.
+    update : tuple of tuples of boolean arrays, shape (T, B, H)
+        Where the new state takes the place of the old, for each layer, direction and state array.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> prnn.dropout.Masks()  # nothing is dropped
+    Masks(between=(), recurrent=(), update=())
+    """
+
+    between: tuple[Array, ...] = ()  # (T, B, D·H) for each layer but the first
+    recurrent: tuple[Array, ...] = ()  # (B, H)
+    update: tuple[tuple[Array, ...], ...] = ()  # (T, B, H) boolean, for each state array
+
+
+def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
+    """Return what prediction uses: nothing, or the mean of zoneout's choices."""
+    if not model.zoneout:
+        return Masks()
+    steps, _ = sizes(model, x)
+    shape = (steps, 1, 1)
+    mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))
+    count = model.num_layers * model.directions
+    return Masks(update=((mean,) * model.cell_object.states,) * count)
+
+
+def check_masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
+    """Check masks of dropout: how many of each kind, shapes, library, dtype and device.
+
+    Of each kind that the model has a chance for there must be all; of the others there may be.
+    An axis may be 1, for all sequences or features; the axis of time may not.
+    """
+    count, size = model.num_layers * model.directions, model.recurrent_size
+    between = (steps, batch, model.directions * size)
+    update = [(steps, *shape[1:]) for shape in model.state_shapes(batch)]
+    for name, chance, many, shapes in (
+        ("between", model.dropout, model.num_layers - 1, [between]),
+        ("recurrent", model.recurrent_dropout, count, [(batch, size)]),
+        ("update", model.zoneout, count, update),
+    ):
+        found = getattr(value, name)
+        _check_tuple(f"dropout.{name}", found)
+        for part in found if name == "update" else ():
+            _check_tuple(f"dropout.{name}", part)
+        parts = [tuple(part) if name == "update" else (part,) for part in found]
+        arrays = [array for part in parts for array in part]
+        for array in arrays:
+            check.an_array(f"dropout.{name}", array)
+        if (found or chance) and (got := _describe_mismatch(parts, many, shapes)):
+            wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
+            raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
+        for array in arrays:
+            check.same_library_and_device(f"dropout.{name}", array, "x", x)
+            if name != "update" or dtype_name(array.dtype) != "bool":
+                # A complex x, moved off for a complex step, is masked by real numbers too.
+                real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
+                check.like(f"dropout.{name}", array, "x", real)
+
+
+def _check_tuple(name: str, value: Any) -> None:
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: expected a tuple, got {type(value).__name__}")
+
+
+def _describe_mismatch(
+    parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]
+) -> str:
+    """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
+    if not parts:
+        return "none; for a pass without dropout give False"
+    if len(parts) != many:
+        return str(len(parts))
+    for part in parts:
+        got = [tuple(array.shape) for array in part]
+        if len(got) != len(shapes):
+            return f"{len(got)} arrays in the place of {len(shapes)}"
+        if not all(map(_broadcasts, got, shapes)):
+            return " and ".join(map(str, got))
+    return ""
+
+
+def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    exact = len(wanted) - 2  # the axis of time, where there is one
+    return (
+        len(got) == len(wanted)
+        and got[:exact] == wanted[:exact]
+        and all(g in (1, w) for g, w in zip(got, wanted, strict=True))
+    )

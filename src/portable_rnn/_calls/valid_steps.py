@@ -1,0 +1,115 @@
+"""Which steps there are, of a batch whose sequences have different lengths, or gaps."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import checks as check
+from .._arrays.host import from_host, to_host
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_array,
+    namespace_of,
+    on_host,
+    whole_sequence,
+)
+
+__all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
+
+
+class Steps(NamedTuple):
+    """Which steps there are: a staircase of sorted sequences, or a mask."""
+
+    widths: tuple[int, ...] | None = None  # sequences that have a step t, for each t
+    order: Array | None = None  # (B,); where each sorted sequence comes from
+    inverse: Array | None = None  # (B,); where each one went
+    mask: Array | None = None  # (T, B, 1)
+
+
+def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
+    """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
+    wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
+    if not is_array(value):
+        try:
+            value = np.asarray(value)
+        except Exception:  # a list of lists, or an object that fails
+            raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
+        if not value.size:  # of no dtype that says anything
+            value = value.astype(np.int64)
+    if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
+        raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+    # Of a single sequence, a number will do.
+    if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
+        raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
+    if not on_host(value):
+        return None
+    try:
+        values = to_host(value)
+    except RuntimeError:  # torch.func.vmap looks through them
+        return None
+    values = values.astype(np.int64).reshape(batch)
+    if wrong := [int(n) for n in values if not 0 <= n <= steps]:
+        raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
+    return values
+
+
+def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
+    """Check the lengths of a batch, before anything else is done with it."""
+    if read_lengths(value, steps, batch) is None:
+        check.same_library_and_device("lengths", value, "x", x)
+
+
+def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
+    """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
+    xp = namespace_of(mask=value)
+    if not xp.isdtype(value.dtype, "bool"):
+        raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
+    check.of_shape("mask", value, shape)
+    if not isinstance(value, np.ndarray):
+        check.same_library_and_device("mask", value, "x", x)
+
+
+def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
+    """Turn checked ``lengths`` (B,), or a ``mask`` (T, B), into what the network walks by.
+
+    ``x`` is time-major. Lengths on the host are a staircase where time can be cut.
+    """
+    if lengths is None and mask is None:
+        return Steps()
+    steps, batch = x.shape[:2]
+    values = None if lengths is None else read_lengths(lengths, steps, batch)
+    if values is None or whole_sequence(xp):
+        valid = mask_of(xp, x, lengths, mask)
+        return Steps(mask=xp.expand_dims(valid, axis=2))
+    widths = tuple(int(n) for n in (values[None, :] > np.arange(steps)[:, None]).sum(axis=1))
+    order = np.argsort(-values, kind="stable")
+    if np.array_equal(order, np.arange(batch)):
+        return Steps(widths)
+    # 32 bits, for devices that have no more.
+    both = (order.astype(np.int32), np.argsort(order).astype(np.int32))
+    moved = (from_host(a, xp, device=device_of(x)) for a in both)
+    return Steps(widths, *moved)
+
+
+def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
+    """Return which steps there are, (T, B) boolean, of the library and on the device of ``x``."""
+    steps, batch = x.shape[:2]
+    if mask is not None:
+        return _moved(xp, mask, x)
+    values = read_lengths(lengths, steps, batch)
+    if values is not None:
+        return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
+    # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
+    time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
+    counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
+    return xp.expand_dims(time, axis=1) < counts
+
+
+def _moved(xp: Namespace, mask: Any, x: Array) -> Array:
+    """Move a mask from NumPy, if it is there, to where ``x`` is."""
+    if isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray):
+        return xp.asarray(mask, device=device_of(x))
+    return mask

@@ -1,0 +1,142 @@
+"""How time is cut into stretches.
+
+A network is walked in stretches of about `ROWS` rows (steps times sequences), so that what is
+hoisted out of the time loop fits a cache and stays small beside the tape. Libraries that trace, or
+cannot write into an array, get one stretch.
+
+Sequences of different lengths, sorted by length, are a staircase: a stretch ends where a sequence
+does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole
+arrays stay in the order of the caller's: each stretch gathers its sequences, and puts them back.
+
+Under a memory budget stretches may have to be smaller. They are parts of those of the full size,
+their blocks: gradients of weights are summed for each block first, and so round as they do there.
+"""
+
+from typing import NamedTuple
+
+from .._arrays.namespace import Array, Namespace, device_of, whole_sequence
+from ..cells import State
+
+__all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
+
+# As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
+ROWS = 384
+
+
+class Stretch(NamedTuple):
+    """A rectangle of steps and sequences: the first ``width`` of those sorted by length."""
+
+    rows: slice
+    width: int
+    block: int = 0  # which stretch of the full size it is, or is a part of
+    order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
+    places: Array | None = None  # (B,); where each sequence is among them, or ``width``
+
+    def of(self, xp: Namespace, array: Array) -> Array:
+        """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the stretch."""
+        return self.sequences(xp, array[self.rows, ...], axis=1)
+
+    def sequences(self, xp: Namespace, array: Array, *, axis: int) -> Array:
+        """Return the sequences of the stretch, of all along ``axis``, or of one for all."""
+        if array.shape[axis] == 1:
+            return array
+        if self.order is not None:
+            return xp.take(array, self.order, axis=axis)
+        if self.width == array.shape[axis]:
+            return array
+        return array[: self.width, ...] if axis == 0 else array[:, : self.width, ...]
+
+    def narrow(self, state: State) -> State:
+        """Return the states (B, H) of the first ``width`` sequences."""
+        if self.width >= state[0].shape[0]:
+            return state
+        return tuple(part[: self.width, :] for part in state)
+
+    def widen(self, xp: Namespace, narrow: State, whole: State) -> State:
+        """Undo `narrow`, with the other sequences from the state before."""
+        if self.width >= whole[0].shape[0]:
+            return narrow
+        return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(narrow, whole, strict=True))
+
+
+class Units(NamedTuple):
+    """How stretches are put together to units, which are run again if not all can be kept."""
+
+    stretch: int  # most rows of a stretch
+    unit: int  # most rows of a unit
+    slots: int  # states that are kept (see _engine/checkpointing.py)
+
+
+def full_steps(width: int) -> int:
+    """Return how many steps of ``width`` sequences make a stretch of the full size."""
+    return max(1, ROWS // width)
+
+
+def cut(
+    xp: Namespace,
+    steps: int,
+    batch: int,
+    limits: Units | None = None,
+    widths: tuple[int, ...] | None = None,
+    order: Array | None = None,
+    inverse: Array | None = None,
+) -> list[list[Stretch]]:
+    """Cut time into stretches, by unit; without ``limits``, into one unit of full stretches.
+
+    ``widths`` tells how many sequences each step has, falling from step to step; None: all.
+    ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
+    """
+    if whole_sequence(xp):
+        return [[Stretch(slice(0, steps), batch)]]
+    found: list[list[Stretch]] = []
+    start = block_end = left = 0
+    last = Stretch(slice(0, 0), 0, -1)
+    while start < steps and (width := batch if widths is None else widths[start]):
+        if width != last.width:
+            first, places = _gathered(xp, order, inverse, width)
+            last, block_end = last._replace(width=width, order=first, places=places), start
+        if start >= block_end:
+            last, block_end = last._replace(block=last.block + 1), start + full_steps(width)
+        if not found or (limits and left < width):
+            found.append([])
+            left = limits.unit if limits else 0
+        most = min(limits.stretch, left) if limits else ROWS
+        end = min(start + max(1, most // width), steps)
+        if widths is not None:
+            end = next((t for t in range(start, end) if widths[t] != width), end)
+        last = last._replace(rows=slice(start, end))
+        found[-1].append(last)
+        left -= width * (end - start)
+        start = end
+    return found
+
+
+def _gathered(
+    xp: Namespace, order: Array | None, inverse: Array | None, width: int
+) -> tuple[Array | None, Array | None]:
+    """Return which sequences the first ``width`` are, and where each of all is among them."""
+    if order is None or inverse is None or width == order.shape[0]:
+        return order, inverse
+    return order[:width], xp.where(inverse < width, inverse, xp.full_like(inverse, width))
+
+
+def place(
+    xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, steps: int, batch: int
+) -> Array:
+    """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
+    if stretch.places is not None:
+        if stretch.width < batch:
+            # No standard function scatters. Who is not in the stretch gathers a column of zeros.
+            part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
+        part = xp.take(part, stretch.places, axis=1)
+    if tuple(part.shape[:2]) == (steps, batch):
+        return part
+    if whole is None:
+        # Zeros are there to stay where no stretch comes.
+        shape = (steps, batch, *part.shape[2:])
+        whole = xp.zeros(shape, dtype=part.dtype, device=device_of(part))
+    if part.shape[1] == batch:
+        whole[stretch.rows, ...] = part
+    else:
+        whole[stretch.rows, : stretch.width, ...] = part
+    return whole

@@ -1,0 +1,222 @@
+"""One step of a layer, as a pair; what a step may have more is a pair around a pair.
+
+::
+
+    Plain        state' = cell.step(ax, h W_hhᵀ + b_hh, state, *own)
+    TwoProducts  v = cell.early(ax, h W_hhᵀ + b_hh, state)       the last rows of W_hh multiply v
+    Projected    h' = m W_hrᵀ, where m is what the pair within calls its hidden state
+    Held         the old state again, where ``update`` does not let the new one in
+
+``step`` returns the new state, and residuals. ``step_vjp`` returns the cotangent of the old state,
+and rows: what the gradients of the weights need of this step. When the time loop is over, those of
+all steps (T, B, ...) are given to ``weights_vjp``, with ``x`` and the hidden states ``h`` before
+each step; it returns the cotangents of the weights, and that of ``ax``.
+
+A pair holds no arrays. The weights are ``w``; what differs from step to step comes last.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from .._arrays.namespace import Array, Namespace
+from ..cells import Cell, State
+from .affine import Linear, Products
+from .select import choose, choose_vjp
+
+__all__ = [
+    "Held",
+    "Plain",
+    "Projected",
+    "Recurrence",
+    "TwoProducts",
+    "Weights",
+    "plus",
+    "recurrence_of",
+]
+
+Rows: TypeAlias = tuple[Array, ...]
+Recurrence: TypeAlias = "Plain | TwoProducts | Projected | Held"
+
+
+class Weights(NamedTuple):
+    """The parameters of one layer, or their gradients."""
+
+    ih: Linear  # (G·H, I); U and b of the book
+    hh: Linear  # (G·H, H); W
+    hr: Any = None  # Linear (P, H); then h has size P, and the weight of hh is (G·H, P)
+    own: tuple[Array, ...] = ()  # (k·H,) each; the cell's
+
+
+def recurrence_of(cell: Cell, w: Weights, *, held: bool = False) -> Recurrence:
+    """Return the step of a layer with these weights; ``held``, if it is given an update."""
+    found: Recurrence = TwoProducts(cell) if getattr(cell, "late", 0) else Plain(cell)
+    if w.hr is not None:
+        found = Projected(found)
+    return Held(found) if held else found
+
+
+@dataclass(frozen=True)
+class Plain:
+    """One product, then the cell."""
+
+    cell: Any
+
+    def step(self, xp: Namespace, w: Weights, state: State, ax: Array) -> tuple[State, Any]:
+        """Return the new state, and residuals."""
+        ah = w.hh(xp, state[0])
+        return self.cell.step(xp, ax, ah, state, *w.own)  # type: ignore[no-any-return]
+
+    def step_vjp(
+        self, xp: Namespace, w: Weights, residuals: Any, d_state: State
+    ) -> tuple[State, Rows]:
+        """Equation 10.21: the cell's slope, then W_hh."""
+        d_ax, d_ah, d_before, *d_own = self.cell.step_vjp(xp, residuals, d_state, *w.own)
+        d_h = w.hh.vjp_x(xp, d_ah)
+        # A cell that sees only ax + ah hands one array out twice: keep it once.
+        rows = (*d_own, d_ax) if d_ax is d_ah else (*d_own, d_ax, d_ah)
+        return (plus(d_h, d_before[0]), *d_before[1:]), rows
+
+    def weights_vjp(
+        self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
+    ) -> tuple[Weights, Array]:
+        """Equations 10.23 to 10.28."""
+        d_own, d_ax, d_ah = _apart(w, rows)
+        return Weights(
+            ih=w.ih.vjp_parameters(xp, x, d_ax, products),
+            hh=w.hh.vjp_parameters(xp, h, d_ah, products),
+            own=_own_vjp(xp, w, d_own, products),
+        ), d_ax
+
+
+@dataclass(frozen=True)
+class TwoProducts:
+    """The last gates are products of ``v``, which the cell makes of the gates before them."""
+
+    cell: Any
+
+    def step(self, xp: Namespace, w: Weights, state: State, ax: Array) -> tuple[State, Any]:
+        """Return the new state, and residuals."""
+        first, second = self._halves(w)
+        ah = first(xp, state[0])
+        v, early = self.cell.early(xp, ax, ah, state)
+        ah = xp.concat([ah, second(xp, v)], axis=1)
+        state, residuals = self.cell.step(xp, ax, ah, state, *w.own)
+        return state, (v, early, residuals)
+
+    def step_vjp(
+        self, xp: Namespace, w: Weights, residuals: Any, d_state: State
+    ) -> tuple[State, Rows]:
+        """Back through the cell, the second product, what made ``v``, and the first product."""
+        v, early, residuals = residuals
+        first, second = self._halves(w)
+        size = first.weight.shape[0]
+        d_ax, d_ah, d_before, *d_own = self.cell.step_vjp(xp, residuals, d_state, *w.own)
+        d_v = second.vjp_x(xp, d_ah[:, size:])
+        early_ax, early_ah, early_before = self.cell.early_vjp(xp, early, d_v)
+        same = d_ax is d_ah and early_ax is early_ah
+        d_ah = d_ah + early_ah
+        d_ax = d_ah if same else d_ax + early_ax
+        d_before = tuple(map(plus, d_before, early_before))
+        d_h = first.vjp_x(xp, d_ah[:, :size])
+        rows = (v, *d_own, d_ax) if same else (v, *d_own, d_ax, d_ah)
+        return (plus(d_h, d_before[0]), *d_before[1:]), rows
+
+    def weights_vjp(
+        self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
+    ) -> tuple[Weights, Array]:
+        """As of one product, but for W_hh: the sum of what multiplies ``h`` and what ``v``."""
+        d_own, d_ax, d_ah = _apart(w, rows[1:])
+        size = self._halves(w)[0].weight.shape[0]
+        # Side by side they would be one array; a sum is what `products` promise to have.
+        first, second = d_ah[:, :, :size], d_ah[:, :, size:]
+        of_h = xp.concat([first, xp.zeros_like(second)], axis=2)
+        of_v = xp.concat([xp.zeros_like(first), second], axis=2)
+        d_hh = w.hh.vjp_weight(xp, h, of_h, products)
+        d_hh = d_hh + w.hh.vjp_weight(xp, rows[0], of_v, products)
+        return Weights(
+            ih=w.ih.vjp_parameters(xp, x, d_ax, products),
+            hh=Linear(d_hh, products.bias(xp, w.hh.bias, d_ah)),
+            own=_own_vjp(xp, w, d_own, products),
+        ), d_ax
+
+    def _halves(self, w: Weights) -> tuple[Linear, Linear]:
+        """Return the product of ``h`` and that of ``v``."""
+        size = w.hh.weight.shape[0] // self.cell.gates * (self.cell.gates - self.cell.late)
+        return w.hh.rows(slice(None, size)), w.hh.rows(slice(size, None))
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The hidden state is a projection of what the pair within gives."""
+
+    inner: Recurrence
+
+    def step(self, xp: Namespace, w: Weights, state: State, ax: Array) -> tuple[State, Any]:
+        """Return the new state, and residuals."""
+        (m, *rest), residuals = self.inner.step(xp, w, state, ax)
+        return (w.hr(xp, m), *rest), (m, residuals)
+
+    def step_vjp(
+        self, xp: Namespace, w: Weights, residuals: Any, d_state: State
+    ) -> tuple[State, Rows]:
+        """Back through the projection first."""
+        m, residuals = residuals
+        d_h, *d_rest = d_state
+        d_state = (w.hr.vjp_x(xp, d_h), *d_rest)
+        d_before, rows = self.inner.step_vjp(xp, w, residuals, d_state)
+        return d_before, (m, d_h, *rows)
+
+    def weights_vjp(
+        self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
+    ) -> tuple[Weights, Array]:
+        """One more product, and those of the pair within."""
+        m, d_h, *rest = rows
+        d_w, d_ax = self.inner.weights_vjp(xp, w, x, h, tuple(rest), products)
+        return d_w._replace(hr=w.hr.vjp_parameters(xp, m, d_h, products)), d_ax
+
+
+@dataclass(frozen=True)
+class Held:
+    """New numbers take the place of old ones where an update, one per state array, lets them.
+
+    For sequences with gaps, and for zoneout; see ``_engine/select.py``.
+    """
+
+    inner: Recurrence
+
+    def step(
+        self, xp: Namespace, w: Weights, state: State, ax: Array, *update: Array
+    ) -> tuple[State, Any]:
+        """Return the new state, and residuals."""
+        new, residuals = self.inner.step(xp, w, state, ax)
+        return choose(xp, update, new, state), residuals
+
+    def step_vjp(
+        self, xp: Namespace, w: Weights, residuals: Any, d_state: State, *update: Array
+    ) -> tuple[State, Rows]:
+        """Add what goes past the step to what goes back through it."""
+        d_new, d_old = choose_vjp(xp, update, d_state)
+        d_before, rows = self.inner.step_vjp(xp, w, residuals, d_new)
+        return tuple(map(xp.add, d_before, d_old)), rows
+
+    def weights_vjp(
+        self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
+    ) -> tuple[Weights, Array]:
+        """Return those of the pair within."""
+        return self.inner.weights_vjp(xp, w, x, h, rows, products)
+
+
+def plus(a: Array | None, b: Array | None) -> Array | None:
+    """Add two cotangents, of which None is zero."""
+    return b if a is None else a if b is None else a + b
+
+
+def _apart(w: Weights, rows: Rows) -> tuple[Rows, Array, Array]:
+    """Return the rows of the cell's own vectors, of ax, and of ah, which may be the same."""
+    own = len(w.own)
+    return rows[:own], rows[own], rows[-1]
+
+
+def _own_vjp(xp: Namespace, w: Weights, d_own: Rows, products: Products) -> tuple[Any, ...]:
+    """Return the cotangents of the cell's own vectors."""
+    return tuple(products.bias(xp, own, d) for own, d in zip(w.own, d_own, strict=True))

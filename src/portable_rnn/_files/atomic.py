@@ -1,0 +1,116 @@
+"""Files that are whole or as they were, whatever happens while they are written."""
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .._arrays import checks as check
+
+__all__ = ["NO_CHECKSUM", "hidden", "leftovers", "naming", "write_atomically"]
+
+# In the name of a hidden file, a longer name than this is replaced by its hash.
+_MAX_KEPT_BYTES = 100
+
+# What is said of a file of this library that has none.
+NO_CHECKSUM = "has no checksum, so it is damaged, or older than checksums"
+
+
+def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
+    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+
+    Into a temporary file beside it, to the disk, then renamed over it, then the folder
+    to the disk: a crash at any moment leaves a whole file, and perhaps a hidden ``.part``.
+
+    Parameters
+    ----------
+    path : path
+        In a folder that exists.
+    *data : bytes, or others with their buffer
+        One after the other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``path`` is none, or ``data`` have no bytes.
+    OSError
+        If the file cannot be written; ``path``, which it names, is then as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from portable_rnn.serialization import write_atomically
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "note.txt", b"whole")
+    ...     (Path(folder) / "note.txt").read_bytes()
+    b'whole'
+    """
+    path = check.path("path", path)
+    for part in data:
+        if not _has_bytes(part):
+            raise TypeError(f"data: expected bytes, or what has a buffer, got {check.said(part)}")
+    if not path.parent.is_dir():  # or the message would name the temporary file
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    temporary = hidden(path, f"{secrets.token_hex(4)}.part")
+    try:
+        with naming(path):
+            with open(temporary, "wb") as file:
+                for part in data:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # a name too long for a file is too long here too
+            temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _has_bytes(part: Any) -> bool:
+    try:
+        view = memoryview(part)
+    except Exception:  # of whatever kind, from an object of whatever kind
+        return False
+    return view.c_contiguous and "O" not in view.format  # O: addresses of objects
+
+
+def hidden(path: Path, suffix: str) -> Path:
+    """Return the path of a hidden file beside another, of its name and a suffix.
+
+    File systems allow names of at most 255 bytes, some of 143. So that there is room for the
+    suffix, a long name is replaced by its hash.
+    """
+    name = path.name
+    if len(os.fsencode(name)) > _MAX_KEPT_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return path.with_name(f".{name}.{suffix}")
+
+
+def leftovers(path: Path) -> Iterator[Path]:
+    """Yield what `write_atomically` left where it was killed while it wrote ``path``."""
+    ours = re.compile(re.escape(hidden(path, "").name) + r"[0-9a-f]{8}\.part")
+    for beside in path.parent.iterdir():
+        if ours.fullmatch(beside.name):
+            yield beside
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in what the system has to say of it: of a full disk it says no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise type(error)(f"{path}: {error}") from error
+        raise OSError(error.errno, error.strerror, str(path)) from error

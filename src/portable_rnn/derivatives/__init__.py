@@ -1,0 +1,1 @@
+"""Beyond the gradient: Jacobian, Hessian, Gauss-Newton, single sequences, step by step."""

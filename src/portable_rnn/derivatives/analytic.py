@@ -1,0 +1,163 @@
+"""Whether complex steps may be trusted with a loss that somebody else has written.
+
+`directional` differentiates the gradient of a loss by a step off the real axis. That is the
+derivative along the real axis if the gradient is analytic on each piece, which no library of arrays
+can tell from its source. So it is compared with differences, at the outputs at hand and along the
+direction in which they move: four or so evaluations of the loss, and none of the network.
+
+Only what is certain is refused. A difference is believed in where steps ahead and back, and steps
+half as long, agree: so neither at a kink, nor where it drowns in rounding.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .._arrays import checks as check
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_array,
+    namespace_of,
+    on_host,
+    read_flag,
+)
+from .._arrays.norms import unit_of
+from ..losses import binary_cross_entropy, mean_squared_error, softmax_cross_entropy
+from .complex_step import STEPS, lifted
+
+__all__ = ["watched"]
+
+OURS = (binary_cross_entropy, mean_squared_error, softmax_cross_entropy)
+EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
+# Of the largest output: with so long a step, rounding and curvature take about the same away.
+LENGTHS = {"float32": 2.0**-7, "float64": 2.0**-18}
+CLOSE = 2.0**-5  # what two derivatives may differ by and count as the same
+
+
+def watched(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a loss, as it is called with complex outputs, that refuses to give a wrong slope.
+
+    Values are read, so it looks only where that costs nothing: on the host, and not under
+    ``jax.jit``. The losses of this library are known to be analytic.
+    """
+    inner = loss
+    while isinstance(inner, partial):
+        inner = inner.func
+    if inner in OURS:
+        return loss
+
+    def call(outputs: Array, targets: Any, **options: Any) -> Any:
+        returned = loss(outputs, targets, **options)
+        step = STEPS.get(dtype_name(outputs.dtype))  # None: by differences in any case
+        if step is None or not on_host(outputs):
+            return returned
+        if isinstance(returned, tuple) and len(returned) == 2 and is_array(returned[1]):
+            check.numeric("d_outputs returned by the loss", returned[1])
+            gradient = partial(_gradient, loss, targets, options)
+            if slopes := _differing_slopes(gradient, outputs, returned[1], step):
+                raise ValueError(
+                    "loss: expected a gradient that is analytic in the outputs, got one of "
+                    f"{check.said(inner)} with a slope of {slopes[0]:.3g}, and {slopes[1]:.3g} by "
+                    "a complex step; compare real parts (xp.real(d) < 1), and use no abs, sign or "
+                    "conj of what depends on the outputs"
+                )
+        return returned
+
+    return call
+
+
+def _gradient(loss: Callable[..., Any], targets: Any, options: dict[str, Any], at: Array) -> Array:
+    xp = namespace_of(outputs=at)
+    given = lifted(xp, (targets, options), at.dtype)
+    return loss(at, given[0], **given[1])[1]
+
+
+def _differing_slopes(
+    gradient: Callable[[Array], Array], outputs: Array, d_outputs: Array, step: float
+) -> tuple[float, float] | None:
+    """Return the slope by differences and that by a complex step, if they differ for certain."""
+    xp = namespace_of(outputs=outputs)
+    y, along = xp.real(outputs), xp.imag(outputs)
+    size = unit_of(xp, _largest(xp, along))
+    along = along / size
+    slope = xp.imag(d_outputs) / size
+    largest = _largest(xp, y)
+    one = xp.ones_like(largest)
+    length = LENGTHS[dtype_name(y.dtype)]
+    longest = length * xp.where(largest > one, largest, one)
+    try:
+        ahead, back = (gradient(y + along * s) for s in (longest, -longest))
+    except Exception:  # outputs that the loss does not take: nothing can be said
+        return None
+    found = (ahead - back) / (2.0 * longest)
+    bound = CLOSE * xp.abs(found) + 2.0**-10 * _largest(xp, found)
+    if read_flag(xp.all(~(xp.abs(found - slope) > bound))) is not False:
+        return None  # the same, or nothing that can be read
+    for scale in (longest, length * largest, length * one):
+        try:
+            wrong, found, slope = _differ(xp, gradient, y, along, scale, step)
+            # Two steps too long agree on what neither has seen, so a short one is asked as well.
+            wrong = wrong & _differ(xp, gradient, y, along, scale / 16.0, step)[0]
+        except Exception:
+            continue
+        if read_flag(xp.any(wrong)):
+            errors = xp.where(wrong, xp.abs(found - slope), xp.zeros_like(slope))
+            worst = int(xp.argmax(xp.reshape(errors, (-1,))))
+            right, other = (float(xp.reshape(a, (-1,))[worst]) for a in (found, slope))
+            return right, other
+    return None
+
+
+def _differ(
+    xp: Namespace,
+    gradient: Callable[[Array], Array],
+    y: Array,
+    along: Array,
+    length: Array,
+    step: float,
+) -> tuple[Array, Array, Array]:
+    """Return where two derivatives differ for certain, and both of them."""
+    eps = EPS[dtype_name(y.dtype)]
+    # Entries that do not move, for rounding, are left where they are in both.
+    moves = length * xp.abs(along) > 64.0 * eps * xp.abs(y)
+    along = xp.where(moves, along, xp.zeros_like(along))
+    length = unit_of(xp, length)
+    # Steps and half steps, ahead and back: they agree where there is a slope, and it is seen.
+    here, ahead, back = gradient(y), gradient(y + along * length), gradient(y - along * length)
+    half = 0.5 * length
+    near, near_back = gradient(y + along * half), gradient(y - along * half)
+    long = ((ahead - here) / length, (here - back) / length)
+    short = ((near - here) / half, (here - near_back) / half)
+    spread = _spread(xp, *long, *short)
+    found = (near - near_back) / length
+    # Complex steps of other lengths: what is left of a difference that cancels is no slope.
+    dtype = xp.complex128 if dtype_name(y.dtype) == "float64" else xp.complex64
+    z, direction = xp.astype(y, dtype), xp.astype(along, dtype)
+    slopes = [xp.imag(gradient(z + direction * (s * 1j))) / s for s in (step, 0.7 * step)]
+    # What the gradient may be small beside, and rounds like: its values at other outputs.
+    others = (here, ahead, back, gradient(xp.zeros_like(y)), gradient(-y))
+    sizes = xp.max(xp.abs(xp.stack(others)), axis=0)
+    rounding = _largest(xp, sizes) * (16.0 * eps)
+    noise = rounding / length
+    # Nor does a slope count by which a whole unit would not change the gradient.
+    least = xp.where(noise > rounding, noise, rounding)
+    slope, error = slopes[0], xp.abs(found - slopes[0])
+    wrong = (
+        (error > 2.0 * CLOSE * (xp.abs(found) + xp.abs(slope)) + least)
+        & (spread <= CLOSE * xp.abs(found) + noise)
+        & (error * length <= 4.0 * sizes)  # else the step is too long for this entry
+        & (_spread(xp, *slopes) <= CLOSE * xp.abs(slope))
+    )
+    return wrong, found, slope
+
+
+def _largest(xp: Namespace, array: Array) -> Array:
+    """Return the largest magnitude of those that are finite."""
+    return xp.max(xp.where(xp.isfinite(array), xp.abs(array), xp.zeros_like(array)))
+
+
+def _spread(xp: Namespace, *arrays: Array) -> Array:
+    both = xp.stack(arrays)
+    return xp.max(both, axis=0) - xp.min(both, axis=0)

@@ -1,0 +1,379 @@
+"""Beyond the gradient: products with the Jacobian, the Hessian, and the Gauss-Newton matrix.
+
+No matrix is ever formed: each product costs a small multiple of one pass, whatever the number
+of parameters. All of them run the shipped forward and backward passes along a direction
+(``derivatives/complex_step.py`` says how, and how exactly), so they hold for every cell,
+a user's own included, for every analytic loss, and whatever options the passes take.
+
+A relu counts as its derivative almost everywhere, 0 at the kink. A loss of your own is called
+with complex outputs: the gradient that it returns must be analytic there (no ``abs``, ``sign`` or
+conjugation, comparisons on the real part), as those of :mod:`portable_rnn.losses` are. Where
+values can be read it is compared with differences, and refused if it is not
+(``derivatives/analytic.py``).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .._arrays import checks as check
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_array,
+    namespace_of,
+    with_device_of_arguments,
+)
+from .._arrays.signatures import options_of, split_options
+from .._calls.call import Loss, Parameters, check_inputs, returned_by_loss
+from .._calls.checks import check_parameters, check_state
+from ..api import bptt, forward, predict
+from ..losses import softmax_cross_entropy
+from ..model import RNN
+from .analytic import watched
+from .complex_step import Lift, directional
+
+__all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
+
+
+class Tangents(NamedTuple):
+    """Outputs and final state, and the derivatives of both along the direction asked for.
+
+    Attributes
+    ----------
+    outputs, d_outputs : array, shape and layout of the outputs
+    state, d_state : array (L·D, B, H), or (L·D, H) if unbatched; for LSTM a pair (h, c)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=2)
+    >>> x = np.zeros((3, 1), dtype=np.float32)
+    >>> moved = prnn.jvp(model, model.init(seed=0), x, d_x=np.ones_like(x))
+    >>> moved.d_outputs.shape, moved.d_state.shape
+    ((3, 2), (1, 2))
+    """
+
+    outputs: Array
+    state: Any
+    d_outputs: Array
+    d_state: Any
+
+
+@with_device_of_arguments
+def jvp(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any = None,
+    *,
+    d_params: Parameters | None = None,
+    d_x: Array | None = None,
+    d_state: Any = None,
+    **options: Any,
+) -> Tangents:
+    """Push a direction of change through the network: forward-mode differentiation.
+
+    Parameters
+    ----------
+    model, params, x, state
+        As for `forward`.
+    d_params : dict of str to array, optional
+        Direction in which the parameters move; a name left out stands still.
+    d_x : array like ``x``, optional
+    d_state : like the initial state, for LSTM a pair, optional
+        Give at least one of the three.
+    **options
+        Passed on to `predict`.
+
+    Returns
+    -------
+    Tangents
+        ``outputs`` and ``state`` as `predict` gives them, and ``d_outputs`` and ``d_state``, their
+        derivatives. No tape is kept.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `forward` does, or if a direction does not fit, or none is given.
+
+    Notes
+    -----
+    Costs one pass over arrays of complex numbers (Squire and Trapp 1998).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=1, bias=False)
+    >>> params = {name: np.ones((1, 1)) for name in model.parameter_shapes}
+    >>> moved = prnn.jvp(model, params, np.zeros((3, 1)), d_x=np.ones((3, 1)))
+    >>> print(moved.d_outputs.T)  # tanh'(0) = 1: one more unit arrives at each step
+    [[1. 2. 3.]]
+    """
+    check.options(jvp, options, options_of(predict, without=("state",)))
+    xp = check_real(model, params)
+    _check_call(model, params, x, {"state": state} | options)
+    if d_params is not None:
+        _check_direction("d_params", params, d_params)
+    if d_x is not None:
+        check.shaped("d_x", d_x, tuple(x.shape), "x", x)
+    if d_state is not None:
+        check_state(model, "d_state", d_state, x)
+    if not d_params and d_x is None and d_state is None:
+        raise ValueError("d_params, d_x, d_state: expected at least one direction, got none")
+    return _push(xp, predict, model, params, x, state, d_params or {}, d_x, d_state, options)
+
+
+@with_device_of_arguments
+def hvp(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Parameters,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Multiply the Hessian of the loss, by the parameters, with a vector.
+
+    Parameters
+    ----------
+    model, params, x, targets
+        As for `bptt`. Floating targets, and options of the loss, have the dtype of the parameters.
+    vector : dict of str to array
+        Shaped like the parameters; a name left out counts as zero.
+    loss : callable
+        As for `bptt`. It is called with complex outputs, and the gradient that it returns must be
+        analytic in them, piece by piece: no ``abs``, ``sign`` or ``conj`` of what depends on the
+        outputs, and comparisons of real parts (``xp.real(d) < 1``).
+    **options
+        Passed on to `bptt`: ``state``, and the options of the loss.
+
+    Returns
+    -------
+    dict of str to array
+        ``H v``, a dict like the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does, or if ``vector`` does not fit or is empty, or the gradient of the loss is
+        found not to be analytic.
+
+    Notes
+    -----
+    A loss of your own is compared with differences of itself, at two to some dozen more
+    evaluations, where its values are on the host; elsewhere, and under ``jax.jit``, the condition
+    is yours to see to.
+
+    The derivative of the hand-written gradient along ``v`` is ``H v`` (Pearlmutter, *Fast exact
+    multiplication by the Hessian*, Neural Computation 6, 1994). Costs one `bptt` over arrays of
+    complex numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3, cell="gru")
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> u, v = (model.init(seed=seed, dtype="float64") for seed in (1, 2))
+    >>> hu, hv = (prnn.hvp(model, params, x, targets, w) for w in (u, v))
+    >>> uhv, vhu = (sum(np.sum(a[n] * b[n]) for n in params) for a, b in ((u, hv), (v, hu)))
+    >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
+    True
+    """
+    xp = _check_product(hvp, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
+    names = tuple(params)
+
+    def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+        moved = dict(zip(names, arrays, strict=True))
+        given = {"loss": loss, "grad_x": False} | lift(options)
+        grads = bptt(model, moved, lift(x), lift(targets), **given).grads
+        return tuple(grads[name] for name in names)
+
+    _, product = directional(
+        xp, gradient, tuple(params.values()), tuple(vector.get(name) for name in names)
+    )
+    return dict(zip(names, product, strict=True))
+
+
+@with_device_of_arguments
+def gauss_newton_product(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Parameters,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Multiply the generalised Gauss-Newton matrix with a vector.
+
+    ``G v = Jᵀ H_L J v``, where J is the Jacobian of the outputs by the parameters and H_L the
+    Hessian of the loss by the outputs. G is the Hessian without the curvature of the network
+    itself, and positive semidefinite where the loss is convex in the outputs, as those of
+    :mod:`portable_rnn.losses` are: what Hessian-free optimisation and natural gradients use.
+
+    Parameters
+    ----------
+    model, params, x, targets, vector, loss, **options
+        As for `hvp`: the gradient of the loss must be analytic in the outputs.
+
+    Returns
+    -------
+    dict of str to array
+        ``G v``, a dict like the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `hvp` does.
+
+    Notes
+    -----
+    Schraudolph, *Fast curvature matrix-vector products for second-order gradient descent*,
+    Neural Computation 14, 2002. J v is a forward pass over complex numbers, H_L times it
+    comes from the loss's own gradient, and Jᵀ is an ordinary `bptt`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3, cell="lstm")
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> v = model.init(seed=1, dtype="float64")
+    >>> gv = prnn.gauss_newton_product(model, params, x, targets, v)
+    >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
+    True
+    """
+    xp = _check_product(gauss_newton_product, model, params, x, targets, vector, loss, options)
+    loss = watched(loss)
+    passing, _ = split_options(options, forward)
+    state = passing.pop("state", None)
+    pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
+
+    def curved(outputs: Array, targets: Any, **options: Any) -> tuple[Array, Array]:
+        """Pass the Hessian of the loss times J v for the gradient of a loss."""
+
+        def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+            returned = loss(arrays[0], lift(targets), **lift(options))
+            return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
+
+        _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
+        return xp.max(product), product  # some number: nobody asks for its value
+
+    given = {"grad_x": False} | options
+    return bptt(model, params, x, targets, loss=curved, **given).grads
+
+
+def _push(
+    xp: Namespace,
+    run: Any,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any,
+    d_params: Parameters,
+    d_x: Array | None,
+    d_state: Any,
+    options: Mapping[str, Any],
+) -> Tangents:
+    """Run `forward` or `predict` along a direction."""
+    names = tuple(params)
+    before = () if state is None else check.state_parts(state)
+    d_before = () if d_state is None else check.state_parts(d_state)
+    if d_before and not before:
+        before = tuple(xp.zeros_like(part) for part in d_before)
+    d_before = d_before or (None,) * len(before)
+    if run is predict:
+        options = dict(options) | {"return_state": True}
+
+    def outward(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
+        moved = dict(zip(names, arrays, strict=False))
+        x, *state = arrays[len(names) :]
+        found = run(model, moved, x, tuple(state) or None, **lift(options))
+        return (found[0], *check.state_parts(found[1]))
+
+    points = (*params.values(), x, *before)
+    tangents = (*(d_params.get(name) for name in names), d_x, *d_before)
+    (outputs, *after), (d_outputs, *d_after) = directional(
+        xp, outward, points, tangents, values=True
+    )
+
+    return Tangents(outputs, check.state_of(after), d_outputs, check.state_of(d_after))
+
+
+def check_real(model: RNN, params: Parameters) -> Namespace:
+    """Check the parameters, and that they are real; return their namespace."""
+    xp = check_parameters(model, params)
+    dtype = next(iter(params.values())).dtype
+    if not xp.isdtype(dtype, "real floating"):
+        raise TypeError(f"params: expected a real floating dtype, got {dtype_name(dtype)}")
+    return xp
+
+
+def _check_call(
+    model: RNN, params: Parameters, x: Array, given: Mapping[str, Any], weights: Any = None
+) -> None:
+    """Check what a pass is given, before any of it is brought to another dtype."""
+    sequence = (given.get("state"), given.get("lengths"), given.get("mask"))
+    finite = given.get("check_finite", False)
+    check_inputs(model, params, x, *sequence, weights=weights, finite=finite)
+
+
+def _check_product(
+    caller: Any,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    vector: Any,
+    loss: Any,
+    options: Mapping[str, Any],
+) -> Namespace:
+    """Check what a product with a vector is asked of; return the namespace."""
+    weighted = not (options.get("lengths") is None and options.get("mask") is None)
+    known = options_of(bptt, without=("loss", "grad_x"))
+    check.loss(caller, loss, options, weighted=weighted, known=known)
+    xp = check_real(model, params)
+    _check_call(model, params, x, options, options.get("weights"))
+    for name, value in ({"targets": targets} | dict(options)).items():
+        _check_dtypes(xp, name, value, next(iter(params.values())))
+    _check_direction("vector", params, vector)
+    if not vector:
+        raise ValueError("vector: expected at least one array, got none")
+    return xp
+
+
+def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
+    """Refuse arrays that a loss would be given in the dtype of the outputs, and are of another."""
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    if isinstance(tree, (tuple, list)):
+        for part in tree:
+            _check_dtypes(xp, name, part, like)
+        return
+    if not is_array(tree) or not tree.ndim or namespace_of(**{name: tree}) is not xp:
+        return
+    if tree.dtype != like.dtype and xp.isdtype(tree.dtype, "real floating"):
+        check.like(name, tree, "params", like)
+
+
+def _check_direction(name: str, params: Parameters, direction: Any) -> None:
+    if not isinstance(direction, Mapping):
+        raise TypeError(f"{name}: expected a dict of arrays, got {type(direction).__name__}")
+    unknown = [str(key) for key in direction if key not in params]
+    if unknown:
+        raise ValueError(
+            f"{name}: expected names of parameters ({', '.join(params)}), got {', '.join(unknown)}"
+        )
+    for key, array in direction.items():
+        label = f"params[{key!r}]"
+        check.shaped(f"{name}[{key!r}]", array, tuple(params[key].shape), label, params[key])

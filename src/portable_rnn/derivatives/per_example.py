@@ -1,0 +1,267 @@
+"""The gradient of each sequence of a batch: arrays on request, norms without them.
+
+One backward pass gives, for every weight, the two factors of its gradient ``Σ_t d_tᵀ x_t``: the
+cotangents of its outputs and its inputs, at every step of every sequence. Their sum over all
+steps and sequences is the gradient; here the sum is over the steps of one sequence.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from .._arrays import checks as check
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    accumulation_dtype,
+    device_of,
+    namespace_of,
+    with_device_of_arguments,
+)
+from .._arrays.norms import norm, unit_of
+from .._arrays.signatures import options_of, split_options
+from .._calls.call import (
+    Loss,
+    Parameters,
+    check_inputs,
+    loss_and_gradient,
+    pull_back,
+    valid_steps_of,
+)
+from .._calls.layout import sizes
+from .._engine.affine import Linear, Products, affine_vjp_bias, affine_vjp_weight
+from ..api import forward
+from ..losses import softmax_cross_entropy
+from ..model import RNN
+
+__all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
+
+# Pairs of x (t, B, I), None for a bias, and d_y (t, B, O), one for each stretch of time.
+Factors: TypeAlias = list[tuple[Array | None, Array]]
+
+
+class ExampleNorms(NamedTuple):
+    """Norms of the gradient of each sequence, as a whole and by parameter.
+
+    Attributes
+    ----------
+    total : array, shape (B,)
+        Of the whole gradient.
+    params : dict of str to array, shape (B,)
+        Of the gradient of each parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=1, hidden_size=2, output_size=3)
+    >>> x, labels = np.zeros((5, 4, 1), np.float32), np.zeros((5, 4), np.int64)
+    >>> norms = prnn.per_example_norms(model, model.init(seed=0), x, labels)
+    >>> norms.total.shape, norms.params["readout.weight"].shape
+    ((4,), (4,))
+    """
+
+    total: Array
+    params: dict[str, Array]
+
+
+@with_device_of_arguments
+def per_example_gradients(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> dict[str, Array]:
+    """Compute what each sequence of the batch adds to the gradient of the loss.
+
+    Parameters
+    ----------
+    model, params, x, targets, loss
+        As for `bptt`. The loss sees the whole batch: with "mean", a sequence's own mean loss has
+        a gradient larger by the factor B.
+    **options
+        Passed on to `bptt`: ``state``, ``lengths``, ``mask``, and the options of the loss.
+
+    Returns
+    -------
+    dict of str to array (B, ...)
+        One gradient per sequence, each shaped like its parameter. Their sum over the first axis is
+        the gradient `bptt` gives. B is 1 for an unbatched ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does.
+
+    Notes
+    -----
+    Costs one `bptt`, and B times the memory of the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> grads = prnn.per_example_gradients(model, params, x, targets)
+    >>> grads["weight_hh_l0"].shape
+    (2, 5, 5)
+    >>> whole = prnn.bptt(model, params, x, targets).grads
+    >>> bool(np.allclose(sum(grads["weight_hh_l0"]), whole["weight_hh_l0"], rtol=1e-14))
+    True
+    """
+    xp = namespace_of(x=x)
+    found = _factors(per_example_gradients, xp, model, params, x, targets, loss, options)
+    _, batch = sizes(model, x)
+    return {
+        name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
+        for name, parts in found.items()
+    }
+
+
+@with_device_of_arguments
+def per_example_norms(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    *,
+    loss: Loss = softmax_cross_entropy,
+    **options: Any,
+) -> ExampleNorms:
+    """Compute the norm of each sequence's gradient, without keeping the gradients.
+
+    Parameters
+    ----------
+    model, params, x, targets, loss, **options
+        As for `per_example_gradients`, whose norms these are.
+
+    Returns
+    -------
+    ExampleNorms
+        ``total`` (B,), over all parameters, and ``params``, a dict of arrays (B,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `bptt` does.
+
+    Notes
+    -----
+    For a weight (O, I) and T steps, whichever takes fewer multiplications. Where
+    ``T (O + I) < O I``, the products of steps with steps,
+    ``‖Σ_t d_tᵀ x_t‖² = Σ_ts (d_t·d_s)(x_t·x_s)`` (for T = 1: Goodfellow, *Efficient per-example
+    gradient computations*, 2015, arXiv 1510.01799). Else the gradient of one sequence after
+    another, each forgotten once its norm is known. Where the contributions of the steps cancel,
+    the first way loses digits: the error of the squared norm is relative to
+    ``(Σ_t ‖d_t‖ ‖x_t‖)²``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5, output_size=3)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x, targets = np.ones((7, 2, 4)), np.zeros((7, 2), dtype=int)
+    >>> norms = prnn.per_example_norms(model, params, x, targets)
+    >>> factors = np.minimum(1.0, 0.1 / norms.total)  # to clip each sequence's gradient at 0.1
+    >>> factors.shape
+    (2,)
+    """
+    xp = namespace_of(x=x)
+    found = _factors(per_example_norms, xp, model, params, x, targets, loss, options)
+    _, batch = sizes(model, x)
+    norms = {
+        name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
+        for name, parts in found.items()
+    }
+    return ExampleNorms(norm(xp, xp.stack(list(norms.values()), axis=1), 1), norms)
+
+
+def _factors(
+    caller: Callable[..., Any],
+    xp: Namespace,
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    targets: Any,
+    loss: Loss,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the factors of each gradient."""
+    passing, of_loss = split_options(options, forward)
+    lengths, mask = passing.pop("lengths", None), passing.get("mask")
+    some = lengths is not None or mask is not None
+    check.loss(caller, loss, options, weighted=some, known=options_of(forward))
+    weights = of_loss.get("weights")
+    check_inputs(model, params, x, passing.get("state"), lengths, mask, weights=weights)
+    if lengths is not None:  # a mask leaves the sequences in their order
+        passing["mask"] = mask = valid_steps_of(xp, model, x, lengths, None)
+    fwd = forward(model, params, x, **passing)
+    _, d_outputs = loss_and_gradient(
+        model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
+    )
+    products = Products(weight=_pair, bias=_lone, beside=_both)
+    found, _, _ = pull_back(xp, params, fwd.tape, d_outputs, None, grad_x=False, products=products)
+    return found
+
+
+def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
+    return [(x, d_y)]
+
+
+def _lone(xp: Namespace, bias: Array | None, d_y: Array) -> Factors | None:
+    return None if bias is None else [(None, d_y)]
+
+
+def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
+    """Put the inputs from both directions side by side; the stretches come in opposite orders."""
+    return [
+        (xp.concat([x, x_reverse], axis=2), d_y)
+        for (x, d_y), (x_reverse, _) in zip(one, reversed(other), strict=True)
+    ]
+
+
+def _gradient(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
+    """Return the gradient of sequence ``b``."""
+    total = None
+    for x, d_y in parts:
+        d_b = d_y[:, b : b + 1, :]
+        if x is None:
+            part = affine_vjp_bias(xp, like, d_b)
+        else:
+            part = affine_vjp_weight(xp, x[:, b : b + 1, :], d_b)
+        total = part if total is None else total + part
+    return xp.astype(total, like.dtype, copy=False)
+
+
+def _norm(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
+    """Return the norm of the gradient of sequence ``b``, by the cheaper way."""
+    if like.ndim == 2:
+        steps = sum(d_y.shape[0] for _, d_y in parts)
+        if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
+            return _norm_by_steps(xp, parts, b)
+    return norm(xp, _gradient(xp, parts, b, like), 0)
+
+
+def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
+    """Products of all steps with all steps, of inputs and of cotangents."""
+    dtype = parts[0][1].dtype
+    wide = accumulation_dtype(xp, dtype)
+    squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
+    for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
+        factor = xp.concat([array[:, b, :] for array in rows], axis=0)
+        factor = xp.astype(factor, wide, copy=False)
+        largest = xp.max(xp.abs(factor))
+        factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish
+        size = size * largest
+        product = Linear(factor)(xp, factor)
+        squares = product if squares is None else squares * product
+    total = xp.sum(squares, dtype=wide)
+    total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero
+    # An infinite factor has made NaN of products with zeros, and of differences.
+    found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
+    return xp.astype(found, dtype, copy=False)

@@ -1,0 +1,164 @@
+"""Sequences that arrive bit by bit: the state is kept, and nothing else.
+
+What comes out is what `predict` gives for the whole sequence, but for rounding: there the product
+with ``W_ih`` is one of many steps, here one for each call, and BLAS libraries may add up the same
+row in another order when there are more of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._arrays import checks as check
+from ._arrays.namespace import Array, device_of, namespace_of
+from ._calls.checks import check_one_direction, check_parameters, check_sequence, check_state_alone
+from ._calls.layout import sizes
+from ._calls.valid_steps import check_lengths, check_mask
+from .api import predict
+from .model import RNN
+
+__all__ = ["Stream", "stream"]
+
+
+class Stream:
+    """A network in the middle of a sequence; `stream` makes one.
+
+    Attributes
+    ----------
+    state : array, or for LSTM a pair of arrays; None before the first step
+        What `predict` takes and gives; read it to save it, set it to go on from elsewhere. None
+        stands for zeros.
+    """
+
+    def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
+        check_one_direction(model, "a stream")
+        check_parameters(model, params)
+        self._model, self._params = model, params
+        if state is not None:
+            check_state_alone(model, state, params)
+        self.state = state
+
+    def step(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Take one step.
+
+        Parameters
+        ----------
+        x : array, shape (B, I), or (I,) for a single sequence
+        mask : boolean array (B,), optional
+            Which sequences take it; the state of the others stays, and their output is zero.
+
+        Returns
+        -------
+        array, shape (B, O), or (O,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``x`` does not fit the model, or the state; the state is then as it was.
+        """
+        check.an_array("x", x)
+        size = self._model.input_size
+        if x.ndim not in (1, 2) or x.shape[-1] != size or 0 in x.shape:
+            raise ValueError(
+                f"x: expected one step of shape (B, {size}) or ({size},), got {tuple(x.shape)}"
+            )
+        xp = namespace_of(x=x)
+        axis = 1 if self._model.batch_first and x.ndim == 2 else 0
+        if mask is not None:
+            check.an_array("mask", mask)
+            check.of_shape("mask", mask, tuple(x.shape[:-1]))
+            mask = namespace_of(mask=mask).expand_dims(mask, axis=axis)
+        outputs = self.feed(xp.expand_dims(x, axis=axis), mask=mask)
+        return outputs[:, 0, :] if axis else outputs[0, ...]
+
+    def feed(self, x: Array, *, lengths: Any = None, mask: Array | None = None) -> Array:
+        """Take any number of steps.
+
+        Parameters
+        ----------
+        x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
+            The next steps. How many may differ from call to call; of none, nothing comes of it.
+        lengths, mask : optional
+            Which of them there are, as for `predict`.
+
+        Returns
+        -------
+        array, shape (T, B, O), in the layout of ``x``
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `predict` does; the state is then as it was.
+        """
+        check.an_array("x", x)
+        axis = 1 if self._model.batch_first and x.ndim == 3 else 0
+        if x.ndim and x.shape[axis] == 0:
+            return self._nothing(x, axis, lengths, mask)
+        self._check_batch(x)
+        given = {"lengths": lengths, "mask": mask}
+        outputs, self.state = predict(
+            self._model, self._params, x, self.state, return_state=True, **given
+        )
+        return outputs
+
+    def _nothing(self, x: Array, axis: int, lengths: Any, mask: Array | None) -> Array:
+        """Return outputs of no steps, of a chunk that would fit if it had one; leave the state."""
+        xp = namespace_of(x=x)
+        one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        step = xp.zeros(one, dtype=x.dtype, device=device_of(x))
+        self._check_batch(step)
+        if lengths is not None:
+            check_lengths(lengths, 0, sizes(self._model, step)[1], x)
+        if mask is not None:
+            check_mask(mask, tuple(x.shape[:-1]), x)
+        outputs = predict(self._model, self._params, step, self.state)
+        return outputs[:, :0, :] if axis else outputs[:0, ...]
+
+    def _check_batch(self, x: Array) -> None:
+        """Refuse another batch than the one whose state is kept, by the name of what is new."""
+        check_sequence(self._model, self._params, x)
+        if self.state is None:
+            return
+        held = getattr(check.state_parts(self.state)[0], "shape", ())[1:-1]
+        got = tuple(x.shape[:1] if self._model.batch_first else x.shape[1:2]) if x.ndim == 3 else ()
+        if len(held) < 2 and got != tuple(held):
+            one, other = (str(n[0]) if n else "none" for n in (held, got))
+            raise ValueError(f"x: expected a batch of {one} like the state, got {other}")
+
+
+def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream:
+    """Run a network over a sequence that is not there yet, in memory that does not grow.
+
+    Parameters
+    ----------
+    model : RNN
+        Of one direction; any number of layers.
+    params : dict of str to array
+    state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
+        Where to begin; zeros if None.
+
+    Returns
+    -------
+    Stream
+        Call its `Stream.step` with one step or its `Stream.feed` with several, in any order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the parameters do not fit the model, or the model is bidirectional: what reads backwards
+        needs the end first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=3, hidden_size=5, output_size=2, cell="gru", num_layers=2)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> x = np.random.default_rng(0).standard_normal((7, 4, 3))
+    >>> stream = prnn.stream(model, params)
+    >>> steps = [stream.step(x_t) for x_t in x[:5]]  # (4, 2) each
+    >>> rest = stream.feed(x[5:])  # (2, 4, 2)
+    >>> whole = prnn.predict(model, params, x)
+    >>> np.allclose(np.concatenate([np.stack(steps), rest]), whole, rtol=0, atol=1e-15)
+    True
+    """
+    return Stream(model, params, state)

@@ -1,0 +1,67 @@
+"""Whether a source of batches, the library's or a user's own, is one for the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._arrays import checks as check
+from .._arrays.namespace import Array
+from .._calls.checks import check_sequence, check_state
+from .._calls.layout import sizes
+from .._calls.valid_steps import check_lengths
+from ..batches import Batch, Batches
+from ..model import RNN
+
+__all__ = ["check_source", "checked_batch"]
+
+
+def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, described: bool) -> None:
+    """Check that ``source`` has what `Batches` have, and the layout of the model.
+
+    ``steps_per_epoch`` is asked for where it is ``evaluated``, and ``describe`` where it is
+    ``described`` in a checkpoint: nothing else calls them.
+    """
+    if isinstance(source, type):
+        wanted = "an object with steps_per_epoch, batch and describe, such as Shuffled(...)"
+        raise TypeError(f"{name}: expected {wanted}, got the class {source.__name__}")
+    members = ["steps_per_epoch"] * evaluated + ["batch"] + ["describe"] * described
+    if missing := [member for member in members if not hasattr(source, member)]:
+        raise TypeError(
+            f"{name}: expected a source such as Shuffled or Windows, with {', '.join(members)}; "
+            f"got {check.said(source)} without {', '.join(missing)}"
+        )
+    if evaluated:
+        check.count(f"{name}.steps_per_epoch", source.steps_per_epoch)
+    check.function(f"{name}.batch", source.batch, "(step)", "step")
+    if described:
+        check.function(f"{name}.describe", source.describe, "()")
+    wanted_axis = 0 if model.batch_first else 1
+    axis = getattr(source, "batch_axis", None)
+    if axis is not None and check.integer(f"{name}.batch_axis", axis) != wanted_axis:
+        raise ValueError(
+            f"{name}: expected batch_axis={wanted_axis}, for a model with "
+            f"batch_first={model.batch_first}, got batch_axis={axis}"
+        )
+
+
+def checked_batch(
+    name: str, source: Batches, step: int, model: RNN, params: Mapping[str, Array], state: Any
+) -> Batch:
+    """Return the batch of a step, if it is one for the model and follows on from ``state``."""
+    batch = source.batch(step)
+    where = f"{name}.batch({step})"
+    if not isinstance(batch, Batch):
+        raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
+    try:
+        check_sequence(model, params, batch.x)
+        if batch.weights is not None and batch.lengths is None:
+            check.weights_of_any_dtype(batch.weights, "x", batch.x)
+        elif batch.weights is not None:  # which are put together with the lengths
+            check.weights(batch.weights, "x", batch.x)
+        if batch.lengths is not None:
+            check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)
+        check.flag("fresh", batch.fresh)
+        if state is not None and not batch.fresh:
+            check_state(model, "state", state, batch.x)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}.{error}") from None
+    return batch
