@@ -38,8 +38,8 @@ def why_not(row):
 
 def no_oracle(item):
     """Return the reason why a test has nothing to compare with here, or None."""
-    marker = item.get_closest_marker("oracle")
-    lacking = [name for name in (marker.args if marker else ()) if find_spec(name) is None]
+    names = [name for marker in item.iter_markers("oracle") for name in marker.args]
+    lacking = [name for name in names if find_spec(name) is None]
     return f"the oracle, {lacking[0]}, is not installed" if lacking else None
 
 
@@ -104,13 +104,14 @@ def keep_what_was_asked_for(config, items):
 
 
 def _waits_for_its_name(item):
-    """Whether a test takes long on its row, and is left to the session that names the row.
+    """Return whether a test is left to the session that names its row.
 
-    A mark without arguments is that of a test, and means its slow rows; the others are of cases.
+    The mark `when_named` without arguments, of a function, leaves slow rows; with arguments, it is
+    the mark of one case, and leaves that.
     """
-    marker = item.get_closest_marker("when_named")
     row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-    return marker is not None and row is not None and bool(row.slow or marker.args)
+    markers = item.iter_markers("when_named") if row is not None else ()
+    return any(row.slow or marker.args for marker in markers)
 
 
 def keep_what_can_run(config, items):

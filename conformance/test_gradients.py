@@ -32,7 +32,10 @@ def cases(row, dtype):
 
 
 def when_named(row, dtype, problem):
-    """Return whether a row leaves a problem to the session that names it: JAX in half, compiled."""
+    """Return whether a problem is left to the session that names its row.
+
+    Those of `jax` in half precision are: `jax-jit` runs them compiled.
+    """
     return row.id == "jax" and dtype in HALVES
 
 

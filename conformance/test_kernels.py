@@ -65,12 +65,13 @@ def test_a_kernel_is_listed_once_and_only_where_the_processor_has_its_instructio
 
 
 @pytest.mark.skipif(
-    not kernels.flags() >= kernels.KERNELS["Haswell"], reason="not an x86 processor with AVX2"
+    not kernels.flags() >= kernels.KERNELS["Haswell"],
+    reason="not run: not an x86 processor with AVX2",
 )
 def test_the_kernel_asked_for_is_the_one_that_is_taken(monkeypatch):
     """Also where the environment asks for another."""
     if not kernels.taken(None) or kernels.taken("Haswell") == kernels.taken("Prescott"):
-        pytest.skip("NumPy has no OpenBLAS here whose kernels can be chosen")
+        pytest.skip("not run: NumPy has no OpenBLAS here whose kernels can be chosen")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     assert kernels.taken("Haswell") == "Haswell"
     assert "Haswell" in kernels.available()

@@ -18,7 +18,10 @@ def dtypes(row):
 
 
 def when_named(row, dtype):
-    """Return whether a slow row leaves a dtype to the session that names it: all but its first."""
+    """Return whether a dtype is left to the session that names its row.
+
+    On slow rows all are but the first, which is float64, or float32 where there is no other.
+    """
     return row.slow and dtype != row.dtypes[0]
 
 

@@ -67,7 +67,10 @@ def close(backend, dtype, host, got, want, what):
 
 
 def some(backend):
-    """Return the cells and kinds that a backend is tried with; few where shapes take long."""
+    """Return the cells and kinds that a backend is tried with.
+
+    One where shapes take long, and on a variant each cell with one kind; when they are named too.
+    """
     if backend.slow or backend.shapes_only:
         return [("elman", "stacked")]
     if backend.variant:

@@ -37,7 +37,7 @@ def strict(backend):
 @pytest.mark.parametrize("model", [None, *MODELS], ids=str)
 def test_no_function_makes_a_number_that_raises(backend, dtype, model):
     if backend.slow and model not in ON_JAX:
-        pytest.skip("the same code as of another model")
+        pytest.skip("not run: another model runs the same code")
     with strict(backend):
         for name, call in calls(model, dtype, backend.put).items():
             try:

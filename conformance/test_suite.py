@@ -114,6 +114,35 @@ def test_a_named_backend_on_which_nothing_ran_is_a_failure():
     assert ended.returncode != 0, ended.stdout
 
 
+MARKED = """
+import pytest
+
+def when_named(row, dtype):
+    return row.id == "numpy" and dtype == "float32"
+
+@pytest.mark.when_named
+def test_it(backend, dtype):
+    pass
+"""
+
+
+def test_a_mark_of_a_test_does_not_hide_that_of_a_case(tmp_path):
+    (tmp_path / "conftest.py").write_text("from conformance.conftest import *")
+    (tmp_path / "test_marked.py").write_text(MARKED)
+
+    def collected(*options):
+        ended = run_pytest("--collect-only", "--import-mode=importlib", *options, tmp_path)
+        lines = [line for line in ended.stdout.splitlines() if "test_it[" in line]
+        return {line.partition("[")[2].rstrip("]") for line in lines}
+
+    found, asked = collected(), collected("--backend=numpy,jax")
+    assert {"numpy-float64", "numpy-float16"} <= found
+    assert "numpy-float32" not in found
+    assert not any(case.startswith("jax-") for case in found)
+    assert {"numpy-float32", "numpy-float64"} <= asked
+    assert any(case.startswith("jax-") for case in asked)
+
+
 @pytest.mark.parametrize("pattern", ["test_losses.py::no_such_test", "unnamed"])
 def test_an_expected_failure_that_names_nothing_is_a_usage_error(tmp_path, pattern):
     (tmp_path / "xfails").write_text(f"# for a reason\n{pattern}\n")
