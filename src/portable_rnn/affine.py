@@ -11,7 +11,9 @@ from ._namespace import Array, Namespace, in_one_piece, row, sum_over, wider
 
 __all__ = ["SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 
-LEAF = 32  # rows that one product adds up
+# Rows that one product adds up. More are faster and further off: with 128, a bptt took 0.82 to 0.99
+# of the time, and of 64 steps the gradients of GRU and LSTM were further off than jax.grad's.
+LEAF = 32
 FEW = 8  # rows that are added one after another
 
 
