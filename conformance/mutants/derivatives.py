@@ -107,8 +107,8 @@ DERIVATIVES = [
     Mutant(
         "squares of a vanishing gradient",
         "_arrays/norms.py",
-        "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n",
-        "    rows = xp.abs(xp.astype(xp.reshape(array, (*kept, -1)), wide, copy=False))\n"
+        "    rows = xp.abs(to_accumulation_dtype(xp, xp.reshape(array, (*kept, -1))))\n",
+        "    rows = xp.abs(to_accumulation_dtype(xp, xp.reshape(array, (*kept, -1))))\n"
         "    return xp.sqrt(xp.sum(rows * rows, axis=-1))\n",
         per_example("norms_by_products_of_steps[elman]"),
     ),
