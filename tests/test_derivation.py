@@ -42,7 +42,7 @@ def test_a_changed_quotation_or_number_is_seen():
         assert derivation.renewed(PAGE.replace(right, wrong)) == PAGE != PAGE.replace(right, wrong)
     for words in ('from "nowhere" to "y"', 'from "y = " to "nowhere"'):
         with pytest.raises(ValueError, match="'nowhere'"):
-            derivation.code(f"affine.Linear.__call__ {words}")
+            derivation.code(f"_engine.affine.Linear.__call__ {words}")
 
 
 def test_code_that_does_not_run_is_all_quoted():
