@@ -55,16 +55,21 @@ def test_what_a_step_keeps_is_not_copied():
 @pytest.mark.parametrize("stacked", [False, True])
 def test_join_undoes_split(stacked):
     array = np.arange(24.0).reshape(4, 3, 2)
-    sequence = split(array, stacked=stacked)
+    sequence = split(array, 4, stacked=stacked)
     assert isinstance(sequence, list) != stacked
     assert np.array_equal(join(np, sequence), array)
+
+
+def test_none_is_a_sequence_of_none():
+    assert split(None, 3, stacked=False) == [None, None, None]
+    assert split(None, 3, stacked=True) is None
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("stacked", [False, True])
 def test_shift_is_one_step_late(stacked, steps):
     array, first = np.arange(2.0 * steps).reshape(steps, 2), np.asarray([-1.0, -2.0])
-    late = join(np, shift(np, first, split(array, stacked=stacked)))
+    late = join(np, shift(np, first, split(array, steps, stacked=stacked)))
     assert np.array_equal(late, [first, *array[:-1]])
 
 

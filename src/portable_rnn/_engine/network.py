@@ -214,8 +214,7 @@ def _run_vjp(
 ) -> tuple[Column, Array | None, States]:
     x, (steps, batch) = passage.x, passage.x.shape[:2]
     d_column: Column | None = None
-    d_block, d_x, block = d_column, None, -1
-    groups = _units(xp, x, walk)
+    d_block, d_x, block, groups = d_column, None, -1, _units(xp, x, walk)
 
     def advance(states: States, start: int, end: int) -> States:
         for stretch in (stretch for unit in groups[start:end] for stretch in unit):
