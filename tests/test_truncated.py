@@ -1,5 +1,6 @@
 """Truncated BPTT: which windows there are, and that they are all that it is made of."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -106,6 +107,22 @@ def test_dropout_is_that_of_the_whole_sequence():
     weights = np.broadcast_to(early, (T, B)).astype(float)
     want = prnn.bptt(model, params, x, targets, **given, weights=weights)
     got = prnn.truncated_bptt(model, params, x, targets, k1=3, k2=6, **given, weights=weights)
+    for name, ref in want.grads.items():
+        assert_close(got.grads[name], ref, name, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    "chances", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"zoneout": 0.2}]
+)
+def test_without_dropout_a_model_with_a_chance_of_it_is_one_without(chances):
+    """Of zoneout the mean stays, as at prediction."""
+    model, params, x, targets, state = problem("gru", num_layers=2, **chances)
+    given = {"loss": mean_squared_error, "state": state, "dropout": False}
+    want = prnn.bptt(model, params, x, targets, **given)
+    got = prnn.truncated_bptt(model, params, x, targets, k1=1, k2=T - 1, **given)
+    assert_close(got.outputs, want.outputs, "outputs")
+    plain = dataclasses.replace(model, dropout=0.0, recurrent_dropout=0.0)
+    want = prnn.truncated_bptt(plain, params, x, targets, k1=1, k2=T - 1, **given)
     for name, ref in want.grads.items():
         assert_close(got.grads[name], ref, name, scale=1.0)
 

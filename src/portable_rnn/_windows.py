@@ -1,7 +1,7 @@
 """A sequence in windows: where they lie, how a piece is run, how what overlaps is added up."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._calls.call import masks_of, steps_of
@@ -48,7 +48,7 @@ class Pieces(NamedTuple):
     axis: int  # of time
     lengths: Any  # on the host
     mask: Array | None
-    masks: Masks
+    masks: Masks | Literal[False]  # of the whole sequence, or none
 
     @property
     def steps(self) -> int:
@@ -69,11 +69,16 @@ class Pieces(NamedTuple):
             state,
             lengths=lengths,
             mask=None if self.mask is None else self.part(self.mask, a, b),
-            dropout=Masks(
-                tuple(f[a:b, ...] for f in self.masks.between),
-                self.masks.recurrent,
-                tuple(tuple(u[a:b, ...] for u in update) for update in self.masks.update),
-            ),
+            dropout=self._masks(a, b),
+        )
+
+    def _masks(self, a: int, b: int) -> Masks | Literal[False]:
+        if self.masks is False:
+            return False
+        return Masks(
+            tuple(f[a:b, ...] for f in self.masks.between),
+            self.masks.recurrent,
+            tuple(tuple(u[a:b, ...] for u in update) for update in self.masks.update),
         )
 
 
@@ -94,7 +99,10 @@ def pieces_of(
         lengths = None
     elif lengths is not None:
         lengths = read_lengths(lengths, *sizes(model, x))
-    return Pieces(model, params, x, axis, lengths, mask, masks_of(xp, model, x, dropout))
+    masks: Masks | Literal[False] = False
+    if dropout is not False:
+        masks = masks_of(xp, model, x, dropout)
+    return Pieces(model, params, x, axis, lengths, mask, masks)
 
 
 class Sum:
