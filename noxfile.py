@@ -65,10 +65,14 @@ def kernels(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def damage(session: nox.Session) -> None:
-    """5,000 seeded damages of checkpoints, weights and run folders, or as many as are asked for."""
+    """5,000 seeded damages of checkpoints, weights and run folders, or as many as are asked for.
+
+    And a run that is killed 20 times.
+    """
     install(session, "-e.[cli,plot]", groups=("test",))
     count = session.posargs[0] if session.posargs else "5000"
     session.run("pytest", "tests/test_damage.py", env=ONE_THREAD | {"DAMAGES": count})
+    session.run("pytest", "tests/test_cli.py", "-k", "killed", env=ONE_THREAD | {"KILLS": "20"})
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
