@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn import _check as check
 from portable_rnn import losses
+from portable_rnn._arrays import checks as check
 from portable_rnn._calls.valid_steps import mask_of
 
 T, B, I, H = 7, 5, 3, 4  # noqa: E741

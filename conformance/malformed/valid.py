@@ -131,7 +131,7 @@ class Valid:
             "training.Callback": prnn.training.Callback,
             "training.Run": lambda: prnn.training.Run(self.model, self.params, 1),
             "book.Example": lambda: self.example,
-            "streams.Stream": lambda: prnn.stream(self.model, self.params, self.state),
+            "streaming.Stream": lambda: prnn.stream(self.model, self.params, self.state),
             "text.Vocabulary": lambda: text.Vocabulary("abc"),
         }
 
@@ -253,11 +253,11 @@ class Valid:
             "book.left_out": lambda: {"example": self.example, "exact": self.exact},
             "book.read": lambda: {"path": self._example()},
             "book.write": lambda: {"path": self.path("a.json"), "example": self.example},
-            "streams.Stream": lambda: {
+            "streaming.Stream": lambda: {
                 **{"model": self.model, "params": self.params, "state": self.state}
             },
-            "streams.Stream.step": lambda: {"x": self.array(B, I)},
-            "streams.Stream.feed": lambda: {"x": self.x, "lengths": [T, 2]},
+            "streaming.Stream.step": lambda: {"x": self.array(B, I)},
+            "streaming.Stream.feed": lambda: {"x": self.x, "lengths": [T, 2]},
             "text.Vocabulary": lambda: {"characters": "abc"},
             "text.Vocabulary.of": lambda: {"text": "abc"},
             "text.Vocabulary.encode": lambda: {"text": "abba"},

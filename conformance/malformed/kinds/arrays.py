@@ -140,7 +140,7 @@ def targets(place: Place) -> list[Value]:
 @kind("state")
 def state(place: Place) -> list[Value]:
     parts = place.value if isinstance(place.value, tuple) else (place.value,)
-    alone = place.function in ("stream", "streams.Stream")  # before there is a batch to fit
+    alone = place.function in ("stream", "streaming.Stream")  # before there is a batch to fit
     own = [Value("three parts", of((parts[0],) * 3)), Value("no parts", of(()))]
     own += [Value("a text in a pair", of((parts[0], "state")))]
     if len(parts) == 1:
