@@ -123,6 +123,7 @@ def test_only_what_a_killed_save_left_is_cleared(run):
         (("--lr", "1e300", "--steps", 40), "loss: expected a finite number"),
         (("--hidden", 10**8), "hidden: expected a model that fits into"),
         (("--hidden", 10**17), "hidden: expected a model that fits into"),
+        (("--layers", 10**9), "hidden: expected a model that fits into"),
         (("--hidden", 10**19), "hidden: expected an int of 64 bits"),
     ],
 )

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +144,26 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
 
 def _refuse_too_large(model: RNN) -> None:
     """Refuse parameters beyond this machine's memory: where it is promised, nothing else would."""
-    count = sum(math.prod(shape) for shape in model.parameter_shapes.values())
+    count = _parameter_count(model)
     memory = math.inf
     with suppress(AttributeError, ValueError, OSError):  # not all systems tell
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 8 * count > memory:  # they are drawn in float64
+        layers = f" in {model.num_layers:,} layers" if model.num_layers > 1 else ""
         raise ValueError(
             f"hidden: expected a model that fits into {memory / 2**30:.1f} GiB of memory, got "
-            f"{model.hidden_size:,} units, with {count:.1e} parameters"
+            f"{model.hidden_size:,} units{layers}, with {count:.1e} parameters"
         )
+
+
+def _parameter_count(model: RNN) -> int:
+    """Return how many numbers are learned, without naming each layer: from the second, all alike."""
+    few = min(model.num_layers, 3)
+    counts = [
+        sum(map(math.prod, replace(model, num_layers=n, dropout=0.0).parameter_shapes.values()))
+        for n in (few, max(few - 1, 1))
+    ]
+    return counts[0] + (model.num_layers - few) * (counts[0] - counts[1])
 
 
 def _size(settings: Settings) -> str:
