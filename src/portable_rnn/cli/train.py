@@ -157,7 +157,7 @@ def _refuse_too_large(model: RNN) -> None:
 
 
 def _parameter_count(model: RNN) -> int:
-    """Return how many numbers are learned, without naming each layer: from the second, all alike."""
+    """Count the parameters without naming each layer: from the second on they are alike."""
     few = min(model.num_layers, 3)
     counts = [
         sum(map(math.prod, replace(model, num_layers=n, dropout=0.0).parameter_shapes.values()))
