@@ -28,7 +28,8 @@ def each(f, state):
     return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
 
 
-def assert_same(got, want, *, k=4):
+def assert_same(got, want, *, k=8):
+    """Whatever rounds: two ways may each be a few eps off, and to different sides."""
     assert set(got) == set(want)
     for name, array in got.items():
         assert_close(array, want[name], name, scale=3.0, k=k)
@@ -48,7 +49,7 @@ def test_stretches_change_nothing(cell, rows, monkeypatch):
     assert len(fwd.tape.passages[0].records) == math.ceil(STEPS / max(1, rows // BATCH))
     assert_same(solve(model, inputs), whole)
     predicted = prnn.predict(model, inputs.params, inputs.x, inputs.state)
-    assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)
+    assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=8)
 
 
 @pytest.mark.parametrize("missing", ["d_outputs", "d_state"])
@@ -72,8 +73,8 @@ def test_time_can_be_split_if_the_state_is_carried(cell, cut):
     first = prnn.backward(model, params, early.tape, d_outputs[:cut], last.state)
 
     whole = solve(model, inputs)
-    assert_close(np.concat([early.outputs, late.outputs]), whole["outputs"], "outputs", k=4)
-    assert_close(np.concat([first.x, last.x]), whole["d_x"], "d_x", scale=3.0, k=4)
+    assert_close(np.concat([early.outputs, late.outputs]), whole["outputs"], "outputs", k=8)
+    assert_close(np.concat([first.x, last.x]), whole["d_x"], "d_x", scale=3.0, k=8)
     for name, want in whole.items():
         kind, index = name.rstrip("]").split("[") if "[" in name else (name, "")
         if kind == "d_params":
@@ -81,7 +82,7 @@ def test_time_can_be_split_if_the_state_is_carried(cell, cut):
         elif kind in ("state", "d_state"):
             state = late.state if kind == "state" else first.state
             part = state[int(index)] if cell == "lstm" else state
-            assert_close(part, want, name, scale=3.0, k=4)
+            assert_close(part, want, name, scale=3.0, k=8)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -101,7 +102,7 @@ def test_sequences_of_a_batch_do_not_know_of_each_other(cell):
         else np.concat([one[name] for one in alone], axis=1)
         for name in alone[0]
     }
-    assert_same(joined, solve(model, inputs), k=8)
+    assert_same(joined, solve(model, inputs))
 
 
 @pytest.mark.parametrize("cell", CELLS)
