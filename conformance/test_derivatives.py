@@ -4,27 +4,16 @@ Against differences of 50-digit gradients, which share neither code nor method w
 complex step that is under test.
 """
 
-from functools import lru_cache
-
-import numpy as np
 from array_api_compat import array_namespace
 
 import portable_rnn as prnn
 
-from .oracles.curvature import derivatives
-from .problems import CELLS, Inputs
+from .directions import FEW, LENGTHS, MORE, SOME, given, of
+from .references import DERIVATIVES
 from .standard import STANDARD
 from .subject import device_of, largest, put
 from .tolerances import EPS, allowed_eps, assert_close
 
-FEW = ("readout-batch_first",)
-LENGTHS = ("lengths",)
-SOME = ("default", "both_directions", *LENGTHS)
-MORE = (
-    *("one_step", "unbatched", "one_unit", "saturated", "zero_state", "no_bias", "mask", "relu"),
-    *("two_layers", "two_layers-both_directions", "readout-both_directions"),
-    "both_directions-lengths",
-)
 # Without complex numbers: central differences, as the library says, and what it says of them.
 DIFFERENCES = {"float64": 1e-10, "float32": 1e-3}
 
@@ -38,8 +27,7 @@ def cases(row, dtype):
     names = FEW if row.slow else FEW + LENGTHS if row.variant else FEW + SOME
     if dtype == "float64" and not (row.slow or row.variant or row.shapes_only):
         names += MORE
-    pairs = ((cell, name) for cell in CELLS for name in names)
-    return [STANDARD[f"{cell}-{name}"] for cell, name in pairs if name != "relu" or cell == "elman"]
+    return of(names)
 
 
 def when_named(row, dtype, problem):
@@ -50,30 +38,6 @@ def when_named(row, dtype, problem):
     """
     kept = {"jax": "elman", "jax-x32": "gru", "ndonnx": "elman"}
     return row.slow and problem.cell != kept.get(row.id, "lstm")
-
-
-def given(problem, dtype):
-    """Return inputs, targets, and a direction for all that can move; exact in every dtype."""
-    inputs = problem.arrays(dtype)._replace(d_outputs=None, d_state=None)
-    rng = np.random.default_rng(problem.seed)
-
-    def direction(value):
-        if value is None:
-            return None
-        if isinstance(value, dict):
-            return {name: direction(array) for name, array in value.items()}
-        if isinstance(value, tuple):
-            return tuple(map(direction, value))
-        return (rng.integers(-64, 65, value.shape) / 64).astype(dtype)
-
-    targets = rng.integers(0, problem.model.feature_size, inputs.x.shape[:-1])
-    moves = map(direction, (inputs.params, inputs.x, inputs.state))
-    return inputs, targets, Inputs(*moves, None, None)
-
-
-@lru_cache
-def reference(problem):
-    return derivatives(problem, *given(problem, "float64"))
 
 
 def solve(model, inputs, targets, tangents):
@@ -103,7 +67,7 @@ def test_products(backend, dtype, problem, record):
     host, targets, tangents = given(problem, dtype)
     inputs = put(backend, host)
     found = backend.call(solve, problem.model, inputs, backend.put(targets), put(backend, tangents))
-    want = reference(problem)
+    want = DERIVATIVES.load(problem)
     assert set(found) == set(want)
     moved = largest(tangents.params.values())
     for name, array in found.items():

@@ -6,9 +6,10 @@ from array_api_compat import array_namespace
 
 import portable_rnn as prnn
 
+from .directions import given
 from .problems import Problem
 from .subject import put
-from .test_derivatives import DIFFERENCES, given
+from .test_derivatives import DIFFERENCES
 from .tolerances import EPS, allowed_eps, assert_close
 
 

@@ -18,7 +18,7 @@ from .oracles import differences, jax_autograd, scalar_loop
 from .oracles.numbers import COMPLEX, FLOAT
 from .oracles.tape import Tape, Value
 from .problems import CELLS, MORE
-from .references import STORE, compute, key, load, stored
+from .references import DERIVATIVES, GRADIENTS, load
 from .standard import STANDARD, Standard, few, singles
 from .subject import largest, leaves
 from .tolerances import assert_close
@@ -186,15 +186,17 @@ def test_the_store_holds_the_standard_problems():
     """Neither more nor less; load() names whatever is missing or stale."""
     for problem in STANDARD.values():
         load(problem)
-    assert set(stored()) == {key(problem) for problem in STANDARD.values()}
-    assert STORE.stat().st_size < 3.5e6
+    for store in (GRADIENTS, DERIVATIVES):
+        assert set(store.stored) == {store.key(problem) for problem in store.problems()}
+        assert store.path.stat().st_size < 3.5e6
 
 
-def test_the_store_is_what_is_computed():
-    """Bit for bit, on every fortieth of the short problems."""
-    short = [problem for problem in STANDARD.values() if problem.steps < 40]
-    for problem in short[::40]:
-        assert compute(problem).tobytes() == stored()[key(problem)].tobytes(), problem
+@pytest.mark.parametrize(("store", "every"), [(GRADIENTS, 40), (DERIVATIVES, 30)])
+def test_the_store_is_what_is_computed(store, every):
+    """Bit for bit, on some of the short problems."""
+    short = [problem for problem in store.problems() if problem.steps < 40]
+    for problem in short[::every]:
+        assert store.compute(problem).tobytes() == store.stored[store.key(problem)].tobytes()
 
 
 def test_the_store_needs_numpy_alone():
@@ -203,7 +205,7 @@ def test_the_store_needs_numpy_alone():
         "from conformance.standard import STANDARD; load(STANDARD['gru-default']); "
         "assert not {'torch', 'jax', 'mpmath'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=STORE.parents[1], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=GRADIENTS.path.parents[1], check=True)
 
 
 @dataclass(frozen=True)

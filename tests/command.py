@@ -2,18 +2,21 @@
 
 import contextlib
 import io
+import os
 import sys
 import warnings
+from unittest import mock
 
 from portable_rnn.cli.app import run
 
 
-def call(*args):
+def call(*args, **environment):
     """Return the exit status of a command, and what it printed."""
     shown = io.StringIO()
     before, sys.argv = sys.argv, ["portable-rnn", *map(str, args)]
     try:
         with (
+            mock.patch.dict(os.environ, environment),
             contextlib.redirect_stdout(shown),
             contextlib.redirect_stderr(shown),
             warnings.catch_warnings(),

@@ -7,7 +7,6 @@ with central differences to 1e-25. Then the package `portable_rnn.book`.
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
 import subprocess
@@ -23,6 +22,8 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn import book
 from portable_rnn._arrays import libraries as backends
+
+from . import command
 
 I, H, O = 4, 5, 3  # noqa: E741
 LETTERS = {
@@ -207,13 +208,10 @@ def test_examples_in_docstrings():
 
 
 def call(*args, code=0, columns="120"):
-    command = [sys.executable, "-c", "from portable_rnn.cli import main; main()", "book"]
-    environment = os.environ | {"COLUMNS": columns, "NO_COLOR": "1"}
-    done = subprocess.run(
-        [*command, *args], capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    status, shown = command.call("book", *args, COLUMNS=columns, NO_COLOR="1")
+    assert status == code, shown
+    assert "Traceback" not in shown
+    return shown
 
 
 def test_the_command_prints_every_equation_and_the_largest_error():

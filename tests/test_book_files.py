@@ -3,10 +3,7 @@
 import copy
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from decimal import Decimal
 
 import numpy as np
@@ -17,6 +14,8 @@ from rich.console import Console
 from portable_rnn import book
 from portable_rnn.cli import book as cli_book
 
+from . import command
+
 
 def save(path, **changes):
     """Write the numbers with changes as JSON; None leaves one out."""
@@ -26,17 +25,10 @@ def save(path, **changes):
 
 
 def call(*args, code=0, columns="120"):
-    command = [sys.executable, "-c", "from portable_rnn.cli import main; main()", "book"]
-    done = subprocess.run(
-        [*command, *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"COLUMNS": columns, "NO_COLOR": "1"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    status, shown = command.call("book", *args, COLUMNS=columns, NO_COLOR="1")
+    assert status == code, shown
+    assert "Traceback" not in shown
+    return shown
 
 
 # -------------------------------------------------------------------------- files

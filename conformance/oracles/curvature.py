@@ -43,10 +43,9 @@ def derivatives(problem, inputs, targets, tangents):
     )
     pulled = gradients(problem, along._replace(d_outputs=curved), numbers)
     d_loss = _d_outputs(problem, numbers, outputs, targets)
-    # As many passes as there are sequences: in plain floats, or it would take minutes.
     each = [
-        gradients(problem, along._replace(d_outputs=alone))
-        for alone in _by_sequence(problem, d_loss.astype("float64"))
+        gradients(problem, along._replace(d_outputs=alone), numbers)
+        for alone in _by_sequence(problem, d_loss)
     ]
     found = {"outputs": outputs, "jvp": d_outputs}
     found |= {f"state[{i}]": part for i, part in enumerate(after)}
@@ -58,7 +57,7 @@ def derivatives(problem, inputs, targets, tangents):
         rows = np.stack([one[f"d_params[{name}]"] for one in each])
         found[f"each[{name}]"] = rows
         squares = squares + np.sum(rows.reshape(len(rows), -1) ** 2, axis=1)
-    found["norms"] = np.sqrt(squares)
+    found["norms"] = squares**0.5
     return {name: np.asarray(array).astype("float64") for name, array in found.items()}
 
 
