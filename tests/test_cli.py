@@ -13,6 +13,8 @@ import pytest
 from portable_rnn.cli.metrics import read_metrics
 from portable_rnn.serialization import load_arrays, load_weights
 
+from . import command
+
 pytestmark = pytest.mark.no_products
 
 TINY = ("--hidden", "8", "--batch-size", "4", "--window", "8")
@@ -133,7 +135,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     assert (out / "checkpoint.safetensors").exists()
 
 
-KILLS = int(os.environ.get("KILLS", "8"))  # nox -s damage: 20
+KILLS = int(os.environ.get("KILLS", "4"))  # nox -s damage: 20
 
 
 def test_killed_again_and_again_it_ends_where_it_would_have_ended(tmp_path, text):
@@ -146,9 +148,9 @@ def test_killed_again_and_again_it_ends_where_it_would_have_ended(tmp_path, text
     resume = [*COMMAND, "train", "--out", out, "--resume"]
     for kill in range(KILLS):
         # A start that is killed too early for a folder is made anew; all others go on.
-        command = resume if (out / "config.json").exists() else start
+        kept = resume if (out / "config.json").exists() else start
         process = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            list(map(str, kept)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         if kill % 5:  # well into its steps, perhaps into a save
             wait_for_step(out, round(0.75 * steps * kill / KILLS, -1))
@@ -192,12 +194,13 @@ def test_killed_again_and_again_it_ends_where_it_would_have_ended(tmp_path, text
     ],
 )
 def test_bad_options_are_one_line_and_leave_nothing_behind(tmp_path, text, args, words):
-    out = tmp_path / "r"
-    done = train(out, *args, code=2, text=None if "--text" in args else text)
-    error = " ".join(done.stderr.split())
+    out, source = tmp_path / "r", () if "--text" in args else ("--text", text)
+    status, shown = command.call("train", "--out", out, *source, *args, COLUMNS="100", NO_COLOR="1")
+    error = " ".join(shown.split())
+    assert status == 2
     assert error.startswith("error:")
     assert words in error
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in shown
     assert not out.exists()
 
 

@@ -173,12 +173,13 @@ def try_nox(words, tmp_path):
 
 def try_pytest(words, tmp_path):
     """The suite takes the options, and finds tests: in one file, for all take long to collect."""
-    file = "conformance/test_suite.py" if "--suite" in words else "conformance/test_gradients.py"
+    named = any(word.startswith(("--backend", "--xp")) for word in words)  # a row, to be asked for
+    file = "conformance/test_truncated.py" if named else "conformance/test_suite.py"
     here = {"conformance": file, "auto": "0"}  # no workers: each would collect for itself
     words = [here.get(word, word) for word in words]
     words = [w.replace("your.module", "conformance.examples.right") for w in words]
     if any("known.txt" in word for word in words):
-        (tmp_path / "known.txt").write_text("# a reason\ntest_gradients.py\n")
+        (tmp_path / "known.txt").write_text("# a reason\ntest_truncated.py\n")
         words = [w.replace("known.txt", str(tmp_path / "known.txt")) for w in words]
     out = run("-m", "pytest", *words, "--collect-only", "-q", "-p", "no:cacheprovider")
     assert re.search(r"\d+ tests collected|\d+/\d+ tests collected", out)
