@@ -34,9 +34,9 @@ def cases(row, dtype):
 def when_named(row, dtype, problem):
     """Return whether a problem is left to the session that names its row.
 
-    Those of `jax` in half precision are: `jax-jit` runs them compiled. `array-api-strict` adds up as
-    NumPy does, at ten times the cost: pairs of options, and many steps on its variants. Where there
-    are no values, one problem of each other cell.
+    Those of `jax` in half precision are: `jax-jit` runs them compiled. `array-api-strict` adds up
+    as NumPy does, at ten times the cost: pairs of options, and many steps on its variants, are
+    left. Where there are no values, one problem of each other cell stays.
     """
     if row.library == "array_api_strict":
         pair = problem.cell in CELLS and problem.id.count("-") == 2

@@ -45,9 +45,10 @@ def cases(row, dtype):
 def when_named(row, dtype, group):
     """Return whether a dtype is left to the session that names its row.
 
-    float64 is, on all of `ROWS` but `numpy` and `torch`, so on `cupy` too: they run float32.
+    float64 is, on all of `ROWS` but `numpy` and `torch`, so on `cupy` too: they run float32; and
+    float32 on `torch`, whose own numbers they are compared with.
     """
-    return row.id not in ("numpy", "torch") and dtype == "float64"
+    return dtype == ("float32" if row.id == "torch" else "float64") and row.id != "numpy"
 
 
 def test_equals_torch(backend, dtype, problem, record):
