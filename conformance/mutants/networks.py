@@ -179,8 +179,8 @@ NETWORKS = [
     Mutant(
         "stretches that take no time",
         "memory.py",
-        "self.layers * of_stretch + SUMS * self.weights",
-        "0.0",
+        "of_steps + stretches * (self.layers * of_stretch + SUMS * self.weights)",
+        "of_steps",
         "tests/test_plan.py::test_a_plan_of_small_units_takes_longer[gru-16-1-1-4.5-9.0]",
     ),
     Mutant(

@@ -292,9 +292,8 @@ class _Costs:
     def time(self, recompute: float, stretches: int) -> float:
         """Estimate the nanoseconds of both passes, from how often the forward pass is run again."""
         of_stretch = STRETCH * (1.0 + recompute) + STRETCH_BACK
-        return self.steps * self.step_time * (1.0 + FORWARD * recompute) + stretches * (
-            self.layers * of_stretch + SUMS * self.weights
-        )
+        of_steps = self.steps * self.step_time * (1.0 + FORWARD * recompute)
+        return float(of_steps + stretches * (self.layers * of_stretch + SUMS * self.weights))
 
     def within(self, budget: int) -> Iterator[Plan]:
         """Yield plans that keep a budget, those of the largest stretches first."""

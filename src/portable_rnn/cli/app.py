@@ -35,9 +35,15 @@ class Commands(TyperGroup):
         return _explained(super().invoke, *args, **options)
 
 
+class Interrupted(Exception):
+    """Ctrl-C, past typer."""
+
+
 def _explained(call: Any, *args: Any, **options: Any) -> Any:
     try:
         return call(*args, **options)
+    except KeyboardInterrupt:  # typer would end without a word
+        raise Interrupted from None
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's, and click's under older ones
             error.message = printable(error.message)  # type: ignore[attr-defined]
@@ -252,6 +258,8 @@ def run() -> None:
     """Run the app; errors that the user can mend are one line, not a traceback."""
     try:
         app()
+    except Interrupted:
+        raise KeyboardInterrupt from None
     except _MENDABLE as error:
         _end(str(error))
     except (MemoryError, RuntimeError, OverflowError) as error:
