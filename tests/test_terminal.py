@@ -144,6 +144,34 @@ def test_errors_are_written_out(tmp_path, monkeypatch, command):
     assert not set(shown) & set("\x1b\x9b\x07\x7f\u202e"), shown
 
 
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (("train", "--hidden", "x"), "hidden: expected an int, got 'x'"),
+        (("train", "--lr", "x"), "lr: expected a number, got 'x'"),
+        (("train", "--hiden", "3"), "hiden: expected an option of "),
+        (("train", "--hiden", "3"), "an unknown one; did you mean --hidden?"),
+        (("train", "--learning-rate", "3"), "an unknown one; did you mean --lr?"),
+        (("train", "--cell", "GRU"), "got 'GRU'; did you mean gru?"),
+        (("train", "--lr"), "lr: expected a value, got none"),
+        (
+            ("trian",),
+            "command: expected train, sample, book, info, got 'trian'; did you mean train",
+        ),
+        (("sample",), "run: expected a value, got none"),
+        (("sample", "a", "b"), "portable-rnn sample: expected fewer arguments, got more: (b)"),
+        (("sample", "r", "--length", "0"), "length: expected at least 1, got 0"),
+        (("book", "--digits", "99"), "digits: expected at most 40, got 99"),
+    ],
+)
+def test_wrong_options_are_said_like_all_other_errors(command, error):
+    code, shown = call(*command)
+    assert code == 2
+    assert shown.startswith("error: ")
+    assert error in shown
+    assert shown.count("\n") == 1
+
+
 def test_latex_is_written_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("book", "--to", "n\x1b[31m.json", "--steps", 1)[0] == 0

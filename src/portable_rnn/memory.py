@@ -143,6 +143,7 @@ class Plan:
         return f"; no budget would take less, {self.full_peak / 2**20:.1f} MiB, and be faster"
 
 
+@check.named_options
 def plan(
     model: RNN,
     steps: int,

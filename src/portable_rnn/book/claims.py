@@ -102,6 +102,7 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
             check_shape(f"claims.{name}", tree, wanted, {})
 
 
+@check.named_options
 def judge(
     example: Example, exact: Quantities, claims: Mapping[str, Any], dtype: str = "float64"
 ) -> list[Claim]:
