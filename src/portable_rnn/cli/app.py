@@ -246,7 +246,11 @@ def book(
         str | None, typer.Option(help="In the backend's words, such as cuda:1.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="An equation, such as 10.21; or several.")
+        list[str] | None,
+        typer.Option(
+            help="An equation, such as 10.21; or several. Q1 to Q3 are not in the book: they "
+            "settle how 10.18 and 10.19 agree with differentiating through ŷ."
+        ),
     ] = None,
     digits: Annotated[int, typer.Option(min=1, max=40, help="Decimals that are shown.")] = 5,
     everything: Annotated[
