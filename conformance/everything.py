@@ -45,6 +45,7 @@ def calls(name, dtype, put):
 
 def _plain(draw, labels, put, dtype):
     o, rows, factors = draw(T, B, C), abs(draw(T, B, C)), abs(draw(C))
+    rows = rows / (1.0 + rows)  # and so are probabilities
     weights = put(np.ones((T, B), dtype=dtype))
     mask = put(np.arange(T * B).reshape(T, B) % 3 > 0)
     masked = put(np.where(np.arange(C) == 1, -np.inf, np.ones((T, B, C))).astype(dtype))

@@ -1,7 +1,10 @@
 """Options that are unknown, or of another kind, are refused by the function that was called."""
 
+import inspect
+
 import numpy as np
 import pytest
+from conformance.public_names import DESCRIBED, METHODS
 
 import portable_rnn as prnn
 from portable_rnn import dropout, losses, plots
@@ -246,3 +249,61 @@ def test_a_namespace_is_refused_where_it_is_chosen():
         prnn.use_namespace("numpy"),
     ):
         raise AssertionError("it was entered")
+
+
+HINTING = {
+    name: value
+    for name, value in (DESCRIBED | METHODS).items()
+    if callable(value)
+    and not (isinstance(value, type) and issubclass(value, (tuple, Exception)))
+    and not name.endswith((".Check", ".Claim", ".Equation", ".Plan"))  # records of results
+    and any(
+        p.default is not p.empty or p.kind is p.KEYWORD_ONLY
+        for p in inspect.signature(value).parameters.values()
+    )
+    and not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(value).parameters.values())
+    and name not in ("portable_rnn.RNN.parameters", "portable_rnn.training.Run.optimizer")
+}
+
+
+@pytest.mark.parametrize("name", HINTING)
+def test_every_public_function_refuses_an_unknown_option_by_its_name(name):
+    with pytest.raises(TypeError, match=r"^nonsense: expected an option of .*, got an unknown"):
+        HINTING[name](nonsense=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "option", "meant"),
+    [
+        (prnn.forward, "length", "lengths"),
+        (prnn.predict, "length", "lengths"),
+        (prnn.backward, "gradx", "grad_x"),
+        (prnn.optimizers.adam, "learning_rate", "lr"),
+        (prnn.optimizers.sgd, "LR", "lr"),
+        (prnn.optimizers.clip_by_global_norm, "clipnorm", "max_norm"),
+        (prnn.RNN, "hidden", "hidden_size"),
+        (prnn.RNN, "layers", "num_layers"),
+        (prnn.training.train, "epochs", "steps"),
+        (prnn.cells.LSTM, "peephole", "peepholes"),
+        (prnn.batches.Windows, "windows", "window"),
+        (prnn.memory.plan, "budget", None),
+        (prnn.dropout.draw, "seeds", "seed"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_name(function, option, meant):
+    end = rf"; did you mean {meant}\?$" if meant else "got an unknown one$"
+    with pytest.raises(TypeError, match=rf"^{option}: expected an option of .*{end}"):
+        function(**{option: 3})
+
+
+def test_another_type_error_stays_what_it_is():
+    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'steps'"):
+        prnn.training.train(MODEL, PARAMS, None)
+    with pytest.raises(TypeError, match=r"^lr: expected a number"):
+        prnn.optimizers.adam(PARAMS, PARAMS, lr="much")
+
+
+@pytest.mark.parametrize("cell", ["GRU", "Lstm", {"name": "GRU"}])
+def test_the_name_of_a_cell_in_other_letters_is_understood(cell):
+    with pytest.raises(ValueError, match=r"^cell: .*; did you mean (gru|lstm)\?$"):
+        prnn.RNN(3, 4, cell=cell)

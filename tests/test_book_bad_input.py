@@ -333,3 +333,17 @@ def test_whole_numbers_of_any_library_are_sizes_and_digits():
     assert book.differentiate(example, np.int32(20)) == book.differentiate(example, 20)
     assert book.differentiate(example, MOST_DIGITS).loss
     assert book.document((), "title", one) == book.document([], "title", 1)
+
+
+class Frame:
+    """Like those of pandas and polars."""
+
+    def to_numpy(self):
+        return np.ones((2, 2))
+
+
+def test_a_data_frame_says_how_to_give_it():
+    with pytest.raises(
+        TypeError, match=r"^U: expected real numbers, got Frame; give U\.to_numpy\(\)$"
+    ):
+        book.Example(**vars(EXAMPLE) | {"U": Frame()})

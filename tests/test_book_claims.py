@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conformance.oracles.small_book import NUMBERS, right
 
+import portable_rnn as prnn
 from portable_rnn import book
 
 
@@ -125,6 +126,66 @@ def test_claims_may_be_off_by_what_the_numbers_amplify():
     assert claimed(4).right
     assert claimed(4).off > 10 * Decimal(2) ** -12 * max(map(abs, want))  # many digits are wrong
     assert not claimed(20).right
+
+
+def test_a_mean_over_the_steps_is_recognized():
+    found = judged(
+        {
+            "loss": round(float(right("loss")) / 2, 4),
+            "d_W": (right("d_W") / 2).round(5).tolist(),
+            "d_o": (right("d_o") / 2).tolist(),
+            "d_b": (right("d_b") / 3).tolist(),
+            "h": (right("h") / 2).tolist(),
+        }
+    )
+    assert not any(claim.right for claim in found.values())
+    for name in ("loss", "d_W", "d_o"):
+        assert found[name].looks_like == (
+            "the right one divided by the 2 steps: the book's loss is their sum, not their mean"
+        )
+    assert found["d_b"].looks_like == found["h"].looks_like == ""  # h is of no loss
+
+
+def test_it_is_told_which_numbers_are_wrong():
+    want = right("d_W").round(5)
+    want[1, 2] += 0.5
+    claim = judged({"d_W": want.tolist()})["d_W"]
+    assert claim.wrong == [[False] * 3, [False, False, True], [False] * 3]
+    assert judged({"loss": 0.0})["loss"].wrong is True
+    assert judged({"d_c": right("d_c").tolist()})["d_c"].wrong == [False] * 3
+
+
+def test_what_no_equation_defines_can_be_claimed_too():
+    """Gradients with respect to a(t), x(t) and h(0): those of the library here."""
+    example = book.Example(**NUMBERS)
+    model = prnn.RNN(2, 3, 3)
+    rows = {"weight_ih_l0": "U", "weight_hh_l0": "W", "bias_ih_l0": "b"}
+    rows |= {"readout.weight": "V", "readout.bias": "c"}
+    params = {name: np.asarray(NUMBERS[letter], "float64") for name, letter in rows.items()}
+    params["bias_hh_l0"] = np.zeros(3)
+    x, state = np.asarray(NUMBERS["x"], "float64"), np.asarray([NUMBERS["h0"]])
+    given = {"state": state, "reduction": "sum"}
+    result = prnn.bptt(model, params, x, np.asarray(NUMBERS["y"]), **given)
+    d_a = (1 - right("h") ** 2) * right("d_h")
+    claims = {"d_x": result.grad_x, "d_h0": result.grad_state[0], "d_a": d_a}
+    exact = book.differentiate(example)
+    assert [claim.right for claim in book.judge(example, exact, claims)] == [True] * 3
+    for name, value in claims.items():
+        (claim,) = book.judge(example, exact, {name: value + 1e-3})
+        assert not claim.right
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *[("dW", "d_W"), ("grad_W", "d_W"), ("nabla_a", "d_a"), ("delta", "d_a"), ("D_W", "d_W")],
+        *[("dL_dx", "d_x"), ("dh0", "d_h0"), ("yhat", "y_hat"), ("nothing at all", None)],
+    ],
+)
+def test_a_name_as_others_write_it_is_understood(name, meant):
+    with pytest.raises(ValueError, match=r"^claims: expected names from a, h, .*, got ") as raised:
+        book.check_claims(book.Example(**NUMBERS), {name: 1.0})
+    assert str(raised.value).endswith(f"; did you mean {meant}?") == (meant is not None)
 
 
 def test_every_quantity_can_be_claimed():

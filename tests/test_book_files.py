@@ -245,6 +245,31 @@ def test_of_a_long_claim_the_rows_around_the_worst_are_shown(tmp_path):
     assert "around" not in call("--from", path, "--only", "10.18", "--all", code=1)
 
 
+def test_of_a_wide_claim_the_columns_around_the_worst_are_shown_and_marked(tmp_path):
+    example = book.draw(inputs=30, hidden=3, steps=2)
+    d_U = np.array(book.differentiate(example).d_U, "float64").round(5)
+    d_U[1, 17] += 0.5
+    path = tmp_path / "n.json"
+    path.write_text(json.dumps(vars(example) | {"claims": {"d_U": d_U.tolist()}}))
+    shown = call("--from", path, "--only", "10.28", code=1).split("your claims")[1]
+    assert "columns 14 to 21 of 30, around the largest difference: --all" in shown
+    assert f"{d_U[1, 17]:.5f}*" in shown
+    assert "* 1 of 90 numbers further off than allowed" in shown
+    assert shown.count("*") == 2
+    every = call("--from", path, "--only", "10.28", "--all", code=1).split("your claims")[1]
+    assert "columns" not in every
+    assert f"{d_U[0, 0]:.5f}" in every
+
+
+def test_a_claim_of_which_all_is_wrong_has_no_marks(tmp_path):
+    path = save(tmp_path / "n.json", claims={"d_c": [1.0, 2.0, 3.0]})
+    assert "*" not in call("--from", path, "--only", "10.22", code=1).split("your claims")[1]
+
+
+def test_the_help_says_what_is_not_in_the_book():
+    assert "Q1 to Q3 are not in the book" in " ".join(call("--help").replace("│", " ").split())
+
+
 def test_amplified_rounding_and_overflow_are_said(tmp_path):
     # Thousands of eps on every processor, and digits enough that are right.
     chaos = {"W": [[0, 1, -1], [-3, 1, -3], [-2, 2, 0]], "x": [[0.1, 0.05]] * 60, "y": [0] * 60}

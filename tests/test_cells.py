@@ -245,3 +245,23 @@ def test_every_activation_is_documented_where_it_is_named():
     for name, kind in CELLS.items():
         assert f"`{name}`" in text
         assert f"`{kind.__name__}`" in text
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("cell", ["layer_norm_elman", "layer_norm_lstm"])
+def test_zero_rows_in_half_precision_are_right_or_seen_to_overflow(cell, steps):
+    """Each multiplies the gradient by 316: what float16 does not hold is infinite or NaN."""
+    model, found = prnn.RNN(3, 4, 2, cell=cell), {}
+    for dtype in ("float16", "float64"):
+        params = model.init(seed=0, dtype="float16")  # of the same numbers
+        params = {name: array.astype(dtype) for name, array in params.items()}
+        x, labels = np.zeros((steps, 2, 3), dtype), np.zeros((steps, 2), int)
+        result = prnn.bptt(model, params, x, labels)
+        found[dtype] = result.grads | {"x": result.grad_x}
+    for name, want in found["float64"].items():
+        got = found["float16"][name].astype("float64")
+        seen = np.isfinite(got)
+        assert seen.all() or steps > 1, name
+        tolerance = 16 * 2.0**-10 * max(1.0, np.abs(want).max())
+        assert np.all(np.abs(got - want)[seen] <= tolerance), name

@@ -208,9 +208,11 @@ def test_bad_options_are_one_line_and_leave_nothing_behind(tmp_path, text, args,
     ("args", "words"),
     [
         (("--hidden", "8"), "already holds a run; pass --resume"),
-        (("--resume", "--hidden", "9"), "hidden: the run in"),
-        (("--resume", "--cell", "lstm"), "cell: the run in"),
-        (("--resume", "--seed", "3"), "seed: the run in"),
+        (("--resume", "--hidden", "9"), "hidden: expected 8, with which the run in"),
+        (("--resume", "--cell", "lstm"), "cell: expected gru, with which the run in"),
+        (("--resume", "--seed", "3"), "seed: expected 0, with which the run in"),
+        (("--resume", "--device", "cpu"), "device: expected no --device, with which the run in"),
+        (("--resume", "--steps", "130"), "was begun, for its learning rate falls until its last"),
     ],
 )
 def test_a_run_is_never_overwritten_by_another(finished, args, words):

@@ -8,13 +8,16 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from portable_rnn._files.atomic import NO_CHECKSUM
+from portable_rnn.cli import main
 from portable_rnn.cli.lock import LOCK, locked
 from portable_rnn.cli.metrics import MetricsFile, read_metrics
 from portable_rnn.cli.settings import Settings
@@ -178,6 +181,78 @@ def test_weights_that_are_not_finite_are_not_sampled(run, number):
     code, shown = call("sample", run)
     assert code == 2
     assert "weights.safetensors: params['bias_hh_l0']: expected finite values, got 1 NaN" in shown
+
+
+@pytest.mark.parametrize("change", ["damaged", "cut", "foreign", "of another run"])
+def test_weights_that_are_not_of_the_run_are_refused_and_not_replaced(run, change):
+    path = run / "weights.safetensors"
+    params, header = load_arrays(path)
+    if change == "foreign":
+        path.write_bytes(safetensors.numpy.save(params))
+    elif change == "of another run":
+        save_arrays(path, params, header | {"config": "00000000"})
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:-9] if change == "cut" else content[:-1] + b"!")
+    before = contents(run)
+    code, shown = call("train", "--out", run, "--resume")
+    assert code == 2, shown
+    assert f"error: {path}: " in shown
+    assert shown.endswith("or delete it, and --resume writes it anew\n")
+    assert contents(run) == before
+    path.unlink()
+    assert call("train", "--out", run, "--resume")[0] == 0
+    assert call("sample", run, "--length", 3)[0] == 0
+
+
+def test_a_run_that_is_complete_says_that_there_is_nothing_to_do(run, text):
+    before = (run / "checkpoint.safetensors").read_bytes()
+    code, shown = call("train", "--out", run, "--resume")
+    assert code == 0
+    assert "nothing to do: this run has made all its 12 steps; for a longer one, begin" in shown
+    assert (run / "checkpoint.safetensors").read_bytes() == before
+    fresh = call("train", "--out", run / "n", "--text", text, *TINY, "--steps", 1)[1]
+    assert "nothing to do" not in fresh
+
+
+def test_settings_are_said_in_words(tmp_path, text):
+    out = tmp_path / "r"
+    call("train", "--out", out, "--text", text, *TINY, "--minutes", 1e-5)
+    shown = call("train", "--out", out, "--resume", "--steps", 5)[1]
+    assert "steps: expected no --steps, with which the run in" in shown
+    shown = call("train", "--out", out, "--resume", "--text", "other")[1]
+    assert f"text: expected {text}, with which the run in" in shown
+    assert "other; leave the option out" in shown
+    (out / "config.json").write_text("[1]")
+    shown = call("train", "--out", out, "--resume")[1]
+    assert "expected the configuration of a run (expected an object, got list)" in shown
+
+
+def test_a_rate_too_large_is_one_error_without_warnings(tmp_path, text):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        code, shown = call("train", "--out", tmp_path / "r", "--text", text, *TINY, "--lr", 1e300)
+    assert (code, "lower lr" in shown, "RuntimeWarning" in shown) == (2, True, False)
+    assert not [w for w in warned if w.category is RuntimeWarning]
+
+
+@pytest.mark.parametrize("where", ["app.show_info", "train.train"])
+def test_an_interruption_is_one_word_and_says_how_to_go_on(run, monkeypatch, capsys, where):
+    """While all is still prepared, or by a second Ctrl-C."""
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"portable_rnn.cli.{where}", interrupted)
+    words = ["info"] if where == "app.show_info" else ["train", "--out", str(run), "--resume"]
+    monkeypatch.setattr("sys.argv", ["portable-rnn", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert ended.value.code == 130
+    assert shown.err.endswith("interrupted\n")
+    assert "Traceback" not in shown.err
+    assert (f"go on with: portable-rnn train --out {run} --resume" in shown.out) == (len(words) > 1)
 
 
 def test_weights_of_another_model_are_not_sampled(run):

@@ -157,6 +157,37 @@ def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number():
         assert np.array_equal(np.isnan(d_outputs).all(axis=-1), labels == bad)
 
 
+@pytest.mark.parametrize(("bad", "shown"), [(2.0, "0 to 2"), (-1e-6, "-1e-06 to 1")])
+def test_a_target_that_is_no_probability_is_refused_where_it_counts(bad, shown):
+    targets = np.where(LABELS[..., None] == np.arange(C), 1.0, 0.0)
+    targets[1, 0, 2], targets[0, 0, 1] = bad, np.nan
+    message = f"^targets: expected probabilities from 0 to 1, got values from {shown}$"
+    for options in ({}, {"check_targets": True}, {"weights": np.ones((T, B))}):
+        with pytest.raises(ValueError, match=message):
+            binary_cross_entropy(OUTPUTS, targets, **options)
+    assert np.isnan(binary_cross_entropy(OUTPUTS, targets, check_targets=False)[0])
+    weights = np.ones((T, B))
+    weights[1, 0] = weights[0, 0] = 0.0
+    assert np.isfinite(binary_cross_entropy(OUTPUTS, targets, weights=weights)[0])
+    targets[1, 0, 2] = 1.0
+    assert np.isnan(binary_cross_entropy(OUTPUTS, targets)[0])  # NaN is seen in the loss
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "hinted"),
+    [(-100, {}, True), (-1, {}, True), (C, {}, False), (-100, {"ignore_index": -1}, False)],
+)
+def test_labels_by_which_others_leave_steps_out_hint_at_the_option(value, options, hinted):
+    labels = LABELS.copy()
+    labels[0] = value
+    with pytest.raises(ValueError, match=r"^targets: expected class indices from 0 to") as raised:
+        softmax_cross_entropy(OUTPUTS, labels, **options)
+    hint = f"; to leave steps out, give ignore_index={value}"
+    assert str(raised.value).endswith(hint) == hinted
+    assert hinted or "ignore_index" not in str(raised.value)
+    softmax_cross_entropy(OUTPUTS, labels, ignore_index=value)
+
+
 @pytest.mark.parametrize("loss", [softmax_cross_entropy, mean_squared_error, binary_cross_entropy])
 def test_the_mean_of_nothing_is_nan_its_sum_and_its_gradient_are_zero(loss):
     """Warnings are errors here."""
@@ -180,7 +211,7 @@ def test_dtypes_are_kept_and_inputs_are_not_written_to(dtype):
         softmax_cross_entropy(outputs, given[2], weights=weights, class_weights=given[4]),
         softmax_cross_entropy(outputs, rows, weights=weights, label_smoothing=0.1),
         mean_squared_error(outputs, rows, weights=weights),
-        binary_cross_entropy(outputs, rows, weights=weights),
+        binary_cross_entropy(outputs, rows / 2, weights=weights),
     ]
     for value, d_outputs in found:
         assert isinstance(value, np.ndarray)

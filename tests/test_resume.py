@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -176,37 +177,37 @@ cosine = functools.partial(prnn.schedules.cosine, steps=50)
 @pytest.mark.parametrize(
     ("begun", "asked", "words"),
     [
-        ({}, {"lr": 0.03}, "lr: lr '0.02' where '0.03' is asked for"),
-        ({"lr": 0.01}, {"lr": 0.02}, "lr: lr '0.01' where '0.02'"),
+        ({}, {"lr": 0.03}, "lr: lr 0.02 where 0.03 is asked for"),
+        ({"lr": 0.01}, {"lr": 0.02}, "lr: lr 0.01 where 0.02"),
         (
             {"lr": functools.partial(cosine, lr=0.1)},
             {"lr": functools.partial(cosine, lr=0.1, final=0.01)},
-            "lr: final None where '0.01' is asked for",
+            "lr: final none where 0.01 is asked for",
         ),
         ({"lr": lambda step: 0.1}, {"lr": lambda step: 0.2}, "lr: rate at step 5 0.1 where 0.2"),
         ({"lr": Holder(0.1)}, {"lr": Holder(0.3)}, "lr: rate at step 5 0.1 where 0.3 is asked for"),
-        ({}, {"loss": other_loss}, "loss: name 'softmax_cross_entropy' where 'other_loss'"),
+        ({}, {"loss": other_loss}, "loss: name softmax_cross_entropy where other_loss"),
         (
             {},
             {"loss": functools.partial(prnn.losses.softmax_cross_entropy, reduction="sum")},
-            "loss: reduction None where \"'sum'\" is asked for",
+            "loss: reduction none where 'sum' is asked for",
         ),
-        ({}, {"max_norm": 1.0}, "options: max_norm 'None' where '1' is asked for"),
-        ({"max_norm": 1}, {"max_norm": 2.0}, "options: max_norm '1' where '2' is asked for"),
+        ({}, {"max_norm": 1.0}, "options: max_norm none where 1 is asked for"),
+        ({"max_norm": 1}, {"max_norm": 2.0}, "options: max_norm 1 where 2 is asked for"),
         ({}, {"seed": 1}, "options: seed 0 where 1 is asked for"),
-        ({}, {"batches": changed(1)}, "batches: first x '(4, 5, 1), checksum"),
-        ({}, {"validation": shuffled(1)}, "validation: batch_size None where 5"),
+        ({}, {"batches": changed(1)}, "batches: first x (4, 5, 1), checksum"),
+        ({}, {"validation": shuffled(1)}, "validation: batch_size none where 5"),
         (
             {"validation": shuffled(1)},
             {"validation": shuffled(2)},
-            "validation: first targets '(4, 5), checksum",
+            "validation: first targets (4, 5), checksum",
         ),
         (
             {"validation": shuffled(1), "evaluate_every": 3},
             {"validation": shuffled(1), "evaluate_every": 4},
             "evaluate_every 3 where 4 is asked for",
         ),
-        ({}, {"optimizer": prnn.optimizers.rmsprop}, "optimizer: name 'adam' where 'rmsprop'"),
+        ({}, {"optimizer": prnn.optimizers.rmsprop}, "optimizer: name adam where rmsprop"),
     ],
 )
 def test_what_would_be_another_run_is_refused(tmp_path, begun, asked, words):
@@ -249,7 +250,7 @@ def test_weights_of_a_loss_are_compared_by_their_numbers(tmp_path):
 
     go(2.0)
     assert go(2.0, resume=True).step == 3
-    with pytest.raises(CheckpointError, match=r"loss: scale '\(2,\), checksum"):
+    with pytest.raises(CheckpointError, match=r"loss: scale \(2,\), checksum"):
         go(3.0, resume=True)
 
 
@@ -325,8 +326,9 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(tmp_path):
     for number, (some, about) in enumerate(files):
         path = tmp_path / f"broken{number}"
         save_arrays(path, some, about)
-        with pytest.raises(CheckpointError, match=rf"broken{number}: "):
+        with pytest.raises(CheckpointError, match=rf"broken{number}: ") as raised:
             go(steps=9, checkpoint=path, resume=True)
+        assert not re.search("object|attribute|Error", str(raised.value)), raised.value
 
 
 def test_an_old_checkpoint_says_that_it_is_old(tmp_path):

@@ -3,6 +3,8 @@
 import io
 import os
 import random
+import shutil
+import subprocess
 
 import pytest
 from rich.panel import Panel
@@ -10,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portable_rnn.cli import app
-from portable_rnn.cli.terminal import Console, printable
+from portable_rnn.cli.terminal import Console, printable, quoted, styled
 
 from .command import call
 
@@ -34,7 +36,7 @@ def test_every_control_character_is_written_out():
     [
         EVIL,
         Text(EVIL, style="red"),
-        Text.assemble(("x", "dim"), EVIL),
+        styled(("x", "dim"), EVIL),
         Panel(EVIL, title=Text(EVIL)),
     ],
     ids=["str", "text", "assembled", "panel"],
@@ -44,6 +46,35 @@ def test_whatever_is_printed(thing):
     Console(file=file, width=200, highlight=False).print(thing, markup=False)
     assert r"\x1b[31mb\x9b2Jc" in file.getvalue()
     assert not set(file.getvalue()) & set("\x1b\x9b\x07\x7f\u202e")
+
+
+@pytest.mark.parametrize("thing", ["{}", Panel("{}")], ids=["str", "panel"])
+@pytest.mark.parametrize("make", [str, styled])
+def test_no_control_character_is_dropped(make, thing):
+    """Rich drops these five from what it takes for text."""
+    text, file = make("a\x07\x08\x0b\x0c\rb"), io.StringIO()
+    Console(file=file, width=80).print(text if thing == "{}" else Panel(text))
+    assert r"a\x07\x08\x0b\x0c\rb" in file.getvalue()
+
+
+@pytest.mark.parametrize("make", [str, styled])
+def test_escaped_lines_are_broken_and_not_cropped(make):
+    file = io.StringIO()
+    Console(file=file, width=40).print(Panel(make("\x1b" * 30)))
+    inside = "".join(line.strip("│ ") for line in file.getvalue().splitlines()[1:-1])
+    assert inside == r"\x1b" * 30
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "ksh"])
+def test_a_word_for_a_shell_is_printable_and_means_the_same(shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    for text in ("The ", "it's", r"a\b", EVIL, "\x07\x08\r\n\t'\\7\x1b7", os.fsdecode(b"caf\xe9 ")):
+        word = quoted(text)
+        assert printable(word) == word
+        assert "\n" not in word
+        shown = subprocess.run([shell, "-c", f"printf %s {word}"], capture_output=True, check=True)
+        assert shown.stdout == os.fsencode(text)
 
 
 def test_a_table_stays_straight():
@@ -111,6 +142,34 @@ def test_errors_are_written_out(tmp_path, monkeypatch, command):
     assert code == 2, shown
     assert "Traceback" not in shown
     assert not set(shown) & set("\x1b\x9b\x07\x7f\u202e"), shown
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (("train", "--hidden", "x"), "hidden: expected an int, got 'x'"),
+        (("train", "--lr", "x"), "lr: expected a number, got 'x'"),
+        (("train", "--hiden", "3"), "hiden: expected an option of "),
+        (("train", "--hiden", "3"), "an unknown one; did you mean --hidden?"),
+        (("train", "--learning-rate", "3"), "an unknown one; did you mean --lr?"),
+        (("train", "--cell", "GRU"), "got 'GRU'; did you mean gru?"),
+        (("train", "--lr"), "lr: expected a value, got none"),
+        (
+            ("trian",),
+            "command: expected train, sample, book, info, got 'trian'; did you mean train",
+        ),
+        (("sample",), "run: expected a value, got none"),
+        (("sample", "a", "b"), "portable-rnn sample: expected fewer arguments, got more: (b)"),
+        (("sample", "r", "--length", "0"), "length: expected at least 1, got 0"),
+        (("book", "--digits", "99"), "digits: expected at most 40, got 99"),
+    ],
+)
+def test_wrong_options_are_said_like_all_other_errors(command, error):
+    code, shown = call(*command)
+    assert code == 2
+    assert shown.startswith("error: ")
+    assert error in shown
+    assert shown.count("\n") == 1
 
 
 def test_latex_is_written_out(tmp_path, monkeypatch):

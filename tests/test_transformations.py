@@ -55,6 +55,21 @@ def test_what_reads_values_says_that_it_cannot_under_vmap():
             torch.func.vmap(lambda x, y, o=option: one(MODEL, params, x, y, **{o: True}))(x, labels)
 
 
+def test_probabilities_are_not_read_where_they_are_traced():
+    """Nor is a target of 2 refused there: it cannot be seen."""
+    jax, torch = pytest.importorskip("jax"), pytest.importorskip("torch")
+    loss = prnn.losses.binary_cross_entropy
+    host = np.full((3, 2), 2.0, dtype=np.float32)
+    for xp, transform in ((jax.numpy, jax.jit), (torch, torch.func.vmap)):
+        o, y = xp.asarray(np.ones((3, 2), dtype=np.float32)), xp.asarray(host)
+        value, _ = transform(lambda o, y: loss(o, y))(o, y)
+        assert np.isfinite(np.asarray(value)).all()
+        with pytest.raises(ValueError, match=r"^check_targets: values cannot be read under"):
+            transform(lambda o, y: loss(o, y, check_targets=True))(o, y)
+        with pytest.raises(ValueError, match=r"^targets: expected probabilities from 0 to 1, got"):
+            loss(o, y)
+
+
 def test_a_tape_leaves_a_compiled_function_with_its_model():
     jax = pytest.importorskip("jax")
     params = MODEL.init(seed=0, xp=jax.numpy)

@@ -130,8 +130,8 @@ NETWORKS = [
     Mutant(
         "kept states not counted",
         "memory.py",
-        "(slots * self.state + self.record * unit_rows)",
-        "(self.record * unit_rows)",
+        "(slots * self.state + ",
+        "(",
         "tests/test_plan.py::test_a_plan_says_what_it_will_take",
     ),
     Mutant(
@@ -168,6 +168,20 @@ NETWORKS = [
         "            + OBJECTS * (self.steps // stretch)\n",
         "",
         planned("small steps-gru-float64"),
+    ),
+    Mutant(
+        "a tape without its objects",
+        "memory.py",
+        " + self.objects * unit)",
+        ")",
+        "tests/test_memory.py::test_a_budget_is_kept_by_a_small_network[gru-16]",
+    ),
+    Mutant(
+        "stretches that take no time",
+        "memory.py",
+        "of_steps + stretches * (self.layers * of_stretch + SUMS * self.weights)",
+        "of_steps",
+        "tests/test_plan.py::test_a_plan_of_small_units_takes_longer[gru-16-1-1-4.5-9.0]",
     ),
     Mutant(
         "small pieces taken for whole stretches",

@@ -13,10 +13,20 @@ from ._arrays.namespace import (
     nan_where,
     on_host,
     read_flag,
+    real_part,
     row,
 )
 
-__all__ = ["check_labels", "is_index", "mark_wrong", "one_hot_rows", "signed"]
+__all__ = [
+    "check_labels",
+    "check_probabilities",
+    "is_index",
+    "mark_wrong",
+    "one_hot_rows",
+    "signed",
+]
+
+_UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.vmap"
 
 
 def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
@@ -57,16 +67,38 @@ def check_labels(
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
-            raise ValueError(
-                "check_targets: values cannot be read under jax.jit or torch.func.vmap"
-            )
+            raise ValueError(_UNREADABLE)
         return False
     if not all_good:
+        low, high = int(xp.min(labels)), int(xp.max(labels))
+        # One value below 0 is what other libraries leave out by: torch by -100.
+        lone = low < 0 and not bool(xp.any((labels < 0) & (labels != low)))
+        remedy = f"; to leave steps out, give ignore_index={low}" if lone and high < classes else ""
+        if ignore_index is not None:
+            remedy = ""
         raise ValueError(
             f"targets: expected class indices from 0 to {classes - 1}, "
-            f"got values from {int(xp.min(labels))} to {int(xp.max(labels))}"
+            f"got values from {low} to {high}{remedy}"
         )
     return True
+
+
+def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> None:
+    """Check that targets are in [0, 1], on the host or if it is wanted; NaN stays NaN."""
+    if not (on_host(targets) if wanted is None else wanted):
+        return
+    real = real_part(xp, targets)
+    good = xp.all(~((real < 0) | (real > 1)))
+    all_good = None if is_traced(xp, good) else read_flag(good)
+    if all_good is None:
+        if wanted:
+            raise ValueError(_UNREADABLE)
+        return
+    if not all_good:
+        low, high = (float(f(real[~xp.isnan(real)])) for f in (xp.min, xp.max))
+        raise ValueError(
+            f"targets: expected probabilities from 0 to 1, got values from {low:g} to {high:g}"
+        )
 
 
 def mark_wrong(

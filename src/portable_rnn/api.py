@@ -133,6 +133,7 @@ class Result(NamedTuple):
     grad_state: Any
 
 
+@check.named_options
 @with_device_of_arguments
 def forward(
     model: RNN,
@@ -210,6 +211,7 @@ def forward(
     return Forward(*run_through(xp, model, params, x, state, steps, masks, units, keep=True))
 
 
+@check.named_options
 @with_device_of_arguments
 def predict(
     model: RNN,
@@ -260,6 +262,7 @@ def predict(
     return (outputs, state) if return_state else outputs
 
 
+@check.named_options
 @with_device_of_arguments
 def backward(
     model: RNN,

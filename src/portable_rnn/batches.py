@@ -86,6 +86,7 @@ class Batches(Protocol):
         """Return what fixes the batches, as plain values; compared when a run is resumed."""
 
 
+@check.named_options
 class Shuffled:
     """Independent sequences, in a new order every epoch.
 
@@ -189,6 +190,7 @@ class Shuffled:
         }
 
 
+@check.named_options
 class Windows:
     """One long sequence, cut into lanes that run side by side, a window at a time.
 

@@ -35,6 +35,7 @@ from .model import RNN
 __all__ = ["Masks", "draw", "expected"]
 
 
+@check.named_options
 def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     """Draw the masks of one forward pass over ``x``.
 
@@ -98,6 +99,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     return Masks(between, recurrent, update)
 
 
+@check.named_options
 def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     """Return what prediction uses: nothing, or the mean of zoneout's choices.
 

@@ -33,7 +33,7 @@ from ._arrays.namespace import (
     with_device_of_arguments,
 )
 from ._arrays.norms import far_unit
-from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
+from ._labels import check_labels, check_probabilities, is_index, mark_wrong, one_hot_rows, signed
 from ._reduction import (
     check_outputs,
     counted_steps,
@@ -57,6 +57,7 @@ Reduction: TypeAlias = Literal["mean", "sum"]
 _MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is noticed
 
 
+@check.named_options
 @with_device_of_arguments
 def softmax_cross_entropy(
     outputs: Array,
@@ -166,6 +167,7 @@ def softmax_cross_entropy(
     return reduce_losses(xp, losses, d_outputs, weight, nothing, dtype)
 
 
+@check.named_options
 @with_device_of_arguments
 def mean_squared_error(
     outputs: Array,
@@ -215,6 +217,7 @@ def mean_squared_error(
     return reduce_losses(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
 
 
+@check.named_options
 @with_device_of_arguments
 def binary_cross_entropy(
     outputs: Array,
@@ -222,6 +225,7 @@ def binary_cross_entropy(
     *,
     weights: Array | None = None,
     reduction: Reduction = "mean",
+    check_targets: bool | None = None,
 ) -> tuple[Array, Array]:
     """Negative log-likelihood of independent yes-or-no outputs, from their logits.
 
@@ -233,9 +237,12 @@ def binary_cross_entropy(
     outputs : array, shape (..., F)
         Logits.
     targets : array, shape (..., F)
-        Probabilities of yes, of the outputs' dtype.
+        Probabilities of yes, in [0, 1], of the outputs' dtype.
     weights, reduction
         See :mod:`portable_rnn.losses`.
+    check_targets : bool, optional
+        Whether to read the targets and refuse any outside [0, 1]. By default done where they live
+        on the host.
 
     Returns
     -------
@@ -257,7 +264,10 @@ def binary_cross_entropy(
     """
     xp = check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
+    if check_targets is not None:
+        check_targets = check.flag("check_targets", check_targets)
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
+    check_probabilities(xp, zero_uncounted(xp, targets, counts), check_targets)
     rows = row_weights(xp, outputs, weights)
     weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
     if weight is not None:
@@ -279,6 +289,7 @@ def log_softmax(xp: Namespace, z: Array) -> Array:
     return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True, dtype=z.dtype))
 
 
+@check.named_options
 def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     """Return rows with a 1 at each label, shape (..., classes).
 

@@ -4,12 +4,17 @@ The tape of a forward pass grows with T. Under a budget, only some states are ke
 pass runs the steps between them again, unit by unit (``_engine/checkpointing.py``). The gradients
 are those of the full tape: nothing is approximated.
 
-A budget is for the tape and for what the passes need while they work. Inputs, outputs, their
-cotangents and the gradients come on top: they are there in any case.
+A budget is for the tape and for what the passes need while they work, Python's objects included, as
+large as NumPy's are. Inputs, outputs, their cotangents and the gradients come on top: they are
+there in any case.
+
+How long a plan takes is an estimate: of small networks most is the calls from Python, of large
+ones the arithmetic, and which of them it is depends on sizes and on the processor.
 """
 
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,9 +36,17 @@ __all__ = ["Plan", "plan"]
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST_UNITS = 4096  # more would cost more to organise than to run
 FIRST = 256 * 2**10  # bytes that Python takes for what a first call looks up and caches
-OBJECTS = 576  # bytes that Python takes to remember where a stretch is
+OBJECTS = 704  # bytes that Python takes to remember where a stretch is
 KEPT = 160  # bytes of each array of a state that is kept, apart from its numbers
+ARRAY = 120  # bytes of an array on the tape, apart from its numbers
+LISTS = 16  # bytes of the lists that have the arrays of a step
 FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
+# Nanoseconds of both passes, measured with NumPy on one processor of 2023. Only their ratios count:
+# how long a step is compared with what comes with each stretch, however short that is.
+STEP, STEP_ARRAY = 30_000, 9_000  # calls of a step, and more for each array that it keeps
+NUMBER, PRODUCT, READ = 15, 1 / 60, 0.06  # for each number kept, operation of a product, byte of W
+STRETCH, STRETCH_BACK = 60_000, 180_000  # calls of a stretch, forwards and backwards
+SUMS = 0.7  # for each byte of the gradients of the weights, to add up those of a stretch
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ class Plan:
     ----------
     full_tape : int
         Bytes that `forward` keeps without a budget.
+    full_peak : int
+        Bytes that the passes hold at most without a budget, counted like ``peak``.
     peak : int
         Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients.
     units, slots : int
@@ -53,6 +68,10 @@ class Plan:
         and of a stretch, which is computed at one time.
     recompute : float
         How many times the forward pass is run again, on average over the units.
+    time : float
+        Expected time of both passes as a multiple of that without a budget. On another processor
+        or library it may be half of that, or twice: for small units, what Python does for
+        each counts more than arithmetic.
     model, steps, batch
         What it was made for: a pass over anything else refuses it.
 
@@ -62,24 +81,21 @@ class Plan:
     >>> model = prnn.RNN(64, 256, cell="lstm")
     >>> print(prnn.memory.plan(model, steps=4096, batch=16, checkpoint_every=64))
     ... # doctest: +ELLIPSIS
-    peak ... MiB of a full tape of 384.0 MiB: 64 units of 1024 rows, 63 states kept, ...
+    peak ... MiB of a full tape of 386.7 MiB: 64 units of 1024 rows, 63 states kept, ...
     """
 
     full_tape: int
+    full_peak: int
     peak: int
     units: int
     slots: int
     unit_rows: int
     stretch_rows: int
     recompute: float
+    time: float
     model: RNN
     steps: int
     batch: int
-
-    @property
-    def time(self) -> float:
-        """Expected time of both passes as a multiple of that without a budget."""
-        return 1.0 + FORWARD * self.recompute
 
     @property
     def same_bits(self) -> bool:
@@ -113,12 +129,21 @@ class Plan:
         """Say it in a line for people."""
         return (
             f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
-            f"{self.units} units of {self.unit_rows} rows, {self.slots} states kept, "
+            f"{_counted(self.units, 'unit')} of {_counted(self.unit_rows, 'row')}, "
+            f"{_counted(self.slots, 'state')} kept, "
             f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time, "
-            f"{'the same bits' if self.same_bits else 'other rounding'}"
+            f"{'the same bits' if self.same_bits else 'other rounding'}{self._hint}"
         )
 
+    @property
+    def _hint(self) -> str:
+        """What there is to say of a plan that saves nothing."""
+        if self.units == 1 or self.peak < self.full_peak:
+            return ""
+        return f"; no budget would take less, {self.full_peak / 2**20:.1f} MiB, and be faster"
 
+
+@check.named_options
 def plan(
     model: RNN,
     steps: int,
@@ -159,7 +184,7 @@ def plan(
     >>> model = prnn.RNN(64, 256, cell="lstm")
     >>> plan = prnn.memory.plan(model, steps=4096, batch=16, memory="64 MiB")
     >>> plan.full_tape // 2**20, plan.peak <= 64 * 2**20, plan.recompute < 1
-    (384, True, True)
+    (386, True, True)
     """
     if not isinstance(model, RNN):
         raise TypeError(f"model: expected an RNN, got {check.said(model)}")
@@ -196,17 +221,21 @@ class _Costs:
         w = model.weights(params).layers[0][0]
         recurrence, ax = recurrence_of(cell, w), np.zeros((1, cell.gates * hidden))
         zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
-        state, known = zeros, {id(zero) for zero in zeros}
+        before, state = _on_tape(zeros), zeros
         for _ in range(2):  # the second step, for the first shares less with what was before
             state, residuals = recurrence.step(np, w, state, ax)
-            arrays = {id(a): a for a in map(_owner, _flat((state[0], residuals)))}
-            kept = sum(array.nbytes for i, array in arrays.items() if i not in known)
-            known |= arrays.keys() | {id(_owner(array)) for array in state}
+            tape = _on_tape(state[0]) | _on_tape(residuals)
+            found, before = [tape[i] for i in tape.keys() - before.keys()], before | tape
+        arrays = [one for one in found if not isinstance(one, tuple)]
+        kept = sum(array.nbytes for array in arrays if array.base is None) // ax.itemsize
         _, rows = recurrence.step_vjp(np, w, residuals, zeros)
         features = model.input_size + 3 * hidden
         layers = 1 if model.bidirectional else model.num_layers  # of a column
         self.columns = 2 * model.num_layers if model.bidirectional else 1
-        self.record = kept // ax.itemsize * itemsize * layers
+        self.record = kept * itemsize * layers
+        tuples = sum(sys.getsizeof(one) for one in found if isinstance(one, tuple))
+        self.objects = (ARRAY * len(arrays) + tuples + LISTS) * layers  # of a step
+        self.rows = ARRAY * (len(rows) + 2)  # of a step of a stretch, while it is gone back through
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
         self.state = (
@@ -217,6 +246,10 @@ class _Costs:
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.columns > 1 else 0
+        self.layers = layers * self.columns
+        self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
+        count = self.weights // itemsize
+        self.step_time += 6 * PRODUCT * count * batch + READ * self.weights
 
     def plan(self, unit: int, slots: int, stretch: int | None = None) -> Plan:
         """Plan units of so many steps, in stretches of so many, or as few as there can be."""
@@ -226,7 +259,7 @@ class _Costs:
         # The gradients of a stretch; that of a weight is summed by halves, with a sum open on each
         # level; and those of a block of stretches, where one is not a block.
         sums = self.weights + self.weight * max(0, math.ceil(math.log2(stretch_rows / LEAF)))
-        full = full_steps(self.batch)
+        full = min(full_steps(self.batch), self.steps)
         if stretch < full or unit % full:
             sums += self.weights
         peak = (
@@ -235,21 +268,33 @@ class _Costs:
             + self.step
             + sums
             + self.work * stretch_rows
+            + self.rows * stretch
             + OBJECTS * (self.steps // stretch)
         )
-        peak += self.columns * (slots * self.state + self.record * unit_rows)
+        peak += self.columns * (slots * self.state + self.record * unit_rows + self.objects * unit)
+        recompute = evaluations(units, slots) / units
+        whole = unit == self.steps and stretch == full
         return Plan(
-            full_tape=self.columns * self.record * self.steps * self.batch,
+            full_tape=self.columns * self.steps * (self.record * self.batch + self.objects),
+            full_peak=peak if whole else self.plan(self.steps, 0).peak,
             peak=peak,
             units=units,
             slots=slots,
             unit_rows=unit_rows,
             stretch_rows=stretch_rows,
-            recompute=evaluations(units, slots) / units,
+            recompute=recompute,
+            time=self.time(recompute, units * -(-unit // stretch))
+            / self.time(0.0, -(-self.steps // full)),
             model=self.model,
             steps=self.steps,
             batch=self.batch,
         )
+
+    def time(self, recompute: float, stretches: int) -> float:
+        """Estimate the nanoseconds of both passes, from how often the forward pass is run again."""
+        of_stretch = STRETCH * (1.0 + recompute) + STRETCH_BACK
+        of_steps = self.steps * self.step_time * (1.0 + FORWARD * recompute)
+        return float(of_steps + stretches * (self.layers * of_stretch + SUMS * self.weights))
 
     def within(self, budget: int) -> Iterator[Plan]:
         """Yield plans that keep a budget, those of the largest stretches first."""
@@ -274,18 +319,22 @@ class _Costs:
             stretch //= 2
 
 
-def _flat(residuals: Any) -> Iterator[Any]:
-    """Return the arrays of residuals, in tuples within tuples where a step has more to it."""
-    for part in residuals:
-        if isinstance(part, tuple):
-            yield from _flat(part)
-        else:
-            yield part
+def _on_tape(part: Any) -> dict[int, Any]:
+    """Return all arrays and tuples that a part of a tape keeps, and whose memory views are of."""
+    if part is None:
+        return {}
+    found = {id(part): part}
+    if isinstance(part, tuple):
+        for inner in part:
+            found |= _on_tape(inner)
+    elif part.base is not None:
+        found[id(part.base)] = part.base
+    return found
 
 
-def _owner(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the array that holds the memory of a view."""
-    return array if array.base is None else array.base
+def _counted(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 unit, 2 units."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _itemsize(dtype: Any) -> int:

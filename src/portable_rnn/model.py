@@ -22,6 +22,7 @@ __all__ = ["RNN"]
 _PRODUCTS = ("ih", "hh", "hr")
 
 
+@check.named_options
 @dataclass(frozen=True)
 class RNN:
     """What a recurrent network is: sizes, cell and layout, without any array.
@@ -108,7 +109,7 @@ class RNN:
             raise ValueError(
                 f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, "
                 f"got {check.said(self.cell)}"
-                f"{check.suggestion(self.cell, tuple(CELLS))}"
+                f"{check.suggestion(self.cell, CELLS)}"
             )
         if isinstance(self.cell, type):
             name = self.cell.__name__
@@ -254,6 +255,7 @@ class RNN:
             for name, array in like.items()
         }
 
+    @check.named_options
     def init(
         self,
         seed: int = 0,

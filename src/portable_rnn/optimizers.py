@@ -32,6 +32,7 @@ Optimizer: TypeAlias = Callable[..., tuple[dict[str, Array], State]]
 """Any ``(params, grads, state, lr=...) -> (params, state)``, such as `sgd`."""
 
 
+@check.named_options
 def sgd(
     params: Arrays,
     grads: Arrays,
@@ -98,6 +99,7 @@ def sgd(
     return take_step(params, grads, state, lr, ("momentum",) if momentum else (), rule)
 
 
+@check.named_options
 def rmsprop(
     params: Arrays,
     grads: Arrays,
@@ -145,6 +147,7 @@ def rmsprop(
     return take_step(params, grads, state, lr, ("root_mean_square",), rule, eps=eps)
 
 
+@check.named_options
 def adam(
     params: Arrays,
     grads: Arrays,
@@ -185,6 +188,7 @@ def adam(
     return adamw(params, grads, state, lr=lr, betas=betas, eps=eps, weight_decay=0.0)
 
 
+@check.named_options
 def adamw(
     params: Arrays,
     grads: Arrays,
@@ -242,6 +246,7 @@ def adamw(
     return take_step(params, grads, state, lr, slots, rule, eps=eps, share=share)
 
 
+@check.named_options
 @with_device_of_arguments
 def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.

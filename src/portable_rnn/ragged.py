@@ -20,6 +20,7 @@ from ._calls.valid_steps import read_lengths
 __all__ = ["pack", "unpack"]
 
 
+@check.named_options
 def pack(
     sequences: Sequence[Array], *, batch_first: bool = False
 ) -> tuple[Array, np.ndarray[Any, Any]]:
@@ -79,6 +80,7 @@ def pack(
     return xp.stack(padded, axis=0 if batch_first else 1), lengths
 
 
+@check.named_options
 def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Array]:
     """Undo `pack`: return the sequences of a batch, such as outputs, without their padding.
 

@@ -11,6 +11,7 @@ from ._arrays import checks as check
 __all__ = ["constant", "cosine", "exponential"]
 
 
+@check.named_options
 def constant(step: int, *, lr: float, warmup: int = 0) -> float:
     """Return ``lr``, after a linear rise over the first ``warmup`` steps.
 
@@ -42,6 +43,7 @@ def constant(step: int, *, lr: float, warmup: int = 0) -> float:
     return lr * _rise(step, warmup)
 
 
+@check.named_options
 def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 0.0) -> float:
     """Return a rate that falls from ``lr`` to ``final`` over ``steps``, half a cosine wave.
 
@@ -84,6 +86,7 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
     return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
+@check.named_options
 def exponential(step: int, *, lr: float, rate: float, every: int = 1, warmup: int = 0) -> float:
     """Return ``lr`` multiplied by ``rate`` once every ``every`` steps.
 

@@ -60,6 +60,7 @@ class CheckpointError(ValueError):
     """
 
 
+@check.named_options
 def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> None:
     """Write parameters as a safetensors file, with the names of ``torch.nn``.
 
@@ -94,6 +95,7 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
     _save(path, "params", params, {})
 
 
+@check.named_options
 def load_weights(
     path: str | os.PathLike[str],
     *,
@@ -140,6 +142,7 @@ def load_weights(
     return load_arrays(path, xp=xp, device=device)[0]
 
 
+@check.named_options
 def save_arrays(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], header: Mapping[str, Any]
 ) -> None:
@@ -231,6 +234,7 @@ def check_dtype(name: str, array: Array) -> None:
         )
 
 
+@check.named_options
 def load_arrays(
     path: str | os.PathLike[str],
     *,

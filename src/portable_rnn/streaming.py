@@ -125,6 +125,7 @@ class Stream:
             raise ValueError(f"x: expected a batch of {one} like the state, got {other}")
 
 
+@check.named_options
 def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream:
     """Run a network over a sequence that is not there yet, in memory that does not grow.
 

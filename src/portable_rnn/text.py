@@ -188,6 +188,7 @@ def baselines(train: str, held_out: str) -> dict[str, float]:
     return {name: value / len(held_out) for name, value in bits.items()}
 
 
+@check.named_options
 def generate(
     model: RNN,
     params: Mapping[str, Array],

@@ -24,8 +24,19 @@ from .namespace import (
     resolve_namespace,
     same_device,
 )
-from .scalars import choice, count, flag, function, integer, number, path, said, text
-from .signatures import loss, options, suggestion
+from .scalars import (
+    choice,
+    count,
+    flag,
+    function,
+    integer,
+    number,
+    path,
+    said,
+    suggestion,
+    text,
+)
+from .signatures import loss, named_options, options
 
 __all__ = [
     "an_array",
@@ -39,6 +50,7 @@ __all__ = [
     "like",
     "loss",
     "loss_value",
+    "named_options",
     "number",
     "numeric",
     "of_namespace",

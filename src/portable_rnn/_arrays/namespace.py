@@ -29,7 +29,7 @@ from array_api_compat import (
     is_torch_array,
 )
 
-from .scalars import said
+from .scalars import as_array_remedy, said
 
 __all__ = [
     "DTYPES",
@@ -170,7 +170,7 @@ def _home(name: str, array: Any) -> Namespace:
     if not is_array(array):
         raise TypeError(
             f"{name}: expected an array of an array API library, "
-            f"got {kind.__name__}{_as_array(name, array)}"
+            f"got {kind.__name__}{as_array_remedy(name, array)}"
         )
     if reason := _unlike_others(name, array):
         raise TypeError(f"{name}: expected an array like any other, got {reason}")
@@ -178,16 +178,6 @@ def _home(name: str, array: Any) -> Namespace:
     if is_numpy_namespace(xp) or is_cupy_namespace(xp) or is_jax_namespace(xp):
         _known[kind] = xp  # tensors and lazy arrays of one type need not be alike
     return xp
-
-
-def _as_array(name: str, value: Any) -> str:
-    """Say how to make an array of what holds numbers but is none; '' where nothing is known."""
-    for method in ("to_numpy", "toarray"):  # pandas, polars, xarray; SciPy's sparse matrices
-        if hasattr(value, method):
-            return f"; give {name}.{method}()"
-    if isinstance(value, (list, tuple, int, float, complex)) or hasattr(value, "__array__"):
-        return f"; give an array, such as np.asarray({name})"
-    return ""
 
 
 def _unlike_others(name: str, array: Array) -> str:

@@ -8,13 +8,55 @@ import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-__all__ = ["choice", "count", "flag", "function", "integer", "number", "path", "said", "text"]
+__all__ = [
+    "as_array_remedy",
+    "choice",
+    "count",
+    "flag",
+    "function",
+    "integer",
+    "number",
+    "path",
+    "said",
+    "suggestion",
+    "text",
+]
 
 LARGEST = 2**63 - 1  # a whole number beyond is no size of anything
+
+
+# What other libraries call options of this one.
+_OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("lr",),
+    "step_size": ("lr",),
+    "epochs": ("steps",),
+    "num_epochs": ("steps",),
+    "iterations": ("steps",),
+    "units": ("hidden_size", "hidden"),
+    "layers": ("num_layers",),
+    "proj_size": ("projection_size",),
+    "time_major": ("batch_first",),
+    "clipnorm": ("max_norm",),
+    "clip_norm": ("max_norm",),
+    "criterion": ("loss",),
+    "loss_fn": ("loss",),
+    "rng": ("seed",),
+    "key": ("seed",),
+    "weight": ("class_weights", "weights"),
+}
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean ...?' if something known has nearly this name, else ''."""
+    names = {one.lower(): one for one in reversed(tuple(known))}
+    near = [one for one in _OTHER_WORDS.get(name.lower(), ()) if one in names.values()]
+    near = near or [names[one] for one in get_close_matches(name.lower(), names, n=1)]
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def flag(name: str, value: Any) -> bool:
@@ -91,7 +133,8 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
         *most, last = map(repr, every)
         wanted = f"{', '.join(most)} or {last}" if most else last
         error = ValueError if isinstance(value, str) else TypeError
-        raise error(f"{name}: expected {wanted}, got {said(value)}")
+        near = suggestion(value, every) if isinstance(value, str) else ""
+        raise error(f"{name}: expected {wanted}, got {said(value)}{near}")
     return value
 
 
@@ -155,6 +198,16 @@ def said(value: Any) -> str:
     except Exception:  # an int of more digits than Python will print, or a faulty repr
         text = f"one of {type(value).__name__} that cannot be printed"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
+
+
+def as_array_remedy(name: str, value: Any) -> str:
+    """Say how to make an array of what holds numbers but is none; '' where nothing is known."""
+    for method in ("to_numpy", "toarray"):  # pandas, polars, xarray; SciPy's sparse matrices
+        if hasattr(value, method):
+            return f"; give {name}.{method}()"
+    if isinstance(value, (list, tuple, int, float, complex)) or hasattr(value, "__array__"):
+        return f"; give an array, such as np.asarray({name})"
+    return ""
 
 
 def _is_flag(value: Any) -> bool:

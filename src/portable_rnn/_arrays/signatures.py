@@ -3,16 +3,27 @@
 And whether what a caller was given fits that.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from .scalars import said
+from .scalars import said, suggestion
 
-__all__ = ["Takes", "loss", "options", "options_of", "split_options", "suggestion", "takes"]
+__all__ = [
+    "Takes",
+    "loss",
+    "named_options",
+    "options",
+    "options_of",
+    "split_options",
+    "suggestion",
+    "takes",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Takes(NamedTuple):
@@ -62,10 +73,40 @@ def split_options(
     )
 
 
-def suggestion(name: str, known: tuple[str, ...]) -> str:
-    """Return '; did you mean ...?' if something known has nearly this name, else ''."""
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def named_options(function: F) -> F:
+    """Have a function, or a class as it is made, refuse unknown options by the nearest name it has.
+
+    Python refuses them too, but does not say what else there is. Only where it has, names are read:
+    a call that is right takes no longer.
+    """
+    if isinstance(function, type):
+        function.__init__ = _hinting(function.__init__, function.__name__)  # type: ignore[misc]
+        return cast(F, function)
+    return cast(F, _hinting(function, function.__qualname__))
+
+
+def _hinting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        try:
+            return function(*args, **given)
+        except TypeError:
+            _refuse_unknown(function, name, given)
+            raise
+
+    return call
+
+
+def _refuse_unknown(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> None:
+    """Raise the error of an option that a function has not, if there is one."""
+    parameters = inspect.signature(function).parameters
+    known = tuple(parameter for parameter in parameters if parameter != "self")
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for unknown in (option for option in given if option not in known):
+        wanted = f"an option of {name} ({', '.join(known)})"
+        near = suggestion(unknown, known)
+        raise TypeError(f"{unknown}: expected {wanted}, got an unknown one{near}") from None
 
 
 def loss(

@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
+from .._arrays.signatures import named_options
 from . import arguments
 from .equations import EQUATIONS, Equation, Part, Quantities
 from .exact import differentiate
@@ -80,6 +81,7 @@ class Check:
         return self.passed and self.error > ALLOWED
 
 
+@named_options
 def compare(
     example: Example, found: Quantities, exact: Quantities, dtype: str = "float64"
 ) -> list[Check]:
@@ -156,6 +158,7 @@ def compare(
     return [replace(check, allowed=allowed(check)) for check in checks]
 
 
+@named_options
 def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dict[str, str]:
     """Return the equations that have no check at some step, by number, and why.
 

@@ -1,7 +1,8 @@
 """Results of one's own, held against the right ones."""
 
+import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from operator import sub
@@ -10,13 +11,16 @@ from typing import Any
 from .._arrays import checks as check
 from . import arguments
 from .checks import ALLOWED, DECIMALS, EPS, gradient_scale
-from .equations import EQUATIONS, SAME, SHAPES, Quantities
+from .equations import EQUATIONS, SAME, Quantities
+from .equations import SHAPES as DEFINED
 from .exact import differentiate
 from .example import Example
 from .parse import check_shape, flat, parse, shape_of, to_lists
 
 __all__ = ["SHAPES", "Claim", "check_claims", "judge"]
 
+# Of what no equation is, but people compute: the gradients with respect to a(t), x(t) and h(0).
+SHAPES = {**DEFINED, "d_a": "TH", "d_x": "TI", "d_h0": "H"}
 LEAST = Decimal("0.01")  # of the largest number: fewer digits say too little
 TOO_FEW = "too few digits to tell: right as far as it is written"
 HALF = {"float16": Decimal(2) ** -10}
@@ -31,7 +35,7 @@ class Claim:
     Parameters
     ----------
     name : str
-        As in `Quantities`.
+        As in `Quantities`, or d_a, d_x, d_h0.
     got : nested lists of Decimal
     want : nested lists of Decimal
     off, allowed : Decimal
@@ -48,6 +52,8 @@ class Claim:
     looks_like : str
         What one that is not right is instead, such as "the negative of the right one", or that it
         has too few digits to tell; or empty.
+    wrong : nested lists of bool
+        Of each number, whether it is further off than it is allowed.
 
     Examples
     --------
@@ -66,6 +72,7 @@ class Claim:
     allowed: Decimal
     right: bool
     looks_like: str = ""
+    wrong: Any = None
 
 
 def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
@@ -75,7 +82,8 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
     ----------
     example : Example
     claims : dict of str to array or nested lists
-        By the names of `Quantities`.
+        By the names of `Quantities`; or d_a (T, H), d_x (T, I), d_h0 (H,), the gradients with
+        respect to a(t), x(t) and h(0).
 
     Raises
     ------
@@ -94,7 +102,8 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
     for name, value in claims.items():
         if name not in SHAPES:
             got = check.said(name)
-            raise ValueError(f"claims: expected names from {', '.join(SHAPES)}, got {got}")
+            near = _nearest(name)
+            raise ValueError(f"claims: expected names from {', '.join(SHAPES)}, got {got}{near}")
         tree = parse(f"claims.{name}", value)
         wanted = [sizes[letter] for letter in SHAPES[name]]
         turned = [*wanted[:-2], *reversed(wanted[-2:])]
@@ -102,6 +111,7 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
             check_shape(f"claims.{name}", tree, wanted, {})
 
 
+@check.named_options
 def judge(
     example: Example, exact: Quantities, claims: Mapping[str, Any], dtype: str = "float64"
 ) -> list[Claim]:
@@ -158,7 +168,7 @@ def _judged(
     dtype: str,
     rough: Quantities | None = None,
 ) -> Claim:
-    got, want = _decimals(to_lists(value)), getattr(exact, SAME.get(name, name))
+    got, want = _decimals(to_lists(value)), _right(example, exact, name)
     turned = shape_of(got) != shape_of(want)
     if turned:
         got = _transpose(got)
@@ -168,29 +178,79 @@ def _judged(
     anyway = max(min(digits, LEAST) * largest, 32 * EPS[dtype] * scale)
     if rough is not None:
         amplified = Decimal(ALLOWED) * max(
-            map(abs, map(sub, flat(getattr(rough, SAME.get(name, name))), flat(want)))
+            map(abs, map(sub, flat(_right(example, rough, name)), flat(want)))
         )
         anyway = max(anyway, min(amplified, LEAST * largest))
 
-    def furthest(tree: Any, most: Decimal = LEAST * largest) -> tuple[Decimal, Decimal]:
-        """Return by how much a number is off, and what it may be: the worst of all."""
+    def differences(
+        tree: Any, most: Decimal = LEAST * largest, share: int = 1
+    ) -> list[tuple[Decimal, Decimal]]:
+        """Return how far each number is from a ``share`` of the right one, and may be."""
         numbers = list(flat(tree))
         finest = min((_unit(n) for n in numbers if n), default=Decimal(0))
-        worst = Decimal(-1), Decimal(0), Decimal(1)
+        found = []
         for number, right in zip(numbers, flat(want), strict=True):
             unit = _unit(number) if number else finest
-            exact = _unit(right.normalize()) >= unit  # and so is written in full
-            allowed = max(anyway, Decimal(0) if exact else min(unit, most))
-            off = abs(number - right)
-            worst = max(worst, (off / allowed if allowed else off, off, allowed))
-        return worst[1:]
+            exact = _unit((right / share).normalize()) >= unit  # and so is written in full
+            allowed = max(anyway / share, Decimal(0) if exact else min(unit, most / share))
+            found.append((abs(number - right / share), allowed))
+        return found
+
+    def furthest(tree: Any, **options: Any) -> tuple[Decimal, Decimal]:
+        """Return the worst of all differences."""
+        return max(differences(tree, **options), key=lambda d: (d[0] / d[1] if d[1] else d[0], *d))
 
     off, allowed = furthest(got)
     right = off <= allowed and not turned
     looks_like = "" if right else _looks_like(got, turned, lambda tree: _fits(furthest(tree)))
+    steps = len(example.x)
+    averaged = name in ("loss", *(n for n in SHAPES if n.startswith("d_") and n != "d_loss_t"))
+    divided = not (right or looks_like or turned) and averaged and steps > 1
+    if divided and _fits(furthest(got, share=steps)):
+        looks_like = (
+            f"the right one divided by the {steps} steps: the book's loss is their sum, not "
+            "their mean"
+        )
     if not right and not looks_like and not turned:
-        looks_like = TOO_FEW if _fits(furthest(got, Decimal("Infinity"))) else ""
-    return Claim(name, got, want, off, allowed, right, looks_like)
+        looks_like = TOO_FEW if _fits(furthest(got, most=Decimal("Infinity"))) else ""
+    marks = iter([not _fits(found) for found in differences(got)])
+    return Claim(name, got, want, off, allowed, right, looks_like, _like(got, marks))
+
+
+def _right(example: Example, exact: Quantities, name: str) -> Any:
+    """Return a quantity, or what follows from it by one product."""
+    if name not in SHAPES.keys() - DEFINED.keys():
+        return getattr(exact, SAME.get(name, name))
+    d_a = [
+        [(1 - h * h) * d_h for h, d_h in zip(*rows, strict=True)]
+        for rows in zip(exact.h, exact.d_h, strict=True)
+    ]
+    if name == "d_a":
+        return d_a
+    back = [_back(example.U if name == "d_x" else example.W, row) for row in d_a]
+    return back if name == "d_x" else back[0]
+
+
+def _back(matrix: Any, row: list[Decimal]) -> list[Decimal]:
+    """Return the product of a transposed matrix and a vector."""
+    columns = zip(*matrix, strict=True)
+    return [sum((Decimal(v) * d for v, d in zip(c, row, strict=True)), Decimal(0)) for c in columns]
+
+
+def _nearest(name: Any) -> str:
+    """Return '; did you mean ...?' of the name of a claim, also as others write gradients."""
+    if not isinstance(name, str):
+        return ""
+    if name in ("delta", "deltas"):  # as texts call the gradient of what enters a nonlinearity
+        return "; did you mean d_a?"
+    found = re.fullmatch(r"(?:dL_?d|grad|nabla|∇|d)_?(\w+)", name)
+    meant = f"d_{found[1]}" if found else ""
+    return f"; did you mean {meant}?" if meant in SHAPES else check.suggestion(name, SHAPES)
+
+
+def _like(tree: Any, values: Iterator[bool]) -> Any:
+    """Return values in the lists of a tree."""
+    return [_like(item, values) for item in tree] if isinstance(tree, list) else next(values)
 
 
 def _fits(found: tuple[Decimal, Decimal]) -> bool:

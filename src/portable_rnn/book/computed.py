@@ -60,6 +60,7 @@ class _Tanh:
         return self._xp.tanh(a)
 
 
+@check.named_options
 def compute(
     example: Example,
     xp: Namespace = None,

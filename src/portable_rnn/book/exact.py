@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from typing import Any
 
+from .._arrays.signatures import named_options
 from . import arguments
 from .equations import Quantities
 from .example import Example
@@ -17,6 +18,7 @@ LARGEST = Decimal(10) ** 17  # whose exp has an exponent that the decimal module
 Progress = Callable[[int, int], object]
 
 
+@named_options
 def differentiate(
     example: Example, digits: int = DIGITS, progress: Progress | None = None
 ) -> Quantities:

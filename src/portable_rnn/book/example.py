@@ -13,6 +13,7 @@ from .parse import Matrix, Vector, check_shape, parse, shape_of
 __all__ = ["Example", "Matrix", "Vector", "draw"]
 
 
+@check.named_options
 @dataclass(frozen=True, init=False)
 class Example:
     """A network and its sequence, in the book's letters.
@@ -182,6 +183,7 @@ def _to_float32(name: str, tree: Any) -> Any:
         raise ValueError(f"{name}: expected numbers that float32 can hold, got {tree}") from None
 
 
+@check.named_options
 def draw(
     inputs: int = 4,
     hidden: int = 5,

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from .._arrays import checks as _check
+from .._arrays.signatures import named_options
 from . import arguments
 from .checks import Check
 
@@ -19,6 +20,7 @@ PREAMBLE = r"""\documentclass{article}
 \begin{document}"""
 
 
+@named_options
 def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     r"""Return a document that typesets every check under its equation.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from .._arrays.scalars import said
+from .._arrays.scalars import said, suggestion
 from .elman import Elman
 from .gru import GRU, ResetBeforeGRU
 from .layer_norm import LayerNormElman, LayerNormLSTM
@@ -67,7 +67,8 @@ def from_description(description: Mapping[str, Any]) -> Cell:
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in KINDS:
         raise ValueError(
-            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, got {said(name)}"
+            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, "
+            f"got {said(name)}{suggestion(str(name), KINDS)}"
         )
     kind = KINDS[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .._arrays.namespace import Array, Namespace
+from .._arrays.signatures import named_options
 from ..nonlinearities import Activation, Function, checked, clip, clip_vjp, functions
 from .options import checked_bound
 from .protocol import Residuals, State, StateCotangent
@@ -11,6 +12,7 @@ from .protocol import Residuals, State, StateCotangent
 __all__ = ["Elman"]
 
 
+@named_options
 @dataclass(frozen=True)
 class Elman:
     """The simple recurrent network, ``h' = f(ax + ah)``.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from .._arrays.namespace import Array, Namespace
+from .._arrays.signatures import named_options
 from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
 from .options import checked_activations, checked_bound
 from .protocol import Residuals, State, StateCotangent
@@ -11,6 +12,7 @@ from .protocol import Residuals, State, StateCotangent
 __all__ = ["GRU", "ResetBeforeGRU"]
 
 
+@named_options
 @dataclass(frozen=True)
 class GRU:
     """The gated recurrent unit, reset gate applied after the matrix product.
@@ -104,6 +106,7 @@ class GRU:
         return d_ax, d_ah, (d_h * z,)
 
 
+@named_options
 @dataclass(frozen=True)
 class ResetBeforeGRU(GRU):
     """The gated recurrent unit, reset gate applied to the state, before the matrix product.

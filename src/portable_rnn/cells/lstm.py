@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._arrays.namespace import Array, Namespace
 from .._arrays.scalars import flag
+from .._arrays.signatures import named_options
 from ..nonlinearities import Activation, Function, clip, clip_vjp, functions
 from .options import checked_activations, checked_bound
 from .protocol import Residuals, State, Vector
@@ -13,6 +14,7 @@ from .protocol import Residuals, State, Vector
 __all__ = ["LSTM"]
 
 
+@named_options
 @dataclass(frozen=True)
 class LSTM:
     """Long short-term memory with a forget gate, state (h, c).

@@ -9,10 +9,14 @@ def main() -> None:
     """Run the command line; explain in one line what is missing, or what was wrong."""
     try:
         from .app import run
+
+        run()
+    except KeyboardInterrupt:  # while libraries are imported, too
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)  # as a shell reports it
     except ModuleNotFoundError as error:
         if error.name in ("typer", "rich", "threadpoolctl"):
             sys.exit(
                 f"portable-rnn needs {error.name}: pip install typer rich threadpoolctl safetensors"
             )
         raise
-    run()

@@ -1,6 +1,5 @@
 """``portable-rnn book``: the equations of the derivation, with numbers on both sides."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from ..book import write as write_example
 from ..book.checks import ALLOWED
 from ..book.latex import number
 from .claims import counted, print_claims, print_whole
-from .terminal import Console, write
+from .terminal import Console, quoted, write
 
 __all__ = ["Options", "show_book"]
 
@@ -83,7 +82,7 @@ def show_book(options: Options, console: Console) -> bool:
         write_example(options.to, example)
         console.print(
             f"wrote {escape(str(options.to))}; change what you like, then: "
-            f"portable-rnn book --from {escape(shlex.quote(str(options.to)))}",
+            f"portable-rnn book --from {escape(quoted(str(options.to)))}",
             highlight=False,
             soft_wrap=True,
         )

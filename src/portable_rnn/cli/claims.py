@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from ..book import Claim
 from ..book.claims import TOO_FEW
@@ -15,6 +16,8 @@ from .terminal import Console
 __all__ = ["counted", "print_claims", "print_whole"]
 
 SHOWN = 12  # rows of numbers of a claim; --all shows the rest
+MARK = "*"  # at a number that is further off than it is allowed
+COLUMNS = 8  # and numbers of a row
 
 
 def print_claims(
@@ -37,13 +40,22 @@ def print_claims(
         )
         if claim.right:
             continue
-        every = list(zip(_rows(claim.got), _rows(claim.want), strict=True))
-        shown = slice(None) if everything else _around_the_worst(every)
-        got, want = zip(*every[shown], strict=True)
+        every = list(zip(*map(_rows, (claim.got, claim.want, claim.wrong)), strict=True))
+        shown, columns = (slice(None),) * 2 if everything else _around_the_worst(every)
+        cut = [[row[columns] for row in rows] for rows in every[shown]]
+        got, want, marks = zip(*cut, strict=True)
         # As many decimals as show the difference.
         enough = digits if claim.looks_like else min(max(digits, 1 - claim.off.adjusted()), 20)
-        sides = [[_line(row, enough) for row in rows] for rows in (got, want)]
-        beside = sum(max(map(len, side)) for side in sides) + 4 <= console.width
+        nothing_right = all(map(all, _rows(claim.wrong)))  # then no mark says anything
+        sides = [
+            [
+                _line(row, enough, None if nothing_right else bad)
+                for row, bad in zip(got, marks, strict=True)
+            ],
+            [_line(row, enough) for row in want],
+        ]
+        widths = [max(Text.from_markup(line).cell_len for line in side) for side in sides]
+        beside = sum(widths) + 4 <= console.width
         table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
         table.add_column("claimed" if beside else "claimed, and below it right", no_wrap=True)
         if beside:
@@ -51,11 +63,22 @@ def print_claims(
         for left, right in zip(*sides, strict=True):
             table.add_row(*((left, right) if beside else (f"{left}\n[dim]{right}[/]",)))
         print_whole(console, table)
-        if len(every) > len(got):
-            first, last = shown.start + 1, shown.start + len(got)
+        if not nothing_right:
             console.print(
-                f"rows {first} to {last} of {len(every)}, around the largest difference: --all"
+                f"{MARK} {sum(map(sum, _rows(claim.wrong)))} of "
+                f"{counted(sum(map(len, _rows(claim.wrong))), 'number')} further off than allowed",
+                highlight=False,
             )
+        left_out = [
+            f"{what} {part.start + 1} to {part.start + number} of {of}"
+            for what, part, number, of in (
+                ("rows", shown, len(got), len(every)),
+                ("columns", columns, len(got[0]), len(every[0][0])),
+            )
+            if number < of
+        ]
+        if left_out:
+            console.print(f"{', '.join(left_out)}, around the largest difference: --all")
     few = [claim.name for claim in claims if claim.looks_like == TOO_FEW]
     wrong = [claim.name for claim in claims if not claim.right and claim.name not in few]
     console.print()
@@ -84,12 +107,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _around_the_worst(rows: list[tuple[list[Any], list[Any]]]) -> slice:
-    """Return which rows to show: the one with the largest difference is in their middle."""
+def _around_the_worst(rows: list[tuple[list[Any], ...]]) -> tuple[slice, slice]:
+    """Return which rows and columns to show: the largest difference is in their middle."""
     with localcontext(Context(Emax=MAX_EMAX, Emin=MIN_EMIN)):  # the right one may be any number
-        off = [max(abs(g - w) for g, w in zip(got, want, strict=True)) for got, want in rows]
-    first = max(0, min(off.index(max(off)) - SHOWN // 2, len(rows) - SHOWN))
-    return slice(first, first + SHOWN)
+        off = [[abs(g - w) for g, w in zip(got, want, strict=True)] for got, want, _ in rows]
+    worst = max(range(len(off)), key=lambda row: max(off[row]))
+    column = off[worst].index(max(off[worst]))
+    return _middle(worst, len(off), SHOWN), _middle(column, len(off[worst]), COLUMNS)
+
+
+def _middle(place: int, length: int, shown: int) -> slice:
+    first = max(0, min(place - shown // 2, length - shown))
+    return slice(first, first + shown)
 
 
 def _rows(tree: Any) -> list[list[Any]]:
@@ -101,5 +130,9 @@ def _rows(tree: Any) -> list[list[Any]]:
     return [row for branch in tree for row in _rows(branch)]
 
 
-def _line(row: list[Any], digits: int) -> str:
-    return " ".join(f"{number(value, digits):>{digits + 3}}" for value in row)
+def _line(row: list[Any], digits: int, wrong: list[bool] | None = None) -> str:
+    texts = [f"{number(value, digits):>{digits + 3}}" for value in row]
+    if wrong is None:
+        return " ".join(texts)
+    marked = zip(texts, wrong, strict=True)
+    return " ".join(f"[bold red]{text}{MARK}[/]" if bad else f"{text} " for text, bad in marked)

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-from .._arrays import checks as check
-from .._calls.checks import check_parameters
 from ..model import RNN
-from ..serialization import CheckpointError, load_arrays
 from ..text import Vocabulary, generate
-from .settings import CHECKSUM, CONFIG, WEIGHTS, read_config
+from .settings import read_config, read_weights
 from .terminal import write
 
 __all__ = ["print_sample"]
@@ -18,18 +15,7 @@ def print_sample(
 ) -> None:
     """Print the prompt and what the network makes of it, as it is drawn."""
     config = read_config(folder)
-    path, model = folder / WEIGHTS, RNN(**config["model"])
-    params, header = load_arrays(path)
-    if header.get("config") != config[CHECKSUM]:
-        raise CheckpointError(
-            f"{path}: is not of the run that {CONFIG} describes; restore both from a copy"
-        )
-    try:
-        check_parameters(model, params)
-        for name, array in params.items():
-            check.finite(f"params[{name!r}]", array)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}; restore it from a copy") from None
+    params, model = read_weights(folder, config), RNN(**config["model"])
     prompt = config["prompt"] if prompt is None else prompt
     characters = generate(
         model,

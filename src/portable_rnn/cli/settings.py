@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from .._arrays import checks as check
+from .._calls.checks import check_parameters
 from .._files.atomic import NO_CHECKSUM, write_atomically
 from ..cells import CELLS
 from ..model import RNN
-from ..serialization import CheckpointError
+from ..serialization import CheckpointError, load_arrays
 from ..text import Vocabulary
 
 __all__ = [
     *("CHECKPOINT", "CHECKSUM", "CONFIG", "DEFAULTS", "METRICS", "PLOT", "UNLIMITED", "WEIGHTS"),
-    *("Settings", "read_config", "refuse_another_run"),
+    *("Settings", "read_config", "read_weights", "refuse_another_run"),
 ]
 
 CONFIG = "config.json"
@@ -94,9 +95,12 @@ class Settings:
         for name, value in given.items():
             # How long to go on is the caller's to change; all else would be another run.
             if name != "minutes" and value != getattr(held, name):
+                why = ", for its learning rate falls until its last step"
+                why = why if name == "steps" else ""
                 raise ValueError(
-                    f"{name}: the run in {out} was made with {getattr(held, name)!r}, "
-                    f"got {value!r}; leave the option out, or use another --out"
+                    f"{name}: expected {_shown(name, getattr(held, name))}, with which the run in "
+                    f"{out} was begun{why}, got {_shown(name, value)}; leave the option out, or "
+                    "use another --out"
                 )
         return out, dataclasses.replace(held, minutes=given.get("minutes", held.minutes))
 
@@ -116,6 +120,15 @@ class Settings:
         config[CHECKSUM] = checksum(config)
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / CONFIG, text.encode())
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a setting in the words of the command line."""
+    if name == "text":
+        return "Python's own help texts" if value is None else ", ".join(value)
+    if value is None or (name == "steps" and value == UNLIMITED):
+        return f"no --{name.replace('_', '-')}"
+    return str(value)
 
 
 def refuse_another_run(folder: Path) -> None:
@@ -148,12 +161,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"expected an object, got {type(config).__name__}")
         held = config.get(CHECKSUM), checksum(config)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: there is no run in this folder (no {CONFIG})") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: expected the configuration of a run ({error}); restore it from a copy"
         ) from None
@@ -175,6 +190,29 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: expected the configuration of a run ({error})") from None
     return dict(config)
+
+
+def read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Read the weights of a run's folder, with which its configuration must go.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, or they are damaged, or of another run or model.
+    """
+    path, model = folder / WEIGHTS, RNN(**config["model"])
+    params, header = load_arrays(path)
+    if header.get("config") != config[CHECKSUM]:
+        raise CheckpointError(
+            f"{path}: is not of the run that {CONFIG} describes; restore both from a copy"
+        )
+    try:
+        check_parameters(model, params)
+        for name, array in params.items():
+            check.finite(f"params[{name!r}]", array)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}; restore it from a copy") from None
+    return params
 
 
 DEFAULTS = Settings()

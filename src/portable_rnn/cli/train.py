@@ -5,25 +5,16 @@ import hashlib
 import math
 import os
 import platform
-import shlex
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
 from .. import __version__, schedules
 from .._arrays import libraries as backends
@@ -31,10 +22,11 @@ from .._files.atomic import leftovers, write_atomically
 from ..batches import Windows
 from ..losses import one_hot
 from ..model import RNN
-from ..serialization import CheckpointError, save_arrays
+from ..serialization import CheckpointError
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
-from ..training import Callback, Run, evaluate, train
+from ..training import Run, evaluate, train
 from ..training.checkpoints import lock_checkpoint
+from .callbacks import BITS, Bar, TimeLimit, Weights, progress_bar
 from .lock import locked
 from .metrics import MetricsFile, read_metrics
 from .settings import (
@@ -47,9 +39,10 @@ from .settings import (
     WEIGHTS,
     Settings,
     read_config,
+    read_weights,
     refuse_another_run,
 )
-from .terminal import Console
+from .terminal import Console, quoted, styled
 
 __all__ = ["train_text"]
 
@@ -57,7 +50,6 @@ VALIDATION_BATCH_SIZE = 8
 EVALUATE_EVERY = 250
 SAVE_EVERY = 50
 PROMPT = "The "
-BITS = 1 / math.log(2)
 
 
 def train_text(folder: Path, settings: Settings, console: Console, *, resume: bool) -> None:
@@ -117,7 +109,13 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 warmup=20,
                 final=settings.lr / 20,
             )
-        with _progress(console) as progress:
+        # A rate too large is told by the error that it ends in, not by NumPy's warnings before.
+        with (
+            _said_if_interrupted(folder, console),
+            progress_bar(console) as progress,
+            np.errstate(all="ignore"),
+        ):
+            bar = Bar(progress, settings.batch_size * settings.window)
             run = train(
                 model,
                 model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
@@ -131,15 +129,37 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 callbacks=(
                     MetricsFile(folder / METRICS, config, EVALUATE_EVERY),
                     Weights(folder / WEIGHTS, config),
-                    Bar(progress, settings.batch_size * settings.window),
+                    bar,
                     *([TimeLimit(settings.minutes)] if settings.minutes else []),
                 ),
                 checkpoint=folder / CHECKPOINT,
                 save_every=SAVE_EVERY,
                 resume=True,
             )
+        if run.done and bar.first == run.step:
+            console.print(
+                f"[yellow]nothing to do: this run has made all its {run.step} steps; for a longer "
+                "one, begin anew with another --out[/]",
+                highlight=False,
+                soft_wrap=True,
+            )
         _draw(folder, settings, levels, console)
         _report(folder, run, vocabulary, levels, validation, prompt, console)
+
+
+@contextmanager
+def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
+    """Say what is left of a run that ends at once: by a second Ctrl-C, or one before a step."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / CHECKPOINT).exists():
+            console.print(_go_on(folder), markup=False, highlight=False, soft_wrap=True)
+        raise
+
+
+def _go_on(folder: Path) -> str:
+    return f"go on with: portable-rnn train --out {quoted(str(folder))} --resume"
 
 
 def _refuse_too_large(model: RNN) -> None:
@@ -221,6 +241,11 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
             f"{folder / CHECKPOINT}: there is no such file, and {WEIGHTS} is of a run that had "
             "one; restore it from a copy, or begin anew with another --out"
         )
+    if (folder / WEIGHTS).exists():  # which the next save would replace unseen
+        try:
+            read_weights(folder, held)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; or delete it, and --resume writes it anew") from None
     with lock_checkpoint(folder / CHECKPOINT):  # or what is not written yet would look left over
         for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
             for leftover in leftovers(folder / name):
@@ -269,79 +294,6 @@ def _windows(
     return batches
 
 
-# ------------------------------------------------------------------------- callbacks
-
-
-class Weights(Callback):
-    """Keeps the best parameters in a file of their own, for `sample` and for others."""
-
-    def __init__(self, path: Path, config: str) -> None:
-        self._path, self._header = path, {"config": config}
-
-    def on_save(self, run: Run, path: Path) -> None:
-        """Write the best parameters; before the first evaluation, the latest."""
-        save_arrays(self._path, run.best_params or run.params, self._header)
-
-
-class TimeLimit(Callback):
-    """Ends a run after some minutes."""
-
-    def __init__(self, minutes: float) -> None:
-        self._minutes, self._end = minutes, math.inf
-
-    def on_start(self, run: Run) -> None:
-        """Start the clock."""
-        self._end = time.monotonic() + 60 * self._minutes
-
-    def on_step(self, run: Run) -> None:
-        """Look at the clock."""
-        if time.monotonic() >= self._end:
-            run.stop(f"{self._minutes:g} minutes are over")
-
-
-class Bar(Callback):
-    """A progress bar: loss in bits per character, speed, time left."""
-
-    def __init__(self, progress: Progress, characters: int) -> None:
-        self._progress, self._characters = progress, characters
-
-    def on_start(self, run: Run) -> None:
-        """Show the bar where the run stands."""
-        total = None if run.steps == UNLIMITED else run.steps
-        self._first, self._started = run.step, time.monotonic()
-        self._task = self._progress.add_task(
-            "training", total=total, completed=run.step, bits="", held_out="", speed=""
-        )
-
-    def on_step(self, run: Run) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, completed=run.step)
-
-    def on_log(self, run: Run) -> None:
-        """Show loss and speed."""
-        seconds = time.monotonic() - self._started
-        speed = (run.step - self._first) * self._characters / seconds / 1000
-        self._progress.update(
-            self._task, bits=f"{run.loss * BITS:.3f} bits/char", speed=f"{speed:.0f}k/s"
-        )
-
-    def on_evaluate(self, run: Run) -> None:
-        """Show the validation loss."""
-        self._progress.update(self._task, held_out=f"(held out {run.evaluation * BITS:.3f})")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        BarColumn(bar_width=8),
-        MofNCompleteColumn(),
-        TextColumn("[bold]{task.fields[bits]}[/]"),
-        TextColumn("{task.fields[held_out]}"),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        console=console,
-    )
-
-
 # ----------------------------------------------------------------------------- report
 
 
@@ -381,14 +333,14 @@ def _report(
     table.add_row(f"[bold]this network[/] (step {step})", f"[bold]{nats * BITS:.3f}[/]")
     console.print(table)
     drawn = generate(run.model, params, vocabulary, prompt=prompt, length=300, temperature=0.7)
-    sample = Text.assemble((prompt, "dim"), "".join(drawn))
+    sample = styled((prompt, "dim"), "".join(drawn))
     console.print(Panel(sample, title="a sample", title_align="left"))
 
-    out = shlex.quote(str(folder))
+    out = quoted(str(folder))
     files = [f for f in (WEIGHTS, CONFIG, METRICS, PLOT, CHECKPOINT) if (folder / f).exists()]
     lines = [f"in {out}: {', '.join(files)}"]
     if not run.done:
-        lines.append(f"go on with: portable-rnn train --out {out} --resume")
-    lines.append(f"more text:  portable-rnn sample {out} --prompt {shlex.quote(prompt)}")
+        lines.append(_go_on(folder))
+    lines.append(f"more text:  portable-rnn sample {out} --prompt {quoted(prompt)}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -166,7 +166,7 @@ def load_checkpoint(
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
             f"{path}: expected the checkpoint of a run, got a file without what belongs into one "
-            f"({type(error).__name__}: {error}); begin anew with another path"
+            f"({_lack(error)}); begin anew with another path"
         ) from None
     step, rate, every = kept["step"], kept["learning_rate"], header["evaluate_every"]
     if step > run.steps:
@@ -183,6 +183,13 @@ def load_checkpoint(
         _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
     vars(run).update(kept)
     return every, header["ended"]
+
+
+def _lack(error: Exception) -> str:
+    """Say what is wrong with the content of a file, without Python's words for it."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return "an entry of another kind" if "object" in str(error) else str(error)
 
 
 def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
@@ -226,9 +233,14 @@ def _numbered(group: Mapping[str, Array]) -> list[Array]:
     return [group[str(i)] for i in range(len(group))]
 
 
+def _said(value: Any) -> str:
+    """Return a plain value in words: what there is not as "none", and texts as they stand."""
+    return "none" if value in (None, "None") else str(value)
+
+
 def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     different = [
-        f"{key} {found.get(key)!r} where {wanted.get(key)!r} is asked for"
+        f"{key} {_said(found.get(key))} where {_said(wanted.get(key))} is asked for"
         for key in sorted(found.keys() | wanted.keys())
         if found.get(key) != wanted.get(key)
     ]

@@ -25,6 +25,7 @@ from .sources import check_source, checked_batch
 __all__ = ["evaluate", "mean_loss", "value_and_empty"]
 
 
+@check.named_options
 def evaluate(
     model: RNN,
     params: Mapping[str, Array],

@@ -28,6 +28,7 @@ from .update import check_updated, make_update
 __all__ = ["train"]
 
 
+@check.named_options
 def train(
     model: RNN,
     params: Mapping[str, Array],

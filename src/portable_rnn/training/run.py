@@ -12,6 +12,7 @@ from ..optimizers import Optimizer, adam
 __all__ = ["Callback", "Run"]
 
 
+@check.named_options
 @dataclass
 class Run:
     """A training run as it stands: what callbacks look at, and what `train` returns.
