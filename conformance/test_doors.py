@@ -121,6 +121,8 @@ def test_a_device_that_no_library_has_is_named(backend, dtype, tmp_path):
     for device in ("no such device", 1.5, object()):
         with pytest.raises(ValueError, match=r"^device: expected one of "):
             prnn.serialization.load_weights(path, xp=backend.xp, device=device)
+        with pytest.raises(ValueError, match=r"^device: expected one of "):
+            prnn.RNN(2, 3).init(0, xp=backend.xp, dtype=dtype, device=device)
 
 
 def test_classes_that_no_label_of_32_bits_reaches_are_refused(backend, dtype):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import from_host
-from ._arrays.namespace import Array, Namespace
+from ._arrays.host import check_device, from_host
+from ._arrays.namespace import Array, Namespace, resolve_namespace
 
 __all__ = ["uniform"]
 
@@ -30,6 +30,8 @@ def uniform(
     if dtype is None:
         raise TypeError("dtype: expected a floating type such as 'float32', got None")
     rng = np.random.default_rng(check.integer("seed", seed, least=0))
+    if device is not None:
+        check_device(resolve_namespace(np if xp is None else xp), device)
     found = {}
     for name, shape in shapes.items():
         start = None if starts is None else starts.get(name)

@@ -62,9 +62,23 @@ def check_device(xp: Namespace, device: Any) -> None:
     try:
         xp.zeros(1, device=device)
     except Exception as error:  # each library raises its own
-        raise ValueError(
-            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
-        ) from None
+        raise _no_such_device(xp, device, error) from None
+    _check_listed(xp, device)
+
+
+def _check_listed(xp: Namespace, device: Any) -> None:
+    """Check a device that a library took, if it is one that takes anything, as ndonnx does."""
+    try:
+        xp.zeros(1, device=object())
+    except Exception:  # it looks at what it is given
+        return
+    listed = xp.__array_namespace_info__().devices()
+    if all(device != one for one in listed):
+        raise _no_such_device(xp, device, f"there is {', '.join(map(str, listed))}")
+
+
+def _no_such_device(xp: Namespace, device: Any, why: object) -> ValueError:
+    return ValueError(f"device: expected one of {library_name(xp)}, got {said(device)} ({why})")
 
 
 def from_host(
@@ -91,9 +105,7 @@ def from_host(
     except Exception as error:
         if device is None:
             raise
-        raise ValueError(
-            f"device: expected one of {library_name(xp)}, got {said(device)} ({error})"
-        ) from None
+        raise _no_such_device(xp, device, error) from None
     if dtype_name(moved.dtype) != wanted:
         raise ValueError(
             f"dtype: asked {library_name(xp)} for {wanted}, "

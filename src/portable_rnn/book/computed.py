@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import checks as check
-from .._arrays.host import find_dtype, from_host, to_host
+from .._arrays.host import check_device, find_dtype, from_host, to_host
 from .._arrays.namespace import Array, Namespace, device_of, namespace_of, resolve_namespace
 from ..api import backward, bptt, forward
 from ..cells import Elman, Residuals, State, StateCotangent
@@ -106,6 +106,7 @@ def compute(
     xp = resolve_namespace(np if xp is None else xp)
     if xp.isdtype(find_dtype(xp, dtype), "complex floating"):
         raise TypeError(f"dtype: expected a real floating type, got {check.said(dtype)}")
+    check_device(xp, device)
     with np.errstate(all="ignore"):  # what overflows is in the result for all to see
         return _Run(example, xp, dtype, device).quantities(progress or ignore)
 
