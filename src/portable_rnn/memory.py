@@ -22,8 +22,9 @@ from ._arrays import checks as check
 from ._arrays.namespace import dtype_name
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
-from ._engine.chunks import Units, full_steps
+from ._engine.chunks import full_steps
 from ._engine.recurrence import recurrence_of
+from ._engine.setup import Units
 from .model import RNN
 
 __all__ = ["Plan", "plan"]

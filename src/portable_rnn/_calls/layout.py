@@ -79,11 +79,12 @@ def state_outward(
 ) -> Any:
     """Undo `state_inward`; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
-    join = xp.stack if batched else xp.concat
-    parts = [
-        join([_sorted(xp, part, inverse) for part in layers])
-        for layers in zip(*states, strict=True)
-    ]
+    parts = []
+    for layers in zip(*states, strict=True):
+        joined = xp.concat([_sorted(xp, part, inverse) for part in layers])
+        if batched:
+            joined = xp.reshape(joined, (len(layers), *layers[0].shape))
+        parts.append(joined)
     return state_of(parts)
 
 

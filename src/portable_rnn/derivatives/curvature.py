@@ -25,8 +25,9 @@ from .._arrays.namespace import (
     with_device_of_arguments,
 )
 from .._arrays.signatures import options_of, split_options
-from .._calls.call import Loss, Parameters, check_inputs, returned_by_loss
+from .._calls.call import Parameters, check_inputs
 from .._calls.checks import check_parameters, check_state
+from .._calls.loss import Loss, returned_by_loss
 from ..api import bptt, forward, predict
 from ..losses import softmax_cross_entropy
 from ..model import RNN

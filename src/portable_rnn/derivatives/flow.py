@@ -21,9 +21,10 @@ from .._arrays.namespace import (
     with_device_of_arguments,
 )
 from .._arrays.norms import norm, unit_of
-from .._calls.call import Loss, Parameters, Tape, check_inputs, loss_and_gradient, valid_steps_of
+from .._calls.call import Parameters, check_inputs, valid_steps_of
 from .._calls.layout import mask_inward, time_major
-from ..api import backward, forward, predict
+from .._calls.loss import Loss, loss_and_gradient
+from ..api import Tape, backward, forward, predict
 from ..cells import Cell, Residuals, State
 from ..initializers import uniform
 from ..losses import softmax_cross_entropy

@@ -14,8 +14,8 @@ from .._arrays.namespace import (
     is_array,
     namespace_of,
 )
-from .._calls.call import Loss, returned_by_loss, step_weights
 from .._calls.checks import check_parameters
+from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
