@@ -45,8 +45,8 @@ NETWORKS = [
     Mutant(
         "directions' halves of the readout exchanged",
         "_engine/network.py",
-        "beside(xp, d_one.readout.weight, d_other.readout.weight)",
-        "beside(xp, d_other.readout.weight, d_one.readout.weight)",
+        "beside(s.xp, d_one.readout.weight, d_other.readout.weight)",
+        "beside(s.xp, d_other.readout.weight, d_one.readout.weight)",
         gradients("lstm-readout-both_directions"),
     ),
     Mutant(

@@ -66,8 +66,8 @@ RECURSION = [
     Mutant(
         "final state's cotangent ignored",
         "_calls/call.py",
-        "_states(s, model, d_state, call.x, batched=batched)",
-        "_states(s, model, None, call.x, batched=batched)",
+        "states_of(s, model, d_state, call.x, batched=batched)",
+        "states_of(s, model, None, call.x, batched=batched)",
         gradients("elman-state_only"),
     ),
     Mutant(

@@ -23,7 +23,6 @@ from ._arrays.namespace import dtype_name
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
 from ._engine.chunks import full_steps
-from ._engine.recurrence import recurrence_of
 from ._engine.setup import Units
 from .model import RNN
 
@@ -195,7 +194,7 @@ class _Costs:
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
-        recurrence, ax = recurrence_of(cell, w), np.zeros((1, cell.gates * hidden))
+        recurrence, ax = model.recurrences[0], np.zeros((1, cell.gates * hidden))
         zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
         state, known = zeros, {id(zero) for zero in zeros}
         for _ in range(2):  # the second step, for the first shares less with what was before

@@ -9,7 +9,7 @@ from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._engine.affine import Linear
 from ._engine.network import Parameters
-from ._engine.recurrence import Weights
+from ._engine.recurrence import Recurrence, Weights, recurrence_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import described, from_description
 from .cells.protocol import vectors_of
@@ -243,12 +243,19 @@ class RNN:
         TypeError, ValueError
             If the batch size is not a count.
         """
-        if batch_size is not None:
+        if not (batch_size is None or (type(batch_size) is int and 0 < batch_size < 2**31)):
             batch_size = check.count("batch_size", batch_size)
         stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
         sizes = (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
         return tuple((stack, *batch, size) for size in sizes)
+
+    @cached_property
+    def recurrences(self) -> tuple[Recurrence, Recurrence]:
+        """The step of all layers; and where the state may stay as it was."""
+        cell, projected = self.cell_object, self.projection_size is not None
+        plain = recurrence_of(cell, projected=projected)
+        return plain, recurrence_of(cell, projected=projected, held=True)
 
     def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for what there is not."""

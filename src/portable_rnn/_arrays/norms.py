@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from .namespace import (
+    PLAIN,
     Array,
     Namespace,
     device_of,
@@ -54,7 +55,7 @@ def unit_of(xp: Namespace, largest: Array) -> Array:
     return xp.where(largest > 0, unit, xp.ones_like(unit))
 
 
-def far_unit(xp: Namespace, array: Array) -> Array:
+def far_unit(xp: Namespace, array: Array) -> Any:
     """Return by what to divide an array so that products and sums of its numbers are safe.
 
     That is 1, which rounds nothing, unless the largest is far from 1; or infinite, for then so is
@@ -63,6 +64,8 @@ def far_unit(xp: Namespace, array: Array) -> Array:
     if 0 in array.shape:
         return xp.ones((), dtype=array.dtype, device=device_of(array))
     largest = xp.max(xp.abs(array))
+    if type(array) in PLAIN and 2.0**-20 < largest < 2.0**20 and array.dtype.kind == "f":
+        return 1.0  # known at once on the host
     unit = square_unit_of(xp, largest)
     near = ((largest > 2.0**-20) & (largest < 2.0**20)) | (largest == float("inf"))
     unit = xp.where(near, xp.ones_like(unit), unit)

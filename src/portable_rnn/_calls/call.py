@@ -25,8 +25,8 @@ from .._engine import network
 from .._engine.affine import Products
 from .._engine.network import Parameters as Weights
 from .._engine.network import Passage
-from .._engine.recurrence import recurrence_of
 from .._engine.setup import Setup, Units
+from .._engine.stack import Column
 from .._executors.base import Executor
 from .._executors.choose import choose
 from ..cells import State
@@ -46,6 +46,8 @@ __all__ = [
     "run",
     "run_vjp",
     "setup_of",
+    "states_of",
+    "steady",
     "valid_steps_of",
 ]
 
@@ -63,7 +65,7 @@ class Call(NamedTuple):
     state: tuple[State, ...]  # (B, H) each, by layer and direction
     setup: Setup  # namespace, executor, recurrence, valid steps, masks, units
     lengths: Any = None  # (B,), on the host, in the caller's order, if that says which steps
-    dropout: Any = False  # as it was given
+    options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as they were given
 
     @property
     def batched(self) -> bool:
@@ -90,7 +92,7 @@ class Call(NamedTuple):
 
     def from_state(self, state: Any) -> "Call":
         """Return the same call from another state, in torch's shape; None for zeros."""
-        inside = _states(self.setup, self.model, state, self.x, batched=self.batched)
+        inside = states_of(self.setup, self.model, state, self.x, batched=self.batched)
         return self._replace(state=inside)
 
     def masked(self, state: Any) -> "Call":
@@ -98,8 +100,7 @@ class Call(NamedTuple):
         s, valid = self.setup, mask_of(self.setup.xp, self.x, self.lengths, None)
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
-        w = self.weights
-        setup = setup_of(s.xp, s.executor, self.model, w, steps, masks, s.units)
+        setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.units)
         return self._replace(setup=setup).from_state(state)
 
     def with_arrays(
@@ -107,18 +108,19 @@ class Call(NamedTuple):
     ) -> "Call":
         """Return the same call on other arrays, of the same shapes, and perhaps of another dtype.
 
-        ``lift`` brings to that what else was given. What is drawn is drawn for that.
+        ``lift`` brings to that what else was given. What is drawn, and what a budget comes to, are
+        those of that dtype.
         """
-        s, model = self.setup, self.model
+        s, model, (dropout, *budget) = self.setup, self.model, self.options
         parts = check.state_parts(state) if state is not None else ()
         executor = choose(s.xp, (x, *params.values(), *parts))
-        masks = lift(self.dropout)
-        if not isinstance(masks, Masks):
-            masks = _masks(s.xp, model, x, self.dropout)
+        masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
         w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
-        setup = setup_of(s.xp, executor, model, w, steps, masks, s.units)
+        setup = setup_of(s.xp, executor, model, steps, masks)
+        if s.units is not None:
+            setup = setup._replace(units=_units(setup, model, x, *budget))
         sequence = layout.time_major(s.xp, model, x)
-        states = _states(setup, model, state, sequence, batched=self.batched)
+        states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
             params=params, given=x, weights=w, x=sequence, state=states, setup=setup
         )
@@ -153,11 +155,12 @@ def prepare(
             size = layout.sizes(model, x)
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)
     w, masks = model.weights(params), _masks(xp, model, x, dropout)
-    setup = setup_of(xp, executor, model, w, steps, masks)
+    setup = setup_of(xp, executor, model, steps, masks)
     if memory is not None or checkpoint_every is not None:
         setup = setup._replace(units=_units(setup, model, x, memory, checkpoint_every))
-    states = _states(setup, model, state, sequence, batched=x.ndim == 3)
-    return Call(model, params, x, w, sequence, states, setup, lengths, dropout)
+    states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
+    options = (dropout, memory, checkpoint_every)
+    return Call(model, params, x, w, sequence, states, setup, lengths, options)
 
 
 def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[Passage, ...]]:
@@ -185,7 +188,7 @@ def run_vjp(
     s = call.setup._replace(grad_x=grad_x, products=products or call.setup.products)
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
-    d_after = _states(s, model, d_state, call.x, batched=batched)
+    d_after = states_of(s, model, d_state, call.x, batched=batched)
     d_w, d_x, d_before = network.run_vjp(s, call.weights, records, d_outputs, d_after)
     d_params, dtype = model.parameters(d_w, like=call.params), call.x.dtype
     if products is None and accumulation_dtype(xp, dtype) != dtype:
@@ -198,11 +201,22 @@ def run_vjp(
     )
 
 
+def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Column]:
+    """Return what all steps of a stream share, of checked parameters: a setup, and the layers."""
+    first = params["weight_ih_l0"]
+    masks = Masks()
+    if model.zoneout:
+        mean = xp.full((1, 1), 1.0 - model.zoneout, dtype=first.dtype, device=device_of(first))
+        masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
+    setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
+    weights = model.weights(params)
+    return setup._replace(keep=False), Column(tuple(w for (w,) in weights.layers), weights.readout)
+
+
 def setup_of(
     xp: Namespace,
     executor: Executor,
     model: RNN,
-    weights: Weights,
     steps: Steps,
     masks: Masks,
     units: Units | None = None,
@@ -211,7 +225,7 @@ def setup_of(
     if executor.whole_sequence:
         make_static(xp, type(model))  # it may leave a compiled function, on the tape
     held = steps.mask is not None or bool(masks.update)
-    recurrence = recurrence_of(model.cell_object, weights.layers[0][0], held=held)
+    recurrence = model.recurrences[held]
     options = (executor.sums, True, True, False)  # as of Setup
     return Setup(xp, executor, recurrence, *options, *steps, *masks, units)
 
@@ -301,7 +315,7 @@ def _units(setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: in
     return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
 
 
-def _states(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> tuple[State, ...]:
+def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> tuple[State, ...]:
     """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
     if state is not None:
         return layout.state_inward(s.xp, state, s.order, batched=batched)

@@ -9,7 +9,7 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 from typing import Any
 
 from .._arrays.checks import state_of, state_parts
-from .._arrays.namespace import Array, Namespace, namespace_of
+from .._arrays.namespace import Array, Namespace, namespace_of, reshape
 from ..cells import State
 from ..model import RNN
 
@@ -83,7 +83,7 @@ def state_outward(
     for layers in zip(*states, strict=True):
         joined = xp.concat([_sorted(xp, part, inverse) for part in layers])
         if batched:
-            joined = xp.reshape(joined, (len(layers), *layers[0].shape))
+            joined = reshape(xp, joined, (len(layers), *layers[0].shape))
         parts.append(joined)
     return state_of(parts)
 

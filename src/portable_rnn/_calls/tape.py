@@ -92,5 +92,5 @@ def call_of(tape: Tape, params: Parameters) -> Call:
     """Return the call that a checked tape is of, to be gone back through."""
     model, xp = tape.model, namespace_of(x=tape.x)
     weights, x = model.weights(params), layout.time_major(xp, model, tape.x)
-    setup = setup_of(xp, tape.executor, model, weights, tape.steps, tape.masks, tape.units)
+    setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.units)
     return Call(model, params, tape.x, weights, x, (), setup)

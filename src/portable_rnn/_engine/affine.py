@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .._arrays.namespace import (
     Array,
     Namespace,
+    reshape,
     sum_over,
     to_accumulation_dtype,
 )
@@ -96,13 +97,13 @@ class Linear(NamedTuple):
         y = xp.matmul(_rows(xp, x if self.scale is None else self._scaled(x)), self.weight.T)
         if self.bias is not None:
             y = y + self.bias
-        return y if x.ndim == 2 else xp.reshape(y, (*x.shape[:-1], y.shape[1]))
+        return y if x.ndim == 2 else reshape(xp, y, (*x.shape[:-1], y.shape[1]))
 
     def vjp_x(self, xp: Namespace, d_y: Array) -> Array:
         """Return the cotangent of ``x``: ``d_y W``, shape (..., I)."""
         d_x = xp.matmul(_rows(xp, d_y), self.weight)
         if d_y.ndim != 2:
-            d_x = xp.reshape(d_x, (*d_y.shape[:-1], d_x.shape[1]))
+            d_x = reshape(xp, d_x, (*d_y.shape[:-1], d_x.shape[1]))
         return d_x if self.scale is None else self._scaled(d_x)
 
     def vjp_parameters(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> "Linear":
@@ -124,4 +125,4 @@ class Linear(NamedTuple):
 
 
 def _rows(xp: Namespace, x: Array) -> Array:
-    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else reshape(xp, x, (-1, x.shape[-1]))

@@ -10,11 +10,11 @@ from .._arrays.namespace import Array
 from ..cells import State
 from .affine import Linear
 from .chunks import Stretch
-from .recurrence import Weights
+from .recurrence import Held, Weights
 from .select import where_true
 from .setup import Sequence, Setup
 
-__all__ = ["Column", "States", "advance", "part", "retreat"]
+__all__ = ["Column", "States", "advance", "part", "retreat", "step"]
 
 States: TypeAlias = tuple[State, ...]  # of one layer after another
 
@@ -74,6 +74,29 @@ def retreat(
         d_layers.insert(0, d_w)
         d_before.insert(0, stretch.widen(s.xp, d_new, d_state))
     return Column(tuple(d_layers), d_readout), d_y, tuple(d_before)
+
+
+def step(
+    s: Setup, column: Column, x: Array, states: States, mask: Array | None = None
+) -> tuple[Array, States]:
+    """Take all layers through one step, without a record; x (B, I), and a mask (B, 1) or None.
+
+    The setup is that of a stream: its updates are (1, 1), for all steps.
+    """
+    xp, y, after = s.xp, where_true(s.xp, mask, x), []
+    held: tuple[Array, ...] = ()
+    if mask is not None and not s.update:
+        s, held = s._replace(recurrence=Held(s.recurrence)), (mask,) * len(states[0])
+    for number, (w, state) in enumerate(zip(column.layers, states, strict=True)):
+        update = tuple(where_true(xp, mask, u) for u in s.update[number]) if s.update else held
+        new = s.executor.step(s, w, y, state, update)
+        after.append(new)
+        y = new[0]
+    if column.readout is not None:
+        y = column.readout(xp, y)
+    elif mask is None:  # the state is kept, and what is handed out is the caller's
+        y = xp.asarray(y, copy=True)
+    return where_true(xp, mask, y), tuple(after)
 
 
 def part(s: Setup, array: Array | None, stretch: Stretch) -> Array | None:

@@ -32,9 +32,12 @@ class Executor(ABC):
     whole_sequence : bool
         Whether the library should see all of time as one computation: it optimises one graph, or
         cannot write into an array. Time is then never cut.
+    stepwise : bool
+        Whether a step of a cell is a call of Python each time, so that one may look on.
     """
 
     whole_sequence: bool
+    stepwise: bool = True
 
     @property
     def sums(self) -> Products:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .._arrays.namespace import Array, Namespace
+from .._arrays.namespace import Array, Namespace, reshape
 from .._engine.setup import Sequence, Step
 from .base import Executor
 
@@ -42,7 +42,7 @@ class Eager(Executor):
         if self.whole_sequence:
             return xp.stack(sequence)
         # What xp.stack comes to, with less to do for each step.
-        return xp.reshape(xp.concat(sequence), (len(sequence), *sequence[0].shape))
+        return reshape(xp, xp.concat(sequence), (len(sequence), *sequence[0].shape))
 
     def shift(
         self, xp: Namespace, first: Array, sequence: Sequence, *, reverse: bool = False

@@ -19,6 +19,7 @@ class Lax(Executor):
     """
 
     whole_sequence = True
+    stepwise = False
 
     def scan(
         self, f: Step, carry: Any, xs: tuple[Sequence, ...], *, reverse: bool = False

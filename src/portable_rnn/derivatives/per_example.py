@@ -185,8 +185,8 @@ def _factors(
     lengths, mask = passing.get("lengths"), passing.get("mask")
     some = lengths is not None or mask is not None
     check.loss(caller, loss, options, weighted=some, known=options_of(forward))
-    passing["finite"] = passing.pop("check_finite", False)
-    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"))
+    finite = passing.pop("check_finite", False)
+    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
     if call.setup.widths is not None:  # a mask leaves the sequences in their order
         call = call.masked(passing.get("state"))
     outputs, _, records = run(call, keep=True)
