@@ -16,15 +16,15 @@ ARRAYS = [
     Mutant(
         "device forgotten",
         "_calls/call.py",
-        "s.xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
-        "s.xp.zeros(shape[1:], dtype=x.dtype)",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
         "_calls/call.py",
-        "s.xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
-        "s.xp.zeros(shape[1:], device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), device=device_of(x))",
         gradients("elman-zero_state", dtype="float32"),
     ),
     Mutant(

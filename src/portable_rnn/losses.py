@@ -31,6 +31,7 @@ from ._arrays.namespace import (
     sum_over,
     to_accumulation_dtype,
     with_device_of_arguments,
+    with_last_axis,
 )
 from ._arrays.norms import far_unit
 from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
@@ -155,7 +156,7 @@ def softmax_cross_entropy(
         y = (1.0 - label_smoothing) * y + (label_smoothing / classes) * share
     if class_weights is not None:
         y = y * factor
-    y = y * xp.expand_dims(rows, axis=-1)
+    y = y * with_last_axis(xp, rows)
 
     log_p = log_softmax(xp, outputs)
     losses = -sum_over(xp, multiply(xp, y, log_p), -1)
@@ -208,7 +209,7 @@ def mean_squared_error(
     difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
     difference = difference / unit
-    weighted = difference * xp.expand_dims(rows, axis=-1)
+    weighted = difference * with_last_axis(xp, rows)
     if weight is not None:
         weight = weight * outputs.shape[-1]
     squares, d_outputs = weighted * difference, 2.0 * weighted
@@ -262,7 +263,7 @@ def binary_cross_entropy(
     weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
     if weight is not None:
         weight = weight * outputs.shape[-1]
-    w = xp.expand_dims(rows, axis=-1)
+    w = with_last_axis(xp, rows)
     outputs, targets = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
     positive = real_part(xp, outputs) > 0
     shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically

@@ -247,8 +247,12 @@ class RNN:
             batch_size = check.count("batch_size", batch_size)
         stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
-        sizes = (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
-        return tuple((stack, *batch, size) for size in sizes)
+        return tuple((stack, *batch, size) for size in self.state_sizes)
+
+    @cached_property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Size of each state array of a layer."""
+        return (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
 
     @cached_property
     def recurrences(self) -> tuple[Recurrence, Recurrence]:

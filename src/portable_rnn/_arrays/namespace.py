@@ -61,6 +61,7 @@ __all__ = [
     "use_namespace",
     "whole_sequence",
     "with_device_of_arguments",
+    "with_last_axis",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -84,6 +85,7 @@ _known: dict[type, Namespace] = {}
 PLAIN: dict[type, Namespace] = {}
 _static: set[type] = set()
 _names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
+_full: dict[int, Any] = {}  # dtypes to add up in as they are, by identity: one object for each
 
 
 @contextmanager
@@ -366,6 +368,13 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
 
 
+def with_last_axis(xp: Namespace, array: Array) -> Array:
+    """Return an array with an axis of 1 behind it."""
+    if PLAIN.get(type(array)) is xp:
+        return array[..., None]
+    return xp.expand_dims(array, axis=-1)
+
+
 def reshape(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
     """Return an array in another shape."""
     if PLAIN.get(type(array)) is xp:
@@ -375,11 +384,19 @@ def reshape(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
 
 def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
     """Return the dtype to add up in: float32 for half precision, and any other as it is."""
-    return xp.float32 if dtype_name(dtype) in ("float16", "bfloat16") else dtype
+    if _full.get(id(dtype)) is dtype:
+        return dtype
+    if dtype_name(dtype) in ("float16", "bfloat16"):
+        return xp.float32
+    if len(_full) < 64:
+        _full[id(dtype)] = dtype
+    return dtype
 
 
 def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
     """Return an array in the dtype to add it up in."""
+    if _full.get(id(array.dtype)) is array.dtype:
+        return array
     dtype = accumulation_dtype(xp, array.dtype)
     return array if dtype is array.dtype else xp.astype(array, dtype, copy=False)
 

@@ -285,7 +285,8 @@ def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     if dropout is not None:
         check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
-    if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
+    if model.dropout or model.recurrent_dropout or model.zoneout:
+        chances = [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]
         raise ValueError(
             f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
             "each step of training, or False for none; got None"
@@ -320,7 +321,7 @@ def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> t
     if state is not None:
         return layout.state_inward(s.xp, state, s.order, batched=batched)
     zeros = tuple(
-        s.xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))
-        for shape in model.state_shapes(x.shape[1])
+        s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))
+        for size in model.state_sizes
     )
     return (zeros,) * (model.num_layers * model.directions)
