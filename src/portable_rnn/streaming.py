@@ -190,6 +190,7 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     model : RNN
         Of one direction; any number of layers.
     params : dict of str to array
+        Looked up once: put another array into the dict, and the stream still has the one before.
     state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
         Where to begin; zeros if None.
 

@@ -56,6 +56,7 @@ __all__ = [
     "resolve_namespace",
     "row",
     "same_device",
+    "stack",
     "sum_over",
     "to_accumulation_dtype",
     "use_namespace",
@@ -366,6 +367,13 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     if PLAIN.get(type(array)) is xp:
         return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def stack(xp: Any, arrays: list[Array]) -> Array:
+    """Return arrays (...) as one, (N, ...)."""
+    if PLAIN.get(type(arrays[0])) is not xp:
+        return xp.stack(arrays)
+    return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:

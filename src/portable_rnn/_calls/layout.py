@@ -9,7 +9,7 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 from typing import Any
 
 from .._arrays.checks import state_of, state_parts
-from .._arrays.namespace import Array, Namespace, namespace_of, reshape
+from .._arrays.namespace import Array, Namespace, namespace_of, stack
 from ..cells import State
 from ..model import RNN
 
@@ -81,10 +81,8 @@ def state_outward(
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
     parts = []
     for layers in zip(*states, strict=True):
-        joined = xp.concat([_sorted(xp, part, inverse) for part in layers])
-        if batched:
-            joined = reshape(xp, joined, (len(layers), *layers[0].shape))
-        parts.append(joined)
+        one_by_one = [_sorted(xp, part, inverse) for part in layers]
+        parts.append(stack(xp, one_by_one) if batched else xp.concat(one_by_one))
     return state_of(parts)
 
 
