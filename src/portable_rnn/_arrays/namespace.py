@@ -369,9 +369,10 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
 
 
-def stack(xp: Any, arrays: list[Array]) -> Array:
+def stack(xp: Namespace, arrays: list[Array]) -> Array:
     """Return arrays (...) as one, (N, ...)."""
-    if PLAIN.get(type(arrays[0])) is not xp:
+    plain = PLAIN.get(type(arrays[0])) is xp
+    if not plain:
         return xp.stack(arrays)
     return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
 
