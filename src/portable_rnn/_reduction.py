@@ -119,6 +119,8 @@ def reduce_losses(
         value, d_outputs = value * unit * unit, d_outputs * unit
     if nothing is not None:
         value = nan_where(xp, nothing, value)
+    if value.dtype is dtype and d_outputs.dtype is dtype:
+        return value, d_outputs
     return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)
 
 

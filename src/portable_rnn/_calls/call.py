@@ -184,8 +184,9 @@ def run_vjp(
 
     ``products`` says what to make of the factors of gradients; by default they are summed.
     """
-    model, batched, xp = call.model, call.batched, call.setup.xp
-    s = call.setup._replace(grad_x=grad_x, products=products or call.setup.products)
+    s, model, batched, xp = call.setup, call.model, call.batched, call.setup.xp
+    if not grad_x or products is not None:
+        s = s._replace(grad_x=grad_x, products=products or s.products)
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
     d_after = states_of(s, model, d_state, call.x, batched=batched)
