@@ -3,6 +3,7 @@
 from typing import Any
 
 from ._arrays import checks as check
+from ._arrays.functions import row
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -13,7 +14,6 @@ from ._arrays.namespace import (
     nan_where,
     on_host,
     read_flag,
-    row,
 )
 
 __all__ = ["check_labels", "is_index", "mark_wrong", "one_hot_rows", "signed"]

@@ -21,17 +21,14 @@ Losses of float16 and bfloat16 are computed in float32, and rounded once.
 from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.functions import row, sum_over, to_accumulation_dtype, with_last_axis
 from ._arrays.namespace import (
     Array,
     Namespace,
     dtype_name,
     library_name,
     real_part,
-    row,
-    sum_over,
-    to_accumulation_dtype,
     with_device_of_arguments,
-    with_last_axis,
 )
 from ._arrays.norms import far_unit
 from ._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed

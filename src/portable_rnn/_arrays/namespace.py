@@ -36,7 +36,6 @@ __all__ = [
     "PLAIN",
     "Array",
     "Namespace",
-    "accumulation_dtype",
     "as_one_unit",
     "check_namespace",
     "detached",
@@ -52,17 +51,11 @@ __all__ = [
     "on_host",
     "read_flag",
     "real_part",
-    "reshape",
     "resolve_namespace",
-    "row",
     "same_device",
-    "stack",
-    "sum_over",
-    "to_accumulation_dtype",
     "use_namespace",
     "whole_sequence",
     "with_device_of_arguments",
-    "with_last_axis",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -86,7 +79,6 @@ _known: dict[type, Namespace] = {}
 PLAIN: dict[type, Namespace] = {}
 _static: set[type] = set()
 _names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
-_full: dict[int, Any] = {}  # dtypes to add up in as they are, by identity: one object for each
 
 
 @contextmanager
@@ -358,69 +350,12 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) -> Array:
-    """Sum over one axis in the dtype of the array; half precision adds up in float32.
-
-    The result of a half-precision sum stays float32: 65504 is soon passed.
-    """
-    dtype = accumulation_dtype(xp, array.dtype)
-    if PLAIN.get(type(array)) is xp:
-        return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
-    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
-
-
-def stack(xp: Namespace, arrays: list[Array]) -> Array:
-    """Return arrays (...) as one, (N, ...)."""
-    plain = PLAIN.get(type(arrays[0])) is xp
-    if not plain:
-        return xp.stack(arrays)
-    return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
-
-
-def with_last_axis(xp: Namespace, array: Array) -> Array:
-    """Return an array with an axis of 1 behind it."""
-    if PLAIN.get(type(array)) is xp:
-        return array[..., None]
-    return xp.expand_dims(array, axis=-1)
-
-
-def reshape(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
-    """Return an array in another shape."""
-    if PLAIN.get(type(array)) is xp:
-        return array.reshape(shape)
-    return xp.reshape(array, shape)
-
-
-def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
-    """Return the dtype to add up in: float32 for half precision, and any other as it is."""
-    if _full.get(id(dtype)) is dtype:
-        return dtype
-    if dtype_name(dtype) in ("float16", "bfloat16"):
-        return xp.float32
-    if len(_full) < 64:
-        _full[id(dtype)] = dtype
-    return dtype
-
-
-def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
-    """Return an array in the dtype to add it up in."""
-    if _full.get(id(array.dtype)) is array.dtype:
-        return array
-    dtype = accumulation_dtype(xp, array.dtype)
-    return array if dtype is array.dtype else xp.astype(array, dtype, copy=False)
-
-
 def real_part(xp: Namespace, array: Array) -> Array:
     """Return what decides where a function has pieces: an array, or of a complex one the real part.
 
     So such a function is analytic on each piece, and complex steps go through it.
     """
     return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
-
-
-def row(xp: Namespace, vector: Array, ndim: int) -> Array:
-    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
-    return reshape(xp, vector, (1,) * (ndim - 1) + (-1,))
 
 
 def is_positive(xp: Namespace, array: Array) -> Array:

@@ -5,15 +5,8 @@ import math
 import sys
 from typing import Any
 
-from .namespace import (
-    PLAIN,
-    Array,
-    Namespace,
-    device_of,
-    library_name,
-    to_accumulation_dtype,
-    whole_sequence,
-)
+from .functions import to_accumulation_dtype
+from .namespace import PLAIN, Array, Namespace, device_of, library_name, whole_sequence
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 

@@ -12,15 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    dtype_name,
-    library_name,
-    make_static,
-)
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name, make_static
 from .._engine import network
 from .._engine.affine import Products
 from .._engine.network import Parameters as Weights

@@ -9,7 +9,8 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 from typing import Any
 
 from .._arrays.checks import state_of, state_parts
-from .._arrays.namespace import Array, Namespace, namespace_of, stack
+from .._arrays.functions import stack
+from .._arrays.namespace import Array, Namespace, namespace_of
 from ..cells import State
 from ..model import RNN
 

@@ -7,14 +7,8 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._arrays.namespace import (
-    PLAIN,
-    Array,
-    Namespace,
-    reshape,
-    sum_over,
-    to_accumulation_dtype,
-)
+from .._arrays.functions import reshape, sum_over, to_accumulation_dtype
+from .._arrays.namespace import PLAIN, Array, Namespace
 
 __all__ = ["AT_ONCE", "SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 

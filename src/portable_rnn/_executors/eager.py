@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .._arrays.namespace import Array, Namespace, stack
+from .._arrays.functions import stack
+from .._arrays.namespace import Array, Namespace
 from .._engine.setup import Sequence, Step
 from .base import Executor
 

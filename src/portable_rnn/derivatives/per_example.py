@@ -9,13 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    with_device_of_arguments,
-)
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, device_of, with_device_of_arguments
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, Parameters, prepare, run, run_vjp
