@@ -108,6 +108,8 @@ def seed(name: str, value: Any) -> tuple[int, ...]:
 
 def loss_value(value: Any, x: Array) -> None:
     """Check what a loss returned as its value: one real number, of the library of ``x``."""
+    if type(value) in PLAIN and value.dtype is x.dtype and value.shape == ():
+        return
     name = "value returned by the loss"
     if isinstance(value, bool) or not (isinstance(value, Number) or is_array(value)):
         raise TypeError(f"{name}: expected an array () or a float, got {said(value)}")

@@ -332,7 +332,9 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         of_numpy = False
         for arg in (*args, *kwargs.values()):
-            array: Any = next(iter(arg.values()), None) if isinstance(arg, Mapping) else arg
+            array: Any = arg
+            if type(arg) not in PLAIN and (type(arg) is dict or isinstance(arg, Mapping)):
+                array = next(iter(arg.values()), None)
             if type(array) in PLAIN:  # and so are all others, or they are refused
                 of_numpy = True
                 break
