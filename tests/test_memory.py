@@ -9,7 +9,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import network
+from portable_rnn._engine import column
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in units of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
@@ -208,13 +208,13 @@ def test_gradients_of_single_steps_are_added_by_stretches():
 def test_each_step_is_run_twice(batch, every, monkeypatch):
     """Whatever fits into a stretch, and however many of those into a unit."""
     model, steps, run = prnn.RNN(2, 3), 200, []
-    advance = network._advance
+    advance = column.advance
 
     def counted(xp, column, x, states, stretch, *args, **kwargs):
         run.append(stretch.rows.stop - stretch.rows.start)
         return advance(xp, column, x, states, stretch, *args, **kwargs)
 
-    monkeypatch.setattr(network, "_advance", counted)
+    monkeypatch.setattr(column, "advance", counted)
     params, x, targets = inputs(model, steps, batch)
     prnn.bptt(model, params, x, targets, checkpoint_every=every)
     units = -(-steps // every)

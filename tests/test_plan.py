@@ -9,6 +9,8 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn import memory
 from portable_rnn._engine import chunks as stretches
+from portable_rnn._engine.setup import Setup
+from portable_rnn._executors.eager import EAGER
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,7 @@ def test_a_plan_says_whether_time_is_cut_in_the_same_places(steps, batch, same, 
     model = prnn.RNN(3, 8, 4)
 
     def cut(plan):
-        pieces = stretches.cut(np, steps, batch, plan.walk)
+        pieces = stretches.cut(Setup(np, EAGER, None, units=plan.walk), steps, batch)
         return [piece.rows for unit in pieces for piece in unit]
 
     full = prnn.memory.plan(model, steps, batch)

@@ -8,8 +8,8 @@ from conformance.complex_step import directional
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn._engine import bptt
 from portable_rnn._engine import chunks as stretches
-from portable_rnn._engine import network
 from portable_rnn._engine.bptt import layer_vjp
 from portable_rnn.cells import LSTM, ResetBeforeGRU
 
@@ -113,7 +113,7 @@ def test_stretches_add_up(name, monkeypatch):
 
     whole, cut = run(), []
     monkeypatch.setattr(stretches, "ROWS", 2 * BATCH)
-    monkeypatch.setattr(network, "layer_vjp", lambda *a, **k: cut.append(1) or layer_vjp(*a, **k))
+    monkeypatch.setattr(bptt, "layer_vjp", lambda *a, **k: cut.append(1) or layer_vjp(*a, **k))
     parts = run()
     assert len(cut) == 6 * model.num_layers
     for key, want in (whole.params | {"x": whole.x}).items():

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from portable_rnn._executors.scan import join, scan, shift, split
+from portable_rnn._executors.eager import EAGER, WHOLE
+from portable_rnn._executors.lax import LAX
+
+scan, shift, split = EAGER.scan, EAGER.shift, EAGER.split
 
 
 def diary(carry, inputs):
@@ -52,24 +55,24 @@ def test_what_a_step_keeps_is_not_copied():
     assert all(a is b for a, b in zip(found, kept, strict=True))
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-def test_join_undoes_split(stacked):
+@pytest.mark.parametrize("executor", [EAGER, WHOLE, LAX])
+def test_join_undoes_split(executor):
     array = np.arange(24.0).reshape(4, 3, 2)
-    sequence = split(array, 4, stacked=stacked)
-    assert isinstance(sequence, list) != stacked
-    assert np.array_equal(join(np, sequence), array)
+    sequence = executor.split(array, 4)
+    assert isinstance(sequence, list) == (executor is not LAX)
+    assert np.array_equal(executor.join(np, sequence), array)
 
 
 def test_none_is_a_sequence_of_none():
-    assert split(None, 3, stacked=False) == [None, None, None]
-    assert split(None, 3, stacked=True) is None
+    assert split(None, 3) == [None, None, None]
+    assert LAX.split(None, 3) is None
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("stacked", [False, True])
-def test_shift_is_one_step_late(stacked, steps):
+@pytest.mark.parametrize("executor", [EAGER, WHOLE, LAX])
+def test_shift_is_one_step_late(executor, steps):
     array, first = np.arange(2.0 * steps).reshape(steps, 2), np.asarray([-1.0, -2.0])
-    late = join(np, shift(np, first, split(array, steps, stacked=stacked)))
+    late = executor.join(np, executor.shift(np, first, executor.split(array, steps)))
     assert np.array_equal(late, [first, *array[:-1]])
 
 

@@ -16,15 +16,15 @@ ARRAYS = [
     Mutant(
         "device forgotten",
         "_calls/call.py",
-        "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
-        "xp.zeros(shape[1:], dtype=x.dtype)",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
         "_calls/call.py",
-        "xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))",
-        "xp.zeros(shape[1:], device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
+        "s.xp.zeros((x.shape[1], size), device=device_of(x))",
         gradients("elman-zero_state", dtype="float32"),
     ),
     Mutant(
@@ -36,7 +36,7 @@ ARRAYS = [
     ),
     Mutant(
         "float in the hot path",
-        "_engine/network.py",
+        "_engine/column.py",
         "hidden)\n            if column",
         "hidden)\n            float(y[0, 0, 0])\n            if column",
         gradients("elman-default", "torch-meta", "float32"),
@@ -44,8 +44,8 @@ ARRAYS = [
     Mutant(
         "write into the caller's array",
         "_calls/call.py",
-        "    sequence = layout.time_major(xp, model, x)\n",
-        "    x *= 1.0\n    sequence = layout.time_major(xp, model, x)\n",
+        "    sequence, steps = layout.time_major(xp, model, x), Steps()\n",
+        "    x *= 1.0\n    sequence, steps = layout.time_major(xp, model, x), Steps()\n",
         gradients("elman-default", "numpy-readonly"),
     ),
 ]

@@ -21,22 +21,22 @@ DERIVATIVES = [
     Mutant(
         "loss's curvature left out of Gauss-Newton",
         "derivatives/curvature.py",
-        "_, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))",
+        "_, (product,) = directional(call.setup.xp, gradient, (outputs,), (pushed.d_outputs,))",
         "product = pushed.d_outputs",
         products("elman-one_step"),
     ),
     Mutant(
         "network's curvature left in Gauss-Newton",
         "derivatives/curvature.py",
-        "return bptt(model, params, x, targets, loss=curved, **given).grads",
+        "return run_vjp(call, records, d_outputs, grad_x=False)[0]",
         "return hvp(model, params, x, targets, vector, loss=loss, **options)",
         products("elman-one_step"),
     ),
     Mutant(
         "loss's gradient held fixed in the Hessian",
         "derivatives/curvature.py",
-        '{"loss": loss, "grad_x": False}',
-        '{"loss": lambda *a, **o: lift(tuple(map(xp.real, loss(*a, **o)))), "grad_x": False}',
+        "model, loss, outputs, lift(targets)",
+        "model, lambda *a, **o: lift(tuple(v.real for v in loss(*a, **o))), outputs, lift(targets)",
         products("elman-one_step"),
     ),
     Mutant(
@@ -78,15 +78,15 @@ DERIVATIVES = [
     Mutant(
         "powers of J for those of its square",
         "derivatives/flow.py",
-        "v, _ = _normalised(xp, _part(pulled.state, layer))",
+        "v, _ = _normalised(xp, _part(pulled, layer))",
         "v = u",
         flow("singular_values_of_the_whole_jacobian[gru]"),
     ),
     Mutant(
         "power method not normalised",
         "derivatives/flow.py",
-        "v, _ = _normalised(xp, _part(pulled.state, layer))",
-        "v = _part(pulled.state, layer)",
+        "v, _ = _normalised(xp, _part(pulled, layer))",
+        "v = _part(pulled, layer)",
         flow("sequences_of_different_lengths[gru]"),
     ),
     Mutant(

@@ -23,21 +23,21 @@ def planned(case):
 NETWORKS = [
     Mutant(
         "upper layer fed with x",
-        "_engine/network.py",
-        "y = join(xp, records[number - 1].hidden) if number else",
-        "y = join(xp, records[number].hidden) if number else",
+        "_engine/stack.py",
+        "number, records[number - 1].hidden)",
+        "number, records[number].hidden)",
         gradients("lstm-two_layers"),
     ),
     Mutant(
         "second direction read forwards",
         "_engine/network.py",
-        "options=walk.options._replace(reverse=reverse)",
-        "options=walk.options._replace(reverse=False)",
+        "reverse=reverse,",
+        "reverse=False,",
         gradients("gru-both_directions"),
     ),
     Mutant(
         "next step's state for the reversed direction",
-        "_executors/scan.py",
+        "_executors/eager.py",
         "[*sequence[1:], first] if reverse else",
         "",
         gradients("elman-both_directions"),
@@ -45,8 +45,8 @@ NETWORKS = [
     Mutant(
         "directions' halves of the readout exchanged",
         "_engine/network.py",
-        "beside(xp, d_one.readout.weight, d_other.readout.weight)",
-        "beside(xp, d_other.readout.weight, d_one.readout.weight)",
+        "beside(s.xp, d_one.readout.weight, d_other.readout.weight)",
+        "beside(s.xp, d_other.readout.weight, d_one.readout.weight)",
         gradients("lstm-readout-both_directions"),
     ),
     Mutant(
@@ -66,8 +66,8 @@ NETWORKS = [
     ),
     Mutant(
         "first sequence's end for the reversed direction's start",
-        "_engine/network.py",
-        "[unit[::-1] for unit in reversed(found)] if walk.options.reverse else found",
+        "_engine/column.py",
+        "[unit[::-1] for unit in reversed(found)] if s.reverse else found",
         "found",
         gradients("elman-both_directions-lengths"),
     ),
@@ -80,7 +80,7 @@ NETWORKS = [
     ),
     Mutant(
         "every stretch added to the whole sum",
-        "_engine/network.py",
+        "_engine/column.py",
         "if stretch.block != block:",
         "if True:",
         "tests/test_memory.py::test_gradients_of_single_steps_are_added_by_stretches",
@@ -144,8 +144,8 @@ NETWORKS = [
     Mutant(
         "recurrent dropout in one direction only",
         "_engine/network.py",
-        "recurrent=walk.recurrent[i : i + 1]",
-        "recurrent=walk.recurrent[i:i]",
+        "recurrent=s.recurrent[i : i + 1]",
+        "recurrent=s.recurrent[i:i]",
         layers("elman-recurrent-1-both ways"),
     ),
     Mutant(

@@ -26,16 +26,16 @@ SEQUENCES = [
     ),
     Mutant(
         "padding's cotangents let in",
-        "_engine/network.py",
-        "d_y = where_true(xp, _part(xp, walk.mask, stretch), stretch.of(xp, d_outputs))",
+        "_engine/column.py",
+        "d_y = where_true(xp, part(s, s.mask, stretch), stretch.of(xp, d_outputs))",
         "d_y = stretch.of(xp, d_outputs)",
         gradients("lstm-readout-mask"),
     ),
     Mutant(
         "batch not brought back to the caller's order",
         "_calls/layout.py",
-        "join([_sorted(xp, part, inverse) for part in layers])",
-        "join(list(layers))",
+        "one_by_one = [_sorted(xp, part, inverse) for part in layers]",
+        "one_by_one = list(layers)",
         gradients("elman-lengths"),
     ),
     Mutant(
@@ -70,8 +70,8 @@ SEQUENCES = [
     Mutant(
         "losses counted in every window that has them",
         "truncated.py",
-        "pieces.part(d_y, a, b) if a >= window.losses else None",
-        "pieces.part(d_y, a, b)",
+        "steps_of(d_y, axis, a, b) if a >= window.losses else None",
+        "steps_of(d_y, axis, a, b)",
         truncated("2-5-gru"),
     ),
     Mutant(
@@ -83,9 +83,9 @@ SEQUENCES = [
     ),
     Mutant(
         "lengths not counted from where the window begins",
-        "_windows.py",
-        "(self.lengths - a).clip(0, b - a)",
-        "self.lengths.clip(0, b - a)",
+        "_calls/call.py",
+        "(lengths - a).clip(0, b - a)",
+        "lengths.clip(0, b - a)",
         "tests/test_truncated.py::test_dropout_is_that_of_the_whole_sequence",
     ),
 ]

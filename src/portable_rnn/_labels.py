@@ -3,6 +3,7 @@
 from typing import Any
 
 from ._arrays import checks as check
+from ._arrays.functions import row
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -14,7 +15,6 @@ from ._arrays.namespace import (
     on_host,
     read_flag,
     real_part,
-    row,
 )
 
 __all__ = [

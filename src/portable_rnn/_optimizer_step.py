@@ -5,10 +5,10 @@ from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.functions import accumulation_dtype
 from ._arrays.namespace import (
     Array,
     Namespace,
-    accumulation_dtype,
     dtype_name,
     is_array,
     is_traced,

@@ -4,16 +4,8 @@ import math
 from typing import Any
 
 from ._arrays import checks as check
-from ._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    namespace_of,
-    nan_where,
-    sum_over,
-    to_accumulation_dtype,
-)
+from ._arrays.functions import accumulation_dtype, sum_over, to_accumulation_dtype
+from ._arrays.namespace import Array, Namespace, device_of, namespace_of, nan_where
 from ._arrays.norms import far_unit
 
 __all__ = [
@@ -119,6 +111,8 @@ def reduce_losses(
         value, d_outputs = value * unit * unit, d_outputs * unit
     if nothing is not None:
         value = nan_where(xp, nothing, value)
+    if value.dtype is dtype and d_outputs.dtype is dtype:
+        return value, d_outputs
     return xp.astype(value, dtype, copy=False), xp.astype(d_outputs, dtype, copy=False)
 
 

@@ -1,17 +1,10 @@
-"""A sequence in windows: where they lie, how a piece is run, how what overlaps is added up."""
+"""A sequence in windows: where they lie, and how what overlaps is added up."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-from ._arrays.namespace import Array, Namespace, namespace_of
-from ._calls.call import masks_of, steps_of
-from ._calls.layout import mask_outward, sizes
-from ._calls.masks import Masks
-from ._calls.valid_steps import read_lengths
-from .api import Forward, forward
-from .model import RNN
+from ._arrays.namespace import Array, namespace_of
 
-__all__ = ["Overlap", "Pieces", "Sum", "Window", "pieces_of", "windows"]
+__all__ = ["Overlap", "Sum", "Window", "steps_of", "windows"]
 
 
 class Window(NamedTuple):
@@ -37,72 +30,6 @@ def windows(steps: int, k1: int, k2: int) -> list[Window]:
         losses, stop = stop, min(stop + k1, steps)
         found.append(Window(stop - k2, losses, stop))
     return found
-
-
-class Pieces(NamedTuple):
-    """A network, and the sequence of which pieces are asked for."""
-
-    model: RNN
-    params: Mapping[str, Array]
-    x: Array
-    axis: int  # of time
-    lengths: Any  # on the host
-    mask: Array | None
-    masks: Masks | Literal[False]  # of the whole sequence, or none
-
-    @property
-    def steps(self) -> int:
-        """T."""
-        return int(self.x.shape[self.axis])
-
-    def part(self, array: Array, a: int, b: int) -> Array:
-        """Return steps ``a`` to ``b`` of an array in the layout of x."""
-        return _steps(array, self.axis, slice(a, b))
-
-    def forward(self, a: int, b: int, state: Any) -> Forward:
-        """Run through steps ``a`` to ``b``."""
-        lengths = None if self.lengths is None else (self.lengths - a).clip(0, b - a)
-        return forward(
-            self.model,
-            self.params,
-            self.part(self.x, a, b),
-            state,
-            lengths=lengths,
-            mask=None if self.mask is None else self.part(self.mask, a, b),
-            dropout=self._masks(a, b),
-        )
-
-    def _masks(self, a: int, b: int) -> Masks | Literal[False]:
-        if self.masks is False:
-            return False
-        return Masks(
-            tuple(f[a:b, ...] for f in self.masks.between),
-            self.masks.recurrent,
-            tuple(tuple(u[a:b, ...] for u in update) for update in self.masks.update),
-        )
-
-
-def pieces_of(
-    xp: Namespace,
-    model: RNN,
-    params: Mapping[str, Array],
-    x: Array,
-    lengths: Any,
-    mask: Any,
-    dropout: Any,
-) -> Pieces:
-    """Check what says which steps there are, and draw the masks of the whole sequence."""
-    axis = 1 if model.batch_first and x.ndim == 3 else 0
-    valid = steps_of(xp, model, x, lengths, mask).mask
-    if valid is not None:
-        mask = mask_outward(model, valid[:, :, 0], batched=x.ndim == 3)
-        lengths = None
-    elif lengths is not None:
-        lengths = read_lengths(lengths, *sizes(model, x))
-    masks: Masks | Literal[False] = False
-    if dropout is not False:
-        masks = masks_of(xp, model, x, dropout)
-    return Pieces(model, params, x, axis, lengths, mask, masks)
 
 
 class Sum:
@@ -150,10 +77,10 @@ class Overlap:
             cut = start - self._start
             shared = self._last.shape[axis] - cut
             if shared:
-                both = _steps(self._last, axis, slice(cut, None))
-                both = both + _steps(array, axis, slice(shared))
-                array = xp.concat([both, _steps(array, axis, slice(shared, None))], axis=axis)
-            self._done.append(_steps(self._last, axis, slice(cut)))
+                both = steps_of(self._last, axis, cut, None)
+                both = both + steps_of(array, axis, None, shared)
+                array = xp.concat([both, steps_of(array, axis, shared, None)], axis=axis)
+            self._done.append(steps_of(self._last, axis, None, cut))
         self._start, self._last = start, array
 
     def whole(self) -> Array:
@@ -161,5 +88,6 @@ class Overlap:
         return namespace_of(part=self._last).concat([*self._done, self._last], axis=self._axis)
 
 
-def _steps(array: Array, axis: int, rows: slice) -> Array:
-    return array[:, rows, ...] if axis else array[rows, ...]
+def steps_of(array: Array, axis: int, a: int | None, b: int | None) -> Array:
+    """Return steps ``a`` to ``b`` of an array of which time is the first or second axis."""
+    return array[:, a:b, ...] if axis else array[a:b, ...]

@@ -1,28 +1,18 @@
 """The public functions, `forward`, `predict`, `backward` and `bptt`, and what they return.
 
-They check what they are given and bring it to the layout inside, in ``_calls/call.py``;
-from there it goes through the layers of ``_engine/network.py``, each by the calculus of
-``_engine/bptt.py``. Results are in the caller's layout again.
+What they are given is checked and brought to the layout inside once, by ``prepare`` in
+``_calls/call.py``; the call that it makes is run through the layers of ``_engine/network.py``, each
+by the calculus of ``_engine/bptt.py``. Results are in the caller's layout again.
 """
 
 from typing import Any, Literal, NamedTuple
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, with_device_of_arguments
-from ._calls.call import (
-    Loss,
-    Parameters,
-    Tape,
-    check_inputs,
-    check_tape,
-    loss_and_gradient,
-    masks_of,
-    pull_back,
-    run_through,
-    steps_of,
-    units_of,
-)
-from ._calls.masks import Masks, mean_masks
+from ._calls.call import Parameters, prepare, run, run_vjp
+from ._calls.loss import Loss, loss_and_gradient
+from ._calls.masks import Masks
+from ._calls.tape import Tape, call_of, check_tape, tape_of
 from .losses import softmax_cross_entropy
 from .memory import Plan
 from .model import RNN
@@ -204,11 +194,20 @@ def forward(
     >>> fwd.outputs.shape, fwd.state.shape
     ((7, 2, 3), (1, 2, 5))
     """
-    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
-    steps = steps_of(xp, model, x, lengths, mask)
-    masks = masks_of(xp, model, x, dropout)
-    units = units_of(xp, model, x, memory, checkpoint_every)
-    return Forward(*run_through(xp, model, params, x, state, steps, masks, units, keep=True))
+    call = prepare(
+        model,
+        params,
+        x,
+        state,
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
+        finite=check_finite,
+    )
+    outputs, after, records = run(call, keep=True)
+    return Forward(outputs, after, tape_of(call, records))
 
 
 @check.named_options
@@ -255,11 +254,9 @@ def predict(
     (7, 3)
     """
     return_state = check.flag("return_state", return_state)
-    xp = check_inputs(model, params, x, state, lengths, mask, finite=check_finite)
-    steps = steps_of(xp, model, x, lengths, mask)
-    masks = mean_masks(xp, model, x)
-    outputs, state, _ = run_through(xp, model, params, x, state, steps, masks, keep=False)
-    return (outputs, state) if return_state else outputs
+    call = prepare(model, params, x, state, lengths=lengths, mask=mask, finite=check_finite)
+    outputs, after, _ = run(call, keep=False)
+    return (outputs, after) if return_state else outputs
 
 
 @check.named_options
@@ -314,8 +311,9 @@ def backward(
     ((5, 5), (7, 2, 4), (1, 2, 5))
     """
     grad_x = check.flag("grad_x", grad_x)
-    xp = check_tape(model, params, tape, d_outputs, d_state)
-    return Gradients(*pull_back(xp, params, tape, d_outputs, d_state, grad_x=grad_x))
+    check_tape(model, params, tape, d_outputs, d_state)
+    call = call_of(tape, params)
+    return Gradients(*run_vjp(call, tape.passages, d_outputs, d_state, grad_x=grad_x))
 
 
 @with_device_of_arguments
@@ -380,15 +378,23 @@ def bptt(
     """
     check.loss(bptt, loss, loss_options, weighted=lengths is not None or mask is not None)
     grad_x = check.flag("grad_x", grad_x)
-    weights = loss_options.get("weights")
-    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=check_finite)
-    steps = steps_of(xp, model, x, lengths, mask)
-    masks = masks_of(xp, model, x, dropout)
-    units = units_of(xp, model, x, memory, checkpoint_every)
-    outputs, after, tape = run_through(xp, model, params, x, state, steps, masks, units, keep=True)
+    call = prepare(
+        model,
+        params,
+        x,
+        state,
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        memory=memory,
+        checkpoint_every=checkpoint_every,
+        weights=loss_options.get("weights"),
+        finite=check_finite,
+    )
+    outputs, after, records = run(call, keep=True)
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
     # What comes from our own forward pass is not checked again.
-    grads, d_x, d_state = pull_back(xp, params, tape, d_outputs, None, grad_x=grad_x)
+    grads, d_x, d_state = run_vjp(call, records, d_outputs, grad_x=grad_x)
     return Result(value, grads, after, outputs, d_x, d_state)

@@ -21,15 +21,13 @@ Losses of float16 and bfloat16 are computed in float32, and rounded once.
 from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.functions import row, sum_over, to_accumulation_dtype, with_last_axis
 from ._arrays.namespace import (
     Array,
     Namespace,
     dtype_name,
     library_name,
     real_part,
-    row,
-    sum_over,
-    to_accumulation_dtype,
     with_device_of_arguments,
 )
 from ._arrays.norms import far_unit
@@ -156,7 +154,7 @@ def softmax_cross_entropy(
         y = (1.0 - label_smoothing) * y + (label_smoothing / classes) * share
     if class_weights is not None:
         y = y * factor
-    y = y * xp.expand_dims(rows, axis=-1)
+    y = y * with_last_axis(xp, rows)
 
     log_p = log_softmax(xp, outputs)
     losses = -sum_over(xp, multiply(xp, y, log_p), -1)
@@ -210,7 +208,7 @@ def mean_squared_error(
     difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
     difference = difference / unit
-    weighted = difference * xp.expand_dims(rows, axis=-1)
+    weighted = difference * with_last_axis(xp, rows)
     if weight is not None:
         weight = weight * outputs.shape[-1]
     squares, d_outputs = weighted * difference, 2.0 * weighted
@@ -272,7 +270,7 @@ def binary_cross_entropy(
     weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
     if weight is not None:
         weight = weight * outputs.shape[-1]
-    w = xp.expand_dims(rows, axis=-1)
+    w = with_last_axis(xp, rows)
     outputs, targets = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
     positive = real_part(xp, outputs) > 0
     shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically

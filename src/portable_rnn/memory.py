@@ -27,8 +27,8 @@ from ._arrays import checks as check
 from ._arrays.namespace import dtype_name
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
-from ._engine.chunks import Units, full_steps
-from ._engine.recurrence import recurrence_of
+from ._engine.chunks import full_steps
+from ._engine.setup import Units
 from .model import RNN
 
 __all__ = ["Plan", "plan"]
@@ -219,7 +219,7 @@ class _Costs:
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
-        recurrence, ax = recurrence_of(cell, w), np.zeros((1, cell.gates * hidden))
+        recurrence, ax = model.recurrences[0], np.zeros((1, cell.gates * hidden))
         zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
         before, state = _on_tape(zeros), zeros
         for _ in range(2):  # the second step, for the first shares less with what was before

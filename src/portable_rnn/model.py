@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._engine.affine import Linear
 from ._engine.network import Parameters
-from ._engine.recurrence import Weights
+from ._engine.recurrence import Recurrence, Weights, recurrence_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import described, from_description
 from .cells.protocol import vectors_of
@@ -18,8 +18,14 @@ from .nonlinearities import Activation
 
 __all__ = ["RNN"]
 
-# The products of a layer. torch's names of their weights and biases have layer and direction too.
-_PRODUCTS = ("ih", "hh", "hr")
+
+class LayerNames(NamedTuple):
+    """The names of a layer's parameters: of each product, its weight and its bias."""
+
+    ih: tuple[str, str]
+    hh: tuple[str, str]
+    hr: tuple[str, str] | None
+    own: tuple[str, ...]
 
 
 @check.named_options
@@ -179,6 +185,28 @@ class RNN:
                 shapes["readout.bias"] = (self.output_size,)
         return shapes
 
+    @cached_property
+    def _names(
+        self,
+    ) -> tuple[tuple[tuple[LayerNames, ...], ...], tuple[str, str] | None]:
+        """The names of the parameters, by layer and direction, and of the readout."""
+        shapes = self._parameter_shapes
+
+        def product(name: str, end: str) -> Any:
+            weight = f"weight_{name}{end}"
+            return (weight, f"bias_{name}{end}") if weight in shapes else None
+
+        def layer(end: str) -> LayerNames:
+            own = tuple(f"{vector.name}{end}" for vector in vectors_of(self.cell_object))
+            return LayerNames(product("ih", end), product("hh", end), product("hr", end), own)
+
+        layers = tuple(
+            tuple(layer(f"_l{number}{suffix}") for suffix in self._suffixes)
+            for number in range(self.num_layers)
+        )
+        readout = ("readout.weight", "readout.bias") if self.output_size is not None else None
+        return layers, readout
+
     @property
     def directions(self) -> int:
         """D: 2 if bidirectional, else 1."""
@@ -216,44 +244,46 @@ class RNN:
         TypeError, ValueError
             If the batch size is not a count.
         """
-        if batch_size is not None:
+        if not (batch_size is None or (type(batch_size) is int and 0 < batch_size < 2**31)):
             batch_size = check.count("batch_size", batch_size)
         stack = self.num_layers * self.directions
         batch = () if batch_size is None else (batch_size,)
-        sizes = (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
-        return tuple((stack, *batch, size) for size in sizes)
+        return tuple((stack, *batch, size) for size in self.state_sizes)
+
+    @cached_property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Size of each state array of a layer."""
+        return (self.recurrent_size, *[self.hidden_size] * (self.cell_object.states - 1))
+
+    @cached_property
+    def recurrences(self) -> tuple[Recurrence, Recurrence]:
+        """The step of all layers; and where the state may stay as it was."""
+        cell, projected = self.cell_object, self.projection_size is not None
+        plain = recurrence_of(cell, projected=projected)
+        return plain, recurrence_of(cell, projected=projected, held=True)
 
     def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for what there is not."""
-        layers = tuple(
-            tuple(self._layer(params, f"_l{layer}{suffix}") for suffix in self._suffixes)
-            for layer in range(self.num_layers)
-        )
-        return Parameters(layers, _linear(params, "readout.weight", "readout.bias"))
-
-    def _layer(self, params: Mapping[str, Array], end: str) -> Weights:
-        own = tuple(params[f"{vector.name}{end}"] for vector in vectors_of(self.cell_object))
-        ih, hh, hr = [_linear(params, f"weight_{n}{end}", f"bias_{n}{end}") for n in _PRODUCTS]
-        return Weights(ih, hh, hr, own)
+        layers, readout = self._names
+        found = tuple(tuple(_layer(params, one) for one in directions) for directions in layers)
+        return Parameters(found, _linear(params, readout))
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; what is None there becomes zeros."""
+        layers, readout = self._names
         found: dict[str, Array] = {}
-        if weights.readout is not None:
-            found["readout.weight"], found["readout.bias"], _ = weights.readout
-        for layer, directions in enumerate(weights.layers):
-            for suffix, w in zip(self._suffixes, directions, strict=True):
-                end = f"_l{layer}{suffix}"
-                for name in _PRODUCTS:
-                    if (product := getattr(w, name)) is not None:
-                        found[f"weight_{name}{end}"], found[f"bias_{name}{end}"], _ = product
-                named = zip(vectors_of(self.cell_object), w.own or (), strict=False)
-                found |= {f"{vector.name}{end}": array for vector, array in named}
-        xp = namespace_of(params=next(iter(like.values())))
-        return {
-            name: xp.zeros_like(array) if found.get(name) is None else found[name]
-            for name, array in like.items()
-        }
+        named = [(readout, weights.readout)]
+        for directions, both in zip(layers, weights.layers, strict=True):
+            for (*products, own), w in zip(directions, both, strict=True):
+                named += zip(products, w[:3], strict=True)
+                found |= zip(own, w.own or (), strict=False)
+        for names, product in named:
+            if names is not None and product is not None:
+                found[names[0]], found[names[1]], _ = product
+        if missing := [name for name in like if found.get(name) is None]:
+            xp = namespace_of(params=next(iter(like.values())))
+            found |= {name: xp.zeros_like(like[name]) for name in missing}
+        return {name: found[name] for name in like}
 
     @check.named_options
     def init(
@@ -328,6 +358,15 @@ class RNN:
         return values
 
 
-def _linear(params: Mapping[str, Array], weight: str, bias: str) -> Any:
+def _layer(params: Mapping[str, Array], names: LayerNames) -> Weights:
+    """Pick the arrays of one layer out of a dict of parameters."""
+    ih, hh, hr = (_linear(params, product) for product in names[:3])
+    return Weights(ih, hh, hr, tuple(params[name] for name in names.own))
+
+
+def _linear(params: Mapping[str, Array], names: tuple[str, str] | None) -> Any:
     """Pick one product out of a dict of parameters; None if there is none."""
-    return Linear(params[weight], params.get(bias)) if weight in params else None
+    if names is None:
+        return None
+    bias = params.get(names[1])
+    return Linear(params[names[0]], None if bias is None else bias[None, :])

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.functions import accumulation_dtype
 from ._arrays.namespace import (
     Array,
     Namespace,
-    accumulation_dtype,
     is_array,
     namespace_of,
     same_device,

@@ -9,10 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._arrays import checks as check
-from ._arrays.namespace import Array, device_of, namespace_of
-from ._calls.checks import check_one_direction, check_parameters, check_sequence, check_state_alone
-from ._calls.layout import sizes
-from ._calls.valid_steps import check_lengths, check_mask
+from ._arrays.namespace import Array, device_of, namespace_of, with_device_of_arguments
+from ._calls.call import states_of, steady
+from ._calls.checks import (
+    check_one_direction,
+    check_parameters,
+    check_sequence,
+    check_state,
+    check_state_alone,
+)
+from ._calls.layout import sizes, state_outward
+from ._calls.valid_steps import check_lengths, check_mask, mask_of
+from ._engine.stack import States, step
 from .api import predict
 from .model import RNN
 
@@ -29,13 +37,31 @@ class Stream:
         stands for zeros.
     """
 
+    _inside: States | None  # as the network has it, in the place of the other until one asks
+    _outside: Any  # in torch's shape
+    _batched = False  # whether what is inside came with an axis for the batch
+
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
         check_one_direction(model, "a stream")
-        check_parameters(model, params)
+        xp = check_parameters(model, params)
         self._model, self._params = model, params
+        self._setup, self._weights = steady(xp, model, params)
         if state is not None:
             check_state_alone(model, state, params)
         self.state = state
+
+    @property
+    def state(self) -> Any:
+        """The state: what `predict` takes and gives."""
+        if self._inside is not None:  # handed out, it is the caller's to change
+            self._outside = state_outward(self._setup.xp, self._inside, batched=self._batched)
+            self._inside = None
+        return self._outside
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self._outside = value
+        self._inside = None
 
     def step(self, x: Array, *, mask: Array | None = None) -> Array:
         """Take one step.
@@ -61,14 +87,45 @@ class Stream:
             raise ValueError(
                 f"x: expected one step of shape (B, {size}) or ({size},), got {tuple(x.shape)}"
             )
-        xp = namespace_of(x=x)
-        axis = 1 if self._model.batch_first and x.ndim == 2 else 0
         if mask is not None:
             check.an_array("mask", mask)
             check.of_shape("mask", mask, tuple(x.shape[:-1]))
+        xp = namespace_of(x=x)
+        if xp is not self._setup.xp:
+            self._setup, self._weights = steady(xp, self._model, self._params)
+        if not self._setup.executor.whole_sequence:
+            return self._step(x, mask)
+        axis = 1 if self._model.batch_first and x.ndim == 2 else 0
+        if mask is not None:
             mask = namespace_of(mask=mask).expand_dims(mask, axis=axis)
         outputs = self.feed(xp.expand_dims(x, axis=axis), mask=mask)
         return outputs[:, 0, :] if axis else outputs[0, ...]
+
+    @with_device_of_arguments
+    def _step(self, x: Array, mask: Array | None) -> Array:
+        """Take a step of a shape that fits, without a sequence around it."""
+        s, batched, inside = self._setup, x.ndim == 2, self._inside
+        check.like("x", x, "params", self._weights.layers[0].hh.weight)
+        rows = x if batched else x[None, :]
+        if inside is None or batched != self._batched or inside[0][0].shape[0] != rows.shape[0]:
+            inside = self._enter(x)
+        if mask is not None:
+            check_mask(mask, tuple(x.shape[:-1]), x)
+            mask = s.xp.reshape(mask_of(s.xp, rows, None, mask), (-1, 1))
+        outputs, self._inside = step(s, self._weights, rows, inside, mask)
+        self._batched = batched
+        return outputs if batched else outputs[0, ...]
+
+    def _enter(self, x: Array) -> States:
+        """Check the state that is kept, by a step to come; return it as the network has it."""
+        batched, xp, state = x.ndim == 2, self._setup.xp, self.state
+        one = x[:, None, :] if batched and self._model.batch_first else x[None, ...]
+        self._check_batch(one)
+        if state is not None:
+            check_state(self._model, "state", state, one)
+        rows = x[None, ...] if batched else x[None, None, ...]
+        inside = states_of(self._setup, self._model, state, rows, batched=batched)
+        return tuple(tuple(xp.asarray(part, copy=True) for part in parts) for parts in inside)
 
     def feed(self, x: Array, *, lengths: Any = None, mask: Array | None = None) -> Array:
         """Take any number of steps.
@@ -134,6 +191,7 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     model : RNN
         Of one direction; any number of layers.
     params : dict of str to array
+        Looked up once: put another array into the dict, and the stream still has the one before.
     state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
         Where to begin; zeros if None.
 

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, with_device_of_arguments
-from ._calls.call import Loss, check_inputs, loss_and_gradient
+from ._calls.call import Call, prepare, run, run_vjp
 from ._calls.checks import check_one_direction
+from ._calls.loss import Loss, loss_and_gradient
 from ._calls.masks import Masks
-from ._windows import Overlap, Pieces, Sum, Window, pieces_of, windows
-from .api import Result, backward, bptt
+from ._windows import Overlap, Sum, Window, steps_of, windows
+from .api import Result
 from .losses import softmax_cross_entropy
 from .model import RNN
 
@@ -104,52 +105,61 @@ def truncated_bptt(
     check_one_direction(model, "truncated_bptt")
     some = lengths is not None or mask is not None
     check.loss(truncated_bptt, loss, loss_options, weighted=some)
-    weights = loss_options.get("weights")
-    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=check_finite)
-    pieces = pieces_of(xp, model, params, x, lengths, mask, dropout)
-    plan = windows(pieces.steps, k1, k2)
+    call = prepare(
+        model,
+        params,
+        x,
+        state,
+        lengths=lengths,
+        mask=mask,
+        dropout=dropout,
+        weights=loss_options.get("weights"),
+        finite=check_finite,
+    )
+    steps, axis = call.x.shape[0], 1 if model.batch_first and x.ndim == 3 else 0
+    plan = windows(steps, k1, k2)
+    records, parts, after = None, [], state
     if len(plan) == 1:
-        given = {"lengths": lengths, "mask": mask, "dropout": dropout, "grad_x": grad_x}
-        given |= loss_options
-        return bptt(model, params, x, targets, loss=loss, state=state, **given)
-
-    outputs, after = [], state
-    for start in range(0, pieces.steps, k2):
-        y, after = pieces.forward(start, min(start + k2, pieces.steps), after)[:2]
-        outputs.append(y)
-    y = xp.concat(outputs, axis=pieces.axis)
+        y, after, records = run(call, keep=True)
+    else:
+        for start in range(0, steps, k2):
+            part = call.window(start, min(start + k2, steps), after)
+            outputs, after, _ = run(part, keep=False)
+            parts.append(outputs)
+        y = call.setup.xp.concat(parts, axis=axis)
     value, d_y = loss_and_gradient(
         model, loss, y, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    del outputs
-
-    grads, d_x, d_state = _pull_back(pieces, plan, d_y, state, grad_x=grad_x)
+    del parts
+    if records is not None:
+        grads, d_x, d_state = run_vjp(call, records, d_y, grad_x=grad_x)
+    else:
+        grads, d_x, d_state = _pull_back(call, axis, plan, d_y, state, grad_x=grad_x)
     return Result(value, grads, after, y, d_x, d_state)
 
 
 def _pull_back(
-    pieces: Pieces, plan: list[Window], d_y: Array, state: Any, *, grad_x: bool
+    call: Call, axis: int, plan: list[Window], d_y: Array, state: Any, *, grad_x: bool
 ) -> tuple[dict[str, Array], Array | None, Any]:
     """Return the cotangents of the parameters, of x, and of the initial state."""
-    grads, d_x, d_state = Sum(), Overlap(pieces.axis), None
+    grads, d_x, d_state = Sum(), Overlap(axis), None
     stops = [*(window.start for window in plan[1:]), plan[-1].stop]
     for window, following in zip(plan, stops, strict=True):
-        tapes, now = [], state
+        pieces, now = [], state
         for a, b in pairwise(sorted({*window, following})):
-            fwd = pieces.forward(a, b, now)
-            now = fwd.state
-            tapes.append((a, b, fwd.tape))
+            piece = call.window(a, b, now)
+            _, now, records = run(piece, keep=True)
+            pieces.append((a, b, piece, records))
             if b == following:
                 state = now  # where the next window begins
         d_now: Any = None
         parts: list[Array] = []
-        while tapes:  # and let go of each
-            a, b, tape = tapes.pop()
-            d_part = pieces.part(d_y, a, b) if a >= window.losses else None
-            found = backward(pieces.model, pieces.params, tape, d_part, d_now, grad_x=grad_x)
-            d_now = found.state
-            grads.add(found.params)
-            parts.insert(0, found.x)
+        while pieces:  # and let go of each
+            a, b, piece, records = pieces.pop()
+            d_part = steps_of(d_y, axis, a, b) if a >= window.losses else None
+            found, d_x_part, d_now = run_vjp(piece, records, d_part, d_now, grad_x=grad_x)
+            grads.add(found)
+            parts.insert(0, d_x_part)
         if grad_x:
             d_x.add(window.start, parts)
         d_state = d_now if window.start == 0 else d_state

@@ -33,9 +33,9 @@ from .scalars import as_array_remedy, said
 
 __all__ = [
     "DTYPES",
+    "PLAIN",
     "Array",
     "Namespace",
-    "accumulation_dtype",
     "as_one_unit",
     "check_namespace",
     "detached",
@@ -52,10 +52,7 @@ __all__ = [
     "read_flag",
     "real_part",
     "resolve_namespace",
-    "row",
     "same_device",
-    "sum_over",
-    "to_accumulation_dtype",
     "use_namespace",
     "whole_sequence",
     "with_device_of_arguments",
@@ -77,6 +74,9 @@ is_array = is_array_api_obj
 _chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
 # The namespaces of types whose arrays are all of one; asking array-api-compat takes longer.
 _known: dict[type, Namespace] = {}
+# The type of NumPy's own arrays, once one was seen, and their namespace. They live together, on the
+# host, and what a function of that namespace does at length, a method does at once.
+PLAIN: dict[type, Namespace] = {}
 _static: set[type] = set()
 _names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
 
@@ -133,6 +133,8 @@ def check_namespace(xp: Any) -> None:
 
 def device_of(array: Array) -> Any:
     """Return the device of an array; None if traced, or of a library that has only one."""
+    if type(array) in PLAIN:
+        return "cpu"
     try:
         return _device(array)
     except AttributeError:
@@ -177,6 +179,8 @@ def _home(name: str, array: Any) -> Namespace:
     xp = _array_namespace(array)
     if is_numpy_namespace(xp) or is_cupy_namespace(xp) or is_jax_namespace(xp):
         _known[kind] = xp  # tensors and lazy arrays of one type need not be alike
+        if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
+            PLAIN[kind] = xp
     return xp
 
 
@@ -248,12 +252,16 @@ def dtype_name(dtype: Any) -> str:
 
 def same_device(a: Array, b: Array) -> bool:
     """Tell whether two arrays live together; traced arrays have no device and agree."""
+    if type(a) in PLAIN and type(a) is type(b):
+        return True
     device_a, device_b = device_of(a), device_of(b)
     return device_a is None or device_b is None or bool(device_a == device_b)
 
 
 def on_host(array: Array) -> bool:
     """Tell whether a value of ``array`` can be read, and without a device transfer."""
+    if type(array) in PLAIN:
+        return True
     xp = _array_namespace(array)
     if is_torch_array(array):
         return bool(array.device.type == "cpu")
@@ -314,7 +322,14 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         of_numpy = False
         for arg in (*args, *kwargs.values()):
-            array: Any = next(iter(arg.values()), None) if isinstance(arg, Mapping) else arg
+            array: Any = arg
+            if type(arg) not in PLAIN and (type(arg) is dict or isinstance(arg, Mapping)):
+                array = next(iter(arg.values()), None)
+            if type(array) in PLAIN:  # and so are all others, or they are refused
+                of_numpy = True
+                break
+            if not hasattr(array, "dtype"):
+                continue
             if is_cupy_array(array):
                 with array.device:
                     return f(*args, **kwargs)
@@ -327,35 +342,12 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) -> Array:
-    """Sum over one axis in the dtype of the array; half precision adds up in float32.
-
-    The result of a half-precision sum stays float32: 65504 is soon passed.
-    """
-    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=accumulation_dtype(xp, array.dtype))
-
-
-def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
-    """Return the dtype to add up in: float32 for half precision, and any other as it is."""
-    return xp.float32 if dtype_name(dtype) in ("float16", "bfloat16") else dtype
-
-
-def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
-    """Return an array in the dtype to add it up in."""
-    return xp.astype(array, accumulation_dtype(xp, array.dtype), copy=False)
-
-
 def real_part(xp: Namespace, array: Array) -> Array:
     """Return what decides where a function has pieces: an array, or of a complex one the real part.
 
     So such a function is analytic on each piece, and complex steps go through it.
     """
     return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
-
-
-def row(xp: Namespace, vector: Array, ndim: int) -> Array:
-    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
-    return xp.reshape(vector, (1,) * (ndim - 1) + (-1,))
 
 
 def is_positive(xp: Namespace, array: Array) -> Array:

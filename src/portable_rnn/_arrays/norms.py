@@ -5,14 +5,8 @@ import math
 import sys
 from typing import Any
 
-from .namespace import (
-    Array,
-    Namespace,
-    device_of,
-    library_name,
-    to_accumulation_dtype,
-    whole_sequence,
-)
+from .functions import to_accumulation_dtype
+from .namespace import PLAIN, Array, Namespace, device_of, library_name, whole_sequence
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 
@@ -54,7 +48,7 @@ def unit_of(xp: Namespace, largest: Array) -> Array:
     return xp.where(largest > 0, unit, xp.ones_like(unit))
 
 
-def far_unit(xp: Namespace, array: Array) -> Array:
+def far_unit(xp: Namespace, array: Array) -> Any:
     """Return by what to divide an array so that products and sums of its numbers are safe.
 
     That is 1, which rounds nothing, unless the largest is far from 1; or infinite, for then so is
@@ -62,6 +56,9 @@ def far_unit(xp: Namespace, array: Array) -> Array:
     """
     if 0 in array.shape:
         return xp.ones((), dtype=array.dtype, device=device_of(array))
+    plain = PLAIN.get(type(array)) is xp and array.dtype.kind == "f"
+    if plain and 2.0**-20 < abs(array).max() < 2.0**20:  # known at once on the host
+        return 1.0
     largest = xp.max(xp.abs(array))
     unit = square_unit_of(xp, largest)
     near = ((largest > 2.0**-20) & (largest < 2.0**20)) | (largest == float("inf"))

@@ -1,4 +1,8 @@
-"""The work of the public functions: check what is given, run the network, bring back results.
+"""One call, parsed once: what the public functions are given is checked here, and laid out.
+
+`prepare` is the only place that does so. What it returns, a `Call`, is run forwards and back by
+`run` and `run_vjp`, which bring results to the caller's layout again. Windows of a call, and the
+same call on other arrays, are calls too, and nothing is checked again.
 
 Between the caller's layout and the one inside lies ``_calls/layout.py``; the passes through
 the network are in ``_engine/network.py``, and the calculus in ``_engine/bptt.py``.
@@ -8,83 +12,216 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    dtype_name,
-    is_traced,
-    library_name,
-    make_static,
-    namespace_of,
-    whole_sequence,
-)
-from .._engine.affine import SUMS, Products
-from .._engine.bptt import Options
-from .._engine.chunks import Units
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name, make_static
+from .._engine import network
+from .._engine.affine import Products
 from .._engine.network import Parameters as Weights
-from .._engine.network import Passage, Walk, run, run_vjp
-from .._engine.recurrence import recurrence_of
+from .._engine.network import Passage
+from .._engine.setup import Setup, Units
+from .._engine.stack import Column
+from .._executors.base import Executor
+from .._executors.choose import choose
 from ..cells import State
 from ..dropout import draw
 from ..memory import Plan, plan
 from ..model import RNN
 from . import layout
-from .checks import check_model, check_parameters, check_same_model, check_sequence, check_state
+from .checks import check_parameters, check_same_model, check_sequence, check_state
 from .masks import Masks, check_masks, mean_masks
-from .valid_steps import Steps, check_lengths, check_mask, mask_of, resolve
+from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths, resolve
 
 __all__ = [
-    "Loss",
+    "Call",
     "Parameters",
-    "Tape",
     "check_inputs",
-    "check_tape",
-    "loss_and_gradient",
-    "masks_of",
-    "pull_back",
-    "returned_by_loss",
-    "run_through",
-    "step_weights",
-    "steps_of",
-    "units_of",
+    "prepare",
+    "run",
+    "run_vjp",
+    "setup_of",
+    "states_of",
+    "steady",
     "valid_steps_of",
 ]
 
 Parameters: TypeAlias = Mapping[str, Array]
-Loss: TypeAlias = Callable[..., tuple[Array, Array]]
 
 
-class Tape(NamedTuple):
-    """The record of a forward pass, from `forward` and for `backward`.
+class Call(NamedTuple):
+    """A network and a sequence: checked, time-major, batched, sorted if need be."""
 
-    Attributes
-    ----------
-    x : array, shape and layout as given to `forward`
-        The array itself, not a copy.
-    model : RNN
-        That of the forward pass.
-    steps, masks, units, passages
-        Which steps there were, what was dropped out, how time was cut, and what was kept. Their
-        form is not part of the interface.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import portable_rnn as prnn
-    >>> model = prnn.RNN(input_size=4, hidden_size=5)
-    >>> x = np.ones((7, 2, 4), dtype=np.float32)
-    >>> prnn.forward(model, model.init(seed=0), x).tape.x is x
-    True
-    """
-
-    x: Array
     model: RNN
-    steps: Steps  # which steps there are
-    masks: Masks  # of dropout
-    units: Units | None  # under a memory budget
-    passages: tuple[Passage, ...]  # through the columns of the network
+    params: Parameters  # the caller's
+    given: Array  # x in the layout of the caller
+    weights: Weights
+    x: Array  # (T, B, I)
+    state: tuple[State, ...]  # (B, H) each, by layer and direction
+    setup: Setup  # namespace, executor, recurrence, valid steps, masks, units
+    lengths: Any = None  # (B,), on the host, in the caller's order, if that says which steps
+    options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as they were given
+
+    @property
+    def batched(self) -> bool:
+        """Whether the caller's sequences have an axis for the batch."""
+        return bool(self.given.ndim == 3)
+
+    def window(self, a: int, b: int, state: Any) -> "Call":
+        """Return the call that runs steps ``a`` to ``b`` alone, from a state in torch's shape."""
+        s, x, lengths = self.setup, self.x[a:b, ...], self.lengths
+        steps = Steps(mask=None if s.mask is None else s.mask[a:b, ...])
+        if lengths is not None:
+            lengths = (lengths - a).clip(0, b - a)
+            steps = resolve(s.xp, x, lengths, None, whole=s.executor.whole_sequence)
+        widths, order, inverse, mask = steps
+        setup = s._replace(
+            widths=widths,
+            order=order,
+            inverse=inverse,
+            mask=mask,
+            between=tuple(factors[a:b, ...] for factors in s.between),
+            update=tuple(tuple(u[a:b, ...] for u in update) for update in s.update),
+        )
+        return self._replace(x=x, setup=setup, lengths=lengths).from_state(state)
+
+    def from_state(self, state: Any) -> "Call":
+        """Return the same call from another state, in torch's shape; None for zeros."""
+        inside = states_of(self.setup, self.model, state, self.x, batched=self.batched)
+        return self._replace(state=inside)
+
+    def masked(self, state: Any) -> "Call":
+        """Return the same call with a mask for lengths, which leaves sequences in their order."""
+        s, valid = self.setup, mask_of(self.setup.xp, self.x, self.lengths, None)
+        steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
+        masks = Masks(s.between, s.recurrent, s.update)
+        setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.units)
+        return self._replace(setup=setup).from_state(state)
+
+    def with_arrays(
+        self, params: Parameters, x: Array, state: Any, lift: Callable[[Any], Any]
+    ) -> "Call":
+        """Return the same call on other arrays, of the same shapes, and perhaps of another dtype.
+
+        ``lift`` brings to that what else was given. What is drawn, and what a budget comes to, are
+        those of that dtype.
+        """
+        s, model, (dropout, *budget) = self.setup, self.model, self.options
+        parts = check.state_parts(state) if state is not None else ()
+        executor = choose(s.xp, (x, *params.values(), *parts))
+        masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
+        w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
+        setup = setup_of(s.xp, executor, model, steps, masks)
+        if s.units is not None:
+            setup = setup._replace(units=_units(setup, model, x, *budget))
+        sequence = layout.time_major(s.xp, model, x)
+        states = states_of(setup, model, state, sequence, batched=self.batched)
+        return self._replace(
+            params=params, given=x, weights=w, x=sequence, state=states, setup=setup
+        )
+
+
+def prepare(
+    model: RNN,
+    params: Parameters,
+    x: Array,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    mask: Any = None,
+    dropout: Any = False,
+    memory: Any = None,
+    checkpoint_every: int | None = None,
+    weights: Any = None,
+    finite: bool = False,
+) -> Call:
+    """Check what a call is given, before any work is done; lay it out.
+
+    ``weights`` are those that ``lengths`` or a ``mask`` are put together with.
+    """
+    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=finite)
+    parts = check.state_parts(state) if state is not None else ()
+    executor = choose(xp, (x, *params.values(), *parts))
+    sequence, steps = layout.time_major(xp, model, x), Steps()
+    if lengths is not None or mask is not None:
+        whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
+        steps = resolve(xp, sequence, lengths, inside, whole=whole)
+        if lengths is not None:
+            size = layout.sizes(model, x)
+            lengths = None if steps.mask is not None else read_lengths(lengths, *size)
+    w, masks = model.weights(params), _masks(xp, model, x, dropout)
+    setup = setup_of(xp, executor, model, steps, masks)
+    if memory is not None or checkpoint_every is not None:
+        setup = setup._replace(units=_units(setup, model, x, memory, checkpoint_every))
+    states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
+    options = (dropout, memory, checkpoint_every)
+    return Call(model, params, x, w, sequence, states, setup, lengths, options)
+
+
+def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[Passage, ...]]:
+    """Return outputs and final state in the caller's layout, and records for `run_vjp`."""
+    s = call.setup if keep else call.setup._replace(keep=False)
+    outputs, after, records = network.run(s, call.weights, call.x, call.state)
+    outputs = layout.time_major_outward(s.xp, call.model, outputs, batched=call.batched)
+    return outputs, layout.state_outward(s.xp, after, s.inverse, batched=call.batched), records
+
+
+def run_vjp(
+    call: Call,
+    records: tuple[Passage, ...],
+    d_outputs: Array | None,
+    d_state: Any = None,
+    *,
+    grad_x: bool,
+    products: Products | None = None,
+) -> tuple[dict[str, Array], Array | None, Any]:
+    """Return the cotangents of the parameters, of x and of the initial state.
+
+    ``products`` says what to make of the factors of gradients; by default they are summed.
+    """
+    s, model, batched, xp = call.setup, call.model, call.batched, call.setup.xp
+    if not grad_x or products is not None:
+        s = s._replace(grad_x=grad_x, products=products or s.products)
+    if d_outputs is not None:
+        d_outputs = layout.time_major(xp, model, d_outputs)
+    d_after = states_of(s, model, d_state, call.x, batched=batched)
+    d_w, d_x, d_before = network.run_vjp(s, call.weights, records, d_outputs, d_after)
+    d_params, dtype = model.parameters(d_w, like=call.params), call.x.dtype
+    if products is None and accumulation_dtype(xp, dtype) != dtype:
+        # Sums of half precision are not.
+        d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
+    return (
+        d_params,
+        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
+        layout.state_outward(xp, d_before, s.inverse, batched=batched),
+    )
+
+
+def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Column]:
+    """Return what all steps of a stream share, of checked parameters: a setup, and the layers."""
+    first = params["weight_ih_l0"]
+    masks = Masks()
+    if model.zoneout:
+        mean = xp.full((1, 1), 1.0 - model.zoneout, dtype=first.dtype, device=device_of(first))
+        masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
+    setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
+    weights = model.weights(params)
+    return setup._replace(keep=False), Column(tuple(w for (w,) in weights.layers), weights.readout)
+
+
+def setup_of(
+    xp: Namespace,
+    executor: Executor,
+    model: RNN,
+    steps: Steps,
+    masks: Masks,
+    units: Units | None = None,
+) -> Setup:
+    """Return what all layers of a call share."""
+    if executor.whole_sequence:
+        make_static(xp, type(model))  # it may leave a compiled function, on the tape
+    held = steps.mask is not None or bool(masks.update)
+    recurrence = model.recurrences[held]
+    options = (executor.sums, True, True, False)  # as of Setup
+    return Setup(xp, executor, recurrence, *options, *steps, *masks, units)
 
 
 def check_inputs(
@@ -126,18 +263,13 @@ def check_inputs(
     return xp
 
 
-def steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Steps:
-    """Return which steps there are, of checked ``lengths`` or a checked ``mask``."""
-    return resolve(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
-
-
 def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
     """Return as a mask in the layout of ``x`` which steps there are, of either."""
     valid = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
     return layout.mask_outward(model, valid, batched=x.ndim == 3)
 
 
-def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
+def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
     if isinstance(dropout, Masks):
         check_masks(model, dropout, x, *layout.sizes(model, x))
@@ -147,7 +279,8 @@ def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     if dropout is not None:
         check.seed("dropout, a seed", dropout)
         return draw(model, x, dropout)
-    if chances := [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]:
+    if model.dropout or model.recurrent_dropout or model.zoneout:
+        chances = [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]
         raise ValueError(
             f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
             "each step of training, or False for none; got None"
@@ -155,16 +288,12 @@ def masks_of(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     return Masks()
 
 
-def units_of(
-    xp: Namespace, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
-) -> Units | None:
-    """Return how to keep to a memory budget; None if there is none."""
-    if memory is None and checkpoint_every is None:
-        return None
-    if whole_sequence(xp):
+def _units(setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: int | None) -> Units:
+    """Return how to keep to a memory budget."""
+    if setup.executor.whole_sequence:
         raise ValueError(
-            f"memory, checkpoint_every: not with arrays of {library_name(xp)}, for which the whole "
-            "sequence is one computation"
+            f"memory, checkpoint_every: not with arrays of {library_name(setup.xp)}, for which the "
+            "whole sequence is one computation"
         )
     steps, batch = layout.sizes(model, x)
     if isinstance(memory, Plan):
@@ -181,173 +310,12 @@ def units_of(
     return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
 
 
-def run_through(
-    xp: Namespace,
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    state: Any,
-    steps: Steps,
-    masks: Masks,
-    units: Units | None = None,
-    *,
-    keep: bool,
-) -> tuple[Array, Any, Tape]:
-    """Return outputs, final state and, if it is to be kept, the tape of a forward pass."""
-    batched = x.ndim == 3
-    make_static(xp, type(model))  # it may leave a compiled function, on the tape
-    given = check.state_parts(state) if state is not None else ()
-    sequence = layout.time_major(xp, model, x)
-    weights = model.weights(params)
-    options = Options(stacked=is_traced(xp, x, *params.values(), *given))
-    outputs, after, passages = run(
-        xp,
-        weights,
-        sequence,
-        _states(xp, model, state, sequence, steps.order, batched=batched),
-        _walk(model, weights, options, steps, masks, units),
-        keep=keep,
-    )
-    return (
-        layout.time_major_outward(xp, model, outputs, batched=batched),
-        layout.state_outward(xp, after, steps.inverse, batched=batched),
-        Tape(x, model, steps, masks, units, passages),
-    )
-
-
-def check_tape(
-    model: RNN, params: Parameters, tape: Tape, d_outputs: Array | None, d_state: Any
-) -> Namespace:
-    """Check what a backward pass is given, before any work is done; return the namespace."""
-    xp = check_parameters(model, params)
-    if d_outputs is None and d_state is None:
-        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
-    if not isinstance(tape, Tape):
-        raise TypeError(
-            f"tape: expected the tape of forward, got {type(tape).__name__}"
-            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
-        )
-    for name, kind in (("steps", Steps), ("masks", Masks), ("passages", tuple)):
-        if not isinstance(held := getattr(tape, name), kind):
-            raise TypeError(f"tape: expected the tape of forward, got one with {name}={held!r:.40}")
-    check_model(tape.model, "tape.model")
-    check_same_model("tape", model, tape.model)
-    check.like("tape", tape.x, "params", next(iter(params.values())))
-    # The first states are always kept, until a budget has them taken out.
-    if not any(passage.kept.get(0) for passage in tape.passages):
-        raise ValueError("tape: under a memory budget a tape can be pulled back only once")
-    if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
-    if d_state is not None:
-        check_state(model, "d_state", d_state, tape.x)
-    return xp
-
-
-def pull_back(
-    xp: Namespace,
-    params: Parameters,
-    tape: Tape,
-    d_outputs: Array | None,
-    d_state: Any,
-    *,
-    grad_x: bool,
-    products: Products = SUMS,
-) -> tuple[dict[str, Array], Array | None, Any]:
-    """Return the cotangents of the parameters, of x and of the initial state.
-
-    ``products`` says what to make of the factors of gradients.
-    """
-    model, batched = tape.model, tape.x.ndim == 3
-    order, inverse = tape.steps.order, tape.steps.inverse
-    x = layout.time_major(xp, model, tape.x)
-    if d_outputs is not None:
-        d_outputs = layout.time_major(xp, model, d_outputs)
-    weights = model.weights(params)
-    options = Options(products=products)
-    d_w, d_x, d_before = run_vjp(
-        xp,
-        weights,
-        tape.passages,
-        d_outputs,
-        _states(xp, model, d_state, x, order, batched=batched),
-        _walk(model, weights, options, tape.steps, tape.masks, tape.units),
-        grad_x=grad_x,
-    )
-    d_params = model.parameters(d_w, like=params)
-    dtype = next(iter(params.values())).dtype
-    if (
-        products is SUMS and accumulation_dtype(xp, dtype) != dtype
-    ):  # sums of half precision are not
-        d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
-    return (
-        d_params,
-        layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
-        layout.state_outward(xp, d_before, inverse, batched=batched),
-    )
-
-
-def loss_and_gradient(
-    model: RNN,
-    loss: Loss,
-    outputs: Array,
-    targets: Any,
-    x: Array,
-    *,
-    lengths: Any,
-    mask: Any,
-    **loss_options: Any,
-) -> tuple[Array, Array]:
-    """Call a loss with the steps that there are; check what it returns."""
-    if lengths is not None or mask is not None:
-        weights = loss_options.get("weights")
-        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
-    return returned_by_loss(loss(outputs, targets, **loss_options), outputs, x)
-
-
-def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Array]:
-    """Check what a loss returned for ``outputs``; return it."""
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        raise TypeError(
-            f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
-        )
-    value, d_outputs = returned
-    check.loss_value(value, x)
-    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
-    return value, d_outputs
-
-
-def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
-    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
-    xp = namespace_of(x=x)
-    valid = valid_steps_of(xp, model, x, lengths, mask)
-    if weights is None:
-        return valid
-    check.weights(weights, "x", x)
-    return xp.where(valid, weights, xp.zeros_like(weights))
-
-
-def _walk(
-    model: RNN,
-    weights: Weights,
-    options: Options,
-    steps: Steps,
-    masks: Masks,
-    units: Units | None,
-) -> Walk:
-    held = steps.mask is not None or bool(masks.update)
-    recurrence = recurrence_of(model.cell_object, weights.layers[0][0], held=held)
-    return Walk(recurrence, options, *steps, *masks, units)
-
-
-def _states(
-    xp: Namespace, model: RNN, state: Any, x: Array, order: Array | None, *, batched: bool
-) -> tuple[State, ...]:
+def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> tuple[State, ...]:
     """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
     if state is not None:
-        return layout.state_inward(xp, state, order, batched=batched)
+        return layout.state_inward(s.xp, state, s.order, batched=batched)
     zeros = tuple(
-        xp.zeros(shape[1:], dtype=x.dtype, device=device_of(x))
-        for shape in model.state_shapes(x.shape[1])
+        s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))
+        for size in model.state_sizes
     )
     return (zeros,) * (model.num_layers * model.directions)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, Namespace, namespace_of, same_device
+from .._arrays.namespace import PLAIN, Array, Namespace, namespace_of, same_device
 from ..model import RNN
 
 __all__ = [
@@ -30,6 +30,8 @@ def check_model(value: Any, name: str = "model") -> Mapping[str, tuple[int, ...]
 
 def check_parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
+    if type(params) is dict and type(model) is RNN and _fit(model, params):
+        return namespace_of(params=next(iter(params.values())))
     expected = check_model(model)
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
@@ -50,6 +52,26 @@ def check_parameters(model: RNN, params: Any) -> Namespace:
         if array.dtype != first.dtype or not same_device(array, first):
             check.like(f"params[{name!r}]", array, "params", first)
     return xp
+
+
+def _fit(model: RNN, params: dict[str, Array]) -> bool:
+    """Tell at one glance that parameters fit; False where that takes a closer look.
+
+    Of NumPy's own arrays there is one object for each dtype, and one device.
+    """
+    shapes = model._parameter_shapes
+    first: Any = params.get("weight_ih_l0")
+    kind = type(first)
+    if kind not in PLAIN or len(params) != len(shapes):
+        return False
+    dtype = first.dtype
+    if dtype not in check.FLOATING:
+        return False
+    for name, shape in shapes.items():
+        array: Any = params.get(name)
+        if type(array) is not kind or array.shape != shape or array.dtype is not dtype:
+            return False
+    return True
 
 
 def check_sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:

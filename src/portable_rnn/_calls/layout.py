@@ -9,6 +9,7 @@ went. Sequences are only viewed anew; states that are handed out are copies.
 from typing import Any
 
 from .._arrays.checks import state_of, state_parts
+from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, namespace_of
 from ..cells import State
 from ..model import RNN
@@ -79,11 +80,10 @@ def state_outward(
 ) -> Any:
     """Undo `state_inward`; a lone array is handed out without its tuple."""
     # New arrays, for the tape holds these, and the caller may write into what is handed out.
-    join = xp.stack if batched else xp.concat
-    parts = [
-        join([_sorted(xp, part, inverse) for part in layers])
-        for layers in zip(*states, strict=True)
-    ]
+    parts = []
+    for layers in zip(*states, strict=True):
+        one_by_one = [_sorted(xp, part, inverse) for part in layers]
+        parts.append(stack(xp, one_by_one) if batched else xp.concat(one_by_one))
     return state_of(parts)
 
 

@@ -14,7 +14,6 @@ from .._arrays.namespace import (
     is_array,
     namespace_of,
     on_host,
-    whole_sequence,
 )
 
 __all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
@@ -72,16 +71,17 @@ def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
         check.same_library_and_device("mask", value, "x", x)
 
 
-def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Steps:
+def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) -> Steps:
     """Turn checked ``lengths`` (B,), or a ``mask`` (T, B), into what the network walks by.
 
-    ``x`` is time-major. Lengths on the host are a staircase where time can be cut.
+    ``x`` is time-major. Lengths on the host are a staircase, unless the whole sequence is
+    one computation.
     """
     if lengths is None and mask is None:
         return Steps()
     steps, batch = x.shape[:2]
     values = None if lengths is None else read_lengths(lengths, steps, batch)
-    if values is None or whole_sequence(xp):
+    if values is None or whole:
         valid = mask_of(xp, x, lengths, mask)
         return Steps(mask=xp.expand_dims(valid, axis=2))
     widths = tuple(int(n) for n in (values[None, :] > np.arange(steps)[:, None]).sum(axis=1))

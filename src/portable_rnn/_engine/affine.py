@@ -7,16 +7,10 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    row,
-    sum_over,
-    to_accumulation_dtype,
-    whole_sequence,
-)
+from .._arrays.functions import reshape, sum_over, to_accumulation_dtype
+from .._arrays.namespace import PLAIN, Array, Namespace
 
-__all__ = ["SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
+__all__ = ["AT_ONCE", "SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 
 # Rows that one product adds up. More are faster and further off: with 128, a call of bptt took 0.82
 # to 0.99 of the time, and of 64 steps the gradients of GRU and LSTM were further off than those of
@@ -29,16 +23,15 @@ def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
     """Return the cotangent of ``weight``: ``d_yᵀ x`` summed over all rows, shape (O, I).
 
     Over (T, B, ...), time is halved until a product has few rows: rounding then grows with the
-    logarithm of T (Higham 2002, section 4.2). Where the library sees the whole computation,
-    how to sum is left to it. Sums of half precision are float32.
+    logarithm of T (Higham 2002, section 4.2). Sums of half precision are float32.
     """
-    steps, rows = d_y.shape[0], LEAF
-    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > rows and not whole_sequence(xp):
+    steps = d_y.shape[0]
+    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > LEAF:
         half = steps // 2
         total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
         total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
         return total
-    product = xp.matmul(_rows(xp, d_y).T, _rows(xp, x))
+    product = matmul(xp, _rows(xp, d_y).T, _rows(xp, x))
     return to_accumulation_dtype(xp, product)
 
 
@@ -50,11 +43,21 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     if bias is None:
         return None
     d_y = to_accumulation_dtype(xp, _rows(xp, d_y))
-    while d_y.shape[0] > FEW and not whole_sequence(xp):
+    while d_y.shape[0] > FEW:
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]
         d_y = folded if 2 * half == d_y.shape[0] else xp.concat([folded, d_y[2 * half :, ...]])
     return sum_over(xp, d_y, axis=0)
+
+
+def product_over_rows(xp: Namespace, x: Array, d_y: Array) -> Array:
+    """Return `affine_vjp_weight` as one product; how to sum is left to the library."""
+    return affine_vjp_weight(xp, _rows(xp, x), _rows(xp, d_y))  # rows, without time to halve
+
+
+def sum_of_rows(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
+    """Return `affine_vjp_bias` as one sum; how to sum is left to the library."""
+    return None if bias is None else sum_over(xp, to_accumulation_dtype(xp, _rows(xp, d_y)), axis=0)
 
 
 def beside(xp: Namespace, one: Array, other: Array) -> Array:
@@ -74,25 +77,28 @@ class Products(NamedTuple):
 
 
 SUMS = Products()
+AT_ONCE = Products(weight=product_over_rows, bias=sum_of_rows)  # for one that sees all of a sum
 
 
 class Linear(NamedTuple):
     """One product, ``y = x Wᵀ + b``, perhaps of a scaled ``x``; or the cotangents of W and b."""
 
     weight: Array  # W, (O, I)
-    bias: Array | None = None  # b, (O,), or (1, O)
+    bias: Array | None = None  # b, (1, O)
     scale: Array | None = None  # (B, I); factors of x, the same at all steps
 
     def __call__(self, xp: Namespace, x: Array) -> Array:
         """Return ``y`` (..., O) of ``x`` (..., I)."""
-        y = _matmul(xp, x if self.scale is None else self._scaled(x), self.weight.T)
-        if self.bias is None:
-            return y
-        return y + (self.bias if self.bias.ndim == y.ndim else row(xp, self.bias, y.ndim))
+        y = matmul(xp, _rows(xp, x if self.scale is None else self._scaled(x)), self.weight.T)
+        if self.bias is not None:
+            y = y + self.bias
+        return y if x.ndim == 2 else reshape(xp, y, (*x.shape[:-1], y.shape[1]))
 
     def vjp_x(self, xp: Namespace, d_y: Array) -> Array:
         """Return the cotangent of ``x``: ``d_y W``, shape (..., I)."""
-        d_x = _matmul(xp, d_y, self.weight)
+        d_x = matmul(xp, _rows(xp, d_y), self.weight)
+        if d_y.ndim != 2:
+            d_x = reshape(xp, d_x, (*d_y.shape[:-1], d_x.shape[1]))
         return d_x if self.scale is None else self._scaled(d_x)
 
     def vjp_parameters(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> "Linear":
@@ -109,19 +115,14 @@ class Linear(NamedTuple):
         bias = None if self.bias is None else self.bias[..., part]
         return Linear(self.weight[part, :], bias, self.scale)
 
-    def hoisted(self, xp: Namespace) -> "Linear":
-        """Return the same map, of ``x`` (B, I), without what every step would make anew."""
-        return self if self.bias is None else self._replace(bias=row(xp, self.bias, 2))
-
     def _scaled(self, x: Array) -> Array:
         return x * (self.scale if x.ndim == 2 else self.scale[None, ...])  # type: ignore[index]
 
 
-def _matmul(xp: Namespace, x: Array, matrix: Array) -> Array:
-    if x.ndim == 2:
-        return xp.matmul(x, matrix)
-    return xp.reshape(xp.matmul(_rows(xp, x), matrix), (*x.shape[:-1], matrix.shape[-1]))
+def matmul(xp: Namespace, a: Array, b: Array) -> Array:
+    """Return a product; NumPy's operator is its function without what stands around that."""
+    return a @ b if PLAIN.get(type(a)) is xp else xp.matmul(a, b)
 
 
 def _rows(xp: Namespace, x: Array) -> Array:
-    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else reshape(xp, x, (-1, x.shape[-1]))

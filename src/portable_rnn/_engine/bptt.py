@@ -25,27 +25,19 @@ back through it, and ``weights_vjp`` is products 3.
 This is one layer, read in one direction, over one stretch of time; all of it that is recurrent is
 here. ``_engine/network.py`` makes networks of it: long sequences from stretches, stacked
 layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
-holds. Arrays are time-major: x (T, B, I), states (B, H). See :mod:`portable_rnn.api` for the public
-functions.
+holds, nor how ``loop`` runs a scan: it is an executor of ``_executors/``, and one that compiles may
+run a layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See
+:mod:`portable_rnn.api` for the public functions.
 """
 
 from typing import Any, NamedTuple
 
-from .._arrays.namespace import Array, Namespace
-from .._executors.scan import Sequence, join, scan, shift, split
+from .._arrays.namespace import Array
 from ..cells import State
-from .affine import SUMS, Products
-from .recurrence import Recurrence, Weights, plus
+from .recurrence import Weights, plus
+from .setup import Sequence, Setup
 
-__all__ = ["Options", "Record", "layer", "layer_vjp"]
-
-
-class Options(NamedTuple):
-    """How a layer walks through its stretch."""
-
-    reverse: bool = False  # from the last step to the first
-    stacked: bool = False  # XLA runs the loops (see _executors/scan.py)
-    products: Products = SUMS  # what becomes of the factors of a weight's gradient
+__all__ = ["Record", "layer", "layer_vjp"]
 
 
 class Record(NamedTuple):
@@ -57,57 +49,46 @@ class Record(NamedTuple):
 
 
 def layer(
-    xp: Namespace,
-    recurrence: Recurrence,
-    w: Weights,
-    x: Array,
-    state: State,
-    per_step: tuple[Array, ...],
-    options: Options,
-    *,
-    keep: bool,
+    s: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
 ) -> tuple[Sequence, State, Record]:
     """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
 
     The record has no residuals unless they are to be kept.
     """
-    ax, w = w.ih(xp, x), w._replace(hh=w.hh.hoisted(xp))
+    xp, loop = s.xp, s.executor
+    ax = w.ih(xp, x)
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, Any]]:
-        state, residuals = recurrence.step(xp, w, state, *inputs)
-        return state, (state[0], residuals if keep else ())
+        state, residuals = s.recurrence.step(xp, w, state, *inputs)
+        return state, (state[0], residuals if s.keep else ())
 
-    xs = tuple(split(array, x.shape[0], stacked=options.stacked) for array in (ax, *per_step))
-    after, (hidden, residuals) = scan(step, state, xs, reverse=options.reverse)
+    xs = tuple(loop.split(array, x.shape[0]) for array in (ax, *update))
+    after, (hidden, residuals) = loop.scan(step, state, xs, reverse=s.reverse)
     return hidden, after, Record(state, hidden, residuals)
 
 
 def layer_vjp(
-    xp: Namespace,
-    recurrence: Recurrence,
+    s: Setup,
     w: Weights,
     x: Array,
     record: Record,
     d_hidden: Array | None,
     d_state: State,
-    per_step: tuple[Array, ...],
-    options: Options,
-    *,
-    grad_x: bool,
+    update: tuple[Array, ...],
 ) -> tuple[Weights, Array | None, State]:
     """Return the cotangents of the weights, of ``x``, and of the state before."""
+    xp, loop = s.xp, s.executor
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
-        residuals, d_h, *per_step = inputs
+        residuals, d_h, *update = inputs
         d_state = (plus(d_state[0], d_h), *d_state[1:])
-        return recurrence.step_vjp(xp, w, residuals, d_state, *per_step)
+        return s.recurrence.step_vjp(xp, w, residuals, d_state, *update)
 
-    stacked = not isinstance(record.hidden, list)
-    xs = tuple(split(array, x.shape[0], stacked=stacked) for array in (d_hidden, *per_step))
-    xs, reverse = (record.residuals, *xs), options.reverse
-    d_state, rows = scan(step_vjp, d_state, xs, reverse=not reverse)
+    xs = tuple(loop.split(array, x.shape[0]) for array in (d_hidden, *update))
+    xs = (record.residuals, *xs)
+    d_state, rows = loop.scan(step_vjp, d_state, xs, reverse=not s.reverse)
 
-    h = join(xp, shift(xp, record.before[0], record.hidden, reverse=reverse))
-    rows = tuple(join(xp, sequence) for sequence in rows)
-    d_w, d_ax = recurrence.weights_vjp(xp, w, x, h, rows, options.products)
-    return d_w, w.ih.vjp_x(xp, d_ax) if grad_x else None, d_state
+    h = loop.join(xp, loop.shift(xp, record.before[0], record.hidden, reverse=s.reverse))
+    rows = tuple(loop.join(xp, sequence) for sequence in rows)
+    d_w, d_ax = s.recurrence.weights_vjp(xp, w, x, h, rows, s.products)
+    return d_w, w.ih.vjp_x(xp, d_ax) if s.grad_x else None, d_state

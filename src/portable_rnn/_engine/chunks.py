@@ -14,10 +14,11 @@ their blocks: gradients of weights are summed for each block first, and so round
 
 from typing import NamedTuple
 
-from .._arrays.namespace import Array, Namespace, device_of, whole_sequence
+from .._arrays.namespace import Array, Namespace, device_of
 from ..cells import State
+from .setup import Setup
 
-__all__ = ["Stretch", "Units", "cut", "full_steps", "place"]
+__all__ = ["Stretch", "cut", "full_steps", "place"]
 
 # As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
 ROWS = 384
@@ -59,41 +60,27 @@ class Stretch(NamedTuple):
         return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(narrow, whole, strict=True))
 
 
-class Units(NamedTuple):
-    """How stretches are put together to units, which are run again if not all can be kept."""
-
-    stretch: int  # most rows of a stretch
-    unit: int  # most rows of a unit
-    slots: int  # states that are kept (see _engine/checkpointing.py)
-
-
 def full_steps(width: int) -> int:
     """Return how many steps of ``width`` sequences make a stretch of the full size."""
     return max(1, ROWS // width)
 
 
-def cut(
-    xp: Namespace,
-    steps: int,
-    batch: int,
-    limits: Units | None = None,
-    widths: tuple[int, ...] | None = None,
-    order: Array | None = None,
-    inverse: Array | None = None,
-) -> list[list[Stretch]]:
-    """Cut time into stretches, by unit; without ``limits``, into one unit of full stretches.
+def cut(s: Setup, steps: int, batch: int) -> list[list[Stretch]]:
+    """Cut time into stretches, by unit; without a memory budget, into one unit of full stretches.
 
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
     ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
     """
-    if whole_sequence(xp):
+    widths, limits = s.widths, s.units
+    all_there = widths is None and limits is None
+    if s.executor.whole_sequence or (all_there and steps <= full_steps(batch)):
         return [[Stretch(slice(0, steps), batch)]]
     found: list[list[Stretch]] = []
     start = block_end = left = 0
     last = Stretch(slice(0, 0), 0, -1)
     while start < steps and (width := batch if widths is None else widths[start]):
         if width != last.width:
-            first, places = _gathered(xp, order, inverse, width)
+            first, places = _gathered(s, width)
             last, block_end = last._replace(width=width, order=first, places=places), start
         if start >= block_end:
             last, block_end = last._replace(block=last.block + 1), start + full_steps(width)
@@ -111,19 +98,19 @@ def cut(
     return found
 
 
-def _gathered(
-    xp: Namespace, order: Array | None, inverse: Array | None, width: int
-) -> tuple[Array | None, Array | None]:
+def _gathered(s: Setup, width: int) -> tuple[Array | None, Array | None]:
     """Return which sequences the first ``width`` are, and where each of all is among them."""
+    xp, order, inverse = s.xp, s.order, s.inverse
     if order is None or inverse is None or width == order.shape[0]:
         return order, inverse
     return order[:width], xp.where(inverse < width, inverse, xp.full_like(inverse, width))
 
 
 def place(
-    xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, steps: int, batch: int
+    xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, size: tuple[int, int]
 ) -> Array:
     """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
+    steps, batch = size
     if stretch.places is not None:
         if stretch.width < batch:
             # No standard function scatters. Who is not in the stretch gathers a column of zeros.

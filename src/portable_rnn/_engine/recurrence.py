@@ -47,10 +47,10 @@ class Weights(NamedTuple):
     own: tuple[Array, ...] = ()  # (k·H,) each; the cell's
 
 
-def recurrence_of(cell: Cell, w: Weights, *, held: bool = False) -> Recurrence:
-    """Return the step of a layer with these weights; ``held``, if it is given an update."""
+def recurrence_of(cell: Cell, *, projected: bool = False, held: bool = False) -> Recurrence:
+    """Return the step of a layer; ``held``, if it is given an update."""
     found: Recurrence = TwoProducts(cell) if getattr(cell, "late", 0) else Plain(cell)
-    if w.hr is not None:
+    if projected:
         found = Projected(found)
     return Held(found) if held else found
 

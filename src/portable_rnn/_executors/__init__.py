@@ -1,1 +1,1 @@
-"""How a time loop is run: by Python, step by step, or by XLA."""
+"""How the layers of a network are run through time: in Python, by XLA, or compiled."""

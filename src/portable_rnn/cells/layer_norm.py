@@ -22,7 +22,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .._arrays.namespace import Array, Namespace, sum_over, to_accumulation_dtype
+from .._arrays.functions import sum_over, to_accumulation_dtype
+from .._arrays.namespace import Array, Namespace
 from ..activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from .protocol import Residuals, State, Vector
 

@@ -23,14 +23,8 @@ result for ``1e-20 v`` is that for ``v``, times 1e-20.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    dtype_name,
-    is_array,
-    namespace_of,
-)
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, dtype_name, is_array, namespace_of
 from .._arrays.norms import unit_of
 
 __all__ = ["directional", "lifted"]

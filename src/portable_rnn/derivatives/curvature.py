@@ -25,15 +25,16 @@ from .._arrays.namespace import (
     with_device_of_arguments,
 )
 from .._arrays.signatures import options_of, split_options
-from .._calls.call import Loss, Parameters, check_inputs, returned_by_loss
+from .._calls.call import Call, Parameters, prepare, run, run_vjp
 from .._calls.checks import check_parameters, check_state
+from .._calls.loss import Loss, loss_and_gradient, returned_by_loss
 from ..api import bptt, forward, predict
 from ..losses import softmax_cross_entropy
 from ..model import RNN
 from .analytic import watched
 from .complex_step import Lift, directional
 
-__all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp"]
+__all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp", "push"]
 
 
 class Tangents(NamedTuple):
@@ -113,8 +114,10 @@ def jvp(
     [[1. 2. 3.]]
     """
     check.options(jvp, options, options_of(predict, without=("state",)))
-    xp = check_real(model, params)
-    _check_call(model, params, x, {"state": state} | options)
+    check_real(model, params)
+    given = {name: options.get(name) for name in ("lengths", "mask")}
+    finite = options.get("check_finite", False)
+    call = prepare(model, params, x, state, finite=finite, **given)
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:
@@ -123,7 +126,7 @@ def jvp(
         check_state(model, "d_state", d_state, x)
     if not d_params and d_x is None and d_state is None:
         raise ValueError("d_params, d_x, d_state: expected at least one direction, got none")
-    return _push(xp, predict, model, params, x, state, d_params or {}, d_x, d_state, options)
+    return push(call, state, d_params or {}, d_x, d_state)
 
 
 @with_device_of_arguments
@@ -186,19 +189,24 @@ def hvp(
     >>> bool(abs(uhv - vhu) < 1e-12 * abs(uhv))  # a Hessian is symmetric
     True
     """
-    xp = _check_product(hvp, model, params, x, targets, vector, loss, options)
-    loss = watched(loss)
+    call, passing, of_loss = _prepare(hvp, model, params, x, targets, loss, options)
+    _check_vector(params, vector)
+    loss, state = watched(loss), passing.pop("state", None)
+    given = {name: passing.get(name) for name in ("lengths", "mask")}
     names = tuple(params)
 
     def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
-        moved = dict(zip(names, arrays, strict=True))
-        given = {"loss": loss, "grad_x": False} | lift(options)
-        grads = bptt(model, moved, lift(x), lift(targets), **given).grads
+        x = lift(call.given)
+        moved = call.with_arrays(dict(zip(names, arrays, strict=True)), x, lift(state), lift)
+        outputs, _, records = run(moved, keep=True)
+        _, d_outputs = loss_and_gradient(
+            model, loss, outputs, lift(targets), x, **given, **lift(of_loss)
+        )
+        grads, _, _ = run_vjp(moved, records, d_outputs, grad_x=False)
         return tuple(grads[name] for name in names)
 
-    _, product = directional(
-        xp, gradient, tuple(params.values()), tuple(vector.get(name) for name in names)
-    )
+    points, tangents = tuple(params.values()), tuple(vector.get(name) for name in names)
+    _, product = directional(call.setup.xp, gradient, points, tangents)
     return dict(zip(names, product, strict=True))
 
 
@@ -253,11 +261,13 @@ def gauss_newton_product(
     >>> bool(sum(np.sum(v[name] * gv[name]) for name in params) > 0.0)
     True
     """
-    xp = _check_product(gauss_newton_product, model, params, x, targets, vector, loss, options)
-    loss = watched(loss)
-    passing, _ = split_options(options, forward)
-    state = passing.pop("state", None)
-    pushed = _push(xp, forward, model, params, x, state, vector, None, None, passing)
+    call, passing, of_loss = _prepare(
+        gauss_newton_product, model, params, x, targets, loss, options
+    )
+    _check_vector(params, vector)
+    loss, state = watched(loss), passing.pop("state", None)
+    given = {name: passing.get(name) for name in ("lengths", "mask")}
+    pushed = push(call, state, vector, None, None)
 
     def curved(outputs: Array, targets: Any, **options: Any) -> tuple[Array, Array]:
         """Pass the Hessian of the loss times J v for the gradient of a loss."""
@@ -266,42 +276,31 @@ def gauss_newton_product(
             returned = loss(arrays[0], lift(targets), **lift(options))
             return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
 
-        _, (product,) = directional(xp, gradient, (outputs,), (pushed.d_outputs,))
-        return xp.max(product), product  # some number: nobody asks for its value
+        _, (product,) = directional(call.setup.xp, gradient, (outputs,), (pushed.d_outputs,))
+        return call.setup.xp.max(product), product  # some number: nobody asks for its value
 
-    given = {"grad_x": False} | options
-    return bptt(model, params, x, targets, loss=curved, **given).grads
+    outputs, _, records = run(call, keep=True)
+    _, d_outputs = loss_and_gradient(model, curved, outputs, targets, x, **given, **of_loss)
+    return run_vjp(call, records, d_outputs, grad_x=False)[0]
 
 
-def _push(
-    xp: Namespace,
-    run: Any,
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    state: Any,
-    d_params: Parameters,
-    d_x: Array | None,
-    d_state: Any,
-    options: Mapping[str, Any],
-) -> Tangents:
-    """Run `forward` or `predict` along a direction."""
-    names = tuple(params)
+def push(call: Call, state: Any, d_params: Parameters, d_x: Array | None, d_state: Any) -> Tangents:
+    """Run a call along a direction; ``state`` is that from which it was prepared."""
+    names, params, xp = tuple(call.params), call.params, call.setup.xp
     before = () if state is None else check.state_parts(state)
     d_before = () if d_state is None else check.state_parts(d_state)
     if d_before and not before:
         before = tuple(xp.zeros_like(part) for part in d_before)
     d_before = d_before or (None,) * len(before)
-    if run is predict:
-        options = dict(options) | {"return_state": True}
 
     def outward(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
         moved = dict(zip(names, arrays, strict=False))
         x, *state = arrays[len(names) :]
-        found = run(model, moved, x, tuple(state) or None, **lift(options))
-        return (found[0], *check.state_parts(found[1]))
+        one = call.with_arrays(moved, x, tuple(state) or None, lift)
+        outputs, after, _ = run(one, keep=False)
+        return (outputs, *check.state_parts(after))
 
-    points = (*params.values(), x, *before)
+    points = (*params.values(), call.given, *before)
     tangents = (*(d_params.get(name) for name in names), d_x, *d_before)
     (outputs, *after), (d_outputs, *d_after) = directional(
         xp, outward, points, tangents, values=True
@@ -319,37 +318,35 @@ def check_real(model: RNN, params: Parameters) -> Namespace:
     return xp
 
 
-def _check_call(
-    model: RNN, params: Parameters, x: Array, given: Mapping[str, Any], weights: Any = None
-) -> None:
-    """Check what a pass is given, before any of it is brought to another dtype."""
-    sequence = (given.get("state"), given.get("lengths"), given.get("mask"))
-    finite = given.get("check_finite", False)
-    check_inputs(model, params, x, *sequence, weights=weights, finite=finite)
-
-
-def _check_product(
+def _prepare(
     caller: Any,
     model: RNN,
     params: Parameters,
     x: Array,
     targets: Any,
-    vector: Any,
     loss: Any,
     options: Mapping[str, Any],
-) -> Namespace:
-    """Check what a product with a vector is asked of; return the namespace."""
+) -> tuple[Call, dict[str, Any], dict[str, Any]]:
+    """Check what a product with a vector is asked of; return the call, and the options apart.
+
+    Everything is checked before any of it is brought to another dtype.
+    """
     weighted = not (options.get("lengths") is None and options.get("mask") is None)
     known = options_of(bptt, without=("loss", "grad_x"))
     check.loss(caller, loss, options, weighted=weighted, known=known)
     xp = check_real(model, params)
-    _check_call(model, params, x, options, options.get("weights"))
+    passing, of_loss = split_options(options, forward)
+    finite = passing.pop("check_finite", False)
+    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
     for name, value in ({"targets": targets} | dict(options)).items():
         _check_dtypes(xp, name, value, next(iter(params.values())))
+    return call, passing, of_loss
+
+
+def _check_vector(params: Parameters, vector: Any) -> None:
     _check_direction("vector", params, vector)
     if not vector:
         raise ValueError("vector: expected at least one array, got none")
-    return xp
 
 
 def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:

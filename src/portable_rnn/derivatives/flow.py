@@ -1,8 +1,8 @@
 """How a gradient travels back through time: what a fused library hides.
 
-`gradient_flow` walks a sequence in passes of one step each, with the public functions alone, and
-keeps at every step what passes by: the gradient with respect to the state, what the step adds
-to each weight gradient, and how much the step can stretch a gradient at all, the largest
+`gradient_flow` walks a sequence in passes of one step each, windows of one call, and keeps at every
+step what passes by: the gradient with respect to the state, what the step adds to each weight
+gradient, and how much the step can stretch a gradient at all, the largest
 singular value of its Jacobian. Where that stays below 1 gradients vanish; only where it
 exceeds 1 can they explode (Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent
 neural networks*, ICML 2013, arXiv 1211.5063).
@@ -12,23 +12,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    is_traced,
-    with_device_of_arguments,
-)
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, device_of, namespace_of, with_device_of_arguments
 from .._arrays.norms import norm, unit_of
-from .._calls.call import Loss, Parameters, Tape, check_inputs, loss_and_gradient, valid_steps_of
+from .._calls.call import Call, Parameters, prepare, run, run_vjp, valid_steps_of
 from .._calls.layout import mask_inward, time_major
-from ..api import backward, forward, predict
+from .._calls.loss import Loss, loss_and_gradient
 from ..cells import Cell, Residuals, State
 from ..initializers import uniform
 from ..losses import softmax_cross_entropy
 from ..model import RNN
-from .curvature import check_real, jvp
+from .curvature import check_real, push
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -183,8 +177,8 @@ def gradient_flow(
     check.loss(gradient_flow, loss, loss_options, weighted=some)
     xp = check_real(model, params)
     weights = loss_options.get("weights")
-    check_inputs(model, params, x, state, lengths, mask, weights=weights)
-    if is_traced(xp, x, *params.values()):
+    call = prepare(model, params, x, state, lengths=lengths, mask=mask, weights=weights)
+    if not call.setup.executor.stepwise:
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
         raise NotImplementedError("model: gradient_flow expects one direction, got bidirectional")
@@ -192,7 +186,7 @@ def gradient_flow(
         raise NotImplementedError("model: gradient_flow expects no zoneout")
     if model.projection_size:
         raise NotImplementedError("model: gradient_flow expects no projection of the state")
-    outputs = predict(model, params, x, state, lengths=lengths, mask=mask)
+    outputs, _, _ = run(call, keep=False)
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
@@ -205,49 +199,47 @@ def gradient_flow(
     plain = replace(model, batch_first=False, dropout=0.0, recurrent_dropout=0.0)
     observed = replace(plain, cell=watched, nonlinearity="tanh")  # the cell holds the real one
 
-    before, tapes = [], []
+    call, before, passes = prepare(observed, params, x, mask=valid), [], []
     for t in range(x.shape[0]):
         before.append(states)
-        here = None if valid is None else valid[t : t + 1, :]
-        fwd = forward(observed, params, x[t : t + 1, ...], check.state_of(states), mask=here)
-        tapes.append(fwd.tape)
-        states = check.state_parts(fwd.state)
-    d_state, norms, kept = _retreat(xp, observed, params, tapes, d_outputs, valid, arrays=arrays)
+        one = call.window(t, t + 1, check.state_of(states))
+        _, after, records = run(one, keep=True)
+        passes.append((one, records))
+        states = check.state_parts(after)
+    d_state, norms, kept = _retreat(call, passes, d_outputs, valid, arrays=arrays)
     return GradientFlow(
         value,
         d_state,
         norms,
-        _singular_values(xp, plain, params, x, before, valid, iterations),
-        _by_loss_step(xp, observed, params, x, before, d_outputs, valid) if by_loss_step else None,
+        _singular_values(plain, params, x, before, valid, iterations),
+        _by_loss_step(call, before, d_outputs, valid) if by_loss_step else None,
         kept,
     )
 
 
 def _retreat(
-    xp: Namespace,
-    model: RNN,
-    params: Parameters,
-    tapes: list[Tape],
+    call: Call,
+    passes: list[tuple[Call, Any]],
     d_outputs: Array,
     valid: Array | None,
     *,
     arrays: bool,
 ) -> tuple[tuple[Array, ...], dict[str, Array], dict[str, Array] | None]:
     """Go back step by step; return the norms by state, by parameter, and the arrays."""
-    watched: Any = model.cell
+    xp, params, watched = call.setup.xp, call.params, _watched(call)
     d_states, norms, kept = [], [], []
     carry = None
-    for t in reversed(range(len(tapes))):
-        d_t = d_outputs[t : t + 1, ...]
-        grads = backward(model, params, tapes[t], d_t, carry, grad_x=False)
+    for t in reversed(range(len(passes))):
+        one, records = passes[t]
+        grads, _, before = run_vjp(one, records, d_outputs[t : t + 1, ...], carry, grad_x=False)
         seen = watched.take(xp)
         if valid is not None:
             seen = _held(xp, valid[t, :], seen, carry)
-        carry = grads.state
+        carry = before
         d_states.append([norm(xp, part, 2) for part in seen])
-        norms.append({name: norm(xp, grad, 0) for name, grad in grads.params.items()})
+        norms.append({name: norm(xp, grad, 0) for name, grad in grads.items()})
         if arrays:
-            kept.append(grads.params)
+            kept.append(grads)
 
     def in_time(found: list[Any], key: Any) -> Array:
         return xp.stack([entry[key] for entry in reversed(found)])
@@ -260,18 +252,15 @@ def _retreat(
 
 
 def _by_loss_step(
-    xp: Namespace,
-    model: RNN,
-    params: Parameters,
-    x: Array,
+    call: Call,
     before: list[State],
     d_outputs: Array,
     valid: Array | None,
 ) -> Array:
     """Go back with T cotangents side by side in the batch, each from the loss at one step."""
-    watched: Any = model.cell
-    steps, batch = x.shape[:2]
-    loss_step = xp.arange(steps, device=device_of(x))
+    xp, watched = call.setup.xp, _watched(call)
+    steps, batch = call.x.shape[:2]
+    loss_step = xp.arange(steps, device=device_of(call.x))
 
     def side_by_side(array: Array) -> Array:  # (N, B, ...) to (N, T·B, ...)
         return xp.concat([array] * steps, axis=1)
@@ -280,13 +269,18 @@ def _by_loss_step(
     for t in reversed(range(steps)):
         state = tuple(side_by_side(part) for part in before[t])
         exists = None if valid is None else side_by_side(valid[t : t + 1, :])
-        x_t = side_by_side(x[t : t + 1, ...])
-        tape = forward(model, params, x_t, check.state_of(state), mask=exists).tape
-        here = xp.reshape(loss_step == t, (steps, 1, 1))
+        here = call.window(t, t + 1, None)
+        one = here._replace(x=side_by_side(here.x))
+        if exists is not None:
+            mask = xp.expand_dims(exists, axis=2)
+            one = one._replace(setup=here.setup._replace(mask=mask))
+        one = one.from_state(check.state_of(state))
+        _, _, records = run(one, keep=True)
+        chosen = xp.reshape(loss_step == t, (steps, 1, 1))
         d_here = d_outputs[t : t + 1, ...]
-        d_t = xp.where(here, d_here, xp.zeros_like(d_here))
+        d_t = xp.where(chosen, d_here, xp.zeros_like(d_here))
         d_t = xp.reshape(d_t, (1, steps * batch, -1))
-        d_before = backward(model, params, tape, d_t, carry, grad_x=False).state
+        _, _, d_before = run_vjp(one, records, d_t, carry, grad_x=False)
         seen = watched.take(xp)
         if exists is not None:
             seen = _held(xp, exists[0, :], seen, carry)
@@ -297,7 +291,6 @@ def _by_loss_step(
 
 
 def _singular_values(
-    xp: Namespace,
     model: RNN,
     params: Parameters,
     x: Array,
@@ -306,11 +299,12 @@ def _singular_values(
     iterations: int,
 ) -> Array:
     """Power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
-    steps, batch, inputs = x.shape
+    xp, (steps, batch, inputs) = namespace_of(x=x), x.shape
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
     mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
-    tape = forward(model, params, x, check.state_of(state), mask=mask).tape
+    call = prepare(model, params, x, check.state_of(state), mask=mask)
+    _, _, records = run(call, keep=True)
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
     start = uniform(
         shapes, 1.0, 0, xp=xp, dtype=accumulation_dtype(xp, x.dtype), device=device_of(x)
@@ -321,13 +315,18 @@ def _singular_values(
         v, _ = _normalised(xp, v)
         for _ in range(iterations):
             d_state = _only(xp, v, layer, state)
-            pushed = jvp(model, params, x, check.state_of(state), d_state=d_state, mask=mask)
+            pushed = push(call, check.state_of(state), {}, None, d_state)
             u, length = _normalised(xp, _part(pushed.d_state, layer))
             d_state = _only(xp, u, layer, state)
-            pulled = backward(model, params, tape, None, d_state, grad_x=False)
-            v, _ = _normalised(xp, _part(pulled.state, layer))
+            _, _, pulled = run_vjp(call, records, None, d_state, grad_x=False)
+            v, _ = _normalised(xp, _part(pulled, layer))
         found.append(xp.reshape(length, (steps, batch)))
     return xp.stack(found, axis=1)
+
+
+def _watched(call: Call) -> Any:
+    """Return the cell of a call, as it looks on."""
+    return call.model.cell_object
 
 
 def _held(xp: Namespace, valid: Array, seen: State, carry: Any) -> State:

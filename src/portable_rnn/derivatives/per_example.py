@@ -9,26 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    accumulation_dtype,
-    device_of,
-    namespace_of,
-    with_device_of_arguments,
-)
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, Namespace, device_of, with_device_of_arguments
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
-from .._calls.call import (
-    Loss,
-    Parameters,
-    check_inputs,
-    loss_and_gradient,
-    pull_back,
-    valid_steps_of,
-)
-from .._calls.layout import sizes
-from .._engine.affine import Linear, Products, affine_vjp_bias, affine_vjp_weight
+from .._calls.call import Call, Parameters, prepare, run, run_vjp
+from .._calls.loss import Loss, loss_and_gradient
+from .._engine.affine import Linear, Products
 from ..api import forward
 from ..losses import softmax_cross_entropy
 from ..model import RNN
@@ -113,11 +100,10 @@ def per_example_gradients(
     >>> bool(np.allclose(sum(grads["weight_hh_l0"]), whole["weight_hh_l0"], rtol=1e-14))
     True
     """
-    xp = namespace_of(x=x)
-    found = _factors(per_example_gradients, xp, model, params, x, targets, loss, options)
-    _, batch = sizes(model, x)
+    call, found = _factors(per_example_gradients, model, params, x, targets, loss, options)
+    xp, batch = call.setup.xp, call.x.shape[1]
     return {
-        name: xp.stack([_gradient(xp, parts, b, params[name]) for b in range(batch)])
+        name: xp.stack([_gradient(call, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
     }
 
@@ -171,11 +157,10 @@ def per_example_norms(
     >>> factors.shape
     (2,)
     """
-    xp = namespace_of(x=x)
-    found = _factors(per_example_norms, xp, model, params, x, targets, loss, options)
-    _, batch = sizes(model, x)
+    call, found = _factors(per_example_norms, model, params, x, targets, loss, options)
+    xp, batch = call.setup.xp, call.x.shape[1]
     norms = {
-        name: xp.stack([_norm(xp, parts, b, params[name]) for b in range(batch)])
+        name: xp.stack([_norm(call, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
     }
     return ExampleNorms(norm(xp, xp.stack(list(norms.values()), axis=1), 1), norms)
@@ -183,30 +168,29 @@ def per_example_norms(
 
 def _factors(
     caller: Callable[..., Any],
-    xp: Namespace,
     model: RNN,
     params: Parameters,
     x: Array,
     targets: Any,
     loss: Loss,
     options: dict[str, Any],
-) -> dict[str, Any]:
-    """Return the factors of each gradient."""
+) -> tuple[Call, dict[str, Any]]:
+    """Return the call, and the factors of each gradient."""
     passing, of_loss = split_options(options, forward)
-    lengths, mask = passing.pop("lengths", None), passing.get("mask")
+    lengths, mask = passing.get("lengths"), passing.get("mask")
     some = lengths is not None or mask is not None
     check.loss(caller, loss, options, weighted=some, known=options_of(forward))
-    weights = of_loss.get("weights")
-    check_inputs(model, params, x, passing.get("state"), lengths, mask, weights=weights)
-    if lengths is not None:  # a mask leaves the sequences in their order
-        passing["mask"] = mask = valid_steps_of(xp, model, x, lengths, None)
-    fwd = forward(model, params, x, **passing)
+    finite = passing.pop("check_finite", False)
+    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
+    if call.setup.widths is not None:  # a mask leaves the sequences in their order
+        call = call.masked(passing.get("state"))
+    outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(
-        model, loss, fwd.outputs, targets, x, lengths=None, mask=mask, **of_loss
+        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **of_loss
     )
     products = Products(weight=_pair, bias=_lone, beside=_both)
-    found, _, _ = pull_back(xp, params, fwd.tape, d_outputs, None, grad_x=False, products=products)
-    return found
+    found, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=products)
+    return call, found
 
 
 def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
@@ -225,26 +209,24 @@ def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
     ]
 
 
-def _gradient(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
+def _gradient(call: Call, parts: Factors, b: int, like: Array) -> Array:
     """Return the gradient of sequence ``b``."""
-    total = None
+    xp, sums, total = call.setup.xp, call.setup.executor.sums, None
     for x, d_y in parts:
-        d_b = d_y[:, b : b + 1, :]
-        if x is None:
-            part = affine_vjp_bias(xp, like, d_b)
-        else:
-            part = affine_vjp_weight(xp, x[:, b : b + 1, :], d_b)
+        one = slice(b, b + 1)
+        d_b = d_y[:, one, :]
+        part = sums.bias(xp, like, d_b) if x is None else sums.weight(xp, x[:, one, :], d_b)
         total = part if total is None else total + part
     return xp.astype(total, like.dtype, copy=False)
 
 
-def _norm(xp: Namespace, parts: Factors, b: int, like: Array) -> Array:
+def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
     """Return the norm of the gradient of sequence ``b``, by the cheaper way."""
     if like.ndim == 2:
         steps = sum(d_y.shape[0] for _, d_y in parts)
         if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
-            return _norm_by_steps(xp, parts, b)
-    return norm(xp, _gradient(xp, parts, b, like), 0)
+            return _norm_by_steps(call.setup.xp, parts, b)
+    return norm(call.setup.xp, _gradient(call, parts, b, like), 0)
 
 
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:

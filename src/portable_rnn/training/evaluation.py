@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    accumulation_dtype,
-    as_one_unit,
-    device_of,
-    is_array,
-    namespace_of,
-)
-from .._calls.call import Loss, returned_by_loss, step_weights
+from .._arrays.functions import accumulation_dtype
+from .._arrays.namespace import Array, as_one_unit, device_of, is_array, namespace_of
 from .._calls.checks import check_parameters
+from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict
 from ..batches import Batches
 from ..losses import softmax_cross_entropy

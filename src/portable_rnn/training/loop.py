@@ -12,7 +12,7 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace, detached, device_of
-from .._calls.call import Loss
+from .._calls.loss import Loss
 from ..batches import Batches
 from ..dropout import draw
 from ..losses import softmax_cross_entropy

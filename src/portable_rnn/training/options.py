@@ -9,8 +9,8 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace
-from .._calls.call import Loss
 from .._calls.checks import check_parameters
+from .._calls.loss import Loss
 from ..batches import Batches
 from ..model import RNN
 from ..optimizers import Optimizer

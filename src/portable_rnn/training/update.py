@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._arrays.namespace import Array, Namespace, as_one_unit, namespace_of
-from .._calls.call import Loss
 from .._calls.checks import check_parameters
+from .._calls.loss import Loss
 from .._calls.masks import Masks
 from ..api import bptt
 from ..model import RNN

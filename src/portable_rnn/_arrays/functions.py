@@ -1,0 +1,74 @@
+"""Functions of arrays that the standard has not, or that cost NumPy's own arrays less otherwise."""
+
+from typing import Any
+
+from .namespace import PLAIN, Array, Namespace, dtype_name
+
+__all__ = [
+    "accumulation_dtype",
+    "reshape",
+    "row",
+    "stack",
+    "sum_over",
+    "to_accumulation_dtype",
+    "with_last_axis",
+]
+
+_full: dict[int, Any] = {}  # dtypes to add up in as they are, by identity: one object for each
+
+
+def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) -> Array:
+    """Sum over one axis in the dtype of the array; half precision adds up in float32.
+
+    The result of a half-precision sum stays float32: 65504 is soon passed.
+    """
+    dtype = accumulation_dtype(xp, array.dtype)
+    if PLAIN.get(type(array)) is xp:
+        return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
+    return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def stack(xp: Namespace, arrays: list[Array]) -> Array:
+    """Return arrays (...) as one, (N, ...)."""
+    plain = PLAIN.get(type(arrays[0])) is xp
+    if not plain:
+        return xp.stack(arrays)
+    return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
+def with_last_axis(xp: Namespace, array: Array) -> Array:
+    """Return an array with an axis of 1 behind it."""
+    if PLAIN.get(type(array)) is xp:
+        return array[..., None]
+    return xp.expand_dims(array, axis=-1)
+
+
+def reshape(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array in another shape."""
+    if PLAIN.get(type(array)) is xp:
+        return array.reshape(shape)
+    return xp.reshape(array, shape)
+
+
+def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
+    """Return the dtype to add up in: float32 for half precision, and any other as it is."""
+    if _full.get(id(dtype)) is dtype:
+        return dtype
+    if dtype_name(dtype) in ("float16", "bfloat16"):
+        return xp.float32
+    if len(_full) < 64:
+        _full[id(dtype)] = dtype
+    return dtype
+
+
+def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
+    """Return an array in the dtype to add it up in."""
+    if _full.get(id(array.dtype)) is array.dtype:
+        return array
+    dtype = accumulation_dtype(xp, array.dtype)
+    return array if dtype is array.dtype else xp.astype(array, dtype, copy=False)
+
+
+def row(xp: Namespace, vector: Array, ndim: int) -> Array:
+    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
+    return reshape(xp, vector, (1,) * (ndim - 1) + (-1,))

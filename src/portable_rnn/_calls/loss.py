@@ -1,0 +1,53 @@
+"""The loss of a call: how it is called, and what it may return."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .._arrays import checks as check
+from .._arrays.namespace import Array, namespace_of
+from ..model import RNN
+from .call import valid_steps_of
+
+__all__ = ["Loss", "loss_and_gradient", "returned_by_loss", "step_weights"]
+
+Loss: TypeAlias = Callable[..., tuple[Array, Array]]
+
+
+def loss_and_gradient(
+    model: RNN,
+    loss: Loss,
+    outputs: Array,
+    targets: Any,
+    x: Array,
+    *,
+    lengths: Any,
+    mask: Any,
+    **loss_options: Any,
+) -> tuple[Array, Array]:
+    """Call a loss with the steps that there are; check what it returns."""
+    if lengths is not None or mask is not None:
+        weights = loss_options.get("weights")
+        loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
+    return returned_by_loss(loss(outputs, targets, **loss_options), outputs, x)
+
+
+def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Array]:
+    """Check what a loss returned for ``outputs``; return it."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            f"loss: expected it to return (value, d_outputs), got {type(returned).__name__}"
+        )
+    value, d_outputs = returned
+    check.loss_value(value, x)
+    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
+    return value, d_outputs
+
+
+def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
+    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    xp = namespace_of(x=x)
+    valid = valid_steps_of(xp, model, x, lengths, mask)
+    if weights is None:
+        return valid
+    check.weights(weights, "x", x)
+    return xp.where(valid, weights, xp.zeros_like(weights))

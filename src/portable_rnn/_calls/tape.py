@@ -1,0 +1,96 @@
+"""The record of a call that a caller holds between `forward` and `backward`."""
+
+from typing import Any, NamedTuple
+
+from .._arrays import checks as check
+from .._arrays.namespace import Array, namespace_of
+from .._engine.network import Passage
+from .._engine.setup import Units
+from .._executors.base import Executor
+from ..model import RNN
+from . import layout
+from .call import Call, Parameters, setup_of
+from .checks import check_model, check_parameters, check_same_model, check_state
+from .masks import Masks
+from .valid_steps import Steps
+
+__all__ = ["Tape", "call_of", "check_tape", "tape_of"]
+
+
+class Tape(NamedTuple):
+    """The record of a forward pass, from `forward` and for `backward`.
+
+    Attributes
+    ----------
+    x : array, shape and layout as given to `forward`
+        The array itself, not a copy.
+    model : RNN
+        That of the forward pass.
+    steps, masks, units, passages, executor
+        Which steps there were, what was dropped out, how time was cut, what was kept, and what
+        ran the time loop. Their form is not part of the interface.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=4, hidden_size=5)
+    >>> x = np.ones((7, 2, 4), dtype=np.float32)
+    >>> prnn.forward(model, model.init(seed=0), x).tape.x is x
+    True
+    """
+
+    x: Array
+    model: RNN
+    steps: Steps  # which steps there are
+    masks: Masks  # of dropout
+    units: Units | None  # under a memory budget
+    passages: tuple[Passage, ...]  # through the columns of the network
+    executor: Executor  # what made these
+
+
+TAPE = {"steps": Steps, "masks": Masks, "passages": tuple, "executor": Executor}
+
+
+def check_tape(
+    model: RNN, params: Parameters, tape: Tape, d_outputs: Array | None, d_state: Any
+) -> None:
+    """Check what a backward pass is given, before any work is done."""
+    check_parameters(model, params)
+    if d_outputs is None and d_state is None:
+        raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
+    if not isinstance(tape, Tape):
+        raise TypeError(
+            f"tape: expected the tape of forward, got {type(tape).__name__}"
+            f"{'; give its .tape' if hasattr(tape, 'tape') else ''}"
+        )
+    for name, kind in TAPE.items():
+        if not isinstance(held := getattr(tape, name), kind):
+            raise TypeError(f"tape: expected the tape of forward, got one with {name}={held!r:.40}")
+    check_model(tape.model, "tape.model")
+    check_same_model("tape", model, tape.model)
+    check.like("tape", tape.x, "params", next(iter(params.values())))
+    # The first states are always kept, until a budget has them taken out.
+    if not any(passage.kept.get(0) for passage in tape.passages):
+        raise ValueError("tape: under a memory budget a tape can be pulled back only once")
+    if d_outputs is not None:
+        shape = (*tape.x.shape[:-1], model.feature_size)
+        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+    if d_state is not None:
+        check_state(model, "d_state", d_state, tape.x)
+
+
+def tape_of(call: Call, records: tuple[Passage, ...]) -> Tape:
+    """Return the tape of a call that has been run."""
+    s = call.setup
+    steps = Steps(s.widths, s.order, s.inverse, s.mask)
+    masks = Masks(s.between, s.recurrent, s.update)
+    return Tape(call.given, call.model, steps, masks, s.units, records, s.executor)
+
+
+def call_of(tape: Tape, params: Parameters) -> Call:
+    """Return the call that a checked tape is of, to be gone back through."""
+    model, xp = tape.model, namespace_of(x=tape.x)
+    weights, x = model.weights(params), layout.time_major(xp, model, tape.x)
+    setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.units)
+    return Call(model, params, tape.x, weights, x, (), setup)

@@ -1,0 +1,44 @@
+"""What all layers of one call share."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from .._arrays.namespace import Array, Namespace
+from .affine import SUMS, Products
+
+if TYPE_CHECKING:
+    from .recurrence import Recurrence
+
+__all__ = ["Sequence", "Setup", "Step", "Units"]
+
+# The steps of an array (T, ...): a list of them, or the array itself, as the executor has it.
+Sequence: TypeAlias = Any
+Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class Units(NamedTuple):
+    """How stretches are put together to units, which are run again if not all can be kept."""
+
+    stretch: int  # most rows of a stretch
+    unit: int  # most rows of a unit
+    slots: int  # states that are kept (see _engine/checkpointing.py)
+
+
+class Setup(NamedTuple):
+    """How a network goes through its input; what is per layer is in the order of the states."""
+
+    xp: Namespace
+    executor: Any  # of _executors/base.py; nothing here knows which
+    recurrence: "Recurrence"  # the step of all layers
+    products: Products = SUMS  # what becomes of the factors of a weight's gradient
+    keep: bool = True  # whether there will be a backward pass
+    grad_x: bool = True  # whether that gives the cotangent of the input
+    reverse: bool = False  # from the last step to the first
+    widths: tuple[int, ...] | None = None  # sequences at each step, falling
+    order: Array | None = None  # (B,); which sequences they are (see _engine/chunks.py)
+    inverse: Array | None = None  # (B,)
+    mask: Array | None = None  # (T, B, 1); the steps that there are
+    between: tuple[Array, ...] = ()  # (T, B, D·H); factors of the input of each layer but the first
+    recurrent: tuple[Array, ...] = ()  # (B, H); factors of h on its way into W_hh
+    update: tuple[tuple[Array, ...], ...] = ()  # (T, B, 1) or (T, B, H), for each state array
+    units: Units | None = None  # under a memory budget

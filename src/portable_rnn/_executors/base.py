@@ -1,0 +1,122 @@
+"""What an executor is: the one thing in which array libraries differ.
+
+It runs one layer over one chunk of time, forwards and back, and says how gradients are summed over
+rows. Which executor serves a call is asked once, by `choose`; nothing else asks whether arrays are
+traced, or whether a library wants the whole sequence at once.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from .._arrays.namespace import Array, Namespace
+from .._engine import bptt
+from .._engine.affine import AT_ONCE, SUMS, Products
+from .._engine.recurrence import Weights
+from .._engine.setup import Sequence, Setup, Step
+from ..cells import State
+
+__all__ = ["Executor"]
+
+
+class Executor(ABC):
+    """How a layer is run over a chunk of time.
+
+    One that has only loops is called by the algorithm of ``_engine/bptt.py``, which is what `layer`
+    and `layer_vjp` are. One that compiles may override these, for all layers or for those that it
+    can compile, and leave the others to them.
+
+    Executors are frozen and hashable: a tape names the one it is of, and may leave ``jax.jit``.
+
+    Attributes
+    ----------
+    whole_sequence : bool
+        Whether the library should see all of time as one computation: it optimises one graph, or
+        cannot write into an array. Time is then never cut.
+    stepwise : bool
+        Whether a step of a cell is a call of Python each time, so that one may look on.
+    """
+
+    whole_sequence: bool
+    stepwise: bool = True
+
+    @property
+    def sums(self) -> Products:
+        """How products and biases are summed over rows: by halves, or as the library sums."""
+        return AT_ONCE if self.whole_sequence else SUMS
+
+    # -------------------------------------------------------------------- a layer at a time
+
+    def layer(
+        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+    ) -> tuple[Sequence, State, Any]:
+        """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
+
+        The record is for the executor that made it, and for the readout, which takes its
+        ``hidden``.
+        """
+        return bptt.layer(setup, w, x, state, update)
+
+    def layer_vjp(
+        self,
+        setup: Setup,
+        w: Weights,
+        x: Array,
+        record: Any,
+        d_hidden: Array | None,
+        d_state: State,
+        update: tuple[Array, ...],
+    ) -> tuple[Weights, Array | None, State]:
+        """Return the cotangents of the weights, of ``x``, and of the state before."""
+        return bptt.layer_vjp(setup, w, x, record, d_hidden, d_state, update)
+
+    def step(
+        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+    ) -> State:
+        """Return the state after one step, of which nothing is kept; ``x`` is (B, I)."""
+        xp = setup.xp
+        return setup.recurrence.step(xp, w, state, w.ih(xp, x), *update)[0]
+
+    # --------------------------------------------------------------------- a step at a time
+
+    @abstractmethod
+    def scan(
+        self, f: Step, carry: Any, xs: tuple[Sequence, ...], *, reverse: bool = False
+    ) -> tuple[Any, Any]:
+        """Apply ``f`` along time, threading ``carry`` through.
+
+        Parameters
+        ----------
+        f : callable
+            ``f(carry, x_t) -> (carry, y_t)`` where ``x_t`` and ``y_t`` are tuples.
+        carry : tuple of arrays
+            The value handed to the first step.
+        xs : tuple of sequences
+            As `split` makes them.
+        reverse : bool
+            Run from the last step to the first. The order of the ``y_t`` is that of time
+            either way.
+
+        Returns
+        -------
+        carry : tuple of arrays
+            The value after the last step run.
+        ys : tuple of sequences
+            One sequence per entry of ``y_t``.
+        """
+
+    @abstractmethod
+    def split(self, array: Array | None, steps: int) -> Sequence:
+        """Turn an array (T, ...) into a sequence over its first axis, and None into one of None."""
+
+    @abstractmethod
+    def join(self, xp: Namespace, sequence: Sequence) -> Array:
+        """Turn a sequence of arrays (...) into one array (T, ...)."""
+
+    @abstractmethod
+    def shift(
+        self, xp: Namespace, first: Array, sequence: Sequence, *, reverse: bool = False
+    ) -> Sequence:
+        """Return the sequence one step late: ``first``, then all but the last.
+
+        In reverse, "late" is towards the past: all but the first step, then ``first``.
+        """
