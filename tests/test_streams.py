@@ -29,6 +29,15 @@ def test_chunks_of_any_size_are_the_whole(cell, cuts):
     assert_close(np.asarray(stream.state), np.asarray(after), "state", k=8)
 
 
+def test_steps_and_chunks_see_the_parameters_that_were_given():
+    model, params, x = network()
+    whole = prnn.predict(model, params, x)
+    stream = prnn.stream(model, params)
+    params["weight_ih_l0"] = np.zeros_like(params["weight_ih_l0"])
+    outputs = np.concatenate([stream.step(x[0])[None], stream.feed(x[1:])])
+    assert_close(outputs, whole, "outputs", k=8)
+
+
 @pytest.mark.parametrize("options", [{}, {"batch_first": True}])
 def test_single_steps_are_the_whole(options):
     model, params, x = network("lstm", **options)

@@ -44,7 +44,7 @@ class Stream:
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
         check_one_direction(model, "a stream")
         xp = check_parameters(model, params)
-        self._model, self._params = model, params
+        self._model, self._params = model, dict(params)  # a step and a chunk see the same
         self._setup, self._weights = steady(xp, model, params)
         if state is not None:
             check_state_alone(model, state, params)
