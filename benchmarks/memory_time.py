@@ -43,7 +43,7 @@ def measure(model: prnn.RNN, chosen: dict[str, prnn.memory.Plan], rounds: int) -
 
     def run(plan: prnn.memory.Plan) -> tuple[Any, ...]:
         # Without a plan it is the full tape: the path that everybody takes.
-        memory = plan if plan.units > 1 else None
+        memory = plan if plan.segments > 1 else None
         fwd = prnn.forward(model, params, x, memory=memory)
         grads = prnn.backward(model, params, fwd.tape, d_y)
         return fwd.outputs, grads.x, *grads.params.values()

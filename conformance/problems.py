@@ -237,7 +237,7 @@ def group(cell, name) -> list[Problem]:
         return [draw_deep(cell, seed, ragged="mask") for seed in range(3000, 3010)]
     if name == "layouts":
         return [draw(cell, seed, options=True) for seed in range(SIZE)]
-    if name == "long":  # more rows than the engine takes in one stretch
+    if name == "long":  # more rows than the engine takes in one chunk
         return [
             Problem(cell, 800, 600, 8, 3, 6, 2, "both", False),
             Problem(cell, 801, 600, 8, 2, 5, None, "both", True, batch_first=True),

@@ -103,10 +103,10 @@ def test_problems_cover_what_they_promise():
     assert any(p.nonlinearity == "relu" for p in group("elman", "layouts"))
 
 
-def test_long_problems_are_cut_into_stretches():
+def test_long_problems_are_cut_into_chunks():
     """By the number of rows; whatever that is, a group must be above it."""
     for cell in CELLS:
         for problem in group(cell, "long"):
             host = problem.arrays("float32")
             fwd = prnn.forward(problem.model, host.params, host.x)
-            assert len(fwd.tape.passages[0].records) > 2
+            assert len(fwd.tape.stack_tapes[0].records) > 2

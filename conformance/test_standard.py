@@ -162,9 +162,9 @@ def test_saturated_problems_saturate(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_longest_problem_is_cut_into_stretches(cell):
+def test_the_longest_problem_is_cut_into_chunks(cell):
     """By the number of rows; whatever that is, this must be above it."""
     problem = STANDARD[f"{cell}-600_steps"]
     inputs = problem.arrays("float64")
     tape = prnn.forward(problem.model, inputs.params, inputs.x).tape
-    assert len(tape.passages[0].records) > 2
+    assert len(tape.stack_tapes[0].records) > 2

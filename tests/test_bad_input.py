@@ -373,7 +373,7 @@ def test_a_tape_of_another_model_is_refused_by_name():
         prnn.backward(other, other.init(seed=0, dtype="float64"), TAPE, np.ones((T, B, O)))
 
 
-@pytest.mark.parametrize("name", ["model", "steps", "masks", "passages"])
+@pytest.mark.parametrize("name", ["model", "steps", "masks", "stack_tapes"])
 def test_half_a_tape_is_refused_by_name(name):
     with pytest.raises(TypeError, match=r"^tape"):
         prnn.backward(MODEL, PARAMS, TAPE._replace(**{name: None}), np.ones((T, B, O)))

@@ -32,9 +32,9 @@ BROKEN = [
     (
         "10.10",
         "c left out",
-        "_engine/column.py",
-        "y = column.readout(xp, y)",
-        "y = column.readout._replace(bias=None)(xp, y)",
+        "_engine/run.py",
+        "y = stack.readout(xp, y)",
+        "y = stack.readout._replace(bias=None)(xp, y)",
     ),
     (
         "10.11",
@@ -110,16 +110,16 @@ BROKEN = [
         "10.19",
         "the last output ignored",
         "_engine/stack.py",
-        "        d_y = column.readout.vjp_x(s.xp, d_y)\n",
-        "        d_y = column.readout.vjp_x(s.xp, d_y)\n"
+        "        d_y = stack.readout.vjp_x(s.xp, d_y)\n",
+        "        d_y = stack.readout.vjp_x(s.xp, d_y)\n"
         "        d_y = s.xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n",
     ),
     (
         "10.19",
         "one minus sign too many",
         "_engine/stack.py",
-        "d_y = column.readout.vjp_x(s.xp, d_y)",
-        "d_y = -column.readout.vjp_x(s.xp, d_y)",
+        "d_y = stack.readout.vjp_x(s.xp, d_y)",
+        "d_y = -stack.readout.vjp_x(s.xp, d_y)",
     ),
     (
         "10.20",
@@ -146,9 +146,9 @@ BROKEN = [
         "10.22",
         "the last step alone",
         "_engine/stack.py",
-        "column.readout.vjp_parameters(s.xp, h, d_y, s.products)",
-        "column.readout.vjp_parameters(s.xp, h, d_y, s.products)._replace(\n"
-        "            bias=s.products.bias(s.xp, column.readout.bias, d_y[-1:, ...])\n"
+        "stack.readout.vjp_parameters(s.xp, h, d_y, s.products)",
+        "stack.readout.vjp_parameters(s.xp, h, d_y, s.products)._replace(\n"
+        "            bias=s.products.bias(s.xp, stack.readout.bias, d_y[-1:, ...])\n"
         "        )",
     ),
     (

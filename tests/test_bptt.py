@@ -42,11 +42,11 @@ def test_stretches_change_nothing(cell, rows, monkeypatch):
     model, inputs = problem(cell)
     monkeypatch.setattr(engine, "ROWS", 10**9)
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
-    assert len(fwd.tape.passages[0].records) == 1
+    assert len(fwd.tape.stack_tapes[0].records) == 1
     whole = solve(model, inputs)
     monkeypatch.setattr(engine, "ROWS", rows)
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
-    assert len(fwd.tape.passages[0].records) == math.ceil(STEPS / max(1, rows // BATCH))
+    assert len(fwd.tape.stack_tapes[0].records) == math.ceil(STEPS / max(1, rows // BATCH))
     assert_same(solve(model, inputs), whole)
     predicted = prnn.predict(model, inputs.params, inputs.x, inputs.state)
     assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)

@@ -9,9 +9,9 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import column
+from portable_rnn._engine import run
 
-# Arrays of T·B·H numbers on the tape, and rows of the weights in units of H.
+# Arrays of T·B·H numbers on the tape, and rows of the weights in segments of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
 
@@ -65,9 +65,9 @@ def test_bptt_takes_little_more_than_its_tape(cell):
     x = rng.standard_normal((steps, batch, features), dtype=np.float32)
     targets = rng.integers(0, features, (steps, batch))
     _, _, peak = measure(lambda: prnn.bptt(model, params, x, targets))
-    unit = steps * batch * hidden * 4
+    segment = steps * batch * hidden * 4
     allowed = 1.3 * TAPE[cell] + GATES[cell]
-    arrays = peak / unit
+    arrays = peak / segment
     assert arrays <= allowed, (
         f"{cell}: a peak of {arrays:.2f} arrays of T·B·H, or {arrays / TAPE[cell]:.2f} tapes; "
         f"allowed are {allowed:.1f} arrays"
@@ -98,7 +98,7 @@ def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
     fwd, held, _ = measure(lambda: prnn.forward(model, params, x, lengths=lengths))
     row = hidden * 4
     got = (held - fwd.outputs.nbytes) / row
-    # A state of the whole batch stands before each stretch, that is, for each length there is.
+    # A state of the whole batch stands before each chunk, that is, for each length there is.
     states = len(set(lengths.tolist())) * batch * model.cell_object.states
     wanted = 1.1 * TAPE[cell] * lengths.sum() + states
     assert got <= wanted, f"{cell}: the tape holds {got:.0f} rows of H, not {wanted:.0f}"
@@ -111,9 +111,9 @@ def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
         )[2]
         for given in ({}, {"lengths": lengths})
     ]
-    unit, share = steps * batch * hidden * 4, lengths.sum() / (steps * batch)
+    segment, share = steps * batch * hidden * 4, lengths.sum() / (steps * batch)
     # Less by the tape of what is not there: nothing is brought into order as a whole.
-    allowed = peaks[0] - 0.9 * (1 - share) * TAPE[cell] * unit + 0.3 * unit
+    allowed = peaks[0] - 0.9 * (1 - share) * TAPE[cell] * segment + 0.3 * segment
     assert peaks[1] <= allowed, f"{cell}: peaks of {peaks} bytes, allowed {allowed:.0f}"
 
 
@@ -148,7 +148,7 @@ def results(result):
 )
 @pytest.mark.parametrize("cell", TAPE)
 def test_a_budget_changes_no_bit(cell, options):
-    """Units of whole stretches: here of 3 steps of 128 sequences."""
+    """Segments of whole chunks: here of 3 steps of 128 sequences."""
     model = prnn.RNN(3, 8, 4, cell=cell, **options)
     params, x, targets = inputs(model, 40, 128)
     want = prnn.bptt(model, params, x, targets)
@@ -156,9 +156,9 @@ def test_a_budget_changes_no_bit(cell, options):
         plan = prnn.memory.plan(model, 40, 128, checkpoint_every=every, dtype="float64")
         assert plan.same_bits
         assert_same_bits(prnn.bptt(model, params, x, targets, checkpoint_every=every), want)
-    for slots in (0, 1, 3):
+    for checkpoints in (0, 1, 3):
         whole = prnn.memory.plan(model, 40, 128, checkpoint_every=3, dtype="float64")
-        plan = dataclasses.replace(whole, slots=slots)
+        plan = dataclasses.replace(whole, checkpoints=checkpoints)
         assert_same_bits(prnn.bptt(model, params, x, targets, memory=plan), want)
 
 
@@ -178,12 +178,12 @@ def test_a_budget_for_cells_with_more_to_a_step(options):
     full = prnn.memory.plan(model, 40, 128, checkpoint_every=40, dtype="float64").full_tape
     (_, held, _) = measure(lambda: prnn.forward(model, params, x).tape)
     assert 0.9 * held <= full <= 1.1 * held
-    for every in (3, 21):  # whole stretches
+    for every in (3, 21):  # whole chunks
         assert_same_bits(prnn.bptt(model, params, x, targets, checkpoint_every=every), want)
 
 
 @pytest.mark.parametrize("cell", TAPE)
-def test_units_of_parts_of_a_stretch_change_rounding_only(cell):
+def test_segments_of_parts_of_a_chunk_change_rounding_only(cell):
     model = prnn.RNN(3, 8, 4, cell=cell)
     params, x, targets = inputs(model, 61, 5)
     want = prnn.bptt(model, params, x, targets)
@@ -193,7 +193,7 @@ def test_units_of_parts_of_a_stretch_change_rounding_only(cell):
             assert_close(array, (want.grads | {"x": want.grad_x})[name], name, k=16)
 
 
-def test_gradients_of_single_steps_are_added_by_stretches():
+def test_gradients_of_single_steps_are_added_by_chunks():
     """One after another, 4096 equal numbers would all round the same way, and be 339 eps off."""
     model = prnn.RNN(1, 1, nonlinearity="relu", bias=False)
     params = {"weight_ih_l0": np.ones((1, 1)), "weight_hh_l0": np.zeros((1, 1))}
@@ -206,20 +206,20 @@ def test_gradients_of_single_steps_are_added_by_stretches():
 
 @pytest.mark.parametrize(("batch", "every"), [(16, 23), (16, 64), (7, 9), (64, 5), (500, 2)])
 def test_each_step_is_run_twice(batch, every, monkeypatch):
-    """Whatever fits into a stretch, and however many of those into a unit."""
-    model, steps, run = prnn.RNN(2, 3), 200, []
-    advance = column.advance
+    """Whatever fits into a chunk, and however many of those into a segment."""
+    model, steps, ran = prnn.RNN(2, 3), 200, []
+    run_chunk = run.run_chunk
 
-    def counted(xp, column, x, states, stretch, *args, **kwargs):
-        run.append(stretch.rows.stop - stretch.rows.start)
-        return advance(xp, column, x, states, stretch, *args, **kwargs)
+    def counted(s, stack, x, states, chunk, *args, **kwargs):
+        ran.append(chunk.rows.stop - chunk.rows.start)
+        return run_chunk(s, stack, x, states, chunk, *args, **kwargs)
 
-    monkeypatch.setattr(column, "advance", counted)
+    monkeypatch.setattr(run, "run_chunk", counted)
     params, x, targets = inputs(model, steps, batch)
     prnn.bptt(model, params, x, targets, checkpoint_every=every)
-    units = -(-steps // every)
-    assert sum(run) == 2 * steps - (steps - (units - 1) * every)  # but for the last unit
-    assert prnn.memory.plan(model, steps, batch, checkpoint_every=every).units == units
+    segments = -(-steps // every)
+    assert sum(ran) == 2 * steps - (steps - (segments - 1) * every)  # but for the last segment
+    assert prnn.memory.plan(model, steps, batch, checkpoint_every=every).segments == segments
 
 
 @pytest.mark.parametrize("ragged", ["lengths", "mask"])
@@ -263,7 +263,7 @@ def without_a_budget():
 
 @pytest.mark.parametrize(("share", "same_bits"), [(4, True), (16, True), (40, False)])
 def test_a_budget_is_kept(share, same_bits, without_a_budget):
-    """And changes no bit, unless stretches must be smaller."""
+    """And changes no bit, unless chunks must be smaller."""
     both, plan = long_sequence()
     budget = plan().full_tape // share
     assert plan(memory=budget).same_bits == same_bits
@@ -277,7 +277,7 @@ def test_a_budget_is_kept(share, same_bits, without_a_budget):
 
 @pytest.mark.no_products
 def test_a_budget_is_kept_where_weights_are_most_of_it():
-    """A stack, and one sequence: the gradients of a stretch are larger than what it keeps."""
+    """A stack, and one sequence: the gradients of a chunk are larger than what it keeps."""
     steps, model = 160, prnn.RNN(64, 384, cell="lstm", num_layers=4)
     params = model.init(seed=0)
     x = np.zeros((steps, 1, 64), dtype=np.float32)

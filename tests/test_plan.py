@@ -1,4 +1,4 @@
-"""A memory plan: which budget takes how many units, where time is cut, and what a text says."""
+"""A memory plan: which budget takes how many segments, where time is cut, and what a text says."""
 
 import dataclasses
 import re
@@ -8,7 +8,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import memory
-from portable_rnn._engine import chunks as stretches
+from portable_rnn._engine import chunks
 from portable_rnn._engine.setup import Setup
 from portable_rnn._executors.eager import EAGER
 
@@ -27,8 +27,10 @@ def test_a_plan_says_whether_time_is_cut_in_the_same_places(steps, batch, same, 
     model = prnn.RNN(3, 8, 4)
 
     def cut(plan):
-        pieces = stretches.cut(Setup(np, EAGER, None, units=plan.walk), steps, batch)
-        return [piece.rows for unit in pieces for piece in unit]
+        pieces = chunks.cut_into_chunks(
+            Setup(np, EAGER, None, segments=plan.schedule), steps, batch
+        )
+        return [piece.rows for segment in pieces for piece in segment]
 
     full = prnn.memory.plan(model, steps, batch)
     assert full.same_bits
@@ -39,8 +41,8 @@ def test_a_plan_says_whether_time_is_cut_in_the_same_places(steps, batch, same, 
 
 def test_a_plan_of_one_unit_in_small_pieces_has_other_bits():
     model = prnn.RNN(64, 384, cell="lstm", num_layers=4)
-    plan = dataclasses.replace(prnn.memory.plan(model, 40, 16), stretch_rows=16)
-    assert plan.units == 1
+    plan = dataclasses.replace(prnn.memory.plan(model, 40, 16), chunk_rows=16)
+    assert plan.segments == 1
     assert not plan.same_bits
 
 
@@ -66,7 +68,7 @@ def test_a_plan_tries_units_of_all_sizes():
     model, steps = prnn.RNN(2, 8), 1_000_000
     full = prnn.memory.plan(model, steps, 1)
     found = [prnn.memory.plan(model, steps, 1, memory=full.peak // 2**n) for n in range(1, 5)]
-    assert [plan.units < most for plan, most in zip(found, (4, 8, 20, 150), strict=True)] == [
+    assert [plan.segments < most for plan, most in zip(found, (4, 8, 20, 150), strict=True)] == [
         True
     ] * 4
     assert found[0].recompute < 0.7
@@ -77,7 +79,7 @@ def test_a_plan_tries_units_of_all_sizes():
 def test_a_plan_says_what_it_will_take():
     model = prnn.RNN(16, 256, cell="lstm")
     full = prnn.memory.plan(model, 4096, 16)
-    assert (full.units, full.slots, full.recompute, full.time) == (1, 0, 0.0, 1.0)
+    assert (full.segments, full.checkpoints, full.recompute, full.time) == (1, 0, 0.0, 1.0)
     before = full
     for share in (2, 4, 16, 64):
         plan = prnn.memory.plan(model, 4096, 16, memory=full.full_tape // share)
@@ -86,13 +88,13 @@ def test_a_plan_says_what_it_will_take():
         before = plan
     assert before.recompute < 3.5
     one_level = prnn.memory.plan(model, 4096, 16, checkpoint_every=64)
-    assert (one_level.units, one_level.slots) == (64, 63)
+    assert (one_level.segments, one_level.checkpoints) == (64, 63)
     assert one_level.recompute < 1
     assert 1.2 < one_level.time < 1.5  # measured: 1.28
     assert "63 states kept" in str(one_level)
     often = prnn.memory.plan(model, 4096, 16, checkpoint_every=4)
-    assert often.peak > often.slots * 2 * 16 * 256 * 4  # bytes of the states h and c
-    assert prnn.memory.plan(model, 10, 1, memory="1.5GB").units == 1
+    assert often.peak > often.checkpoints * 2 * 16 * 256 * 4  # bytes of the states h and c
+    assert prnn.memory.plan(model, 10, 1, memory="1.5GB").segments == 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_a_plan_that_saves_nothing_says_so():
     assert full.peak == full.full_peak
     worse = prnn.memory.plan(model, 2000, 1, checkpoint_every=1)
     assert worse.peak < worse.full_peak == full.peak
-    one = prnn.RNN(4, 1)  # of one unit, a state is as large as its step
+    one = prnn.RNN(4, 1)  # of one segment, a state is as large as its step
     worse = prnn.memory.plan(one, 2000, 1, checkpoint_every=1)
     assert worse.peak > worse.full_peak
     assert f"no budget would take less, {worse.full_peak / 2**20:.1f} MiB" in str(worse)
@@ -129,16 +131,16 @@ def test_a_plan_that_saves_nothing_says_so():
 
 def test_one_of_a_kind_is_not_said_to_be_several():
     model = prnn.RNN(4, 16, cell="gru")
-    assert ": 1 unit of 20 rows, 0 states kept" in str(prnn.memory.plan(model, 20, 1))
+    assert ": 1 segment of 20 rows, 0 states kept" in str(prnn.memory.plan(model, 20, 1))
     two = str(prnn.memory.plan(model, 2, 1, checkpoint_every=1))
-    assert ": 2 units of 1 row, 1 state kept" in two
+    assert ": 2 segments of 1 row, 1 state kept" in two
 
 
 @pytest.mark.parametrize(
-    ("unit", "size"),
+    ("segment", "size"),
     [("", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KiB", 2**10), ("MiB", 2**20), ("G", 1e9)],
 )
-def test_a_text_says_how_many_bytes(unit, size):
+def test_a_text_says_how_many_bytes(segment, size):
     """Just as many as the smallest budget, and one too few."""
 
     def plan(memory):
@@ -147,9 +149,9 @@ def test_a_text_says_how_many_bytes(unit, size):
     with pytest.raises(ValueError, match="expected at least") as raised:
         plan(1)
     least = int(re.search(r"at least (\d+) bytes", str(raised.value))[1])
-    assert plan(f"{(least + 0.5) / size:.15f} {unit}").peak == least
+    assert plan(f"{(least + 0.5) / size:.15f} {segment}").peak == least
     with pytest.raises(ValueError, match="expected at least"):
-        plan(f"{(least - 0.5) / size:.15f} {unit}")
+        plan(f"{(least - 0.5) / size:.15f} {segment}")
 
 
 @pytest.mark.parametrize("steps", [10**6, 10**12, 2**62])
@@ -157,11 +159,11 @@ def test_a_plan_of_any_length_is_made_at_once(steps):
     """Each of these would otherwise take longer than there is time."""
     model = prnn.RNN(64, 256, cell="lstm")
     every = prnn.memory.plan(model, steps, 16, checkpoint_every=2)
-    assert (every.units, every.slots) == (-(-steps // 2), -(-steps // 2) - 1)
+    assert (every.segments, every.checkpoints) == (-(-steps // 2), -(-steps // 2) - 1)
     assert every.recompute == pytest.approx(1.0, abs=1e-5)
     full = prnn.memory.plan(model, steps, 16)
-    assert (full.units, full.slots, full.recompute) == (1, 0, 0.0)
-    assert prnn.memory.plan(model, steps, 16, memory=f"{full.peak} B").units == 1
+    assert (full.segments, full.checkpoints, full.recompute) == (1, 0, 0.0)
+    assert prnn.memory.plan(model, steps, 16, memory=f"{full.peak} B").segments == 1
     some = prnn.memory.plan(model, steps, 16, memory=f"{full.peak // 4} B")
     assert some.peak <= full.peak // 4
     assert 0.5 < some.recompute < 1.0
@@ -200,12 +202,14 @@ def test_what_is_no_size_is_refused_by_name(options, error, message):
 
 def test_a_budget_may_have_any_number_of_digits():
     model = prnn.RNN(3, 4)
-    assert prnn.memory.plan(model, 10, 2, memory="9" * 400 + " GiB").units == 1
+    assert prnn.memory.plan(model, 10, 2, memory="9" * 400 + " GiB").segments == 1
     fraction = prnn.memory.plan(model, 10, 2, memory="0.0009765625 GiB")
     assert fraction == prnn.memory.plan(model, 10, 2, memory=2**20)
 
 
-@pytest.mark.parametrize("change", [{"slots": -1}, {"unit_rows": None}, {"stretch_rows": 1.5}])
+@pytest.mark.parametrize(
+    "change", [{"checkpoints": -1}, {"segment_rows": None}, {"chunk_rows": 1.5}]
+)
 def test_a_plan_that_is_none_is_refused_by_name(change):
     model = prnn.RNN(3, 4)
     plan = dataclasses.replace(prnn.memory.plan(model, 5, 2), **change)

@@ -1,17 +1,17 @@
-"""Schedules of recomputation: each unit in turn, from the right state, at the least cost."""
+"""Schedules of recomputation: each segment in turn, from the right state, at the least cost."""
 
 import math
 from functools import lru_cache
 
 import pytest
 
-from portable_rnn._engine.checkpointing import backwards, evaluations, first_places
+from portable_rnn._engine.checkpointing import evaluations, initial_checkpoints, reverse_segments
 
 
-def walk(n, slots):
-    """Go back through ``n`` units whose states are their numbers; return how many were run."""
-    run, most, kept = 0, 0, {start: start for start in [0, *first_places(n, slots)]}
-    assert len(kept) <= slots + 1
+def walk(n, checkpoints):
+    """Go back through ``n`` segments whose states are their numbers; return how many were run."""
+    run, most, kept = 0, 0, {start: start for start in [0, *initial_checkpoints(n, checkpoints)]}
+    assert len(kept) <= checkpoints + 1
     places = set(kept)
 
     def advance(state, start, end):
@@ -21,9 +21,9 @@ def walk(n, slots):
         return end
 
     order = []
-    for unit, state in backwards(n, slots, kept, advance):
-        order.append(unit)
-        assert state == unit or unit == n - 1
+    for segment, state in reverse_segments(n, checkpoints, kept, advance):
+        order.append(segment)
+        assert state == segment or segment == n - 1
         most = max(most, len(kept))
     assert order == list(range(n))[::-1]
     assert most <= len(places)
@@ -32,30 +32,30 @@ def walk(n, slots):
 
 
 @lru_cache
-def fewest(n, slots):
-    """Return the fewest units that have to be run to have every state, found by trying all splits.
+def fewest(n, checkpoints):
+    """Return the fewest segments to be run to have every state, found by trying all splits.
 
-    Nothing is kept beforehand, and the state before the last unit is wanted too.
+    Nothing is kept beforehand, and the state before the last segment is wanted too.
     """
     if n == 1:
         return 0
-    if slots == 0:
+    if checkpoints == 0:
         return n * (n - 1) // 2
-    return min(k + fewest(n - k, slots - 1) + fewest(k, slots) for k in range(1, n))
+    return min(k + fewest(n - k, checkpoints - 1) + fewest(k, checkpoints) for k in range(1, n))
 
 
-@pytest.mark.parametrize("slots", [0, 1, 2, 3, 5, 8])
-def test_no_schedule_runs_fewer_units(slots):
+@pytest.mark.parametrize("checkpoints", [0, 1, 2, 3, 5, 8])
+def test_no_schedule_runs_fewer_segments(checkpoints):
     """By dynamic programming, less what the first run has done already."""
     for n in range(1, 50):
         start, done = 0, 0
-        for place in first_places(n, slots):
+        for place in initial_checkpoints(n, checkpoints):
             done += place - start
             start = place
-        # The last unit needs no state: without a slot left, that is one run of the rest less.
-        free = slots - len(first_places(n, slots))
+        # The last segment needs no state: without a slot left, that is one run of the rest less.
+        free = checkpoints - len(initial_checkpoints(n, checkpoints))
         rest = n - start - 1 if free == 0 else 0
-        assert walk(n, slots) == fewest(n, slots) - done - rest, n
+        assert walk(n, checkpoints) == fewest(n, checkpoints) - done - rest, n
 
 
 def test_with_a_slot_for_each_unit_each_is_run_once_more():
@@ -66,12 +66,12 @@ def test_with_a_slot_for_each_unit_each_is_run_once_more():
 
 def test_what_a_plan_counts_is_what_is_run():
     for n in range(1, 40):
-        for slots in range(6):
-            assert evaluations(n, slots) == walk(n, slots) + n - 1
+        for checkpoints in range(6):
+            assert evaluations(n, checkpoints) == walk(n, checkpoints) + n - 1
 
 
 @pytest.mark.parametrize(
-    ("n", "slots", "want"),
+    ("n", "checkpoints", "want"),
     [
         (10**12, 0, 10**12 * (10**12 - 1) // 2),
         (10**12, 10**12 - 1, 10**12 - 1),
@@ -81,12 +81,12 @@ def test_what_a_plan_counts_is_what_is_run():
         (math.comb(10**6 + 3, 2), 10**6, 2 * math.comb(10**6 + 3, 2) - (10**6 + 3)),
     ],
 )
-def test_units_are_counted_at_once_however_many_there_are(n, slots, want):
-    assert evaluations(n, slots) == want
+def test_units_are_counted_at_once_however_many_there_are(n, checkpoints, want):
+    assert evaluations(n, checkpoints) == want
 
 
 def test_a_schedule_of_many_units_begins_at_once():
-    places = first_places(10**12, 40)
+    places = initial_checkpoints(10**12, 40)
     assert len(places) == 40
     assert places == sorted(set(places))
     assert places[-1] < 10**12

@@ -8,8 +8,7 @@ from conformance.complex_step import directional
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import bptt
-from portable_rnn._engine import chunks as stretches
+from portable_rnn._engine import bptt, chunks
 from portable_rnn._engine.bptt import layer_vjp
 from portable_rnn.cells import LSTM, ResetBeforeGRU
 
@@ -95,8 +94,8 @@ def test_a_projected_state_has_its_own_size():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_stretches_add_up(name, monkeypatch):
-    """The gradients of a cell's own vectors, and of a projection, are sums over stretches too.
+def test_chunks_add_up(name, monkeypatch):
+    """The gradients of a cell's own vectors, and of a projection, are sums over chunks too.
 
     Both ways round, and normalisation amplifies that: up to 26 eps on one BLAS or another. What is
     left out of a sum has no digit right.
@@ -112,7 +111,7 @@ def test_stretches_add_up(name, monkeypatch):
         return prnn.backward(model, params, tape, d_outputs)
 
     whole, cut = run(), []
-    monkeypatch.setattr(stretches, "ROWS", 2 * BATCH)
+    monkeypatch.setattr(chunks, "ROWS", 2 * BATCH)
     monkeypatch.setattr(bptt, "layer_vjp", lambda *a, **k: cut.append(1) or layer_vjp(*a, **k))
     parts = run()
     assert len(cut) == 6 * model.num_layers

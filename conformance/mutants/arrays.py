@@ -36,9 +36,9 @@ ARRAYS = [
     ),
     Mutant(
         "float in the hot path",
-        "_engine/column.py",
-        "hidden)\n            if column",
-        "hidden)\n            float(y[0, 0, 0])\n            if column",
+        "_engine/run.py",
+        "hidden)\n            if stack",
+        "hidden)\n            float(y[0, 0, 0])\n            if stack",
         gradients("elman-default", "torch-meta", "float32"),
     ),
     Mutant(

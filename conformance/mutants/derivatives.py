@@ -98,7 +98,7 @@ DERIVATIVES = [
         per_example("norms_by_products_of_steps[elman]"),
     ),
     Mutant(
-        "only the first stretch of a sequence",
+        "only the first chunk of a sequence",
         "derivatives/per_example.py",
         "total = part if total is None else total + part",
         "total = part if total is None else total",

@@ -15,10 +15,10 @@ RECURSION = [
     ),
     Mutant(
         "last cotangent ignored",
-        "_engine/column.py",
-        "            d_part, d_x_part, d_states = retreat(\n",
+        "_engine/run.py",
+        "            d_part, d_x_part, d_states = run_chunk_vjp(\n",
         "            d_y = xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n"
-        "            d_part, d_x_part, d_states = retreat(\n",
+        "            d_part, d_x_part, d_states = run_chunk_vjp(\n",
         gradients("lstm-outputs_only"),
     ),
     Mutant(
@@ -72,16 +72,16 @@ RECURSION = [
     ),
     Mutant(
         "accumulator started from the parameters",
-        "_engine/column.py",
-        "d_column: Column | None = None\n",
-        "d_column: Column | None = Column(column.layers)\n",
+        "_engine/run.py",
+        "d_stack: Stack | None = None\n",
+        "d_stack: Stack | None = Stack(stack.layers)\n",
         gradients("elman-default"),
     ),
     Mutant(
-        "only the last stretch's weight gradients",
-        "_engine/column.py",
-        "d_column = _plus(d_column, d_block)\n",
-        "d_column = d_block\n",
+        "only the last chunk's weight gradients",
+        "_engine/run.py",
+        "d_stack = _plus(d_stack, d_block)\n",
+        "d_stack = d_block\n",
         gradients("elman-600_steps"),
     ),
     Mutant(

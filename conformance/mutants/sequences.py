@@ -26,9 +26,9 @@ SEQUENCES = [
     ),
     Mutant(
         "padding's cotangents let in",
-        "_engine/column.py",
-        "d_y = where_true(xp, part(s, s.mask, stretch), stretch.of(xp, d_outputs))",
-        "d_y = stretch.of(xp, d_outputs)",
+        "_engine/run.py",
+        "d_y = where_true(xp, part(s, s.mask, chunk), chunk.of(xp, d_outputs))",
+        "d_y = chunk.of(xp, d_outputs)",
         gradients("lstm-readout-mask"),
     ),
     Mutant(

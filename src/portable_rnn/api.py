@@ -313,7 +313,7 @@ def backward(
     grad_x = check.flag("grad_x", grad_x)
     check_tape(model, params, tape, d_outputs, d_state)
     call = call_of(tape, params)
-    return Gradients(*run_vjp(call, tape.passages, d_outputs, d_state, grad_x=grad_x))
+    return Gradients(*run_vjp(call, tape.stack_tapes, d_outputs, d_state, grad_x=grad_x))
 
 
 @with_device_of_arguments

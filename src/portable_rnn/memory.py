@@ -1,8 +1,8 @@
 """Exact gradients under a memory budget: what is kept, what is run again, and what that costs.
 
 The tape of a forward pass grows with T. Under a budget, only some states are kept, and the backward
-pass runs the steps between them again, unit by unit (``_engine/checkpointing.py``). The gradients
-are those of the full tape: nothing is approximated.
+pass runs the steps between them again, segment by segment (``_engine/checkpointing.py``). The
+gradients are those of the full tape: nothing is approximated.
 
 A budget is for the tape and for what the passes need while they work, Python's objects included, as
 large as NumPy's are. Inputs, outputs, their cotangents and the gradients come on top: they are
@@ -28,25 +28,25 @@ from ._arrays.namespace import dtype_name
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
 from ._engine.chunks import full_steps
-from ._engine.setup import Units
+from ._engine.setup import Segments
 from .model import RNN
 
 __all__ = ["Plan", "plan"]
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-MOST_UNITS = 4096  # more would cost more to organise than to run
+MOST_SEGMENTS = 4096  # more would cost more to organise than to run
 FIRST = 256 * 2**10  # bytes that Python takes for what a first call looks up and caches
-OBJECTS = 704  # bytes that Python takes to remember where a stretch is
+OBJECTS = 704  # bytes that Python takes to remember where a chunk is
 KEPT = 160  # bytes of each array of a state that is kept, apart from its numbers
 ARRAY = 120  # bytes of an array on the tape, apart from its numbers
 LISTS = 16  # bytes of the lists that have the arrays of a step
 FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
 # Nanoseconds of both passes, measured with NumPy on one processor of 2023. Only their ratios count:
-# how long a step is compared with what comes with each stretch, however short that is.
+# how long a step is compared with what comes with each chunk, however short that is.
 STEP, STEP_ARRAY = 30_000, 9_000  # calls of a step, and more for each array that it keeps
 NUMBER, PRODUCT, READ = 15, 1 / 60, 0.06  # for each number kept, operation of a product, byte of W
-STRETCH, STRETCH_BACK = 60_000, 180_000  # calls of a stretch, forwards and backwards
-SUMS = 0.7  # for each byte of the gradients of the weights, to add up those of a stretch
+CHUNK, CHUNK_BACK = 60_000, 180_000  # calls of a chunk, forwards and back
+SUMS = 0.7  # for each byte of the gradients of the weights, to add up those of a chunk
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class Plan:
         Bytes that the passes hold at most without a budget, counted like ``peak``.
     peak : int
         Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients.
-    units, slots : int
-        Time is cut into units, and this many states between them are kept.
-    unit_rows, stretch_rows : int
-        Rows (steps times sequences) of a unit, all of whose steps are on the tape at one time,
-        and of a stretch, which is computed at one time.
+    segments, checkpoints : int
+        Time is cut into segments, and this many states between them are kept.
+    segment_rows, chunk_rows : int
+        Rows (steps times sequences) of a segment, all of whose steps are on the tape at one time,
+        and of a chunk, which is computed at one time.
     recompute : float
-        How many times the forward pass is run again, on average over the units.
+        How many times the forward pass is run again, on average over the segments.
     time : float
         Expected time of both passes as a multiple of that without a budget. On another processor
-        or library it may be half of that, or twice: for small units, what Python does for
+        or library it may be half of that, or twice: for small segments, what Python does for
         each counts more than arithmetic.
     model, steps, batch
         What it was made for: a pass over anything else refuses it.
@@ -81,16 +81,16 @@ class Plan:
     >>> model = prnn.RNN(64, 256, cell="lstm")
     >>> print(prnn.memory.plan(model, steps=4096, batch=16, checkpoint_every=64))
     ... # doctest: +ELLIPSIS
-    peak ... MiB of a full tape of 386.7 MiB: 64 units of 1024 rows, 63 states kept, ...
+    peak ... MiB of a full tape of 386.7 MiB: 64 segments of 1024 rows, 63 states kept, ...
     """
 
     full_tape: int
     full_peak: int
     peak: int
-    units: int
-    slots: int
-    unit_rows: int
-    stretch_rows: int
+    segments: int
+    checkpoints: int
+    segment_rows: int
+    chunk_rows: int
     recompute: float
     time: float
     model: RNN
@@ -107,30 +107,30 @@ class Plan:
         is for batches in which all sequences have all steps.
         """
         full = full_steps(self.batch)
-        if self.units == 1:
-            return self.stretch_rows == min(full, self.steps) * self.batch
-        return self.stretch_rows == full * self.batch and self.unit_rows % self.stretch_rows == 0
+        if self.segments == 1:
+            return self.chunk_rows == min(full, self.steps) * self.batch
+        return self.chunk_rows == full * self.batch and self.segment_rows % self.chunk_rows == 0
 
     @property
-    def walk(self) -> Units:
-        """How stretches are put together to units: what the network is told.
+    def schedule(self) -> Segments:
+        """How chunks are put together to segments: what the network is told.
 
         Raises
         ------
         TypeError, ValueError
             If a number of the plan is no size.
         """
-        for name in ("units", "unit_rows", "stretch_rows", "steps", "batch"):
+        for name in ("segments", "segment_rows", "chunk_rows", "steps", "batch"):
             check.count(f"memory.{name}", getattr(self, name))
-        check.integer("memory.slots", self.slots, least=0)
-        return Units(self.stretch_rows, self.unit_rows, self.slots)
+        check.integer("memory.checkpoints", self.checkpoints, least=0)
+        return Segments(self.chunk_rows, self.segment_rows, self.checkpoints)
 
     def __str__(self) -> str:
         """Say it in a line for people."""
         return (
             f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
-            f"{_counted(self.units, 'unit')} of {_counted(self.unit_rows, 'row')}, "
-            f"{_counted(self.slots, 'state')} kept, "
+            f"{_counted(self.segments, 'segment')} of {_counted(self.segment_rows, 'row')}, "
+            f"{_counted(self.checkpoints, 'state')} kept, "
             f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time, "
             f"{'the same bits' if self.same_bits else 'other rounding'}{self._hint}"
         )
@@ -138,7 +138,7 @@ class Plan:
     @property
     def _hint(self) -> str:
         """What there is to say of a plan that saves nothing."""
-        if self.units == 1 or self.peak < self.full_peak:
+        if self.segments == 1 or self.peak < self.full_peak:
             return ""
         return f"; no budget would take less, {self.full_peak / 2**20:.1f} MiB, and be faster"
 
@@ -200,15 +200,15 @@ def plan(
     budget = _bytes(memory)
     possible = list(costs.within(budget))
     if not possible:
-        least = min(costs.plan(unit, 0, stretch).peak for stretch, unit in costs.candidates())
+        least = min(costs.plan(segment, 0, chunk).peak for chunk, segment in costs.candidates())
         raise ValueError(
             f"memory: expected at least {least} bytes ({least / 2**20:.2f} MiB) for this network "
             f"on {steps} steps of {batch} sequences, got {check.said(memory)}"
         )
-    # Of plans that take about as long, the one of the largest stretches: it is sure to be as fast,
+    # Of plans that take about as long, the one of the largest chunks: it is sure to be as fast,
     # and its results have the same bits, if they are as large as those of the full tape.
     good = 1.05 * min(p.time for p in possible)
-    return max((p for p in possible if p.time <= good), key=lambda p: (p.stretch_rows, -p.time))
+    return max((p for p in possible if p.time <= good), key=lambda p: (p.chunk_rows, -p.time))
 
 
 class _Costs:
@@ -230,12 +230,12 @@ class _Costs:
         kept = sum(array.nbytes for array in arrays if array.base is None) // ax.itemsize
         _, rows = recurrence.step_vjp(np, w, residuals, zeros)
         features = model.input_size + 3 * hidden
-        layers = 1 if model.bidirectional else model.num_layers  # of a column
-        self.columns = 2 * model.num_layers if model.bidirectional else 1
+        layers = 1 if model.bidirectional else model.num_layers  # of a stack
+        self.stacks = 2 * model.num_layers if model.bidirectional else 1
         self.record = kept * itemsize * layers
         tuples = sum(sys.getsizeof(one) for one in found if isinstance(one, tuple))
         self.objects = (ARRAY * len(arrays) + tuples + LISTS) * layers  # of a step
-        self.rows = ARRAY * (len(rows) + 2)  # of a step of a stretch, while it is gone back through
+        self.rows = ARRAY * (len(rows) + 2)  # of a step of a chunk, while it is gone back through
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
         self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
         self.state = (
@@ -245,78 +245,79 @@ class _Costs:
         self.weight, self.weights = max(sizes), sum(sizes)
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
-        self.base = between * (model.num_layers + 1) if self.columns > 1 else 0
-        self.layers = layers * self.columns
+        self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
+        self.layers = layers * self.stacks
         self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
         count = self.weights // itemsize
         self.step_time += 6 * PRODUCT * count * batch + READ * self.weights
 
-    def plan(self, unit: int, slots: int, stretch: int | None = None) -> Plan:
-        """Plan units of so many steps, in stretches of so many, or as few as there can be."""
-        units = -(-self.steps // unit)
-        stretch = min(unit, stretch or full_steps(self.batch))
-        unit_rows, stretch_rows = unit * self.batch, stretch * self.batch
-        # The gradients of a stretch; that of a weight is summed by halves, with a sum open on each
-        # level; and those of a block of stretches, where one is not a block.
-        sums = self.weights + self.weight * max(0, math.ceil(math.log2(stretch_rows / LEAF)))
+    def plan(self, segment: int, checkpoints: int, chunk: int | None = None) -> Plan:
+        """Plan segments of so many steps, in chunks of so many, or as few as there can be."""
+        segments = -(-self.steps // segment)
+        chunk = min(segment, chunk or full_steps(self.batch))
+        segment_rows, chunk_rows = segment * self.batch, chunk * self.batch
+        # The gradients of a chunk; that of a weight is summed by halves, with a sum open on each
+        # level; and those of a block of chunks, where one is not a block.
+        sums = self.weights + self.weight * max(0, math.ceil(math.log2(chunk_rows / LEAF)))
         full = min(full_steps(self.batch), self.steps)
-        if stretch < full or unit % full:
+        if chunk < full or segment % full:
             sums += self.weights
         peak = (
             FIRST
             + self.base
             + self.step
             + sums
-            + self.work * stretch_rows
-            + self.rows * stretch
-            + OBJECTS * (self.steps // stretch)
+            + self.work * chunk_rows
+            + self.rows * chunk
+            + OBJECTS * (self.steps // chunk)
         )
-        peak += self.columns * (slots * self.state + self.record * unit_rows + self.objects * unit)
-        recompute = evaluations(units, slots) / units
-        whole = unit == self.steps and stretch == full
+        tape = checkpoints * self.state + self.record * segment_rows + self.objects * segment
+        peak += self.stacks * tape
+        recompute = evaluations(segments, checkpoints) / segments
+        whole = segment == self.steps and chunk == full
         return Plan(
-            full_tape=self.columns * self.steps * (self.record * self.batch + self.objects),
+            full_tape=self.stacks * self.steps * (self.record * self.batch + self.objects),
             full_peak=peak if whole else self.plan(self.steps, 0).peak,
             peak=peak,
-            units=units,
-            slots=slots,
-            unit_rows=unit_rows,
-            stretch_rows=stretch_rows,
+            segments=segments,
+            checkpoints=checkpoints,
+            segment_rows=segment_rows,
+            chunk_rows=chunk_rows,
             recompute=recompute,
-            time=self.time(recompute, units * -(-unit // stretch))
+            time=self.time(recompute, segments * -(-segment // chunk))
             / self.time(0.0, -(-self.steps // full)),
             model=self.model,
             steps=self.steps,
             batch=self.batch,
         )
 
-    def time(self, recompute: float, stretches: int) -> float:
+    def time(self, recompute: float, chunks: int) -> float:
         """Estimate the nanoseconds of both passes, from how often the forward pass is run again."""
-        of_stretch = STRETCH * (1.0 + recompute) + STRETCH_BACK
+        of_chunk = CHUNK * (1.0 + recompute) + CHUNK_BACK
         of_steps = self.steps * self.step_time * (1.0 + FORWARD * recompute)
-        return float(of_steps + stretches * (self.layers * of_stretch + SUMS * self.weights))
+        return float(of_steps + chunks * (self.layers * of_chunk + SUMS * self.weights))
 
     def within(self, budget: int) -> Iterator[Plan]:
-        """Yield plans that keep a budget, those of the largest stretches first."""
-        for stretch, unit in self.candidates():
-            left = budget - self.plan(unit, 0, stretch).peak
+        """Yield plans that keep a budget, those of the largest chunks first."""
+        for chunk, segment in self.candidates():
+            left = budget - self.plan(segment, 0, chunk).peak
             if left >= 0:
-                slots = min(-(-self.steps // unit) - 1, left // (self.columns * self.state))
-                yield self.plan(unit, slots, stretch)
+                checkpoints = min(-(-self.steps // segment) - 1, left // (self.stacks * self.state))
+                yield self.plan(segment, checkpoints, chunk)
 
     def candidates(self) -> Iterator[tuple[int, int]]:
-        """Yield numbers of steps of a stretch and of a unit, which is made of whole stretches."""
-        stretch = full_steps(self.batch)
-        while stretch:
-            least = -(-self.steps // (MOST_UNITS * stretch))  # stretches of a unit
+        """Yield numbers of steps of a chunk and of a segment, which is made of whole chunks."""
+        chunk = full_steps(self.batch)
+        while chunk:
+            least = -(-self.steps // (MOST_SEGMENTS * chunk))  # chunks of a segment
             first = math.ceil(math.log(least, 1.15))
-            units = {self.steps}
+            segments = {self.steps}
             for i in count(first):
-                if stretch * 1.15**i >= self.steps:
+                if chunk * 1.15**i >= self.steps:
                     break
-                units.add(stretch * max(least, int(1.15**i)))
-            yield from ((stretch, unit) for unit in sorted(units))
-            stretch //= 2
+                segments.add(chunk * max(least, int(1.15**i)))
+            yield from ((chunk, segment) for segment in sorted(segments))
+            chunk //= 2
 
 
 def _on_tape(part: Any) -> dict[int, Any]:
@@ -333,7 +334,7 @@ def _on_tape(part: Any) -> dict[int, Any]:
 
 
 def _counted(number: int, noun: str) -> str:
-    """Return a number of things in words: 1 unit, 2 units."""
+    """Return a number of things in words: 1 segment, 2 segments."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

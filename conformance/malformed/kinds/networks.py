@@ -131,7 +131,7 @@ def tape(place: Place) -> list[Value]:
     own = [Value(f"without {name}", of(good._replace(**{name: None}))) for name in good._fields] + [
         Value("of Forward", lambda: prnn.forward(small(), place.valid.params, place.valid.x)),
         Value("a plain tuple", of(tuple(good))),
-        Value("of no passages", of(good._replace(passages=()))),
+        Value("of no stack_tapes", of(good._replace(stack_tapes=()))),
         Value("of another x", lambda: good._replace(x=place.valid.array(7, 2, 3))),
     ]
     # Without a memory budget there are no units. Another x may be of a pass over more steps.
@@ -190,7 +190,7 @@ def budget(place: Place) -> list[Value]:
                     f"a plan with {name} {label}",
                     of(dataclasses.replace(given, **{name: value})),
                 )
-                for name in ("unit_rows", "slots", "stretch_rows", "units")
+                for name in ("segment_rows", "checkpoints", "chunk_rows", "segments")
                 for label, value in (("-1", -1), ("None", None), ("text", "a"), ("1.5", 1.5))
             ),
         ]

@@ -17,9 +17,9 @@ from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library
 from .._engine import network
 from .._engine.affine import Products
 from .._engine.network import Parameters as Weights
-from .._engine.network import Passage
-from .._engine.setup import Setup, Units
-from .._engine.stack import Column
+from .._engine.network import StackTape
+from .._engine.setup import Segments, Setup
+from .._engine.stack import Stack
 from .._executors.base import Executor
 from .._executors.choose import choose
 from ..cells import State
@@ -56,7 +56,7 @@ class Call(NamedTuple):
     weights: Weights
     x: Array  # (T, B, I)
     state: tuple[State, ...]  # (B, H) each, by layer and direction
-    setup: Setup  # namespace, executor, recurrence, valid steps, masks, units
+    setup: Setup  # namespace, executor, recurrence, valid steps, masks, segments
     lengths: Any = None  # (B,), on the host, in the caller's order, if that says which steps
     options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as they were given
 
@@ -93,7 +93,7 @@ class Call(NamedTuple):
         s, valid = self.setup, mask_of(self.setup.xp, self.x, self.lengths, None)
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
-        setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.units)
+        setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.segments)
         return self._replace(setup=setup).from_state(state)
 
     def with_arrays(
@@ -110,8 +110,8 @@ class Call(NamedTuple):
         masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
         w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
         setup = setup_of(s.xp, executor, model, steps, masks)
-        if s.units is not None:
-            setup = setup._replace(units=_units(setup, model, x, *budget))
+        if s.segments is not None:
+            setup = setup._replace(segments=_segments(setup, model, x, *budget))
         sequence = layout.time_major(s.xp, model, x)
         states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
@@ -150,13 +150,13 @@ def prepare(
     w, masks = model.weights(params), _masks(xp, model, x, dropout)
     setup = setup_of(xp, executor, model, steps, masks)
     if memory is not None or checkpoint_every is not None:
-        setup = setup._replace(units=_units(setup, model, x, memory, checkpoint_every))
+        setup = setup._replace(segments=_segments(setup, model, x, memory, checkpoint_every))
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     options = (dropout, memory, checkpoint_every)
     return Call(model, params, x, w, sequence, states, setup, lengths, options)
 
 
-def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[Passage, ...]]:
+def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[StackTape, ...]]:
     """Return outputs and final state in the caller's layout, and records for `run_vjp`."""
     s = call.setup if keep else call.setup._replace(keep=False)
     outputs, after, records = network.run(s, call.weights, call.x, call.state)
@@ -166,7 +166,7 @@ def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[Passage, ...]]:
 
 def run_vjp(
     call: Call,
-    records: tuple[Passage, ...],
+    records: tuple[StackTape, ...],
     d_outputs: Array | None,
     d_state: Any = None,
     *,
@@ -195,7 +195,7 @@ def run_vjp(
     )
 
 
-def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Column]:
+def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Stack]:
     """Return what all steps of a stream share, of checked parameters: a setup, and the layers."""
     first = params["weight_ih_l0"]
     masks = Masks()
@@ -204,7 +204,7 @@ def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Column
         masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
     setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
     weights = model.weights(params)
-    return setup._replace(keep=False), Column(tuple(w for (w,) in weights.layers), weights.readout)
+    return setup._replace(keep=False), Stack(tuple(w for (w,) in weights.layers), weights.readout)
 
 
 def setup_of(
@@ -213,7 +213,7 @@ def setup_of(
     model: RNN,
     steps: Steps,
     masks: Masks,
-    units: Units | None = None,
+    segments: Segments | None = None,
 ) -> Setup:
     """Return what all layers of a call share."""
     if executor.whole_sequence:
@@ -221,7 +221,7 @@ def setup_of(
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
     options = (executor.sums, True, True, False)  # as of Setup
-    return Setup(xp, executor, recurrence, *options, *steps, *masks, units)
+    return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 
 def check_inputs(
@@ -288,7 +288,9 @@ def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     return Masks()
 
 
-def _units(setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: int | None) -> Units:
+def _segments(
+    setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
+) -> Segments:
     """Return how to keep to a memory budget."""
     if setup.executor.whole_sequence:
         raise ValueError(
@@ -305,9 +307,9 @@ def _units(setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: in
                 f"{memory.steps} of {memory.batch}"
             )
         check_same_model("memory", model, memory.model)
-        return memory.walk
+        return memory.schedule
     options = {"memory": memory, "checkpoint_every": checkpoint_every}
-    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).walk
+    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).schedule
 
 
 def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> tuple[State, ...]:

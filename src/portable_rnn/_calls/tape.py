@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array, namespace_of
-from .._engine.network import Passage
-from .._engine.setup import Units
+from .._engine.network import StackTape
+from .._engine.setup import Segments
 from .._executors.base import Executor
 from ..model import RNN
 from . import layout
@@ -26,7 +26,7 @@ class Tape(NamedTuple):
         The array itself, not a copy.
     model : RNN
         That of the forward pass.
-    steps, masks, units, passages, executor
+    steps, masks, segments, stack_tapes, executor
         Which steps there were, what was dropped out, how time was cut, what was kept, and what
         ran the time loop. Their form is not part of the interface.
 
@@ -44,12 +44,12 @@ class Tape(NamedTuple):
     model: RNN
     steps: Steps  # which steps there are
     masks: Masks  # of dropout
-    units: Units | None  # under a memory budget
-    passages: tuple[Passage, ...]  # through the columns of the network
+    segments: Segments | None  # under a memory budget
+    stack_tapes: tuple[StackTape, ...]  # of each stack of the network
     executor: Executor  # what made these
 
 
-TAPE = {"steps": Steps, "masks": Masks, "passages": tuple, "executor": Executor}
+TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Executor}
 
 
 def check_tape(
@@ -71,7 +71,7 @@ def check_tape(
     check_same_model("tape", model, tape.model)
     check.like("tape", tape.x, "params", next(iter(params.values())))
     # The first states are always kept, until a budget has them taken out.
-    if not any(passage.kept.get(0) for passage in tape.passages):
+    if not any(one.kept.get(0) for one in tape.stack_tapes):
         raise ValueError("tape: under a memory budget a tape can be pulled back only once")
     if d_outputs is not None:
         shape = (*tape.x.shape[:-1], model.feature_size)
@@ -80,17 +80,17 @@ def check_tape(
         check_state(model, "d_state", d_state, tape.x)
 
 
-def tape_of(call: Call, records: tuple[Passage, ...]) -> Tape:
+def tape_of(call: Call, records: tuple[StackTape, ...]) -> Tape:
     """Return the tape of a call that has been run."""
     s = call.setup
     steps = Steps(s.widths, s.order, s.inverse, s.mask)
     masks = Masks(s.between, s.recurrent, s.update)
-    return Tape(call.given, call.model, steps, masks, s.units, records, s.executor)
+    return Tape(call.given, call.model, steps, masks, s.segments, records, s.executor)
 
 
 def call_of(tape: Tape, params: Parameters) -> Call:
     """Return the call that a checked tape is of, to be gone back through."""
     model, xp = tape.model, namespace_of(x=tape.x)
     weights, x = model.weights(params), layout.time_major(xp, model, tape.x)
-    setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.units)
+    setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
     return Call(model, params, tape.x, weights, x, (), setup)

@@ -1,6 +1,6 @@
 """The affine map ``y = x Wᵀ + b`` and its cotangents: every matrix product of the library.
 
-Each product is flattened to two dimensions first. For a whole stretch of time that makes
+Each product is flattened to two dimensions first. For a whole chunk of time that makes
 one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three dimensions.
 """
 
@@ -68,7 +68,7 @@ def beside(xp: Namespace, one: Array, other: Array) -> Array:
 class Products(NamedTuple):
     """What becomes of the factors of a gradient; by default, its sum over all rows.
 
-    Results are new objects with ``+=``: those of different stretches of time are added in place.
+    Results are new objects with ``+=``: those of different chunks of time are added in place.
     """
 
     weight: Callable[[Namespace, Array, Array], Any] = affine_vjp_weight

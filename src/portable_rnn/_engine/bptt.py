@@ -22,8 +22,8 @@ What is said here of ``cell`` is what both scans run: a pair of ``_engine/recurr
 which ``step`` is the cell with its product and all that a step may have more, ``step_vjp`` goes
 back through it, and ``weights_vjp`` is products 3.
 
-This is one layer, read in one direction, over one stretch of time; all of it that is recurrent is
-here. ``_engine/network.py`` makes networks of it: long sequences from stretches, stacked
+This is one layer, read in one direction, over one chunk of time; all of it that is recurrent is
+here. ``_engine/network.py`` makes networks of it: long sequences from chunks, stacked
 layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
 holds, nor how ``loop`` runs a scan: it is an executor of ``_executors/``, and one that compiles may
 run a layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See

@@ -1,9 +1,9 @@
-"""Which states to keep, and which to compute again: going backwards through time in little memory.
+"""Which states to keep, and which to compute again: going back through time in little memory.
 
-Time is cut into ``n`` units. To go back through a unit, it has to be run from the state before it.
-The state at the very start is always there, and ``slots`` others can be kept. With ``n - 1``
-slots each unit is run once more; with fewer, states are found again by running from the last one
-that was kept, and the best places to keep them are binomial:
+Time is cut into ``n`` segments. To go back through a segment, it has to be run from the state
+before it. The state at the very start is always there, and ``checkpoints`` others can be kept. With
+``n - 1`` checkpoints each segment is run once more; with fewer, states are found again by running
+from the last one that was kept, and the best places to keep them are binomial:
 
 Griewank and Walther, *Algorithm 799: revolve* (ACM TOMS 2000); Gruslys et al., *Memory-efficient
 backpropagation through time* (arXiv 1606.03401), whose policy for hidden states this is.
@@ -14,73 +14,73 @@ from collections.abc import Callable, Iterator
 from math import comb
 from typing import TypeVar
 
-__all__ = ["backwards", "evaluations", "first_places", "split"]
+__all__ = ["evaluations", "initial_checkpoints", "reverse_segments", "split"]
 
 S = TypeVar("S")
 
 
-def split(n: int, slots: int) -> int:
-    """Return after how many of ``n`` units (2 or more) to keep the next state."""
+def split(n: int, checkpoints: int) -> int:
+    """Return after how many of ``n`` segments (2 or more) to keep the next state."""
     # Both parts are best where they fill what is possible with r - 1 sweeps and with r.
-    r = sweeps(n, slots)
-    return max(1, min(comb(slots + r, r - 1), n - comb(slots + r - 1, r - 1)))
+    r = sweeps(n, checkpoints)
+    return max(1, min(comb(checkpoints + r, r - 1), n - comb(checkpoints + r - 1, r - 1)))
 
 
-def sweeps(n: int, slots: int) -> int:
-    """Return how many times some unit has to be run, at least, to go back through ``n``.
+def sweeps(n: int, checkpoints: int) -> int:
+    """Return how many times some segment has to be run, at least, to go back through ``n``.
 
-    The most units that can be gone through running none more than r times are comb(slots + r + 1,
-    r) (Griewank and Walther, proposition 1).
+    The most segments that can be gone through running none more than r times are
+    comb(checkpoints + r + 1, r) (Griewank and Walther, proposition 1).
     """
     high = 1
-    while comb(slots + high + 1, high) < n:
+    while comb(checkpoints + high + 1, high) < n:
         high *= 2
-    return bisect_left(range(high + 1), n, key=lambda r: comb(slots + r + 1, r))
+    return bisect_left(range(high + 1), n, key=lambda r: comb(checkpoints + r + 1, r))
 
 
-def first_places(n: int, slots: int) -> list[int]:
-    """Return the units before which the first run keeps the state, beside the very first."""
+def initial_checkpoints(n: int, checkpoints: int) -> list[int]:
+    """Return the segments before which the first run keeps the state, besides the very first."""
     places, start = [], 0
-    while n - start > 1 and slots > 0:
-        start += split(n - start, slots)
+    while n - start > 1 and checkpoints > 0:
+        start += split(n - start, checkpoints)
         places.append(start)
-        slots -= 1
+        checkpoints -= 1
     return places
 
 
-def evaluations(n: int, slots: int) -> int:
-    """Return how many units are run to go back through ``n``, beside the first run.
+def evaluations(n: int, checkpoints: int) -> int:
+    """Return how many segments are run to go back through ``n``, besides the first run.
 
-    That is what `backwards` comes to, in closed form (Griewank and Walther, equation 4): all are
-    run r times, but for those that fewer sweeps would do for.
+    That is what `reverse_segments` comes to, in closed form (Griewank and Walther, equation 4): all
+    are run r times, but for those that fewer sweeps would do for.
     """
-    r = sweeps(n, slots)
-    return r * n - comb(slots + r + 1, r - 1) if r else 0
+    r = sweeps(n, checkpoints)
+    return r * n - comb(checkpoints + r + 1, r - 1) if r else 0
 
 
-def backwards(
+def reverse_segments(
     n: int,
-    slots: int,
+    checkpoints: int,
     kept: dict[int, S],
     advance: Callable[[S, int, int], S],
 ) -> Iterator[tuple[int, S]]:
-    """Yield each unit and the state before it, from the last unit to the first.
+    """Yield each segment and the state before it, from the last segment to the first.
 
     Of the last one the first run has kept everything: the state yielded may be an older one.
 
     Parameters
     ----------
-    n, slots : int
+    n, checkpoints : int
     kept : dict of int to state
-        Of the first run: the state before unit 0, and before each of `first_places`. Each is
-        taken out, and given up when it is no longer needed.
+        Of the first run: the state before segment 0, and before each of `initial_checkpoints`.
+        Each is taken out, and given up when it is no longer needed.
     advance : callable, ``(state, start, end) -> state``
-        Runs units from the state before ``start`` to that before ``end``.
+        Runs segments from the state before ``start`` to that before ``end``.
     """
     stack, end = [(0, kept.pop(0))], n
     while stack:
         start, state = stack[-1]
-        free = slots + 1 - len(stack)
+        free = checkpoints + 1 - len(stack)
         if start == end - 1:
             stack.pop()
             yield start, state

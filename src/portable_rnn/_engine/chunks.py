@@ -1,14 +1,14 @@
-"""How time is cut into stretches.
+"""How time is cut into chunks.
 
-A network is walked in stretches of about `ROWS` rows (steps times sequences), so that what is
+A network is walked in chunks of about `ROWS` rows (steps times sequences), so that what is
 hoisted out of the time loop fits a cache and stays small beside the tape. Libraries that trace, or
-cannot write into an array, get one stretch.
+cannot write into an array, get one chunk.
 
-Sequences of different lengths, sorted by length, are a staircase: a stretch ends where a sequence
+Sequences of different lengths, sorted by length, are a staircase: a chunk ends where a sequence
 does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole
-arrays stay in the order of the caller's: each stretch gathers its sequences, and puts them back.
+arrays stay in the order of the caller's: each chunk gathers its sequences, and puts them back.
 
-Under a memory budget stretches may have to be smaller. They are parts of those of the full size,
+Under a memory budget chunks may have to be smaller. They are parts of those of the full size,
 their blocks: gradients of weights are summed for each block first, and so round as they do there.
 """
 
@@ -18,27 +18,27 @@ from .._arrays.namespace import Array, Namespace, device_of
 from ..cells import State
 from .setup import Setup
 
-__all__ = ["Stretch", "cut", "full_steps", "place"]
+__all__ = ["Chunk", "cut_into_chunks", "full_steps", "write_chunk"]
 
 # As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
 ROWS = 384
 
 
-class Stretch(NamedTuple):
+class Chunk(NamedTuple):
     """A rectangle of steps and sequences: the first ``width`` of those sorted by length."""
 
     rows: slice
     width: int
-    block: int = 0  # which stretch of the full size it is, or is a part of
+    block: int = 0  # which chunk of the full size it is, or is a part of
     order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
-    places: Array | None = None  # (B,); where each sequence is among them, or ``width``
+    scatter_index: Array | None = None  # (B,); where each sequence is among them, or ``width``
 
     def of(self, xp: Namespace, array: Array) -> Array:
-        """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the stretch."""
+        """Return the part of an array (T, B, ...), or (T, 1, ...), that lies in the chunk."""
         return self.sequences(xp, array[self.rows, ...], axis=1)
 
     def sequences(self, xp: Namespace, array: Array, *, axis: int) -> Array:
-        """Return the sequences of the stretch, of all along ``axis``, or of one for all."""
+        """Return the sequences of the chunk, of all along ``axis``, or of one for all."""
         if array.shape[axis] == 1:
             return array
         if self.order is not None:
@@ -47,47 +47,48 @@ class Stretch(NamedTuple):
             return array
         return array[: self.width, ...] if axis == 0 else array[:, : self.width, ...]
 
-    def narrow(self, state: State) -> State:
+    def take_active(self, state: State) -> State:
         """Return the states (B, H) of the first ``width`` sequences."""
         if self.width >= state[0].shape[0]:
             return state
         return tuple(part[: self.width, :] for part in state)
 
-    def widen(self, xp: Namespace, narrow: State, whole: State) -> State:
-        """Undo `narrow`, with the other sequences from the state before."""
+    def restore_inactive(self, xp: Namespace, active: State, whole: State) -> State:
+        """Undo `take_active`, with the other sequences from the state before."""
         if self.width >= whole[0].shape[0]:
-            return narrow
-        return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(narrow, whole, strict=True))
+            return active
+        return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(active, whole, strict=True))
 
 
 def full_steps(width: int) -> int:
-    """Return how many steps of ``width`` sequences make a stretch of the full size."""
+    """Return how many steps of ``width`` sequences make a chunk of the full size."""
     return max(1, ROWS // width)
 
 
-def cut(s: Setup, steps: int, batch: int) -> list[list[Stretch]]:
-    """Cut time into stretches, by unit; without a memory budget, into one unit of full stretches.
+def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
+    """Cut time into chunks, by segment; without a memory budget, into one segment of full chunks.
 
     ``widths`` tells how many sequences each step has, falling from step to step; None: all.
     ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
     """
-    widths, limits = s.widths, s.units
+    widths, limits = s.widths, s.segments
     all_there = widths is None and limits is None
     if s.executor.whole_sequence or (all_there and steps <= full_steps(batch)):
-        return [[Stretch(slice(0, steps), batch)]]
-    found: list[list[Stretch]] = []
+        return [[Chunk(slice(0, steps), batch)]]
+    found: list[list[Chunk]] = []
     start = block_end = left = 0
-    last = Stretch(slice(0, 0), 0, -1)
+    last = Chunk(slice(0, 0), 0, -1)
     while start < steps and (width := batch if widths is None else widths[start]):
         if width != last.width:
-            first, places = _gathered(s, width)
-            last, block_end = last._replace(width=width, order=first, places=places), start
+            first, index = _gathered(s, width)
+            last = last._replace(width=width, order=first, scatter_index=index)
+            block_end = start
         if start >= block_end:
             last, block_end = last._replace(block=last.block + 1), start + full_steps(width)
         if not found or (limits and left < width):
             found.append([])
-            left = limits.unit if limits else 0
-        most = min(limits.stretch, left) if limits else ROWS
+            left = limits.segment if limits else 0
+        most = min(limits.chunk, left) if limits else ROWS
         end = min(start + max(1, most // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)
@@ -106,24 +107,24 @@ def _gathered(s: Setup, width: int) -> tuple[Array | None, Array | None]:
     return order[:width], xp.where(inverse < width, inverse, xp.full_like(inverse, width))
 
 
-def place(
-    xp: Namespace, whole: Array | None, part: Array, stretch: Stretch, size: tuple[int, int]
+def write_chunk(
+    xp: Namespace, whole: Array | None, part: Array, chunk: Chunk, size: tuple[int, int]
 ) -> Array:
     """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
     steps, batch = size
-    if stretch.places is not None:
-        if stretch.width < batch:
-            # No standard function scatters. Who is not in the stretch gathers a column of zeros.
+    if chunk.scatter_index is not None:
+        if chunk.width < batch:
+            # No standard function scatters. Who is not in the chunk gathers a column of zeros.
             part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
-        part = xp.take(part, stretch.places, axis=1)
+        part = xp.take(part, chunk.scatter_index, axis=1)
     if tuple(part.shape[:2]) == (steps, batch):
         return part
     if whole is None:
-        # Zeros are there to stay where no stretch comes.
+        # Zeros are there to stay where no chunk comes.
         shape = (steps, batch, *part.shape[2:])
         whole = xp.zeros(shape, dtype=part.dtype, device=device_of(part))
     if part.shape[1] == batch:
-        whole[stretch.rows, ...] = part
+        whole[chunk.rows, ...] = part
     else:
-        whole[stretch.rows, : stretch.width, ...] = part
+        whole[chunk.rows, : chunk.width, ...] = part
     return whole

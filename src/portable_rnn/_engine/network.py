@@ -1,8 +1,8 @@
 """Networks of layers: stacked, in both directions, with a readout, over sequences of any length.
 
-A network of one direction is one column of layers (``_engine/stack.py``), walked through all of
-time (``_engine/column.py``). In one of two directions every layer has to have seen all of
-time before the next can start: it is two columns of one layer each for each layer, and the readout
+A network of one direction is one stack of layers (``_engine/stack.py``), walked through all of
+time (``_engine/run.py``). In one of two directions every layer has to have seen all of
+time before the next can start: it is two stacks of one layer each for each layer, and the readout
 of both halves, ``o = V [h, h_reverse] + c``, is the sum of a readout of each.
 """
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from .._arrays.namespace import Array
 from ..cells import State
 from .affine import Linear
-from .column import Passage, run_column, run_column_vjp
 from .recurrence import Weights
+from .run import StackTape, run_stack, run_stack_vjp
 from .setup import Setup
-from .stack import Column, States
+from .stack import Stack, States
 
-__all__ = ["Parameters", "Passage", "run", "run_vjp"]
+__all__ = ["Parameters", "StackTape", "run", "run_vjp"]
 
 
 class Parameters(NamedTuple):
@@ -29,50 +29,50 @@ class Parameters(NamedTuple):
 
 def run(
     s: Setup, p: Parameters, x: Array, states: States
-) -> tuple[Array, States, tuple[Passage, ...]]:
+) -> tuple[Array, States, tuple[StackTape, ...]]:
     """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
     if len(p.layers[0]) == 1:
-        y, states, passage = run_column(s, _whole(p), x, states)
-        return y, states, (passage,)
-    passages: list[Passage] = []
+        y, states, tape = run_stack(s, _whole(p), x, states)
+        return y, states, (tape,)
+    stack_tapes: list[StackTape] = []
     after: list[State] = []
-    for number, columns in enumerate(_columns(p)):
+    for number, stacks in enumerate(_stacks(p)):
         if number and s.between:
             x = x * s.between[number - 1]
         halves = []
-        for column, (i, one) in zip(columns, _both_ways(s, number), strict=True):
-            y, state, passage = run_column(one, column, x, states[i : i + 1])
+        for stack, (i, one) in zip(stacks, _both_ways(s, number), strict=True):
+            y, state, tape = run_stack(one, stack, x, states[i : i + 1])
             halves.append(y)
             after += state
-            passages.append(passage)
-        summed = columns[0].readout is not None
+            stack_tapes.append(tape)
+        summed = stacks[0].readout is not None
         x = halves[0] + halves[1] if summed else s.xp.concat(halves, axis=2)
-    return x, tuple(after), tuple(passages)
+    return x, tuple(after), tuple(stack_tapes)
 
 
 def run_vjp(
     s: Setup,
     p: Parameters,
-    passages: tuple[Passage, ...],
+    stack_tapes: tuple[StackTape, ...],
     d_outputs: Array | None,
     d_states: States,
 ) -> tuple[Parameters, Array | None, States]:
     """Return the cotangents of the parameters, of the input, and of the initial states."""
     if len(p.layers[0]) == 1:
-        d_column, d_x, d_states = run_column_vjp(s, _whole(p), passages[0], d_outputs, d_states)
-        layers = tuple((w,) for w in d_column.layers)
-        return Parameters(layers, d_column.readout), d_x, d_states
+        d_stack, d_x, d_states = run_stack_vjp(s, _whole(p), stack_tapes[0], d_outputs, d_states)
+        layers = tuple((w,) for w in d_stack.layers)
+        return Parameters(layers, d_stack.readout), d_x, d_states
     d_layers: list[tuple[Weights, ...]] = []
     d_before: list[State] = []
     d_readout, d_y = None, d_outputs
-    for number, columns in reversed(list(enumerate(_columns(p)))):
+    for number, stacks in reversed(list(enumerate(_stacks(p)))):
         found = []
-        for half, (column, (i, one)) in enumerate(zip(columns, _both_ways(s, number), strict=True)):
+        for half, (stack, (i, one)) in enumerate(zip(stacks, _both_ways(s, number), strict=True)):
             d_half = d_y
-            if d_y is not None and column.readout is None:
+            if d_y is not None and stack.readout is None:
                 size = d_y.shape[2] // 2
                 d_half = d_y[:, :, half * size : (half + 1) * size]
-            found.append(run_column_vjp(one, column, passages[i], d_half, d_states[i : i + 1]))
+            found.append(run_stack_vjp(one, stack, stack_tapes[i], d_half, d_states[i : i + 1]))
         (d_one, d_y, d_first), (d_other, d_y_other, d_second) = found
         if d_y is not None:
             d_y = d_y + d_y_other
@@ -86,19 +86,19 @@ def run_vjp(
     return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
-def _whole(p: Parameters) -> Column:
-    """Return a network of one direction as one column."""
-    return Column(tuple(w for (w,) in p.layers), p.readout)
+def _whole(p: Parameters) -> Stack:
+    """Return a network of one direction as one stack."""
+    return Stack(tuple(w for (w,) in p.layers), p.readout)
 
 
-def _columns(p: Parameters) -> list[tuple[Column, Column]]:
-    """Return a network of two directions as pairs of columns of one layer each."""
-    pairs = [(Column((one,)), Column((other,))) for one, other in p.layers]
+def _stacks(p: Parameters) -> list[tuple[Stack, Stack]]:
+    """Return a network of two directions as pairs of stacks of one layer each."""
+    pairs = [(Stack((one,)), Stack((other,))) for one, other in p.layers]
     if p.readout is not None:
         v, c, _ = p.readout
         size = v.shape[1] // 2
         one, other = p.layers[-1]
-        pairs[-1] = (Column((one,), Linear(v[:, :size], c)), Column((other,), Linear(v[:, size:])))
+        pairs[-1] = (Stack((one,), Linear(v[:, :size], c)), Stack((other,), Linear(v[:, size:])))
     return pairs
 
 

@@ -9,19 +9,19 @@ from .affine import SUMS, Products
 if TYPE_CHECKING:
     from .recurrence import Recurrence
 
-__all__ = ["Sequence", "Setup", "Step", "Units"]
+__all__ = ["Segments", "Sequence", "Setup", "Step"]
 
 # The steps of an array (T, ...): a list of them, or the array itself, as the executor has it.
 Sequence: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 
 
-class Units(NamedTuple):
-    """How stretches are put together to units, which are run again if not all can be kept."""
+class Segments(NamedTuple):
+    """How chunks are put together to segments, which are run again if not all can be kept."""
 
-    stretch: int  # most rows of a stretch
-    unit: int  # most rows of a unit
-    slots: int  # states that are kept (see _engine/checkpointing.py)
+    chunk: int  # most rows of a chunk
+    segment: int  # most rows of a segment
+    checkpoints: int  # states that are kept (see _engine/checkpointing.py)
 
 
 class Setup(NamedTuple):
@@ -41,4 +41,4 @@ class Setup(NamedTuple):
     between: tuple[Array, ...] = ()  # (T, B, D·H); factors of the input of each layer but the first
     recurrent: tuple[Array, ...] = ()  # (B, H); factors of h on its way into W_hh
     update: tuple[tuple[Array, ...], ...] = ()  # (T, B, 1) or (T, B, H), for each state array
-    units: Units | None = None  # under a memory budget
+    segments: Segments | None = None  # under a memory budget

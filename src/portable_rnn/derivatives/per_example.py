@@ -22,7 +22,7 @@ from ..model import RNN
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
 
-# Pairs of x (t, B, I), None for a bias, and d_y (t, B, O), one for each stretch of time.
+# Pairs of x (t, B, I), None for a bias, and d_y (t, B, O), one for each chunk of time.
 Factors: TypeAlias = list[tuple[Array | None, Array]]
 
 
@@ -202,7 +202,7 @@ def _lone(xp: Namespace, bias: Array | None, d_y: Array) -> Factors | None:
 
 
 def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
-    """Put the inputs from both directions side by side; the stretches come in opposite orders."""
+    """Put the inputs from both directions side by side; the chunks come in opposite orders."""
     return [
         (xp.concat([x, x_reverse], axis=2), d_y)
         for (x, d_y), (x_reverse, _) in zip(one, reversed(other), strict=True)

@@ -1,0 +1,138 @@
+"""One direction through all of time: a stack of layers, chunk after chunk.
+
+Under a memory budget time is cut into segments of chunks. The first run keeps some of the states
+between them, and the way back runs each segment again (see ``_engine/checkpointing.py``). Without
+one, all of time is the last segment, of which everything is kept.
+"""
+
+from typing import Any, NamedTuple
+
+from .._arrays.namespace import Array, device_of
+from .checkpointing import initial_checkpoints, reverse_segments
+from .chunks import Chunk, cut_into_chunks, write_chunk
+from .recurrence import Weights
+from .select import where_true
+from .setup import Setup
+from .stack import Stack, States, part, run_chunk, run_chunk_vjp
+
+__all__ = ["StackTape", "run_stack", "run_stack_vjp"]
+
+NOTHING = Weights(None, None, own=None)  # type: ignore[arg-type]  # the gradients of no steps
+
+
+class StackTape(NamedTuple):
+    """What the backward pass needs of one stack. Under a memory budget it is used up by it."""
+
+    x: Array
+    kept: dict[int, States]  # before some of the segments
+    records: list[tuple[Any, ...]]  # of the last segment: of each chunk, of each layer
+
+
+def run_stack(s: Setup, stack: Stack, x: Array, states: States) -> tuple[Array, States, StackTape]:
+    """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
+    xp, size, outputs = s.xp, (x.shape[0], x.shape[1]), None
+    groups, light = _segments(s, x), s._replace(keep=False) if s.segments else s
+    checkpoints = (
+        {0, *initial_checkpoints(len(groups), s.segments.checkpoints)} if s.segments else {0}
+    )
+    tape = StackTape(x, {} if groups or not s.keep else {0: states}, [])
+    for number, segment in enumerate(groups):
+        if s.keep and number in checkpoints:
+            tape.kept[number] = states
+        last = number == len(groups) - 1
+        for chunk in segment:
+            hidden, states, records = run_chunk(s if last else light, stack, x, states, chunk)
+            y = s.executor.join(xp, hidden)
+            if stack.readout is not None:
+                y = stack.readout(xp, y)
+            y = where_true(xp, part(s, s.mask, chunk), y)
+            outputs = write_chunk(xp, outputs, y, chunk, size)
+            if s.keep and last:
+                tape.records.append(records)
+    if outputs is None:
+        outputs = _zeros(s, x, stack)
+    return outputs, states, tape
+
+
+def run_stack_vjp(
+    s: Setup, stack: Stack, tape: StackTape, d_outputs: Array | None, d_states: States
+) -> tuple[Stack, Array | None, States]:
+    """Return the cotangents of the parameters, of the input, and of the initial states."""
+    xp, x, size = s.xp, tape.x, (tape.x.shape[0], tape.x.shape[1])
+    d_stack: Stack | None = None
+    d_block, d_x, block, groups = d_stack, None, -1, _segments(s, x)
+
+    def run_segments(states: States, start: int, end: int) -> States:
+        light = s._replace(keep=False)
+        for chunk in (chunk for segment in groups[start:end] for chunk in segment):
+            _, states, _ = run_chunk(light, stack, x, states, chunk)
+        return states
+
+    kept = tape.kept if s.segments else dict(tape.kept)
+    checkpoints = s.segments.checkpoints if s.segments else 0
+    for number, states in (
+        reverse_segments(len(groups), checkpoints, kept, run_segments) if groups else ()
+    ):
+        last = number == len(groups) - 1
+        records = _kept(s, tape) if last else _again(s, stack, x, groups[number], states)
+        for chunk in reversed(groups[number]):
+            if chunk.block != block:
+                d_stack, d_block, block = _plus(d_stack, d_block), None, chunk.block
+            d_y = None
+            if d_outputs is not None:
+                d_y = where_true(xp, part(s, s.mask, chunk), chunk.of(xp, d_outputs))
+            d_part, d_x_part, d_states = run_chunk_vjp(
+                s, stack, x, records.pop(), d_y, d_states, chunk
+            )
+            d_block = _plus(d_block, d_part)
+            if s.grad_x:
+                d_x = write_chunk(xp, d_x, d_x_part, chunk, size)
+            del d_part, d_x_part  # before the next chunk makes its own
+    d_stack = _plus(d_stack, d_block)
+    if d_stack is None:  # no sequence has a step
+        d_stack = Stack((NOTHING,) * len(stack.layers))
+        d_x = xp.zeros_like(x) if s.grad_x else None
+    return d_stack, d_x, d_states
+
+
+def _kept(s: Setup, tape: StackTape) -> list[tuple[Any, ...]]:
+    """Return the records of the last segment; under a memory budget they are used up."""
+    found = list(tape.records)
+    if s.segments:
+        tape.records.clear()
+    return found
+
+
+def _again(
+    s: Setup, stack: Stack, x: Array, segment: list[Chunk], states: States
+) -> list[tuple[Any, ...]]:
+    """Run a segment again; return its records."""
+    found = []
+    for chunk in segment:
+        _, states, records = run_chunk(s, stack, x, states, chunk)
+        found.append(records)
+    return found
+
+
+def _segments(s: Setup, x: Array) -> list[list[Chunk]]:
+    """Return the chunks of time, by segment, in the order in which they are walked."""
+    found = cut_into_chunks(s, x.shape[0], x.shape[1])
+    return [segment[::-1] for segment in reversed(found)] if s.reverse else found
+
+
+def _zeros(s: Setup, x: Array, stack: Stack) -> Array:
+    """Return the outputs of a batch in which no sequence has a step."""
+    last = stack.layers[-1].hh.weight
+    size = last.shape[1] if stack.readout is None else stack.readout.weight.shape[0]
+    return s.xp.zeros((*x.shape[:2], size), dtype=x.dtype, device=device_of(x))
+
+
+def _plus(total: Any, part: Any) -> Any:
+    """Add a tree of new arrays to another, in place where arrays can be written; None is zero."""
+    if total is None or part is None:
+        return part if total is None else total
+    if isinstance(total, tuple):
+        added = map(_plus, total, part)
+        return type(total)(*added) if hasattr(total, "_fields") else tuple(added)
+    total += part
+    return total
