@@ -25,9 +25,12 @@ def adapter():
             setattr(xp, name, _without_device(getattr(mx, name)))
     kinds = {
         "bool": lambda dtype: dtype == mx.bool_,
+        "signed integer": lambda dtype: mx.issubdtype(dtype, mx.signedinteger),
+        "unsigned integer": lambda dtype: mx.issubdtype(dtype, mx.unsignedinteger),
         "integral": lambda dtype: mx.issubdtype(dtype, mx.integer),
         "real floating": lambda dtype: mx.issubdtype(dtype, mx.floating),
         "complex floating": lambda dtype: dtype == mx.complex64,
+        "numeric": lambda dtype: mx.issubdtype(dtype, mx.number),
     }
 
     def isdtype(dtype, kind):

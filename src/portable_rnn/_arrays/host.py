@@ -23,6 +23,7 @@ __all__ = [
     "find_dtype",
     "from_bits",
     "from_host",
+    "is_kind",
     "to_host",
 ]
 
@@ -47,6 +48,15 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
             f"got {said(dtype)}"
         )
     return found
+
+
+def is_kind(name: str, array: Array, kind: str) -> bool:
+    """Return whether the dtype of an array is of a kind of the standard.
+
+    NumPy says so of its own, whatever namespace is in use: lengths and masks may come from there.
+    """
+    xp = namespace_of(**{name: array})
+    return bool((np if isinstance(array, np.ndarray) else xp).isdtype(array.dtype, kind))
 
 
 def check_device(xp: Namespace, device: Any) -> None:
@@ -139,7 +149,10 @@ def bits_to_host(array: Array) -> np.ndarray[Any, Any]:
     """Copy a bfloat16 array to the host as uint16: NumPy has no such dtype, but all its bits."""
     if hasattr(array, "detach"):  # torch
         array = array.detach().contiguous().view(namespace_of(array=array).int16)
-    return to_host(array).view(np.uint16)
+    try:
+        return to_host(array).view(np.uint16)
+    except (TypeError, ValueError):  # MLX, whose buffers have no such format
+        return to_host(array.view(namespace_of(array=array).uint16))
 
 
 def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: Any = None) -> Array:

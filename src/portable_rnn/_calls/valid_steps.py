@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import checks as check
-from .._arrays.host import from_host, to_host
+from .._arrays.host import from_host, is_kind, to_host
 from .._arrays.namespace import (
     Array,
     Namespace,
     device_of,
     dtype_name,
     is_array,
-    namespace_of,
     on_host,
 )
 
@@ -38,7 +37,7 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
             raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
         if not value.size:  # of no dtype that says anything
             value = value.astype(np.int64)
-    if not namespace_of(lengths=value).isdtype(value.dtype, "integral"):
+    if not is_kind("lengths", value, "integral"):
         raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
     # Of a single sequence, a number will do.
     if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
@@ -63,8 +62,7 @@ def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
     """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
-    xp = namespace_of(mask=value)
-    if not xp.isdtype(value.dtype, "bool"):
+    if not is_kind("mask", value, "bool"):
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
     check.of_shape("mask", value, shape)
     if not isinstance(value, np.ndarray):
