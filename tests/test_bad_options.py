@@ -276,6 +276,8 @@ def test_every_public_function_refuses_an_unknown_option_by_its_name(name):
     ("function", "option", "meant"),
     [
         (prnn.forward, "length", "lengths"),
+        (prnn.streaming.Stream.step, "masks", "mask"),
+        (prnn.streaming.Stream.feed, "length", "lengths"),
         (prnn.predict, "length", "lengths"),
         (prnn.backward, "gradx", "grad_x"),
         (prnn.optimizers.adam, "learning_rate", "lr"),
@@ -307,3 +309,29 @@ def test_another_type_error_stays_what_it_is():
 def test_the_name_of_a_cell_in_other_letters_is_understood(cell):
     with pytest.raises(ValueError, match=r"^cell: .*; did you mean (gru|lstm)\?$"):
         prnn.RNN(3, 4, cell=cell)
+
+
+@pytest.mark.parametrize("chance", ["dropout", "recurrent_dropout", "zoneout"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        prnn.bptt,
+        prnn.truncated_bptt,
+        prnn.hvp,
+        prnn.gauss_newton_product,
+        prnn.per_example_gradients,
+        prnn.per_example_norms,
+        prnn.forward,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_what_is_dropped_out_is_asked_for(function, chance):
+    """None is no answer: numbers without dropout would be those of another function."""
+    model = prnn.RNN(3, 4, 2, num_layers=2, **{chance: 0.5})
+    params, x = model.init(seed=0, dtype="float64"), np.ones((5, 2, 3))
+    given = [] if function is prnn.forward else [np.zeros((5, 2), int)]
+    if function in (prnn.hvp, prnn.gauss_newton_product):
+        given.append(params)
+    options = {"k1": 2, "k2": 4} if function is prnn.truncated_bptt else {}
+    with pytest.raises(ValueError, match=rf"^dropout: this model has {chance}: expected a seed"):
+        function(model, params, x, *given, **options)

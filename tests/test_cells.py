@@ -262,6 +262,6 @@ def test_zero_rows_in_half_precision_are_right_or_seen_to_overflow(cell, steps):
     for name, want in found["float64"].items():
         got = found["float16"][name].astype("float64")
         seen = np.isfinite(got)
-        assert seen.all() or steps > 1, name
+        assert seen.all() or (steps > 1 and not name.startswith("readout")), name
         tolerance = 16 * 2.0**-10 * max(1.0, np.abs(want).max())
         assert np.all(np.abs(got - want)[seen] <= tolerance), name

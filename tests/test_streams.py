@@ -1,6 +1,8 @@
 """A stream is the batch, a step or a few at a time, and holds nothing but the state."""
 
+import copy
 import gc
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn._arrays import checks as check
 
 T, B, I, H = 9, 3, 4, 5  # noqa: E741
 
@@ -27,6 +30,44 @@ def test_chunks_of_any_size_are_the_whole(cell, cuts):
     outputs = [stream.feed(part) for part in np.split(x, cuts)]
     assert_close(np.concatenate(outputs), whole, "outputs", k=8)
     assert_close(np.asarray(stream.state), np.asarray(after), "state", k=8)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: pytest.importorskip("array_api_strict").asarray(x),
+        lambda x: x.astype(np.float32),
+        lambda x: x[:1],
+        lambda x: x[:, :2],
+    ],
+    ids=["library", "dtype", "batch", "size"],
+)
+def test_a_step_that_is_refused_leaves_the_stream_as_it_was(cell, wrong):
+    model, params, x = network(cell)
+    whole = prnn.predict(model, params, x)
+    stream = prnn.stream(model, params)
+    outputs = [stream.step(x[0])]
+    with pytest.raises((TypeError, ValueError), match=r"^x: expected"):
+        stream.step(wrong(x[1]))
+    outputs += [stream.step(x_t) for x_t in x[1:4]]
+    with pytest.raises((TypeError, ValueError), match=r"^x: expected"):
+        stream.step(wrong(x[4]))
+    assert all(isinstance(part, np.ndarray) for part in check.state_parts(stream.state))
+    outputs += [stream.step(x_t) for x_t in x[4:]]
+    assert_close(np.stack(outputs), whole, "outputs", k=8)
+
+
+def test_a_copy_of_a_stream_goes_its_own_way():
+    model, params, x = network("lstm")
+    whole = prnn.predict(model, params, x)
+    stream = prnn.stream(model, params)
+    stream.feed(x[:4])
+    stream.step(x[4])
+    for twin in (copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
+        rest = np.stack([twin.step(x_t) for x_t in x[5:]])
+        assert_close(rest, whole[5:], "outputs", k=8)
+    assert_close(stream.feed(x[5:]), whole[5:], "outputs", k=8)
 
 
 def test_steps_and_chunks_see_the_parameters_that_were_given():

@@ -97,7 +97,7 @@ def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> N
     if not all_good:
         low, high = (float(f(real[~xp.isnan(real)])) for f in (xp.min, xp.max))
         raise ValueError(
-            f"targets: expected probabilities from 0 to 1, got values from {low:g} to {high:g}"
+            f"targets: expected probabilities from 0 to 1, got values from {low!r} to {high!r}"
         )
 
 

@@ -1,8 +1,7 @@
 """The public functions, `forward`, `predict`, `backward` and `bptt`, and what they return.
 
-What they are given is checked and brought to the layout inside once, by ``prepare`` in
-``_calls/call.py``; the call that it makes is run through the layers of ``_engine/network.py``, each
-by the calculus of ``_engine/bptt.py``. Results are in the caller's layout again.
+``prepare`` in ``_calls/call.py`` checks once what they are given. The call that it makes is run
+through ``_engine/network.py``, by the calculus of ``_engine/bptt.py``.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -254,7 +253,8 @@ def predict(
     (7, 3)
     """
     return_state = check.flag("return_state", return_state)
-    call = prepare(model, params, x, state, lengths=lengths, mask=mask, finite=check_finite)
+    given = {"lengths": lengths, "mask": mask, "finite": check_finite}
+    call = prepare(model, params, x, state, dropout=False, **given)
     outputs, after, _ = run(call, keep=False)
     return (outputs, after) if return_state else outputs
 

@@ -60,7 +60,8 @@ class Plan:
     full_peak : int
         Bytes that the passes hold at most without a budget, counted like ``peak``.
     peak : int
-        Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients.
+        Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients. Of a
+        cell of many small arrays, Python may keep some 200 KiB more for its own.
     segments, checkpoints : int
         Time is cut into segments, and this many states between them are kept.
     segment_rows, chunk_rows : int

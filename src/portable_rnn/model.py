@@ -185,6 +185,10 @@ class RNN:
                 shapes["readout.bias"] = (self.output_size,)
         return shapes
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: what is cached beside them is made again where it is needed."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def _names(
         self,

@@ -9,8 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._arrays import checks as check
-from ._arrays.namespace import Array, device_of, namespace_of, with_device_of_arguments
-from ._calls.call import states_of, steady
+from ._arrays.namespace import (
+    Array,
+    Namespace,
+    device_of,
+    namespace_of,
+    with_device_of_arguments,
+)
+from ._calls.call import prepare_stream, states_of
 from ._calls.checks import (
     check_one_direction,
     check_parameters,
@@ -45,7 +51,7 @@ class Stream:
         check_one_direction(model, "a stream")
         xp = check_parameters(model, params)
         self._model, self._params = model, dict(params)  # a step and a chunk see the same
-        self._setup, self._weights = steady(xp, model, params)
+        self._setup, self._weights = prepare_stream(xp, model, params)
         if state is not None:
             check_state_alone(model, state, params)
         self.state = state
@@ -54,7 +60,9 @@ class Stream:
     def state(self) -> Any:
         """The state: what `predict` takes and gives."""
         if self._inside is not None:  # handed out, it is the caller's to change
-            self._outside = state_outward(self._setup.xp, self._inside, batched=self._batched)
+            self._outside = _outward(
+                self._inside[0][0], self._setup.xp, self._inside, batched=self._batched
+            )
             self._inside = None
         return self._outside
 
@@ -63,6 +71,14 @@ class Stream:
         self._outside = value
         self._inside = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy, or a pickle, is made from."""
+        return {"model": self._model, "params": self._params, "state": self.state}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        Stream.__init__(self, **kept)
+
+    @check.named_options
     def step(self, x: Array, *, mask: Array | None = None) -> Array:
         """Take one step.
 
@@ -91,8 +107,10 @@ class Stream:
             check.an_array("mask", mask)
             check.of_shape("mask", mask, tuple(x.shape[:-1]))
         xp = namespace_of(x=x)
-        if xp is not self._setup.xp:
-            self._setup, self._weights = steady(xp, self._model, self._params)
+        if xp is not self._setup.xp:  # another namespace came into use, or x is of another library
+            check.like("x", x, "params", next(iter(self._params.values())))
+            self.state = self.state
+            self._setup, self._weights = prepare_stream(xp, self._model, self._params)
         if not self._setup.executor.whole_sequence:
             return self._step(x, mask)
         axis = 1 if self._model.batch_first and x.ndim == 2 else 0
@@ -127,6 +145,7 @@ class Stream:
         inside = states_of(self._setup, self._model, state, rows, batched=batched)
         return tuple(tuple(xp.asarray(part, copy=True) for part in parts) for parts in inside)
 
+    @check.named_options
     def feed(self, x: Array, *, lengths: Any = None, mask: Array | None = None) -> Array:
         """Take any number of steps.
 
@@ -180,6 +199,11 @@ class Stream:
         if len(held) < 2 and got != tuple(held):
             one, other = (str(n[0]) if n else "none" for n in (held, got))
             raise ValueError(f"x: expected a batch of {one} like the state, got {other}")
+
+
+@with_device_of_arguments
+def _outward(_: Array, xp: Namespace, inside: States, *, batched: bool) -> Any:
+    return state_outward(xp, inside, batched=batched)
 
 
 @check.named_options

@@ -30,10 +30,10 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
 def stack(xp: Namespace, arrays: list[Array]) -> Array:
     """Return arrays (...) as one, (N, ...)."""
-    plain = PLAIN.get(type(arrays[0])) is xp
-    if not plain:
+    shape, plain = arrays[0].shape, PLAIN.get(type(arrays[0])) is xp
+    if not plain or any(array.shape != shape for array in arrays):
         return xp.stack(arrays)
-    return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
+    return xp.concat(arrays).reshape(len(arrays), *shape)
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:

@@ -82,8 +82,11 @@ def _check_listed(xp: Namespace, device: Any) -> None:
         xp.zeros(1, device=object())
     except Exception:  # it looks at what it is given
         return
+    if not hasattr(xp, "__array_namespace_info__"):
+        return
     listed = xp.__array_namespace_info__().devices()
-    if all(device != one for one in listed):
+    # CuPy's may be given by number.
+    if all(device != one and device != getattr(one, "id", one) for one in listed):
         raise _no_such_device(xp, device, f"there is {', '.join(map(str, listed))}")
 
 

@@ -325,9 +325,11 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
             array: Any = arg
             if type(arg) not in PLAIN and (type(arg) is dict or isinstance(arg, Mapping)):
                 array = next(iter(arg.values()), None)
-            if type(array) in PLAIN:  # and so are all others, or they are refused
+            if type(array) in PLAIN:
                 of_numpy = True
-                break
+                if array is not arg:  # of parameters: then all others are NumPy's, or refused
+                    break
+                continue
             if not hasattr(array, "dtype"):
                 continue
             if is_cupy_array(array):

@@ -34,13 +34,12 @@ from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths
 __all__ = [
     "Call",
     "Parameters",
-    "check_inputs",
     "prepare",
+    "prepare_stream",
     "run",
     "run_vjp",
     "setup_of",
     "states_of",
-    "steady",
     "valid_steps_of",
 ]
 
@@ -48,7 +47,7 @@ Parameters: TypeAlias = Mapping[str, Array]
 
 
 class Call(NamedTuple):
-    """A network and a sequence: checked, time-major, batched, sorted if need be."""
+    """A network and a sequence: checked, time-major and batched; states in order of lengths."""
 
     model: RNN
     params: Parameters  # the caller's
@@ -88,7 +87,7 @@ class Call(NamedTuple):
         inside = states_of(self.setup, self.model, state, self.x, batched=self.batched)
         return self._replace(state=inside)
 
-    def masked(self, state: Any) -> "Call":
+    def with_mask(self, state: Any) -> "Call":
         """Return the same call with a mask for lengths, which leaves sequences in their order."""
         s, valid = self.setup, mask_of(self.setup.xp, self.x, self.lengths, None)
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
@@ -127,7 +126,7 @@ def prepare(
     *,
     lengths: Any = None,
     mask: Any = None,
-    dropout: Any = False,
+    dropout: Any = None,
     memory: Any = None,
     checkpoint_every: int | None = None,
     weights: Any = None,
@@ -137,7 +136,7 @@ def prepare(
 
     ``weights`` are those that ``lengths`` or a ``mask`` are put together with.
     """
-    xp = check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=finite)
+    xp = _check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=finite)
     parts = check.state_parts(state) if state is not None else ()
     executor = choose(xp, (x, *params.values(), *parts))
     sequence, steps = layout.time_major(xp, model, x), Steps()
@@ -195,7 +194,7 @@ def run_vjp(
     )
 
 
-def steady(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Stack]:
+def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Stack]:
     """Return what all steps of a stream share, of checked parameters: a setup, and the layers."""
     first = params["weight_ih_l0"]
     masks = Masks()
@@ -224,7 +223,7 @@ def setup_of(
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 
-def check_inputs(
+def _check_inputs(
     model: RNN,
     params: Parameters,
     x: Array,

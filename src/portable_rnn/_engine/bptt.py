@@ -23,10 +23,10 @@ which ``step`` is the cell with its product and all that a step may have more, `
 back through it, and ``weights_vjp`` is products 3.
 
 This is one layer, read in one direction, over one chunk of time; all of it that is recurrent is
-here. ``_engine/network.py`` makes networks of it: long sequences from chunks, stacked
-layers, the readout, both directions. Nothing here knows which cell it runs or whose arrays it
-holds, nor how ``loop`` runs a scan: it is an executor of ``_executors/``, and one that compiles may
-run a layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See
+here. ``_engine/stack.py`` puts layers on one another, with a readout; ``_engine/run.py`` goes from
+chunk to chunk, and ``_engine/network.py`` in both directions. Nothing here knows which cell it runs
+or whose arrays it holds, nor how ``loop`` runs a scan: it is an executor of ``_executors/``; one
+that compiles may run a layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See
 :mod:`portable_rnn.api` for the public functions.
 """
 

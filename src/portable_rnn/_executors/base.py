@@ -1,8 +1,8 @@
 """What an executor is: the one thing in which array libraries differ.
 
 It runs one layer over one chunk of time, forwards and back, and says how gradients are summed over
-rows. Which executor serves a call is asked once, by `choose`; nothing else asks whether arrays are
-traced, or whether a library wants the whole sequence at once.
+rows. Which executor serves a call is asked once, by `choose`; nothing else in the engine asks
+whether arrays are traced, or whether a library wants the whole sequence at once.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ class Executor(ABC):
         Whether the library should see all of time as one computation: it optimises one graph, or
         cannot write into an array. Time is then never cut.
     stepwise : bool
-        Whether a step of a cell is a call of Python each time, so that one may look on.
+        Whether a step of a cell is a call of Python each time, so that its steps can be recorded.
     """
 
     whole_sequence: bool

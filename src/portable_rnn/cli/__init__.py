@@ -11,7 +11,7 @@ def main() -> None:
         from .app import run
 
         run()
-    except KeyboardInterrupt:  # while libraries are imported, too
+    except KeyboardInterrupt:  # while what the commands need is imported, too
         sys.stderr.write("interrupted\n")
         sys.exit(130)  # as a shell reports it
     except ModuleNotFoundError as error:

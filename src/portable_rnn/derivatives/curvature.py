@@ -117,7 +117,7 @@ def jvp(
     check_real(model, params)
     given = {name: options.get(name) for name in ("lengths", "mask")}
     finite = options.get("check_finite", False)
-    call = prepare(model, params, x, state, finite=finite, **given)
+    call = prepare(model, params, x, state, dropout=False, finite=finite, **given)
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:

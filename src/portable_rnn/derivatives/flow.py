@@ -176,8 +176,8 @@ def gradient_flow(
     some = lengths is not None or mask is not None
     check.loss(gradient_flow, loss, loss_options, weighted=some)
     xp = check_real(model, params)
-    weights = loss_options.get("weights")
-    call = prepare(model, params, x, state, lengths=lengths, mask=mask, weights=weights)
+    given = {"lengths": lengths, "mask": mask, "weights": loss_options.get("weights")}
+    call = prepare(model, params, x, state, dropout=False, **given)
     if not call.setup.executor.stepwise:
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -325,7 +325,7 @@ def _singular_values(
 
 
 def _watched(call: Call) -> Any:
-    """Return the cell of a call, as it looks on."""
+    """Return the cell of a call, which records its steps."""
     return call.model.cell_object
 
 

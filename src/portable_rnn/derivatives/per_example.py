@@ -183,7 +183,7 @@ def _factors(
     finite = passing.pop("check_finite", False)
     call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
     if call.setup.widths is not None:  # a mask leaves the sequences in their order
-        call = call.masked(passing.get("state"))
+        call = call.with_mask(passing.get("state"))
     outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **of_loss

@@ -243,6 +243,7 @@ def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any
         f"{key} {_said(found.get(key))} where {_said(wanted.get(key))} is asked for"
         for key in sorted(found.keys() | wanted.keys())
         if found.get(key) != wanted.get(key)
+        and {_said(found.get(key)), _said(wanted.get(key))} != {"none"}  # None, and not there
     ]
     if different:
         raise CheckpointError(
