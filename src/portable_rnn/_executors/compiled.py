@@ -13,57 +13,39 @@ import numpy as np
 from .llvm_cache import Code, load
 from .llvm_target import Target, host
 from .program import Program
-from .tables import backward_fields, forward_fields, most_blocks
+from .slabs import Slabs
+from .tables import LINE, backward_fields, blocks_at_a_time, forward_fields, most_blocks
 from .trace import trace
 
-__all__ = ["Cotangents", "Inputs", "Kernel", "Record", "kernel"]
+__all__ = ["Cotangents", "Kernel", "Layer", "Record", "kernel"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-ALIGNMENT = 64  # bytes of a line of the cache
-
-
-class Inputs(NamedTuple):
-    """What a layer is given, besides its input and state. Arrays of one dtype."""
-
-    weight: Array  # (G·H, H), of the hidden state
-    bias_ax: Array | None = None  # (G·H,), added to ax
-    bias_ah: Array | None = None  # (G·H,), added to the product
-    own: tuple[Array, ...] = ()  # (k·H,) each; the cell's own vectors
-    update: tuple[Array, ...] = ()  # for each state, what broadcasts to (T, B, H)
-    scale: Array | None = None  # what broadcasts to (B, H): factors of what the weight multiplies
-    reverse: bool = False  # from the last step to the first
 
 
 class Record(NamedTuple):
-    """What `Kernel.backward` needs of `Kernel.forward`."""
+    """What `Layer.backward` needs of `Layer.forward`."""
 
-    inputs: Inputs
-    own: Array | None
+    reverse: bool
     update: tuple[Array, ...]
     scale: Array | None
     states: Array  # (S, T+1, B, H); in reverse, the state before all steps is the last
     stored: Array  # (R, T, B, H)
 
     @property
-    def steps(self) -> int:
-        """Number of steps."""
-        return self.states.shape[1] - 1
-
-    @property
     def hidden(self) -> Array:
         """The hidden state after each step, (T, B, H)."""
-        found: Array = self.states[0, :-1] if self.inputs.reverse else self.states[0, 1:]
+        found: Array = self.states[0, :-1] if self.reverse else self.states[0, 1:]
         return found
 
     @property
     def hidden_before(self) -> Array:
         """The hidden state before each step, (T, B, H)."""
-        found: Array = self.states[0, 1:] if self.inputs.reverse else self.states[0, :-1]
+        found: Array = self.states[0, 1:] if self.reverse else self.states[0, :-1]
         return found
 
 
 class Cotangents(NamedTuple):
-    """What `Kernel.backward` returns."""
+    """What `Layer.backward` returns."""
 
     d_ax: Array  # (T, B, G·H)
     d_ah: Array  # the same object if the cell sees only the sum
@@ -89,7 +71,9 @@ class Kernel:
     """
 
     def __init__(self, program: Program, dtype: str, target: Target, *, scaled: bool) -> None:
-        self.program, self.dtype, self.target, self.scaled = program, dtype, target, scaled
+        self.program, self.target, self.scaled = program, target, scaled
+        self.dtype = np.dtype(dtype)
+        self.lanes, self.vector = target.lanes(dtype), target.bits // 8
 
         def write() -> str:
             from . import llvm_loop  # llvmlite.ir with it, which loading does without
@@ -100,60 +84,125 @@ class Kernel:
         self._code: Code
         self._code, self.reloaded = load(subject, target, write)
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self._forward = self._code.function("forward", pointer)
-        self._backward = self._code.function("backward", pointer)
+        self.forward = self._code.function("forward", pointer)
+        self.backward = self._code.function("backward", pointer)
         sizes = (pointer, pointer, integer, integer)
         self._pack_forward = self._code.function("pack_forward", *sizes)
         self._pack_backward = self._code.function("pack_backward", *sizes)
+        self.forward_fields = forward_fields(program, scaled=scaled)
+        self.backward_fields = backward_fields(program, scaled=scaled)
+
+    def packed(self, weight: Array, *, back: bool) -> Array:
+        """Return recurrent weights (G·H, H) as the loop forward, or back, reads them."""
+        rows, units = weight.shape
+        blocks = -(-units // self.lanes)
+        gates = 1 if back else self.program.gates
+        out = self.aligned(blocks * self.lanes * gates * (rows if back else units))
+        pack = self._pack_backward if back else self._pack_forward
+        pack(_address(out), _address(weight), units, rows if back else units)
+        return out
+
+    def aligned(self, size: int) -> Array:
+        """Return room for numbers that begins where a line of the cache does."""
+        itemsize = self.dtype.itemsize
+        room = np.empty(size + LINE // itemsize, self.dtype)
+        first = -_address(room) % LINE // itemsize
+        return room[first : first + size]
+
+
+class Layer:
+    """A layer: loops, and weights as they read them, made once for all chunks of time.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    weight : array (G·H, H)
+        Of the hidden state.
+    bias_ax, bias_ah : array (G·H,), optional
+        Added to the projected input, and to the product.
+    own : tuple of arrays (k·H,)
+        The cell's own vectors.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        weight: Array,
+        bias_ax: Array | None = None,
+        bias_ah: Array | None = None,
+        own: tuple[Array, ...] = (),
+    ) -> None:
+        self.kernel, dtype = kernel, kernel.dtype
+        self._weight = np.ascontiguousarray(weight, dtype)
+        self._units = weight.shape[1]
+        zeros = np.zeros(weight.shape[0], dtype)
+        self._biases = tuple(
+            zeros if bias is None else np.ascontiguousarray(bias.reshape(-1), dtype)
+            for bias in (bias_ax, bias_ah)
+        )
+        self._own_sizes = tuple(vector.shape[0] for vector in own)
+        self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
+        self._packed: dict[bool, Array] = {}
+        self._slabs = Slabs(dtype)
 
     def forward(
-        self, ax: Array, state: tuple[Array, ...], inputs: Inputs, *, keep: bool = True
+        self,
+        ax: Array,
+        state: tuple[Array, ...],
+        update: tuple[Array, ...] = (),
+        scale: Array | None = None,
+        *,
+        reverse: bool = False,
+        keep: bool = True,
     ) -> tuple[Array, tuple[Array, ...], Record]:
         """Return the hidden states of all steps, the final state, and a record for `backward`.
 
         Parameters
         ----------
         ax : array (T, B, G·H)
-            The projected input, without ``inputs.bias_ax``.
+            The projected input, without ``bias_ax``.
         state : tuple of arrays (B, H)
-        inputs : Inputs
+        update : tuple of arrays that broadcast to (T, B, H), one for each state
+            Where, or how much, a new state takes the place of the old.
+        scale : array that broadcasts to (B, H), optional
+            Factors of what the weight multiplies.
+        reverse : bool
+            From the last step to the first.
         keep : bool
             Whether the record is needed.
         """
-        p, (steps, batch, units) = self.program, (*ax.shape[:2], state[0].shape[1])
-        shape = (steps, batch, units)
-        states = self._empty(p.states, steps + 1, batch, units)
-        stored = self._empty(len(p.stored), steps if keep else 1, batch, units)
-        first = -1 if inputs.reverse else 0
-        for of_all, of_one in zip(states, state, strict=True):
-            of_all[first] = of_one
-        record = Record(
-            inputs,
-            self._joined(inputs.own),
-            tuple(self._update(update, shape) for update in inputs.update),
-            None if inputs.scale is None else self._whole(inputs.scale, shape[1:]),
-            states,
-            stored,
-        )
-        zeros = np.zeros(p.gates * units, self.dtype)
-        arrays: dict[str, Array] = {
-            "ax": self._whole(ax, ax.shape)[first:],
-            "bias_ax": self._vector(inputs.bias_ax, zeros),
-            "bias_ah": self._vector(inputs.bias_ah, zeros),
-            **{f"state.{i}": each[first:] for i, each in enumerate(states)},
-            **{f"stored.{i}": each[first:] for i, each in enumerate(stored)},
-            **self._options(record, first),
+        kernel, p, dtype = self.kernel, self.kernel.program, self.kernel.dtype
+        (steps, batch), units = ax.shape[:2], self._units
+        shape, plane, direction = (steps, batch, units), batch * units, -1 if reverse else 1
+        empty = (self._slabs if keep else Slabs(dtype)).empty
+        states = empty(p.states, steps + 1, batch, units)
+        stored = empty(len(p.stored), steps if keep else 1, batch, units)
+        first = steps if reverse else 0
+        for all_steps, given in zip(states, state, strict=True):
+            all_steps[first] = given
+        begin = steps - 1 if reverse else 0
+        # If nothing is to be kept, every step writes into the same place.
+        stored_first, stored_step = (begin, direction * plane) if keep else (0, 0)
+        held = tuple(self._update(each, shape) for each in update)
+        factors = None if scale is None else self._whole(scale, shape[1:])
+        record = Record(reverse, held, factors, states, stored)
+        ax = np.ascontiguousarray(ax, dtype)
+        values: dict[str, int] = {
+            "ax": _address(ax) + begin * ax.strides[0],
+            "bias_ax": _address(self._biases[0]),
+            "bias_ah": _address(self._biases[1]),
+            "stored_step": stored_step,
+            **_planes("state", states, first),
+            **_planes("stored", stored, stored_first),
+            **self._options(record, begin),
         }
-        if self.scaled:
-            scaled = arrays["scaled"] = self._empty(steps + 1, batch, units)[first:]
-            np.multiply(states[0, first], record.scale, out=scaled[0])
-        arrays["weight"] = self._packed(self._pack_forward, inputs.weight, units, p.gates)
-        numbers = {"stored_step": batch * units * (-1 if inputs.reverse else 1) if keep else 0}
-        direction = -1 if inputs.reverse else 1
-        self._run(self._forward, shape, direction, units, p.gates, arrays, numbers)
-        last = 0 if inputs.reverse else -1
-        after = tuple(each[last].copy() for each in states)
-        return record.hidden, after, record
+        if factors is not None:
+            scaled = np.empty((steps + 1, batch, units), dtype)
+            np.multiply(states[0, first], factors, out=scaled[first])
+            values["scaled"] = _address(scaled) + first * scaled.strides[0]
+        self._run(shape, direction, values, back=False)
+        last = 0 if reverse else steps
+        return record.hidden, tuple(each[last].copy() for each in states), record
 
     def backward(
         self, record: Record, d_hidden: Array | None, d_state: tuple[Array, ...]
@@ -167,138 +216,120 @@ class Kernel:
         d_state : tuple of arrays (B, H)
             Of the final state.
         """
-        p, inputs, steps = self.program, record.inputs, record.steps
-        _, _, batch, units = record.states.shape
-        shape = (steps, batch, units)
-        first = 0 if inputs.reverse else -1  # the step that comes first, going back
-        direction = 1 if inputs.reverse else -1
-        d_ax = self._empty(steps, batch, p.gates * units)
-        d_ah = d_ax if p.same else self._empty(*d_ax.shape)
-        d_own = self._empty(steps, batch, p.own * units)
-        d_before = self._empty(p.states, batch, units)
+        p, dtype = self.kernel.program, self.kernel.dtype
+        _, slots, batch, units = record.states.shape
+        steps, reverse = slots - 1, record.reverse
+        begin, direction = (0, 1) if reverse else (steps - 1, -1)
+        d_ax = np.empty((steps, batch, p.gates * units), dtype)
+        d_ah = d_ax if p.same else np.empty(d_ax.shape, dtype)
+        d_own = np.empty((steps, batch, p.own * units), dtype)
+        d_before = np.empty((p.states, 1, batch, units), dtype)
         for mine, given in zip(d_before, d_state, strict=True):
-            mine[...] = given
-        if d_hidden is None:
-            d_y, d_y_step = np.zeros((1, batch, units), self.dtype), 0
-        else:
-            d_y = self._rows(d_hidden)
-            d_y_step = direction * d_y.strides[0] // d_y.itemsize if steps > 1 else 0
-        # The state before a step: one place nearer to the beginning of time.
-        before = slice(1, None) if inputs.reverse else slice(-2, None)
-        arrays: dict[str, Array] = {
-            "d_y": d_y[first:],
-            **{f"state.{i}": each[before] for i, each in enumerate(record.states)},
-            **{f"stored.{i}": each[first:] for i, each in enumerate(record.stored)},
-            **self._options(record, first),
-            "d_ax": d_ax[first:],
-            "d_ah": d_ah[first:],
-            "d_own": d_own[first:],
-            **{f"d_state.{i}": each for i, each in enumerate(d_before)},
-            "weight": self._packed(self._pack_backward, inputs.weight, units, 1),
+            mine[0] = given
+        values = {
+            **self._d_hidden(d_hidden, (steps, batch, units), begin, direction),
+            **_planes("state", record.states, begin + 1 if reverse else begin),
+            **_planes("stored", record.stored, begin),
+            **self._options(record, begin),
+            "d_ax": _address(d_ax) + begin * d_ax.strides[0],
+            "d_ah": _address(d_ah) + begin * d_ah.strides[0],
+            "d_own": _address(d_own) + begin * d_own.strides[0],
+            **_planes("d_state", d_before, 0),
         }
-        d_y_row = d_y.strides[1] // d_y.itemsize if batch > 1 else 0
-        numbers = {"d_y_step": d_y_step, "d_y_row": d_y_row}
-        self._run(self._backward, shape, direction, p.gates * units, 1, arrays, numbers)
-        return Cotangents(d_ax, d_ah, self._apart(d_own, inputs.own), tuple(d_before))
+        self._run((steps, batch, units), direction, values, back=True)
+        found, start = [], 0
+        for size in self._own_sizes:
+            found.append(d_own[:, :, start : start + size])
+            start += size
+        return Cotangents(d_ax, d_ah, tuple(found), tuple(each[0] for each in d_before))
 
     # ----------------------------------------------------------------------------------- tables
 
     def _run(
-        self,
-        function: Any,
-        shape: tuple[int, int, int],
-        direction: int,
-        a_row: int,
-        gates: int,
-        arrays: dict[str, Array],
-        numbers: dict[str, int],
+        self, shape: tuple[int, int, int], direction: int, values: dict[str, int], *, back: bool
     ) -> None:
         """Call a loop with a table of numbers and addresses."""
-        steps, batch, units = shape
-        blocks = most_blocks(gates, self.target.accumulators, batch)
-        sums = self._aligned(batch * blocks * gates * self.target.lanes(self.dtype))
-        fields = forward_fields if function is self._forward else backward_fields
-        values = {
+        (steps, batch, units), kernel = shape, self.kernel
+        if not (steps and batch and units):
+            return
+        gates = 1 if back else kernel.program.gates
+        if back not in self._packed:
+            self._packed[back] = kernel.packed(self._weight, back=back)
+        tile = most_blocks(gates, kernel.target.accumulators, batch)
+        blocks = blocks_at_a_time(gates, batch, kernel.vector, tile)
+        sums = kernel.aligned(batch * blocks * gates * kernel.lanes)
+        values |= {
             "steps": steps,
             "batch": batch,
             "units": units,
             "direction": direction,
             "blocks": blocks,
-            "a_row": a_row,
-            "sums": sums.ctypes.data,
-            **numbers,
-            **{name: array.ctypes.data for name, array in arrays.items()},
+            "tile": tile,
+            "a_row": self._weight.shape[0] if back else units,
+            "sums": _address(sums),
+            "weight": _address(self._packed[back]),
         }
-        names = fields(self.program, scaled=self.scaled)
-        table = (ctypes.c_int64 * len(names))(*(values[name] for name in names))
-        if steps and batch and units:
-            function(ctypes.addressof(table))
+        names = kernel.backward_fields if back else kernel.forward_fields
+        table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
+        (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
 
-    def _options(self, record: Record, first: int) -> dict[str, Array]:
-        """Return those arrays that a layer may have more, in the step that comes first."""
-        found = {f"update.{i}": each[first:] for i, each in enumerate(record.update)}
-        if record.own is not None:
-            found["own"] = record.own
+    def _options(self, record: Record, begin: int) -> dict[str, int]:
+        """Return the addresses of what a layer may have more, in the step that comes first."""
+        found = {
+            f"update.{i}": _address(each) + begin * each.strides[0]
+            for i, each in enumerate(record.update)
+        }
+        if self._own is not None:
+            found["own"] = _address(self._own)
         if record.scale is not None:
-            found["scale"] = record.scale
+            found["scale"] = _address(record.scale)
         return found
+
+    def _d_hidden(
+        self, given: Array | None, shape: tuple[int, int, int], begin: int, direction: int
+    ) -> dict[str, Any]:
+        """Return where the cotangents of hidden states are; rows need not lie side by side."""
+        if given is None:
+            zeros = np.zeros(shape[1:], self.kernel.dtype)
+            # Held by the dict until the loop has run.
+            return {"d_y": _address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
+        if given.dtype != self.kernel.dtype or given.strides[2] != given.itemsize:
+            given = np.ascontiguousarray(given, self.kernel.dtype)
+        step, row, size = given.strides
+        address = _address(given) + begin * step
+        return {
+            "d_y": address,
+            "d_y_step": direction * step // size,
+            "d_y_row": row // size,
+            "": given,
+        }
 
     # ----------------------------------------------------------------------------------- arrays
 
-    def _empty(self, *shape: int) -> Array:
-        return np.empty(shape, self.dtype)
-
-    def _aligned(self, size: int) -> Array:
-        """Return room for numbers that begins where a line of the cache does."""
-        itemsize = np.dtype(self.dtype).itemsize
-        room = np.empty(size + ALIGNMENT // itemsize, self.dtype)
-        first = -room.ctypes.data % ALIGNMENT // itemsize
-        return room[first : first + size]
-
-    def _packed(self, pack: Any, weight: Array, units: int, gates: int) -> Array:
-        """Return weights as the loop forward, or back, reads them."""
-        weight = np.ascontiguousarray(weight, self.dtype)
-        lanes = self.target.lanes(self.dtype)
-        blocks = -(-units // lanes)
-        rows = weight.shape[1] if pack is self._pack_forward else weight.shape[0]
-        out = self._aligned(blocks * lanes * gates * rows)
-        pack(out.ctypes.data, weight.ctypes.data, units, rows)
-        return out
-
     def _whole(self, array: Array, shape: tuple[int, ...]) -> Array:
         """Return a contiguous array of a shape."""
-        return np.ascontiguousarray(np.broadcast_to(array, shape), self.dtype)
+        return np.ascontiguousarray(np.broadcast_to(array, shape), self.kernel.dtype)
 
-    def _vector(self, array: Array | None, zeros: Array) -> Array:
-        return zeros if array is None else self._whole(array.reshape(-1), zeros.shape)
-
-    def _update(self, update: Array, shape: tuple[int, ...]) -> Array:
+    def _update(self, update: Array, shape: tuple[int, int, int]) -> Array:
         """Return numbers, or bytes with room behind them for a vector that is read whole."""
-        if self.program.held == "mix":
+        if self.kernel.program.held == "mix":
             return self._whole(update, shape)
-        size = int(np.prod(shape))
-        room = np.zeros(size + self.target.lanes(self.dtype), np.bool_)
-        found = room[:size].reshape(shape)
+        size = shape[0] * shape[1] * shape[2]
+        room = np.zeros(size + self.kernel.lanes, np.bool_)
+        found: Array = room[:size].reshape(shape)
         found[...] = update
         return found
 
-    def _joined(self, own: tuple[Array, ...]) -> Array | None:
-        if not own:
-            return None
-        return np.ascontiguousarray(np.concatenate(own), self.dtype)
 
-    def _apart(self, d_own: Array, own: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the cotangents of own vectors, one array for each."""
-        ends = np.cumsum([each.shape[0] for each in own])
-        return tuple(
-            d_own[:, :, end - each.shape[0] : end] for each, end in zip(own, ends, strict=True)
-        )
+def _address(array: Array) -> int:
+    found: int = array.__array_interface__["data"][0]
+    return found
 
-    def _rows(self, array: Array) -> Array:
-        """Return an array whose rows are contiguous, and need not lie one behind another."""
-        if array.dtype == self.dtype and array.strides[-1] == array.itemsize:
-            return array
-        return np.ascontiguousarray(array, self.dtype)
+
+def _planes(name: str, arrays: Array, step: int) -> dict[str, int]:
+    """Return the addresses of several arrays (T, ...) in one, in some step."""
+    start, (each, one_step, *_) = _address(arrays), arrays.strides
+    return {f"{name}.{i}": start + i * each + step * one_step for i in range(arrays.shape[0])}
 
 
 @lru_cache(maxsize=64)

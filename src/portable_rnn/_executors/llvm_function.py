@@ -95,6 +95,8 @@ class Function:
 
     def address(self, pointer: Value, *offsets: Value) -> Value:
         """Return where the number is that lies so many numbers behind a pointer."""
+        if not offsets:
+            return pointer
         return self.builder.gep(pointer, [self.sum(*offsets)], source_etype=self.vectors.number)
 
     def number(self, pointer: Value, *offsets: Value) -> Value:

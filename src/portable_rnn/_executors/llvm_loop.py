@@ -52,10 +52,11 @@ def write(program: Program, dtype: str, target: Target, *, scaled: bool) -> str:
 class _Walk:
     """What both loops have in common: a table, steps, blocks, and vectors."""
 
-    def __init__(self, v: Vectors, program: Program, scaled: bool, name: str) -> None:
+    def __init__(
+        self, v: Vectors, program: Program, scaled: bool, name: str, fields: Sequence[str]
+    ) -> None:
         self.v, self.program, self.scaled = v, program, scaled
         self.f = Function(v, name, [POINTER], public=True)
-        fields = self._fields()
         (table,) = self.f.function.args
         b = self.f.builder
         places = [b.gep(table, [index(i)], source_etype=I64) for i in range(len(fields))]
@@ -64,10 +65,6 @@ class _Walk:
         self.steps, self.batch, self.units = (self[n] for n in ("steps", "batch", "units"))
         self.direction = self["direction"]
         self.plane = self.f.times(self.batch, self.units)  # numbers of all sequences in one step
-        self.gates = index(program.gates)
-
-    def _fields(self) -> Sequence[str]:
-        raise NotImplementedError
 
     def __getitem__(self, name: str) -> Value:
         return self.table[name]
@@ -77,256 +74,231 @@ class _Walk:
         pointer = self.f.builder.inttoptr(self[name], POINTER)
         return pointer if at is None else self.f.address(pointer, self.f.times(at, step))
 
-    @contextmanager
-    def blocks(self) -> Iterator[tuple[Value, Value]]:
-        """Walk through the blocks of units; the body is given the first one of some, and how many.
+    def walk(
+        self,
+        product: Product,
+        a: Value,
+        steps: Value,
+        body: Callable[["_Place"], None],
+    ) -> None:
+        """Write one step: for some blocks of units after others, a product, and what follows.
 
-        As many as the table says, and in the end as many as are left, by powers of 2.
+        Rows of ``a`` are multiplied by the weights. ``body`` is called to write the work on a
+        block of units of one sequence: once for a whole block, and once for one that units do not
+        fill.
         """
-        f, b, v = self.f, self.f.builder, self.v
-        rounded = f.sum(self.units, index(v.lanes - 1))
-        count = b.sdiv(rounded, index(v.lanes))
+        f, b, v, gates = self.f, self.f.builder, self.v, product.gates
+        lanes, row = index(v.lanes), self["a_row"]
+        weight_step = f.times(row, index(gates), lanes)
+        sums, weight = self.pointer("sums"), self.pointer("weight")
+        with self._groups() as (first, count, tile):
+            panels = f.address(weight, f.times(first, weight_step))
+            args = [sums, a, row, self.batch, panels, weight_step, steps, count, tile]
+            f.builder.call(product.function, args)
+            # Sequence after sequence, so that lines of the cache are used as a whole.
+            with f.loop(self.batch) as sequence, f.loop(count) as block:
+                unit = f.times(f.sum(first, block.at), lanes)
+                left = b.sub(self.units, unit)
+                at = f.sum(f.times(block.at, self.batch), sequence.at)
+                of_gates = f.address(sums, f.times(at, index(gates), lanes))
+                with b.if_else(b.icmp_signed(">=", left, lanes)) as branches:
+                    for branch, mask in zip(branches, (False, True), strict=True):
+                        with branch:
+                            filled = f.first_lanes(left) if mask else None
+                            body(_Place(self, sequence.at, unit, of_gates, filled))
+
+    @contextmanager
+    def _groups(self) -> Iterator[tuple[Value, Value, Value]]:
+        """Walk through the blocks of units; the body is given the first of some, and how many.
+
+        And how many go into a tile. As many as the table says; in the end, as many as are left, by
+        powers of 2.
+        """
+        f, b = self.f, self.f.builder
+        all_units = f.sum(self.units, index(self.v.lanes - 1))
+        blocks = b.sdiv(all_units, index(self.v.lanes))
         before = b.block
-        head, body, after = (b.append_basic_block() for _ in range(3))
+        head, body, work, halve, after = (b.append_basic_block() for _ in range(5))
         b.branch(head)
         b.position_at_end(head)
-        first, width = b.phi(I64), b.phi(I64)
+        first, count = b.phi(I64), b.phi(I64)
         first.add_incoming(index(0), before)
-        width.add_incoming(self["blocks"], before)
-        left = b.sub(count, first)
+        count.add_incoming(self["blocks"], before)
+        left = b.sub(blocks, first)
         b.cbranch(b.icmp_signed(">", left, index(0)), body, after)
         b.position_at_end(body)
-        work, halve = b.append_basic_block(), b.append_basic_block()
-        b.cbranch(b.icmp_signed("<=", width, left), work, halve)
+        b.cbranch(b.icmp_signed("<=", count, left), work, halve)
         b.position_at_end(halve)
         first.add_incoming(first, halve)
-        width.add_incoming(b.sdiv(width, index(2)), halve)
+        count.add_incoming(b.sdiv(count, index(2)), halve)
         b.branch(head)
         b.position_at_end(work)
-        yield first, width
-        first.add_incoming(f.sum(first, width), b.block)
-        width.add_incoming(width, b.block)
+        tile = self["tile"]
+        tile = b.select(b.icmp_signed("<", count, tile), count, tile)
+        yield first, count, tile
+        first.add_incoming(f.sum(first, count), b.block)
+        count.add_incoming(count, b.block)
         b.branch(head)
         b.position_at_end(after)
 
-    def product(
-        self, product: Product, a: Value, steps: Value, first: Value, width: Value
-    ) -> Callable[[Value, Value, int], Value]:
-        """Multiply rows of ``a`` by the weights of some blocks; return what loads a sum."""
-        f, v, gates, row = self.f, self.v, product.gates, self["a_row"]
-        block_step = f.times(row, index(gates * v.lanes))
-        weight = f.address(self.pointer("weight"), f.times(first, block_step))
-        sums = self.pointer("sums")
-        args = [sums, a, row, self.batch, weight, block_step, steps, width]
-        f.builder.call(product.function, args)
 
-        def load(sequence: Value, block: Value, gate: int) -> Value:
-            place = f.sum(f.times(sequence, width), block)
-            return f.load(sums, f.times(f.sum(f.times(place, index(gates)), index(gate)), lanes))
+class _Place:
+    """A block of units of one sequence, in one step, and how its vectors are read and written."""
 
-        lanes = index(v.lanes)
-        return load
-
-    def epilogue(
-        self,
-        first: Value,
-        width: Value,
-        body: Callable[[Value, Any], Callable[[Value], None]],
+    def __init__(
+        self, walk: _Walk, sequence: Value, unit: Value, sums: Value, mask: Value | None
     ) -> None:
-        """Write what is done with each sequence in each of some blocks.
+        self.walk, self.sequence, self.unit = walk, sequence, unit
+        self._sums, self._mask, f = sums, mask, walk.f
+        self.place = f.sum(f.times(sequence, walk.units), unit)
 
-        ``body(block, mask, unit)`` is called for a whole block, without a mask, and for one that
-        units do not fill; it returns what writes the work on one sequence.
-        """
-        f, b, v = self.f, self.f.builder, self.v
-        with f.loop(width) as loop:
-            unit = f.times(f.sum(first, loop.at), index(v.lanes))
-            left = b.sub(self.units, unit)
-            whole = b.icmp_signed(">=", left, index(v.lanes))
-            with b.if_else(whole) as branches:
-                for branch, masked in zip(branches, (False, True), strict=True):
-                    with branch:
-                        mask = f.first_lanes(left) if masked else None
-                        work = body(loop.at, unit, mask)
-                        with f.loop(self.batch) as sequences:
-                            work(sequences.at)
+    def sum(self, gate: int) -> Value:
+        """Return the product."""
+        return self.walk.f.load(self._sums, index(gate * self.walk.v.lanes))
 
-    def gates_of(self, name: str, unit: Value, mask: Any, count: int) -> list[Value]:
-        """Return vectors of an array of several blocks of H."""
-        f = self.f
-        return [
-            f.load(self.pointer(name), f.times(index(g), self.units), unit, mask=mask) for g in range(count)
-        ]
+    def load(self, pointer: Value, place: Value | None = None) -> Value:
+        """Return a vector of an array (B, H)."""
+        place = self.place if place is None else place
+        return self.walk.f.load(pointer, place, mask=self._mask)
 
-    def update(self, at: Value, number: int, place: Value, mask: Any) -> Value:
-        """Return the update of a state."""
-        name, step = f"update.{number}", self.f.times(self.direction, self.plane)
-        if self.program.held == "mix":
-            return self.f.load(self.pointer(name, at, step), place, mask=mask)
-        flags = self.f.builder.inttoptr(self[name], POINTER)
-        return self.f.flags(flags, self.f.times(at, step), place)
+    def store(self, value: Value, pointer: Value, place: Value | None = None) -> None:
+        """Write a vector of an array (B, H)."""
+        place = self.place if place is None else place
+        self.walk.f.store(value, pointer, place, mask=self._mask)
+
+    def of_gate(self, gate: int, gates: int) -> Value:
+        """Return the place in an array (B, G·H)."""
+        f, units = self.walk.f, self.walk.units
+        return f.sum(f.times(self.sequence, index(gates), units), self.of_vector(gate))
+
+    def of_vector(self, gate: int) -> Value:
+        """Return the place in an array (G·H,)."""
+        f = self.walk.f
+        return f.sum(f.times(index(gate), self.walk.units), self.unit)
+
+    def update(self, number: int, at: Value) -> Value:
+        """Return the update of a state: booleans or numbers."""
+        walk, f, name = self.walk, self.walk.f, f"update.{number}"
+        step = f.times(walk.direction, walk.plane)
+        if walk.program.held == "mix":
+            return self.load(walk.pointer(name, at, step))
+        return f.flags(walk.pointer(name), f.times(at, step), self.place)
 
 
 class _Forward(_Walk):
     """``h' = cell(ax, h W_hhᵀ)``, step after step."""
 
     def __init__(self, v: Vectors, program: Program, scaled: bool) -> None:
-        super().__init__(v, program, scaled, "forward")
-
-    def _fields(self) -> Sequence[str]:
-        return forward_fields(self.program, scaled=self.scaled)
+        fields = forward_fields(program, scaled=scaled)
+        super().__init__(v, program, scaled, "forward", fields)
 
     def write(self, product: Product) -> None:
         """Write the whole function."""
         f = self.f
         step = f.times(self.direction, self.plane)
         multiplied = "scaled" if self.scaled else "state.0"
-        with f.loop(self.steps) as time, self.blocks() as (first, width):
+        with f.loop(self.steps) as time:
             h = self.pointer(multiplied, time.at, step)
-            sums = self.product(product, h, self.units, first, width)
-            self.epilogue(first, width, self._body(time.at, step, sums))
+            self.walk(product, h, self.units, self._body(time.at, step))
         f.builder.ret_void()
 
-    def _body(self, at: Value, step: Value, sums: Any) -> Any:
+    def _body(self, at: Value, step: Value) -> Callable[[_Place], None]:
         f, v, p = self.f, self.v, self.program
         after = f.sum(at, index(1))
-        row = f.times(self.gates, self.units)
-        ax = self.pointer("ax", at, f.times(self.direction, self.batch, row))
+        ax = self.pointer("ax", at, f.times(step, index(p.gates)))
 
-        def of_block(block: Value, unit: Value, mask: Any) -> Callable[[Value], None]:
-            bias_ax = self.gates_of("bias_ax", unit, mask, p.gates)
-            bias_ah = self.gates_of("bias_ah", unit, mask, p.gates)
-            own = self.gates_of("own", unit, mask, p.own)
+        def body(place: _Place) -> None:
+            def leaf(read: Leaf) -> Value:
+                name, i = read
+                if name in ("ax", "ah"):
+                    bias = place.load(self.pointer(f"bias_{name}"), place.of_vector(i))
+                    given = place.load(ax, place.of_gate(i, p.gates)) if name == "ax" else None
+                    return f.builder.fadd(given or place.sum(i), bias)
+                if name == "state":
+                    return place.load(self.pointer(f"state.{i}", at, step))
+                if name == "own":
+                    return place.load(self.pointer("own"), place.of_vector(i))
+                return place.update(i, at)
 
-            def of_sequence(sequence: Value) -> None:
-                place = f.sum(f.times(sequence, self.units), unit)
+            values = v.evaluate(p, p.forward, leaf)
+            new, stored = values[: p.states], values[p.states :]
+            for i, value in enumerate(new):
+                place.store(value, self.pointer(f"state.{i}", after, step))
+            for i, value in enumerate(stored):
+                place.store(value, self.pointer(f"stored.{i}", at, self["stored_step"]))
+            if self.scaled:
+                scaled = f.builder.fmul(new[0], place.load(self.pointer("scale")))
+                place.store(scaled, self.pointer("scaled", after, step))
 
-                def leaf(read: Leaf) -> Value:
-                    name, g = read
-                    if name == "ax":
-                        gate = f.sum(f.times(sequence, row), f.times(index(g), self.units), unit)
-                        return f.builder.fadd(f.load(ax, gate, mask=mask), bias_ax[g])
-                    if name == "ah":
-                        return f.builder.fadd(sums(sequence, block, g), bias_ah[g])
-                    if name == "state":
-                        return f.load(self.pointer(f"state.{g}", at, step), place, mask=mask)
-                    if name == "own":
-                        return own[g]
-                    return self.update(at, g, place, mask)
-
-                values = v.evaluate(p, p.forward, leaf)
-                new, stored = values[: p.states], values[p.states :]
-                for i, value in enumerate(new):
-                    f.store(value, self.pointer(f"state.{i}", after, step), place, mask=mask)
-                for i, value in enumerate(stored):
-                    kept = self.pointer(f"stored.{i}", at, self["stored_step"])
-                    f.store(value, kept, place, mask=mask)
-                if self.scaled:
-                    factor = f.load(self.pointer("scale"), place, mask=mask)
-                    scaled = f.builder.fmul(new[0], factor)
-                    f.store(scaled, self.pointer("scaled", after, step), place, mask=mask)
-
-            return of_sequence
-
-        return of_block
+        return body
 
 
 class _Backward(_Walk):
     """``d_h = d_y + d_ah W_hh``, then the cell's derivative, step after step from the last."""
 
     def __init__(self, v: Vectors, program: Program, scaled: bool) -> None:
-        super().__init__(v, program, scaled, "backward")
-
-    def _fields(self) -> Sequence[str]:
-        return backward_fields(self.program, scaled=self.scaled)
+        fields = backward_fields(program, scaled=scaled)
+        super().__init__(v, program, scaled, "backward", fields)
 
     def write(self, product: Product) -> None:
         """Write the whole function."""
-        f = self.f
-        row = f.times(self.gates, self.units)
+        f, b, p = self.f, self.f.builder, self.program
+        row = f.times(index(p.gates), self.units)
         step = f.times(self.direction, self.batch, row)
-        d_ah = "d_ax" if self.program.same else "d_ah"
-        with f.loop(self.steps) as time, self.blocks() as (first, width):
+        d_ah = "d_ax" if p.same else "d_ah"
+        with f.loop(self.steps) as time:
             # Of the step that comes after in time; the last one has none.
-            is_last = f.builder.icmp_signed("==", time.at, index(0))
-            steps = f.builder.select(is_last, index(0), row)
-            before = self.pointer(d_ah, f.builder.sub(time.at, index(1)), step)
-            sums = self.product(product, before, steps, first, width)
-            self.epilogue(first, width, self._body(time.at, step, sums))
-        with self.blocks() as (first, width):
-            before = self.pointer(d_ah, f.builder.sub(self.steps, index(1)), step)
-            sums = self.product(product, before, row, first, width)
-            self.epilogue(first, width, self._add_product(sums))
-        f.builder.ret_void()
+            is_last = b.icmp_signed("==", time.at, index(0))
+            after = self.pointer(d_ah, b.sub(time.at, index(1)), step)
+            self.walk(product, after, b.select(is_last, index(0), row), self._body(time.at, step))
+        first = self.pointer(d_ah, b.sub(self.steps, index(1)), step)
+        self.walk(product, first, row, self._add_product)
+        b.ret_void()
 
-    def _d_h(self, sums: Any, sequence: Value, block: Value, place: Value, mask: Any) -> Value:
+    def _d_h(self, place: _Place) -> Value:
         """Return what the steps after hand back to the hidden state."""
-        f = self.f
-        product = sums(sequence, block, 0)
+        b, found = self.f.builder, place.sum(0)
         if self.scaled:
-            factor = f.load(self.pointer("scale"), place, mask=mask)
-            product = f.builder.fmul(product, factor)
-        return f.builder.fadd(product, f.load(self.pointer("d_state.0"), place, mask=mask))
+            found = b.fmul(found, place.load(self.pointer("scale")))
+        return b.fadd(found, place.load(self.pointer("d_state.0")))
 
-    def _body(self, at: Value, step: Value, sums: Any) -> Any:
+    def _add_product(self, place: _Place) -> None:
+        """Add the product of the first step in time to the cotangent of the state before it."""
+        place.store(self._d_h(place), self.pointer("d_state.0"))
+
+    def _body(self, at: Value, step: Value) -> Callable[[_Place], None]:
         f, v, p = self.f, self.v, self.program
-        row = f.times(self.gates, self.units)
         plane = f.times(self.direction, self.plane)
         d_y = self.pointer("d_y", at, self["d_y_step"])
-        own_step = f.times(self.direction, self.plane, index(p.own))
-        own_row = f.times(index(p.own), self.units)
 
-        def of_block(block: Value, unit: Value, mask: Any) -> Callable[[Value], None]:
-            own = self.gates_of("own", unit, mask, p.own)
+        def body(place: _Place) -> None:
+            def leaf(read: Leaf) -> Value:
+                name, i = read
+                if name == "d" and i == 0:
+                    row = f.sum(f.times(place.sequence, self["d_y_row"]), place.unit)
+                    return f.builder.fadd(self._d_h(place), place.load(d_y, row))
+                if name == "d":
+                    return place.load(self.pointer(f"d_state.{i}"))
+                if name == "stored":
+                    return place.load(self.pointer(f"stored.{i}", at, plane))
+                if name == "own":
+                    return place.load(self.pointer("own"), place.of_vector(i))
+                if name == "update":
+                    return place.update(i, at)
+                # The state after a step is that before the step which came just before.
+                when = f.builder.sub(at, index(1)) if name == "new" else at
+                return place.load(self.pointer(f"state.{i}", when, plane))
 
-            def of_sequence(sequence: Value) -> None:
-                place = f.sum(f.times(sequence, self.units), unit)
+            values = iter(v.evaluate(p, p.backward, leaf))
+            for name in ("d_ax",) if p.same else ("d_ax", "d_ah"):
+                pointer = self.pointer(name, at, step)
+                for g in range(p.gates):
+                    place.store(next(values), pointer, place.of_gate(g, p.gates))
+            for i, d in enumerate(p.d_state):
+                value = v.splat(0.0) if d is None else next(values)
+                place.store(value, self.pointer(f"d_state.{i}"))
+            for i in range(p.own):
+                pointer = self.pointer("d_own", at, f.times(plane, index(p.own)))
+                place.store(next(values), pointer, place.of_gate(i, p.own))
 
-                def leaf(read: Leaf) -> Value:
-                    name, i = read
-                    if name == "d" and i == 0:
-                        d_h = self._d_h(sums, sequence, block, place, mask)
-                        given = f.load(d_y, f.times(sequence, self["d_y_row"]), unit, mask=mask)
-                        return f.builder.fadd(d_h, given)
-                    if name == "d":
-                        return f.load(self.pointer(f"d_state.{i}"), place, mask=mask)
-                    if name == "stored":
-                        return f.load(self.pointer(f"stored.{i}", at, plane), place, mask=mask)
-                    if name == "own":
-                        return own[i]
-                    if name == "update":
-                        return self.update(at, i, place, mask)
-                    # The state after a step is that before the step which came just before.
-                    when = f.builder.sub(at, index(1)) if name == "new" else at
-                    return f.load(self.pointer(f"state.{i}", when, plane), place, mask=mask)
-
-                values = iter(v.evaluate(p, p.backward, leaf))
-                for name in ("d_ax",) if p.same else ("d_ax", "d_ah"):
-                    pointer = self.pointer(name, at, step)
-                    for g in range(p.gates):
-                        gate = f.sum(f.times(sequence, row), f.times(index(g), self.units), unit)
-                        f.store(next(values), pointer, gate, mask=mask)
-                for i, d in enumerate(p.d_state):
-                    value = v.splat(0.0) if d is None else next(values)
-                    f.store(value, self.pointer(f"d_state.{i}"), place, mask=mask)
-                pointer = self.pointer("d_own", at, own_step) if p.own else None
-                for i in range(p.own):
-                    gate = f.sum(f.times(sequence, own_row), f.times(index(i), self.units), unit)
-                    f.store(next(values), pointer, gate, mask=mask)
-
-            return of_sequence
-
-        return of_block
-
-    def _add_product(self, sums: Any) -> Any:
-        """Add the product of the first step in time to the cotangent of the state before it."""
-
-        def of_block(block: Value, unit: Value, mask: Any) -> Callable[[Value], None]:
-            def of_sequence(sequence: Value) -> None:
-                place = self.f.sum(self.f.times(sequence, self.units), unit)
-                d_h = self._d_h(sums, sequence, block, place, mask)
-                self.f.store(d_h, self.pointer("d_state.0"), place, mask=mask)
-
-            return of_sequence
-
-        return of_block
+        return body

@@ -36,6 +36,7 @@ class Format(NamedTuple):
     ln2: tuple[float, float]  # in two parts; the first times an exponent is exact
     exp_range: tuple[float, float]  # beyond, exp is 0 or infinite
     tanh_limit: float  # from here on, tanh is 1
+    sigmoid_limit: float  # below minus this, sigmoid is what it is there
     tiny: float  # below, expm1 and log1p are their argument
     exp: tuple[float, ...]  # (e^r - 1 - r) / r², up to |r| = ln(2)/2
     log: tuple[float, ...]  # (2 artanh(s) - 2 s) / s³, of s²
@@ -51,6 +52,7 @@ FORMATS = {
         (0.693359375, -2.1219444005469058e-4),
         (-104.0, 89.0),
         10.0,
+        80.0,
         2.0**-26,
         (
             0.5,
@@ -76,6 +78,7 @@ FORMATS = {
         (6.93147180369123816490e-01, 1.90821492927058770002e-10),
         (-746.0, 710.0),
         20.0,
+        700.0,
         2.0**-55,
         (
             0.5,
@@ -154,12 +157,15 @@ class Vectors:
         """Return ``a b + c``, rounded once."""
         return self.call("fma", a, b, c)
 
-    def polynomial(self, x: Value, coefficients: tuple[float, ...]) -> Value:
-        """Return a polynomial, the coefficient of 1 first."""
-        found = self.splat(coefficients[-1])
-        for c in coefficients[-2::-1]:
-            found = self.fma(found, x, self.splat(c))
-        return found
+    def polynomial(self, x: Value, square: Value, coefficients: tuple[float, ...]) -> Value:
+        """Return a polynomial, the coefficient of 1 first; by pairs (Estrin), so that few wait."""
+        terms = [self.splat(c) for c in coefficients]
+        while len(terms) > 1:
+            pairs = zip(terms[::2], terms[1::2], strict=False)
+            odd = terms[len(terms) // 2 * 2 :]
+            terms = [*(self.fma(high, x, low) for low, high in pairs), *odd]
+            x, square = square, self.builder.fmul(square, square)
+        return terms[0]
 
     def compare(self, how: str, a: Value, b: Value) -> Value:
         """Return where a comparison holds, which it never does with NaN; but ``!=`` does."""
@@ -202,7 +208,8 @@ class Vectors:
         rounded = self.fma(x, self.splat(1 / math.log(2)), self.splat(self._round))
         k = b.fsub(rounded, self.splat(self._round))
         r = self.fma(k, self.splat(-low), self.fma(k, self.splat(-high), x))
-        p = self.fma(b.fmul(r, r), self.polynomial(r, self.format.exp), r)
+        square = b.fmul(r, r)
+        p = self.fma(square, self.polynomial(r, square, self.format.exp), r)
         return k, self.integer_of(rounded), p
 
     def exp(self, x: Value) -> Value:
@@ -230,6 +237,13 @@ class Vectors:
         above = self.fma(p, scale, b.fsub(scale, one))
         below = self.fma(p, scale, b.fadd(scale, one))
         return self.call("copysign", b.fdiv(above, below), x)
+
+    def sigmoid(self, x: Value) -> Value:
+        """Return ``1 / (1 + e^-x)``, the sum rounded once."""
+        b, most = self.builder, self.format.sigmoid_limit
+        _, integer, p = self.reduce(b.fneg(self.cut(x, -most, most)))
+        scale, one = self.power_of_2(integer), self.splat(1.0)
+        return b.fdiv(one, self.fma(p, scale, b.fadd(scale, one)))
 
     # ------------------------------------------------------------------------------- logarithms
 
@@ -272,7 +286,8 @@ class Vectors:
         s = b.fdiv(f, b.fadd(f, self.splat(2.0)))
         z = b.fmul(s, s)
         half = b.fmul(b.fmul(f, f), self.splat(0.5))
-        rest = b.fadd(half, b.fmul(z, self.polynomial(z, self.format.log)))
+        series = self.polynomial(z, b.fmul(z, z), self.format.log)
+        rest = b.fadd(half, b.fmul(z, series))
         small = self.fma(s, rest, self.fma(k, self.splat(low), c))
         return b.fsub(b.fmul(k, self.splat(high)), b.fsub(b.fsub(half, small), f))
 
@@ -330,6 +345,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "abs": lambda v, a: v.call("fabs", a),
     "sqrt": lambda v, a: v.call("sqrt", a),
     "tanh": Vectors.tanh,
+    "sigmoid": Vectors.sigmoid,
     "exp": Vectors.exp,
     "expm1": Vectors.expm1,
     "log": Vectors.log,

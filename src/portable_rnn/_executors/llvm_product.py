@@ -38,77 +38,101 @@ class Product:
         for blocks in self._modes:
             for rows in range(1, self._most_rows(blocks) + 1):
                 self._tiles[blocks, rows] = self._tile(blocks, rows)
-        self.function = self._all_rows()
+        self.function = self._write()
 
     def _most_rows(self, blocks: int) -> int:
         return min(MOST_ROWS, self.most // (blocks * self.gates))
 
     def _tile(self, blocks: int, rows: int) -> Any:
-        """Write ``sums += A W`` for so many blocks and rows; the sums of a tile are contiguous."""
+        """Write ``sums += A W`` for so many blocks and rows."""
         v, gates = self.vectors, self.gates
-        f = Function(v, f"tile_{gates}_{blocks}_{rows}", [POINTER, POINTER, I64, POINTER, I64, I64])
-        sums, a, a_row, weight, block_step, steps = f.function.args
-        lanes = v.lanes
-        places = [index(i * lanes) for i in range(rows * blocks * gates)]
+        kinds = [POINTER, I64, POINTER, I64, POINTER, I64, I64]
+        f = Function(v, f"tile_{gates}_{blocks}_{rows}", kinds)
+        sums, sums_step, a, a_row, weight, weight_step, steps = f.function.args
+        lanes, columns = v.lanes, blocks * gates
         starts = [f.address(a, f.times(index(row), a_row)) for row in range(rows)]
-        panels = [f.address(weight, f.times(index(u), block_step)) for u in range(blocks)]
-        with f.loop(steps, values=[f.load(sums, place) for place in places]) as loop:
-            k, found = loop.at, []
-            at = f.times(k, index(gates * lanes))
-            columns = [
-                f.load(panel, at, index(g * lanes)) for panel in panels for g in range(gates)
-            ]
-            old = iter(loop.values)
-            for start in starts:
-                number = f.number(start, k)
-                found += [v.fma(column, number, next(old)) for column in columns]
-            loop.values = found
+        panels = [f.address(weight, f.times(index(u), weight_step)) for u in range(blocks)]
+        places = [
+            f.address(sums, f.times(index(u), sums_step), index((row * gates + g) * lanes))
+            for row in range(rows)
+            for u in range(blocks)
+            for g in range(gates)
+        ]
+        with f.loop(steps, values=[f.load(place) for place in places]) as loop:
+            k, at = loop.at, f.times(loop.at, index(gates * lanes))
+
+            def column(i: int) -> Value:
+                return f.load(panels[i // gates], at, index(i % gates * lanes))
+
+            def number(row: int) -> Value:
+                return f.number(starts[row], k)
+
+            # What there is less of stays in registers, and the other passes through one.
+            found = loop.values
+            if columns <= rows:
+                weights = [column(i) for i in range(columns)]
+                for row in range(rows):
+                    x = number(row)
+                    for i in range(columns):
+                        place = row * columns + i
+                        found[place] = v.fma(weights[i], x, found[place])
+            else:
+                numbers = [number(row) for row in range(rows)]
+                for i in range(columns):
+                    w = column(i)
+                    for row in range(rows):
+                        place = row * columns + i
+                        found[place] = v.fma(w, numbers[row], found[place])
         for place, value in zip(places, loop.values, strict=True):
-            f.store(value, sums, place)
+            f.store(value, place)
         f.builder.ret_void()
         return f.function
 
-    def _all_rows(self) -> Any:
-        """Write ``product(sums, A, a_row, rows, W, block_step, steps, blocks)``.
+    def _write(self) -> Any:
+        """Write ``product(sums, A, a_row, rows, W, weight_step, steps, count, blocks)``.
 
-        The sums of a row lie side by side, block after block, gate after gate.
+        Sums are those of ``count`` blocks of units, block after block, in each row after row, and
+        there gate after gate. ``blocks`` of them go into a tile.
         """
         v, gates = self.vectors, self.gates
-        kinds = [POINTER, POINTER, I64, I64, POINTER, I64, I64, I64]
+        kinds = [POINTER, POINTER, I64, I64, POINTER, I64, I64, I64, I64]
         f = Function(v, f"product_{gates}", kinds)
-        sums, a, a_row, rows, weight, block_step, steps, blocks = f.function.args
+        sums, a, a_row, rows, weight, weight_step, steps, count, blocks = f.function.args
         b = f.builder
-        row_step = f.times(blocks, index(gates * v.lanes))
-        with f.loop(f.times(rows, row_step), v.lanes) as loop:
+        row_step = index(gates * v.lanes)
+        sums_step = f.times(rows, row_step)
+        with f.loop(f.times(count, sums_step), v.lanes) as loop:
             f.store(v.splat(0.0), sums, loop.at)
         height = index(1)
         for mode in self._modes:
             is_mode = b.icmp_signed("==", blocks, index(mode))
             height = b.select(is_mode, index(self._most_rows(mode)), height)
         # Tiles of heights that differ by 1 at most: none is too low to be fast.
-        count = b.sdiv(b.sub(f.sum(rows, height), index(1)), height)
-        low = b.sdiv(rows, count)
-        high = b.sub(rows, f.times(low, count))  # how many are one higher
-        one = b.icmp_signed("==", count, index(1))
-        of_step = f.times(row_step, index(v.bytes))
+        tiles = b.sdiv(b.sub(f.sum(rows, height), index(1)), height)
+        low = b.sdiv(rows, tiles)
+        high = b.sub(rows, f.times(low, tiles))  # how many are one higher
+        one = b.icmp_signed("==", tiles, index(1))
+        of_step = f.times(blocks, row_step, index(v.bytes))
         piece = b.select(one, steps, b.sdiv(index(PIECE), of_step))
         piece = b.select(b.icmp_signed(">", piece, index(0)), piece, index(1))
-        with f.loop(steps, piece) as pieces:
+        with f.loop(count, blocks) as columns, f.loop(steps, piece) as pieces:
             left = b.sub(steps, pieces.at)
             some = b.select(b.icmp_signed("<", left, piece), left, piece)
-            part = f.address(weight, f.times(pieces.at, index(gates * v.lanes)))
-            with f.loop(count, values=[index(0)]) as tiles:
-                (row,) = tiles.values
-                taller = b.zext(b.icmp_signed("<", tiles.at, high), I64)
-                tall = f.sum(low, taller)
+            panel = f.times(columns.at, weight_step)
+            part = f.address(weight, panel, f.times(pieces.at, row_step))
+            column = f.times(columns.at, sums_step)
+            with f.loop(tiles, values=[index(0)]) as tile:
+                (row,) = tile.values
+                tall = f.sum(low, b.zext(b.icmp_signed("<", tile.at, high), I64))
                 self._switch(
                     f,
                     (blocks, tall),
-                    f.address(sums, f.times(row, row_step)),
+                    f.address(sums, column, f.times(row, row_step)),
+                    sums_step,
                     f.address(a, f.times(row, a_row), pieces.at),
-                    *(a_row, part, block_step, some),
+                    *(a_row, part, weight_step, some),
                 )
-                tiles.values = [f.sum(row, tall)]
+                tile.values = [f.sum(row, tall)]
         b.ret_void()
         return f.function
 

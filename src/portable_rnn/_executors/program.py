@@ -48,6 +48,8 @@ class Operations:
             for one, other in (args, args[::-1]):
                 if self.listed[one] == ("const", (1.0,)):
                     return int(other)
+        if name == "add" and (argument := self._logistic(*args)) is not None:
+            return self.add("sigmoid", argument)
         if name == "const":
             # 0.0 and -0.0 are equal, and are not the same.
             args = (float(args[0]), str(float(args[0])))
@@ -57,6 +59,28 @@ class Operations:
             self._places[key] = len(self.listed)
             self.listed.append(op)
         return self._places[key]
+
+    def _logistic(self, one: int, other: int) -> int | None:
+        """Return ``a`` if what is added is ``0.5 tanh(0.5 a)`` and 0.5: a sigmoid, as cells have it.
+
+        As one operation it can be computed by fewer; `evaluate` computes what is written.
+        """
+        scaled = self._half_of(one) if self._is_half(other) else None
+        if scaled is None or self.listed[scaled].name != "tanh":
+            return None
+        return self._half_of(self.listed[scaled].args[0])
+
+    def _half_of(self, place: int) -> int | None:
+        """Return ``a`` if an operation is ``0.5 a``."""
+        name, args = self.listed[place]
+        if name != "mul":
+            return None
+        if self._is_half(args[0]):
+            return int(args[1])
+        return int(args[0]) if self._is_half(args[1]) else None
+
+    def _is_half(self, place: int) -> bool:
+        return self.listed[place] == ("const", (0.5,))
 
 
 @dataclass(frozen=True)
@@ -184,4 +208,6 @@ _NAMES = {
 
 
 def _value(xp: Namespace, name: str, args: list[Any]) -> Any:
+    if name == "sigmoid":
+        return 0.5 * xp.tanh(0.5 * args[0]) + 0.5
     return getattr(xp, _NAMES.get(name, name))(*args)

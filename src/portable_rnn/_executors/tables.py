@@ -5,15 +5,29 @@ Read by who writes the loops and by who calls them; see `llvm_loop`.
 
 from .program import Program
 
-__all__ = ["MOST_ROWS", "backward_fields", "forward_fields", "most_blocks"]
+__all__ = [
+    "LINE",
+    "MOST_ROWS",
+    "backward_fields",
+    "blocks_at_a_time",
+    "forward_fields",
+    "most_blocks",
+]
 
 # Of a tile of the recurrent product.
 MOST_BLOCKS = 8
 MOST_ROWS = 6
+FEW_ROWS = 3
+# Bytes of a line of the cache, and of the nearest cache what sums may take.
+LINE = 64
+ROOM = 2**14
 
-# Sizes; +1 or -1; how many blocks of units at a time; the size of a row of what is multiplied;
-# room for the sums; packed weights.
-COMMON = ("steps", "batch", "units", "direction", "blocks", "a_row", "sums", "weight")
+# Sizes; +1 or -1; how many blocks of units at a time, and in a tile of the product; the size of a
+# row of what is multiplied; room for the sums; packed weights.
+COMMON = (
+    *("steps", "batch", "units", "direction", "blocks", "tile", "a_row"),
+    *("sums", "weight"),
+)
 
 
 def forward_fields(program: Program, *, scaled: bool) -> tuple[str, ...]:
@@ -58,12 +72,21 @@ def most_blocks(gates: int, accumulators: int, rows: int = 1) -> int:
     rather fewer, so that more rows use what is loaded of the weights.
     """
     if rows > 2:
-        least = 3  # rows of a tile
         wanted = accumulators // (gates * min(rows, MOST_ROWS))
-        wanted = max(wanted, min(2, accumulators // (gates * least)))
+        wanted = max(wanted, min(2, accumulators // (gates * FEW_ROWS)))
     else:
         wanted = accumulators // (gates * rows)
-    blocks = 1
-    while 2 * blocks <= min(wanted, MOST_BLOCKS):
-        blocks *= 2
-    return blocks
+    return _power_of_2(min(wanted, MOST_BLOCKS))
+
+
+def blocks_at_a_time(gates: int, rows: int, vector: int, tile: int) -> int:
+    """Return for how many blocks there are sums at a time, as a power of 2.
+
+    As many as fit the nearest cache, but so many that their vectors, of so many bytes, fill a line.
+    """
+    wanted = min(ROOM // (rows * gates * vector), 2 * MOST_BLOCKS)
+    return _power_of_2(max(wanted, LINE // vector, tile))
+
+
+def _power_of_2(most: int) -> int:
+    return 1 << max(0, most.bit_length() - 1)
