@@ -9,8 +9,9 @@ arrays. `fields` names its entries. Arrays are contiguous, (T, B, ...); where ti
 way, addresses are those of the step that comes first and ``direction`` is -1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import llvmlite.ir as ir
@@ -23,6 +24,8 @@ from .program import Leaf, Program
 from .tables import backward_fields, forward_fields
 
 __all__ = ["write"]
+
+PAIR = 2  # blocks of units that the cell works on together
 
 
 def write(program: Program, dtype: str, target: Target, *, scaled: bool) -> str:
@@ -79,13 +82,12 @@ class _Walk:
         product: Product,
         a: Value,
         steps: Value,
-        body: Callable[["_Place"], None],
+        body: Callable[[list["_Place"]], None],
     ) -> None:
         """Write one step: for some blocks of units after others, a product, and what follows.
 
-        Rows of ``a`` are multiplied by the weights. ``body`` is called to write the work on a
-        block of units of one sequence: once for a whole block, and once for one that units do not
-        fill.
+        Rows of ``a`` are multiplied by the weights. ``body`` is called to write the work on some
+        blocks of units of one sequence: on whole ones, and on one that units may not fill.
         """
         f, b, v, gates = self.f, self.f.builder, self.v, product.gates
         lanes, row = index(v.lanes), self["a_row"]
@@ -95,17 +97,38 @@ class _Walk:
             panels = f.address(weight, f.times(first, weight_step))
             args = [sums, a, row, self.batch, panels, weight_step, steps, count, tile]
             f.builder.call(product.function, args)
-            # Sequence after sequence, so that lines of the cache are used as a whole.
-            with f.loop(self.batch) as sequence, f.loop(count) as block:
-                unit = f.times(f.sum(first, block.at), lanes)
-                left = b.sub(self.units, unit)
-                at = f.sum(f.times(block.at, self.batch), sequence.at)
+            # Two whole blocks together, for what one waits the other does not. Sequence after
+            # sequence, so that lines of the cache are used as a whole.
+            left = b.sub(self.units, f.times(first, lanes))
+            whole = b.sdiv(left, f.times(lanes, index(PAIR)))
+            pairs = b.sdiv(count, index(PAIR))
+            pairs = b.select(b.icmp_signed("<", whole, pairs), whole, pairs)
+            single = b.sub(count, f.times(pairs, index(PAIR)))
+
+            def place(sequence: Value, block: Value, *, masked: bool) -> _Place:
+                unit = f.times(f.sum(first, block), lanes)
+                at = f.sum(f.times(block, self.batch), sequence)
                 of_gates = f.address(sums, f.times(at, index(gates), lanes))
-                with b.if_else(b.icmp_signed(">=", left, lanes)) as branches:
-                    for branch, mask in zip(branches, (False, True), strict=True):
-                        with branch:
-                            filled = f.first_lanes(left) if mask else None
-                            body(_Place(self, sequence.at, unit, of_gates, filled))
+                mask = f.first_lanes(b.sub(self.units, unit)) if masked else None
+                return _Place(self, sequence, unit, of_gates, mask)
+
+            with f.loop(self.batch) as sequence:
+                with f.loop(pairs) as pair:
+                    blocks = [f.sum(f.times(pair.at, index(PAIR)), index(i)) for i in range(PAIR)]
+                    body([place(sequence.at, block, masked=False) for block in blocks])
+                with f.loop(single) as rest:
+                    block = f.sum(f.times(pairs, index(PAIR)), rest.at)
+                    body([place(sequence.at, block, masked=True)])
+
+    def evaluate(
+        self,
+        wanted: Iterable[int],
+        leaf: Callable[["_Place", Leaf], Value],
+        places: list["_Place"],
+    ) -> list[list[Value]]:
+        """Write what the cell computes in some places; ``leaf`` tells what it reads in one."""
+        leaves = [partial(leaf, place) for place in places]
+        return self.v.evaluate(self.program, wanted, leaves)
 
     @contextmanager
     def _groups(self) -> Iterator[tuple[Value, Value, Value]]:
@@ -150,7 +173,7 @@ class _Place:
     ) -> None:
         self.walk, self.sequence, self.unit = walk, sequence, unit
         self._sums, self._mask, f = sums, mask, walk.f
-        self.place = f.sum(f.times(sequence, walk.units), unit)
+        self._place = f.sum(f.times(sequence, walk.units), unit)
 
     def sum(self, gate: int) -> Value:
         """Return the product."""
@@ -158,12 +181,12 @@ class _Place:
 
     def load(self, pointer: Value, place: Value | None = None) -> Value:
         """Return a vector of an array (B, H)."""
-        place = self.place if place is None else place
+        place = self._place if place is None else place
         return self.walk.f.load(pointer, place, mask=self._mask)
 
     def store(self, value: Value, pointer: Value, place: Value | None = None) -> None:
         """Write a vector of an array (B, H)."""
-        place = self.place if place is None else place
+        place = self._place if place is None else place
         self.walk.f.store(value, pointer, place, mask=self._mask)
 
     def of_gate(self, gate: int, gates: int) -> Value:
@@ -182,7 +205,7 @@ class _Place:
         step = f.times(walk.direction, walk.plane)
         if walk.program.held == "mix":
             return self.load(walk.pointer(name, at, step))
-        return f.flags(walk.pointer(name), f.times(at, step), self.place)
+        return f.flags(walk.pointer(name), f.times(at, step), self._place)
 
 
 class _Forward(_Walk):
@@ -202,33 +225,34 @@ class _Forward(_Walk):
             self.walk(product, h, self.units, self._body(time.at, step))
         f.builder.ret_void()
 
-    def _body(self, at: Value, step: Value) -> Callable[[_Place], None]:
-        f, v, p = self.f, self.v, self.program
+    def _body(self, at: Value, step: Value) -> Callable[[list[_Place]], None]:
+        f, p = self.f, self.program
         after = f.sum(at, index(1))
         ax = self.pointer("ax", at, f.times(step, index(p.gates)))
 
-        def body(place: _Place) -> None:
-            def leaf(read: Leaf) -> Value:
-                name, i = read
-                if name in ("ax", "ah"):
-                    bias = place.load(self.pointer(f"bias_{name}"), place.of_vector(i))
-                    given = place.load(ax, place.of_gate(i, p.gates)) if name == "ax" else None
-                    return f.builder.fadd(given or place.sum(i), bias)
-                if name == "state":
-                    return place.load(self.pointer(f"state.{i}", at, step))
-                if name == "own":
-                    return place.load(self.pointer("own"), place.of_vector(i))
-                return place.update(i, at)
+        def leaf(place: _Place, read: Leaf) -> Value:
+            name, i = read
+            if name in ("ax", "ah"):
+                bias = place.load(self.pointer(f"bias_{name}"), place.of_vector(i))
+                given = place.load(ax, place.of_gate(i, p.gates)) if name == "ax" else None
+                return f.builder.fadd(given or place.sum(i), bias)
+            if name == "state":
+                return place.load(self.pointer(f"state.{i}", at, step))
+            if name == "own":
+                return place.load(self.pointer("own"), place.of_vector(i))
+            return place.update(i, at)
 
-            values = v.evaluate(p, p.forward, leaf)
-            new, stored = values[: p.states], values[p.states :]
-            for i, value in enumerate(new):
-                place.store(value, self.pointer(f"state.{i}", after, step))
-            for i, value in enumerate(stored):
-                place.store(value, self.pointer(f"stored.{i}", at, self["stored_step"]))
-            if self.scaled:
-                scaled = f.builder.fmul(new[0], place.load(self.pointer("scale")))
-                place.store(scaled, self.pointer("scaled", after, step))
+        def body(places: list[_Place]) -> None:
+            found = self.evaluate(p.forward, leaf, places)
+            for place, values in zip(places, found, strict=True):
+                new, stored = values[: p.states], values[p.states :]
+                for i, value in enumerate(new):
+                    place.store(value, self.pointer(f"state.{i}", after, step))
+                for i, value in enumerate(stored):
+                    place.store(value, self.pointer(f"stored.{i}", at, self["stored_step"]))
+                if self.scaled:
+                    scaled = f.builder.fmul(new[0], place.load(self.pointer("scale")))
+                    place.store(scaled, self.pointer("scaled", after, step))
 
         return body
 
@@ -262,43 +286,46 @@ class _Backward(_Walk):
             found = b.fmul(found, place.load(self.pointer("scale")))
         return b.fadd(found, place.load(self.pointer("d_state.0")))
 
-    def _add_product(self, place: _Place) -> None:
+    def _add_product(self, places: list[_Place]) -> None:
         """Add the product of the first step in time to the cotangent of the state before it."""
-        place.store(self._d_h(place), self.pointer("d_state.0"))
+        for place in places:
+            place.store(self._d_h(place), self.pointer("d_state.0"))
 
-    def _body(self, at: Value, step: Value) -> Callable[[_Place], None]:
+    def _body(self, at: Value, step: Value) -> Callable[[list[_Place]], None]:
         f, v, p = self.f, self.v, self.program
         plane = f.times(self.direction, self.plane)
         d_y = self.pointer("d_y", at, self["d_y_step"])
 
-        def body(place: _Place) -> None:
-            def leaf(read: Leaf) -> Value:
-                name, i = read
-                if name == "d" and i == 0:
-                    row = f.sum(f.times(place.sequence, self["d_y_row"]), place.unit)
-                    return f.builder.fadd(self._d_h(place), place.load(d_y, row))
-                if name == "d":
-                    return place.load(self.pointer(f"d_state.{i}"))
-                if name == "stored":
-                    return place.load(self.pointer(f"stored.{i}", at, plane))
-                if name == "own":
-                    return place.load(self.pointer("own"), place.of_vector(i))
-                if name == "update":
-                    return place.update(i, at)
-                # The state after a step is that before the step which came just before.
-                when = f.builder.sub(at, index(1)) if name == "new" else at
-                return place.load(self.pointer(f"state.{i}", when, plane))
+        def leaf(place: _Place, read: Leaf) -> Value:
+            name, i = read
+            if name == "d" and i == 0:
+                row = f.sum(f.times(place.sequence, self["d_y_row"]), place.unit)
+                return f.builder.fadd(self._d_h(place), place.load(d_y, row))
+            if name == "d":
+                return place.load(self.pointer(f"d_state.{i}"))
+            if name == "stored":
+                return place.load(self.pointer(f"stored.{i}", at, plane))
+            if name == "own":
+                return place.load(self.pointer("own"), place.of_vector(i))
+            if name == "update":
+                return place.update(i, at)
+            # The state after a step is that before the step which came just before.
+            when = f.builder.sub(at, index(1)) if name == "new" else at
+            return place.load(self.pointer(f"state.{i}", when, plane))
 
-            values = iter(v.evaluate(p, p.backward, leaf))
-            for name in ("d_ax",) if p.same else ("d_ax", "d_ah"):
-                pointer = self.pointer(name, at, step)
-                for g in range(p.gates):
-                    place.store(next(values), pointer, place.of_gate(g, p.gates))
-            for i, d in enumerate(p.d_state):
-                value = v.splat(0.0) if d is None else next(values)
-                place.store(value, self.pointer(f"d_state.{i}"))
-            for i in range(p.own):
-                pointer = self.pointer("d_own", at, f.times(plane, index(p.own)))
-                place.store(next(values), pointer, place.of_gate(i, p.own))
+        def body(places: list[_Place]) -> None:
+            found = self.evaluate(p.backward, leaf, places)
+            for place, computed in zip(places, found, strict=True):
+                values = iter(computed)
+                for name in ("d_ax",) if p.same else ("d_ax", "d_ah"):
+                    pointer = self.pointer(name, at, step)
+                    for g in range(p.gates):
+                        place.store(next(values), pointer, place.of_gate(g, p.gates))
+                for i, d in enumerate(p.d_state):
+                    value = v.splat(0.0) if d is None else next(values)
+                    place.store(value, self.pointer(f"d_state.{i}"))
+                for i in range(p.own):
+                    pointer = self.pointer("d_own", at, f.times(plane, index(p.own)))
+                    place.store(next(values), pointer, place.of_gate(i, p.own))
 
         return body

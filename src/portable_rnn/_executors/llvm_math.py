@@ -10,7 +10,7 @@ out the same whatever the width of the vectors. Errors are stated, and tested, i
 import ctypes
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite.ir as ir
@@ -306,23 +306,25 @@ class Vectors:
     # --------------------------------------------------------------------------------- programs
 
     def evaluate(
-        self, program: Program, wanted: Iterable[int], leaf: Callable[[Leaf], Value]
-    ) -> list[Value]:
-        """Write down some operations of a program; return their values.
+        self, program: Program, wanted: Iterable[int], leaves: Sequence[Callable[[Leaf], Value]]
+    ) -> list[list[Value]]:
+        """Write down some operations of a program, as often as there are functions for leaves.
 
-        As `program.evaluate` does on arrays. What an update reads is boolean if it chooses.
+        As `program.evaluate` does on arrays; each operation for all before the next one, so that
+        the processor finds work that does not wait. An update that chooses is boolean.
         """
         wanted = tuple(wanted)
-        values: dict[int, Value] = {}
+        values: dict[int, list[Value]] = {}
         for place in program.needed(wanted):
             name, args = program.operations[place]
             if name == "leaf":
-                values[place] = leaf(args[0])
+                values[place] = [leaf(args[0]) for leaf in leaves]
             elif name == "const":
-                values[place] = self.splat(args[0])
+                values[place] = [self.splat(args[0])] * len(leaves)
             else:
-                values[place] = FUNCTIONS[name](self, *(values[arg] for arg in args))
-        return [values[place] for place in wanted]
+                given = zip(*(values[arg] for arg in args), strict=True)
+                values[place] = [FUNCTIONS[name](self, *each) for each in given]
+        return [[values[place][i] for place in wanted] for i in range(len(leaves))]
 
 
 def _extreme(how: str) -> Callable[..., Value]:

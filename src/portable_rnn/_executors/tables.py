@@ -85,7 +85,7 @@ def blocks_at_a_time(gates: int, rows: int, vector: int, tile: int) -> int:
     As many as fit the nearest cache, but so many that their vectors, of so many bytes, fill a line.
     """
     wanted = min(ROOM // (rows * gates * vector), 2 * MOST_BLOCKS)
-    return _power_of_2(max(wanted, LINE // vector, tile))
+    return _power_of_2(max(wanted, LINE // vector, tile, 2))
 
 
 def _power_of_2(most: int) -> int:
