@@ -7,7 +7,8 @@ are interleaved round by round; times are those of the process, which other proc
 disturb less; and what is reported is the median over rounds of the ratio of two times of the same
 round. `floor` is the matrix products alone, by the same BLAS.
 
-    python benchmarks/compiled_time.py [--rounds N] [--sizes B,H ...] [--cells NAME ...] [--json FILE]
+    python benchmarks/compiled_time.py [--rounds N] [--sizes B,H ...] [--cells NAME ...]
+                                       [--json FILE]
 """
 
 import argparse
@@ -124,8 +125,7 @@ def torch_nn(p: dict[str, Any]) -> Run:
 
     def run() -> list[np.ndarray]:
         y, _ = module(x, tuple(state) if len(state) > 1 else state[0])
-        *others, d_x = torch.autograd.grad(y, wanted, d_y)[: len(wanted)], None
-        found = [part.numpy() for part in others[0]]
+        found = [part.numpy() for part in torch.autograd.grad(y, wanted, d_y)]
         return [y.detach().numpy(), *found[: -len(state)], *(s[0] for s in found[-len(state) :])]
 
     return run

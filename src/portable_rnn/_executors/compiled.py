@@ -132,15 +132,17 @@ class Layer:
         bias_ah: Array | None = None,
         own: tuple[Array, ...] = (),
     ) -> None:
-        self.kernel, dtype = kernel, kernel.dtype
-        self._weight = np.ascontiguousarray(weight, dtype)
-        self._units = weight.shape[1]
-        zeros = np.zeros(weight.shape[0], dtype)
+        self.kernel, dtype, (rows, units) = kernel, kernel.dtype, weight.shape
+        if rows != kernel.program.gates * units:
+            raise ValueError(f"weight: expected {kernel.program.gates} gates, got {weight.shape}")
+        self._weight, self._units = np.ascontiguousarray(weight, dtype), units
         self._biases = tuple(
-            zeros if bias is None else np.ascontiguousarray(bias.reshape(-1), dtype)
+            np.zeros(rows, dtype) if bias is None else self._whole(bias.reshape(-1), (rows,))
             for bias in (bias_ax, bias_ah)
         )
         self._own_sizes = tuple(vector.shape[0] for vector in own)
+        if sum(self._own_sizes) != kernel.program.own * units:
+            raise ValueError(f"own: expected {kernel.program.own * units} numbers")
         self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
         self._packed: dict[bool, Array] = {}
         self._slabs = Slabs(dtype)
@@ -171,8 +173,10 @@ class Layer:
         keep : bool
             Whether the record is needed.
         """
-        kernel, p, dtype = self.kernel, self.kernel.program, self.kernel.dtype
-        (steps, batch), units = ax.shape[:2], self._units
+        p, dtype = self.kernel.program, self.kernel.dtype
+        (steps, batch, rows), units = ax.shape, self._units
+        if rows != self._weight.shape[0]:
+            raise ValueError(f"ax: expected {self._weight.shape[0]} numbers a row, got {rows}")
         shape, plane, direction = (steps, batch, units), batch * units, -1 if reverse else 1
         empty = (self._slabs if keep else Slabs(dtype)).empty
         states = empty(p.states, steps + 1, batch, units)
@@ -293,12 +297,13 @@ class Layer:
             zeros = np.zeros(shape[1:], self.kernel.dtype)
             # Held by the dict until the loop has run.
             return {"d_y": _address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
+        if given.shape != shape:
+            raise ValueError(f"d_hidden: expected shape {shape}, got {given.shape}")
         if given.dtype != self.kernel.dtype or given.strides[2] != given.itemsize:
             given = np.ascontiguousarray(given, self.kernel.dtype)
-        step, row, size = given.strides
-        address = _address(given) + begin * step
+        (step, row, _), size = given.strides, given.itemsize
         return {
-            "d_y": address,
+            "d_y": _address(given) + begin * step,
             "d_y_step": direction * step // size,
             "d_y_row": row // size,
             "": given,
@@ -366,5 +371,3 @@ def kernel(
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype}")
     return Kernel(trace(cell, held), dtype, target or host(), scaled=scaled)
-
-

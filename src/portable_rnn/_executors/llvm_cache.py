@@ -24,11 +24,19 @@ __all__ = ["FOLDER", "Code", "folder", "load"]
 # Where to keep code; empty for nowhere.
 FOLDER = "PORTABLE_RNN_CACHE"
 # What code depends on, besides what it is asked to do.
-SOURCES = ("program", "llvm_math", "llvm_function", "llvm_product", "llvm_loop", "tables", "llvm_cache")
+SOURCES = (
+    "program",
+    "llvm_math",
+    "llvm_function",
+    "llvm_product",
+    "llvm_loop",
+    "tables",
+    "llvm_cache",
+)
 
 
 class Code:
-    """Machine code in memory, as long as this object lives."""
+    """Machine code in memory, as long as this object or one of its functions lives."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
@@ -36,7 +44,9 @@ class Code:
     def function(self, name: str, *arguments: Any) -> Callable[..., None]:
         """Return a function, by the types of its arguments; Python's lock is open while it runs."""
         address = self._engine.get_function_address(name)
-        return ctypes.CFUNCTYPE(None, *arguments)(address)
+        function: Any = ctypes.CFUNCTYPE(None, *arguments)(address)
+        function.code = self  # which lives as long as what can call it
+        return function  # type: ignore[no-any-return]
 
 
 def load(subject: str, target: Target, write: Callable[[], str]) -> tuple[Code, bool]:

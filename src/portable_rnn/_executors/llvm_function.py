@@ -151,5 +151,3 @@ class Function:
     def _known(self, name: str, kind: Any) -> Any:
         module = self.vectors.module
         return module.globals.get(name) or ir.Function(module, kind, name)
-
-

@@ -12,7 +12,6 @@ way, addresses are those of the step that comes first and ``direction`` is -1.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import llvmlite.ir as ir
 

@@ -61,7 +61,7 @@ class Operations:
         return self._places[key]
 
     def _logistic(self, one: int, other: int) -> int | None:
-        """Return ``a`` if what is added is ``0.5 tanh(0.5 a)`` and 0.5: a sigmoid, as cells have it.
+        """Return ``a`` if what is added is ``0.5 tanh(0.5 a)`` and 0.5: a sigmoid, as in cells.
 
         As one operation it can be computed by fewer; `evaluate` computes what is written.
         """
@@ -142,15 +142,20 @@ class Program:
     def text(self) -> str:
         """All of it, one operation a line: equal programs have equal texts."""
         lines = [f"gates {self.gates}, own {self.own}, held {self.held!r}"]
-        for place in self.needed((*self.forward, *self.backward)):
+        numbers: dict[Any, Any] = {None: None}
+        for number, place in enumerate(self.needed((*self.forward, *self.backward))):
+            numbers[place] = number
             name, args = self.operations[place]
             if name == "leaf":
-                args = (f"{args[0].name}.{args[0].block}",)
+                said = [f"{args[0].name}.{args[0].block}"]
             elif name == "const":
-                args = (args[0].hex(),)
-            lines.append(f"{place} = {name} {' '.join(map(str, args))}")
+                said = [args[0].hex()]
+            else:
+                said = [str(numbers[arg]) for arg in args]
+            lines.append(" ".join([f"{number} = {name}", *said]))
         for field in ("new", "stored", "d_ax", "d_ah", "d_state", "d_own"):
-            lines.append(f"{field} = {' '.join(map(str, getattr(self, field)))}")
+            said = [str(numbers[place]) for place in getattr(self, field)]
+            lines.append(" ".join([f"{field} =", *said]))
         return "\n".join(lines)
 
 

@@ -4,7 +4,6 @@ What a cell does with them, entry by entry, is written down as operations; anyth
 array can do is refused with a reason.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .program import Leaf, Operations
@@ -208,9 +207,9 @@ POINTWISE = {
 class Namespace:
     """The functions of the standard that cells may use, on symbols."""
 
-    bool = BOOL
-
-    def __getattr__(self, name: str) -> Callable[..., Symbols]:
+    def __getattr__(self, name: str) -> Any:
+        if name == "bool":
+            return BOOL
         if name not in POINTWISE:
             raise NotPointwise(f"it uses xp.{name}, which is not known to be entry by entry")
         operation = POINTWISE[name]
@@ -254,18 +253,18 @@ class Namespace:
         return array
 
     def square(self, array: Symbols) -> Symbols:
-        return array * array
+        return combine("mul", array, array)
 
     def sign(self, array: Symbols) -> Symbols:
         """Return 1, 0 or -1, and NaN of NaN."""
-        below = self.where(array < 0.0, -1.0, array)
-        return self.where(array > 0.0, 1.0, below)
+        below = combine("where", array < 0.0, -1.0, array)
+        return combine("where", array > 0.0, 1.0, below)
 
     def isnan(self, array: Symbols) -> Symbols:
-        return array != array
+        return combine("ne", array, array)
 
     def isinf(self, array: Symbols) -> Symbols:
-        return abs(array) == float("inf")
+        return combine("eq", abs(array), float("inf"))
 
     def isfinite(self, array: Symbols) -> Symbols:
-        return abs(array) < float("inf")
+        return combine("lt", abs(array), float("inf"))

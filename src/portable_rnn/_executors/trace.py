@@ -46,19 +46,19 @@ def trace(cell: Any, held: str = "") -> Program:
     1 = leaf ah.0
     2 = add 0 1
     3 = tanh 2
-    4 = const 0x1.0000000000000p+0
+    4 = leaf new.0
     5 = leaf d.0
-    6 = leaf new.0
-    7 = mul 6 6
-    8 = sub 4 7
+    6 = mul 4 4
+    7 = const 0x1.0000000000000p+0
+    8 = sub 7 6
     9 = mul 5 8
     new = 3
-    stored = 
+    stored =
     d_ax = 9
     d_ah = 9
     d_state = None
-    d_own = 
-    """  # noqa: W291
+    d_own =
+    """
     if getattr(cell, "late", 0):
         raise NotPointwise("its last gates wait for a second product (late gates)")
     try:
