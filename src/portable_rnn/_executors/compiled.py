@@ -113,6 +113,8 @@ class Kernel:
 class Layer:
     """A layer: loops, and weights as they read them, made once for all chunks of time.
 
+    For one thread at a time, since it holds what the loops work in.
+
     Parameters
     ----------
     kernel : Kernel
@@ -144,8 +146,14 @@ class Layer:
         if sum(self._own_sizes) != kernel.program.own * units:
             raise ValueError(f"own: expected {kernel.program.own * units} numbers")
         self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
-        self._packed: dict[bool, Array] = {}
         self._slabs = Slabs(dtype)
+        self._addresses = {
+            "bias_ax": _address(self._biases[0]),
+            "bias_ah": _address(self._biases[1]),
+            "own": 0 if self._own is None else _address(self._own),
+        }
+        self._packed: dict[bool, Array] = {}
+        self._plans: dict[tuple[bool, int], tuple[dict[str, int], Array]] = {}
 
     def forward(
         self,
@@ -193,8 +201,6 @@ class Layer:
         ax = np.ascontiguousarray(ax, dtype)
         values: dict[str, int] = {
             "ax": _address(ax) + begin * ax.strides[0],
-            "bias_ax": _address(self._biases[0]),
-            "bias_ah": _address(self._biases[1]),
             "stored_step": stored_step,
             **_planes("state", states, first),
             **_planes("stored", stored, stored_first),
@@ -223,6 +229,8 @@ class Layer:
         p, dtype = self.kernel.program, self.kernel.dtype
         _, slots, batch, units = record.states.shape
         steps, reverse = slots - 1, record.reverse
+        if record.stored.shape[1] != steps:
+            raise ValueError("record: nothing was kept")
         begin, direction = (0, 1) if reverse else (steps - 1, -1)
         d_ax = np.empty((steps, batch, p.gates * units), dtype)
         d_ah = d_ax if p.same else np.empty(d_ax.shape, dtype)
@@ -256,26 +264,33 @@ class Layer:
         (steps, batch, units), kernel = shape, self.kernel
         if not (steps and batch and units):
             return
+        if (back, batch) not in self._plans:
+            self._plans[back, batch] = self._plan(batch, back=back)
+        values |= self._plans[back, batch][0]
+        values["steps"], values["direction"] = steps, direction
+        names = kernel.backward_fields if back else kernel.forward_fields
+        table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
+        (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
+
+    def _plan(self, batch: int, *, back: bool) -> tuple[dict[str, int], Array]:
+        """Return what is the same in every call with as many sequences, and room for sums."""
+        kernel, rows, units = self.kernel, *self._weight.shape
         gates = 1 if back else kernel.program.gates
         if back not in self._packed:
             self._packed[back] = kernel.packed(self._weight, back=back)
         tile = most_blocks(gates, kernel.target.accumulators, batch)
         blocks = blocks_at_a_time(gates, batch, kernel.vector, tile)
         sums = kernel.aligned(batch * blocks * gates * kernel.lanes)
-        values |= {
-            "steps": steps,
+        return {
+            **self._addresses,
             "batch": batch,
             "units": units,
-            "direction": direction,
             "blocks": blocks,
             "tile": tile,
-            "a_row": self._weight.shape[0] if back else units,
+            "a_row": rows if back else units,
             "sums": _address(sums),
             "weight": _address(self._packed[back]),
-        }
-        names = kernel.backward_fields if back else kernel.forward_fields
-        table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
-        (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
+        }, sums
 
     def _options(self, record: Record, begin: int) -> dict[str, int]:
         """Return the addresses of what a layer may have more, in the step that comes first."""
@@ -283,8 +298,6 @@ class Layer:
             f"update.{i}": _address(each) + begin * each.strides[0]
             for i, each in enumerate(record.update)
         }
-        if self._own is not None:
-            found["own"] = _address(self._own)
         if record.scale is not None:
             found["scale"] = _address(record.scale)
         return found

@@ -159,8 +159,7 @@ def pack_forward(vectors: Vectors, gates: int) -> None:
     last = b.sub(units, index(1))
     with f.loop(units, lanes) as blocks:
         panel = f.address(out, f.times(blocks.at, inputs, index(gates)))
-        mask = f.first_lanes(b.sub(units, blocks.at))
-        rows = []
+        rows = []  # of W; where there are no more, the last one again, whose sums nobody reads
         for gate in range(gates):
             for lane in range(lanes):
                 unit = f.sum(blocks.at, index(lane))
@@ -175,9 +174,7 @@ def pack_forward(vectors: Vectors, gates: int) -> None:
                     number = b.load(address, typ=v.number, align=v.bytes)
                     vector = b.insert_element(vector, number, index(lane))
                 place = f.times(loop.at, index(gates * lanes))
-                # Zeros stand where there are no units.
-                value = b.select(mask, vector, v.splat(0.0))
-                f.store(value, panel, place, index(gate * lanes))
+                f.store(vector, panel, place, index(gate * lanes))
     b.ret_void()
 
 

@@ -23,17 +23,19 @@ class Slabs:
     """Arrays cut from slabs, each of which lives as long as one of its arrays."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype, self._left, self._next = dtype, np.empty(0, np.uint8), 0
+        self._dtype, self._left, self._next = dtype, np.empty(0, dtype), 0
 
     def empty(self, *shape: int) -> Array:
         """Return a new array that begins where a line of the cache does."""
-        size = prod(shape) * self._dtype.itemsize
-        wanted = size + (-size) % LINE
+        line = LINE // self._dtype.itemsize
+        size = prod(shape)
+        wanted = size + -size % line
         if wanted > self._left.shape[0]:
             # Larger than the one before: a single call of a small network takes little.
-            self._next = max(wanted, min(4 * self._next, LARGEST))
-            slab = np.empty(self._next + LINE, np.uint8)
-            first = -int(slab.__array_interface__["data"][0]) % LINE
+            most = LARGEST // self._dtype.itemsize
+            self._next = max(wanted, min(4 * self._next, most))
+            slab = np.empty(self._next + line, self._dtype)
+            first = -int(slab.__array_interface__["data"][0]) % LINE // self._dtype.itemsize
             self._left = slab[first : first + self._next]
         taken, self._left = self._left[:size], self._left[wanted:]
-        return taken.view(self._dtype).reshape(shape)
+        return taken.reshape(shape)
