@@ -4,6 +4,7 @@ Compared is with `layer` and `layer_vjp` of the engine in float64, on numbers ro
 tested dtype, by the measure of the conformance suite and its bound.
 """
 
+import re
 import subprocess
 import sys
 import threading
@@ -18,13 +19,15 @@ from portable_rnn._engine.bptt import Options, layer, layer_vjp
 from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._executors import llvm_cache
 from portable_rnn._executors.compiled import Layer, kernel
-from portable_rnn._executors.llvm_target import Unavailable, host
-from portable_rnn._executors.trace import NotPointwise
+from portable_rnn._executors.llvm_target import Target, Unavailable, host
+from portable_rnn._executors.trace import NotPointwise, trace
 from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from portable_rnn.cells import GRU, LSTM, MGU, Elman, LayerNormElman
 from portable_rnn.nonlinearities import NAMES
 
 pytest.importorskip("llvmlite", reason="nothing compiles without llvmlite (the extra `fast`)")
+
+from portable_rnn._executors import llvm_loop
 
 
 @dataclass(frozen=True)
@@ -347,6 +350,47 @@ def test_a_zero_factor_drops_what_is_finite():
     ax = np.stack([x @ problem.ih[0].T for x in problem.x])
     want = np.tanh(ax + problem.ih[1] + problem.hh[1])
     np.testing.assert_allclose(bits(problem)[0], want, rtol=1e-15, atol=1e-15)
+
+
+# ------------------------------------------------------------------------- other processors
+
+
+def assembly(cell, dtype, target):
+    """Return the functions of a module for a processor, by name."""
+    binding = llvm_cache.binding()
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    text = llvm_loop.write(trace(cell), dtype, target, scaled=False)
+    found, name = {}, ""
+    for line in llvm_cache.compile_module(text, target, assembly=True).decode().splitlines():
+        if line and not line[0].isspace() and not line.startswith("."):
+            name = line.split(":")[0]
+        found.setdefault(name, []).append(line.strip())
+    return found
+
+
+PROCESSORS = {
+    "avx2": (Target("x86_64-unknown-linux-gnu", "haswell", "", 256, 16), "vfmadd", "%ymm"),
+    "avx512": (Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32), "vfmadd", "%zmm"),
+    "neon": (Target("aarch64-unknown-linux-gnu", "neoverse-n1", "", 128, 32), "fmla", "v"),
+}
+
+# A vector written to, or read from, the stack.
+SPILLED = re.compile(r"[yz]mm.*\(%rsp\)|\(%rsp\).*[yz]mm|\bq\d+.*\[sp")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["elman-tanh", "gru", "lstm"])
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_tiles_keep_their_sums_in_registers(processor, name, dtype):
+    target, product, register = PROCESSORS[processor]
+    tiles = {k: v for k, v in assembly(CELLS[name], dtype, target).items() if "tile_" in k}
+    assert len(tiles) > 3
+    for tile, lines in tiles.items():
+        _, gates, blocks, rows = tile.split("_")
+        products = [line for line in lines if line.startswith(product) and register in line]
+        assert len(products) == int(gates) * int(blocks) * int(rows)
+        assert not [line for line in lines if SPILLED.search(line)], tile
 
 
 # ------------------------------------------------------------------------------------- refusals

@@ -95,8 +95,8 @@ def folder() -> Path | None:
     return base / "portable-rnn"
 
 
-def compile_module(text: str, target: Target) -> bytes:
-    """Return the object code of a module."""
+def compile_module(text: str, target: Target, *, assembly: bool = False) -> bytes:
+    """Return the object code of a module, or the text of it, to be looked at."""
     llvm, machine = binding(), target.machine()
     module = llvm.parse_assembly(text)
     module.triple = target.triple
@@ -106,6 +106,8 @@ def compile_module(text: str, target: Target) -> bytes:
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
+    if assembly:
+        return str(machine.emit_assembly(module)).encode()
     return bytes(machine.emit_object(module))
 
 
