@@ -34,6 +34,7 @@ from portable_rnn._executors.llvm_target import host
 STEPS = 128
 SIZES = [(batch, hidden) for batch in (1, 16, 64) for hidden in (32, 64, 128, 256, 512)]
 TORCH = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+CHUNK = 3 * 2**18  # bytes of the projected input that are made and used at a time
 ALLOWED = 1e-4  # of the largest entry: far below any mistake, far above rounding
 
 Run = Callable[[], list[np.ndarray]]
@@ -58,6 +59,12 @@ def whole_products(x: np.ndarray, d_y: np.ndarray) -> np.ndarray:
     return d_y.reshape(-1, d_y.shape[-1]).T @ x.reshape(-1, x.shape[-1])
 
 
+def chunk_rows(size: int, sums: str) -> int:
+    """Return how many rows of a size to take at a time: the engine's, or what fits the cache."""
+    rows = full_steps(1)
+    return rows if sums == "engine" else max(rows, CHUNK // (4 * size))
+
+
 def compiled(p: dict[str, Any], *, sums: str) -> Run:
     """Return the compiled layer, chunk after chunk of time, and the products around it."""
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
@@ -65,7 +72,8 @@ def compiled(p: dict[str, Any], *, sums: str) -> Run:
     x, d_y, state = p["x"], p["d_y"], tuple(part[0] for part in p["state"])
     loops = kernel(p["model"].cell_object, "float32")
     steps, batch, _ = x.shape
-    size = full_steps(batch)
+    room = np.empty((chunk_rows(w_ih.shape[0], sums), w_ih.shape[0]), np.float32)
+    size = max(1, room.shape[0] // batch)
     chunks = [slice(start, min(start + size, steps)) for start in range(0, steps, size)]
     weight = affine_vjp_weight if sums == "engine" else lambda xp, x, d_y: whole_products(x, d_y)
 
@@ -78,13 +86,14 @@ def compiled(p: dict[str, Any], *, sums: str) -> Run:
         y, now, records = np.empty(d_y.shape, np.float32), state, []
         layer = Layer(loops, w_hh, b_ih, b_hh)
         for chunk in chunks:
-            ax = np.matmul(x[chunk].reshape(-1, x.shape[2]), w_ih.T)
+            flat = x[chunk].reshape(-1, x.shape[2])
+            ax = np.matmul(flat, w_ih.T, out=room[: flat.shape[0]])
             part, now, record = layer.forward(ax.reshape(-1, batch, ax.shape[1]), now)
             y[chunk] = part
             records.append(record)
-        d_x, d_now, found = np.empty_like(x), tuple(map(np.zeros_like, state)), []
+        d_x, d_now, found, d = np.empty_like(x), tuple(map(np.zeros_like, state)), [], None
         for chunk, record in zip(reversed(chunks), reversed(records), strict=True):
-            d = layer.backward(record, d_y[chunk], d_now)
+            d = layer.backward(record, d_y[chunk], d_now, into=d)
             part = gradients(x[chunk], record.hidden_before, d)
             if found:
                 for total, more in zip(found, part, strict=True):
@@ -93,7 +102,7 @@ def compiled(p: dict[str, Any], *, sums: str) -> Run:
             else:
                 found = [part[0], part[1], part[2], part[3] + 0]
             flat = d.d_ax.reshape(-1, d.d_ax.shape[2])
-            d_x[chunk] = np.matmul(flat, w_ih).reshape(d_x[chunk].shape)
+            np.matmul(flat, w_ih, out=d_x[chunk].reshape(-1, d_x.shape[2]))
             d_now = d.d_state
         return [y, *found, d_x, *d_now]
 

@@ -215,7 +215,11 @@ class Layer:
         return record.hidden, tuple(each[last].copy() for each in states), record
 
     def backward(
-        self, record: Record, d_hidden: Array | None, d_state: tuple[Array, ...]
+        self,
+        record: Record,
+        d_hidden: Array | None,
+        d_state: tuple[Array, ...],
+        into: Cotangents | None = None,
     ) -> Cotangents:
         """Return the cotangents of both projections, of own vectors, and of the state before.
 
@@ -225,6 +229,9 @@ class Layer:
         d_hidden : array (T, B, H), optional
         d_state : tuple of arrays (B, H)
             Of the final state.
+        into : Cotangents, optional
+            Of an earlier call, and no longer needed: where ``d_ax`` and ``d_ah`` fit, they are
+            written again, which saves the time that new memory takes.
         """
         p, dtype = self.kernel.program, self.kernel.dtype
         _, slots, batch, units = record.states.shape
@@ -232,8 +239,12 @@ class Layer:
         if record.stored.shape[1] != steps:
             raise ValueError("record: nothing was kept")
         begin, direction = (0, 1) if reverse else (steps - 1, -1)
-        d_ax = np.empty((steps, batch, p.gates * units), dtype)
-        d_ah = d_ax if p.same else np.empty(d_ax.shape, dtype)
+        rows = (steps, batch, p.gates * units)
+        if into is None or into.d_ax.shape != rows:
+            d_ax = np.empty(rows, dtype)
+            d_ah = d_ax if p.same else np.empty(rows, dtype)
+        else:
+            d_ax, d_ah = into.d_ax, into.d_ah
         d_own = np.empty((steps, batch, p.own * units), dtype)
         d_before = np.empty((p.states, 1, batch, units), dtype)
         for mine, given in zip(d_before, d_state, strict=True):

@@ -5,7 +5,7 @@ once what the cell makes of it, while the sums are in the nearest cache. All tha
 writes of a sequence and a block is a vector of each array.
 
 Both functions take one pointer, to a table of 64-bit integers: sizes, strides, and addresses of
-arrays. `fields` names its entries. Arrays are contiguous, (T, B, ...); where time runs the other
+arrays; `tables` names its entries. Arrays are contiguous, (T, B, ...); where time runs the other
 way, addresses are those of the step that comes first and ``direction`` is -1.
 """
 

@@ -282,7 +282,8 @@ class _Units:
             block = nodes[start : start + self.count]
             for unit, node in enumerate(block):
                 if others := self._reads[node] - {unit}:
-                    raise NotPointwise(f"{what} of one unit reads another ({unit}: {min(others)})")
+                    pair = f"unit {unit} reads unit {min(others)}"
+                    raise NotPointwise(f"{what} of one unit reads another: {pair}")
             (first, *rest) = (self._found[node] for node in block)
             if first is None or any(one != first for one in rest):
                 raise NotPointwise(f"{what} is not the same function for all units")
