@@ -20,6 +20,7 @@ from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._executors import llvm_cache
 from portable_rnn._executors.compiled import Layer, kernel
 from portable_rnn._executors.llvm_target import Target, Unavailable, host
+from portable_rnn._executors.slabs import Slabs
 from portable_rnn._executors.trace import NotPointwise, trace
 from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from portable_rnn.cells import GRU, LSTM, MGU, Elman, LayerNormElman
@@ -290,6 +291,34 @@ def test_nothing_is_kept_unless_it_is_asked_for():
         np.testing.assert_array_equal(got[0], want[0])
         np.testing.assert_array_equal(got[1], want[1])
         assert got[2].stored.shape[1] == 1
+
+
+@pytest.mark.parametrize("name", ["elman-tanh", "gru", "lstm-peepholes"])
+def test_cotangents_may_be_written_into_those_of_an_earlier_call(name):
+    problem = Problem(CELLS[name], np.float32, (7, 3, 9))
+    loops = kernel(CELLS[name], "float32")
+    compiled = Layer(loops, problem.hh[0], own=problem.own)
+    ax = np.stack([x @ problem.ih[0].T for x in problem.x])
+    _, _, record = compiled.forward(ax, problem.state)
+    want = compiled.backward(record, problem.d_hidden, problem.d_state)
+    other = compiled.backward(record, 2.0 * problem.d_hidden, problem.d_state)
+    got = compiled.backward(record, problem.d_hidden, problem.d_state, into=other)
+    assert got.d_ax is other.d_ax
+    assert got.d_ah is other.d_ah
+    for one, two in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, two)
+    _, _, shorter = compiled.forward(ax[:2], problem.state)
+    assert compiled.backward(shorter, None, problem.d_state, into=got).d_ax.shape[0] == 2
+
+
+def test_arrays_of_a_slab_lie_apart_and_begin_with_a_line():
+    slabs = Slabs(np.dtype("float64"))
+    arrays = [slabs.empty(*shape) for shape in ((3,), (0, 4), (50, 7), (8,), (1,), (40_000,))]
+    for number, array in enumerate(arrays):
+        array[...] = number
+    for number, array in enumerate(arrays):
+        assert (array == number).all()
+        assert array.ctypes.data % 64 == 0 or array.size == 0
 
 
 def test_no_steps_and_no_sequences_are_layers_too():

@@ -155,12 +155,12 @@ class Symbols:
 
 
 class DType(NamedTuple):
-    """The dtype of symbols: whatever the cell is given, or boolean."""
+    """The dtype of symbols: boolean, or what the cell is given, which has no name of its own."""
 
     name: str
 
 
-FLOAT, BOOL = DType("float32"), DType("bool")
+FLOAT, BOOL = DType("floating"), DType("bool")
 COMPARISONS = ("gt", "lt", "ge", "le", "eq", "ne")
 LOGICAL = ("and", "or", "not")
 
