@@ -75,6 +75,13 @@ def damage(session: nox.Session) -> None:
     session.run("pytest", "tests/test_cli.py", "-k", "killed", env=ONE_THREAD | {"KILLS": "20"})
 
 
+@nox.session(default=False)
+def functions(session: nox.Session) -> None:
+    """tanh, exp and others of the compiled loops on all 2**32 numbers of float32; 20 minutes."""
+    install(session, "-e.[fast]", groups=("test",))
+    session.run("pytest", "tests/test_compiled_math.py", "-n", "auto", env={"EXHAUSTIVE": "1"})
+
+
 ENVIRONMENTS = by_environment() | {"custom": []}
 REPORTS, COMMITTED = Path("build/conformance"), Path("conformance/reports")
 
@@ -159,7 +166,8 @@ def minimums(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
-    install(session, "-e.[cli,plot]", groups=("peers",))
+    install(session, "-e.[cli,plot,fast]", groups=("peers",))
     session.run("python", "benchmarks/step_time.py", *session.posargs)
+    session.run("python", "benchmarks/compiled_time.py")
     session.run("python", "benchmarks/ragged_time.py")
     session.run("python", "benchmarks/memory_time.py")

@@ -7,6 +7,7 @@ those of one part of the library.
 
 from .arrays import ARRAYS
 from .cells import CELLS
+from .compiled import COMPILED
 from .derivatives import DERIVATIVES
 from .mutant import Mutant
 from .networks import NETWORKS
@@ -16,4 +17,4 @@ from .training import TRAINING
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS = [*RECURSION, *NETWORKS, *SEQUENCES, *CELLS, *TRAINING, *DERIVATIVES, *ARRAYS]
+MUTANTS = [*RECURSION, *NETWORKS, *SEQUENCES, *CELLS, *TRAINING, *DERIVATIVES, *ARRAYS, *COMPILED]

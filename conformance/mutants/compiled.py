@@ -1,0 +1,130 @@
+"""The compiled loops: tracing, packing, products, what follows them, and their table."""
+
+from .mutant import Mutant
+
+__all__ = ["COMPILED"]
+
+FOLDER = "_executors"
+
+
+def equals(case, test="equals_the_engine"):
+    """Return the id of a test that compares the compiled layer with the engine."""
+    return f"tests/test_compiled.py::test_{test}[{case}]"
+
+
+COMPILED = [
+    Mutant(
+        "packed weights with the wrong stride",
+        f"{FOLDER}/llvm_product.py",
+        "place = f.times(loop.at, index(gates * lanes))",
+        "place = f.times(loop.at, index(lanes))",
+        equals("gru-float64"),
+    ),
+    Mutant(
+        "a piece of the weights from the beginning again",
+        f"{FOLDER}/llvm_product.py",
+        "part = f.address(weight, panel, f.times(pieces.at, row_step))",
+        "part = f.address(weight, panel)",
+        equals("gru-float64", "a_result_has_the_same_bits_whatever_the_batch"),
+    ),
+    Mutant(
+        "sums of another sequence",
+        f"{FOLDER}/llvm_loop.py",
+        "at = f.sum(f.times(block, self.batch), sequence)",
+        "at = f.sum(f.times(sequence, count), block)",
+        equals("lstm-float64"),
+    ),
+    Mutant(
+        "a residual not stored",
+        f"{FOLDER}/llvm_loop.py",
+        "for i, value in enumerate(stored):",
+        "for i, value in enumerate(stored[:-1]):",
+        equals("lstm-float64"),
+    ),
+    Mutant(
+        "a unit taken for padding",
+        f"{FOLDER}/llvm_function.py",
+        'return b.icmp_signed("<", ir.Constant(kind, list(range(v.lanes))), many)',
+        'return b.icmp_signed("<", ir.Constant(kind, list(range(1, v.lanes + 1))), many)',
+        equals("elman-tanh-float64"),
+    ),
+    Mutant(
+        "the new state taken for the old",
+        f"{FOLDER}/llvm_loop.py",
+        'when = f.builder.sub(at, index(1)) if name == "new" else at',
+        "when = f.builder.sub(at, index(1))",
+        equals("gru-float64"),
+    ),
+    Mutant(
+        "the cotangent of ax taken for that of ah",
+        f"{FOLDER}/llvm_loop.py",
+        'd_ah = "d_ax" if p.same else "d_ah"',
+        'd_ah = "d_ax"',
+        equals("gru-float64"),
+    ),
+    Mutant(
+        "a factor of recurrent dropout forgotten going back",
+        f"{FOLDER}/llvm_loop.py",
+        'found = b.fmul(found, place.load(self.pointer("scale")))',
+        "pass",
+        equals("gru-recurrent dropout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+    ),
+    Mutant(
+        "one own vector in the place of another",
+        f"{FOLDER}/llvm_loop.py",
+        "place.store(next(values), pointer, place.of_gate(i, p.own))",
+        "place.store(next(values), pointer, place.of_gate(p.own - 1 - i, p.own))",
+        equals("lstm-peepholes-float64"),
+    ),
+    Mutant(
+        "what goes past a step forgotten",
+        f"{FOLDER}/trace.py",
+        'return past if d is None else add("add", d, past)',
+        "return past if d is None else d",
+        equals("gru-zoneout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+    ),
+    Mutant(
+        "a replaced state taken for what the cell computed",
+        f"{FOLDER}/trace.py",
+        'self.new.append(self._choose(i, computed, self._leaf("state", i)))',
+        "self.new.append(computed)",
+        equals("gru-zoneout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+    ),
+    Mutant(
+        "units that are mixed not noticed",
+        f"{FOLDER}/trace.py",
+        "if others := self._reads[node] - {unit}:",
+        "if others := set():",
+        "tests/test_trace.py::test_what_is_not_pointwise_is_refused_with_the_reason"
+        "[units in reverse]",
+    ),
+    Mutant(
+        "the size of a batch not noticed",
+        f"{FOLDER}/trace.py",
+        "if first.text != second.text:",
+        "if first.states != second.states:",
+        "tests/test_trace.py::test_what_is_not_pointwise_is_refused_with_the_reason"
+        "[the number of sequences]",
+    ),
+    Mutant(
+        "a coefficient of exp wrong in its seventh digit",
+        f"{FOLDER}/llvm_math.py",
+        "            0.16666666681659179,",
+        "            0.16666696681659179,",
+        "tests/test_compiled_math.py::test_float32_where_values_change[exp]",
+    ),
+    Mutant(
+        "ln 2 in one part",
+        f"{FOLDER}/llvm_math.py",
+        "(6.93147180369123816490e-01, 1.90821492927058770002e-10)",
+        "(6.93147180559945309417e-01, 0.0)",
+        "tests/test_compiled_math.py::test_float64_on_a_sample[exp]",
+    ),
+    Mutant(
+        "the first state handed out as the last where time runs the other way",
+        f"{FOLDER}/compiled.py",
+        "last = 0 if reverse else steps",
+        "last = steps",
+        equals("gru-", "equals_the_engine_from_the_last_step_to_the_first"),
+    ),
+]

@@ -1,0 +1,92 @@
+"""What the compiled loops are given: the entries of their tables, in order.
+
+Read by who writes the loops and by who calls them; see `llvm_loop`.
+"""
+
+from .program import Program
+
+__all__ = [
+    "LINE",
+    "MOST_ROWS",
+    "backward_fields",
+    "blocks_at_a_time",
+    "forward_fields",
+    "most_blocks",
+]
+
+# Of a tile of the recurrent product.
+MOST_BLOCKS = 8
+MOST_ROWS = 6
+FEW_ROWS = 3
+# Bytes of a line of the cache, and of the nearest cache what sums may take.
+LINE = 64
+ROOM = 2**14
+
+# Sizes; +1 or -1; how many blocks of units at a time, and in a tile of the product; the size of a
+# row of what is multiplied; room for the sums; packed weights.
+COMMON = (
+    *("steps", "batch", "units", "direction", "blocks", "tile", "a_row"),
+    *("sums", "weight"),
+)
+
+
+def forward_fields(program: Program, *, scaled: bool) -> tuple[str, ...]:
+    """Return the names of what the loop forward reads and writes."""
+    return (
+        *COMMON,
+        *("ax", "bias_ax", "bias_ah"),
+        *(f"state.{i}" for i in range(program.states)),  # before the first step; after it, the next
+        "stored_step",
+        *(f"stored.{i}" for i in range(len(program.stored))),
+        *_options(program, scaled),
+        *(("scaled",) if scaled else ()),
+    )
+
+
+def backward_fields(program: Program, *, scaled: bool) -> tuple[str, ...]:
+    """Return the names of what the loop back reads and writes."""
+    return (
+        *COMMON,
+        *("d_y", "d_y_step", "d_y_row"),
+        *(f"state.{i}" for i in range(program.states)),
+        *(f"stored.{i}" for i in range(len(program.stored))),
+        *_options(program, scaled),
+        *(("d_ax",) if program.same else ("d_ax", "d_ah")),
+        *(f"d_state.{i}" for i in range(program.states)),
+        *(("d_own",) if program.own else ()),
+    )
+
+
+def _options(program: Program, scaled: bool) -> tuple[str, ...]:
+    return (
+        *(("own",) if program.own else ()),
+        *((f"update.{i}" for i in range(program.states)) if program.held else ()),
+        *(("scale",) if scaled else ()),
+    )
+
+
+def most_blocks(gates: int, accumulators: int, rows: int = 1) -> int:
+    """Return how many blocks a tile of so many rows has, as a power of 2.
+
+    Of few rows as many as there are registers for, so that sums do not wait for each other; of many
+    rather fewer, so that more rows use what is loaded of the weights.
+    """
+    if rows > 2:
+        wanted = accumulators // (gates * min(rows, MOST_ROWS))
+        wanted = max(wanted, min(2, accumulators // (gates * FEW_ROWS)))
+    else:
+        wanted = accumulators // (gates * rows)
+    return _power_of_2(min(wanted, MOST_BLOCKS))
+
+
+def blocks_at_a_time(gates: int, rows: int, vector: int, tile: int) -> int:
+    """Return for how many blocks there are sums at a time, as a power of 2.
+
+    As many as fit the nearest cache, but so many that their vectors, of so many bytes, fill a line.
+    """
+    wanted = min(ROOM // (rows * gates * vector), 2 * MOST_BLOCKS)
+    return _power_of_2(max(wanted, LINE // vector, tile, 2))
+
+
+def _power_of_2(most: int) -> int:
+    return 1 << max(0, most.bit_length() - 1)
