@@ -76,10 +76,13 @@ def damage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def functions(session: nox.Session) -> None:
-    """tanh, exp and others of the compiled loops on all 2**32 numbers of float32; 20 minutes."""
-    install(session, "-e.[fast]", groups=("test",))
-    session.run("pytest", "tests/test_compiled_math.py", "-n", "auto", env={"EXHAUSTIVE": "1"})
+def compiled(session: nox.Session) -> None:
+    """Every cell compiled, and the functions of vectors on all 2**32 numbers of float32."""
+    install(session, "-e.", groups=("test",))
+    every = ONE_THREAD | {"EVERY_CELL": "1", "EXHAUSTIVE": "1"}
+    session.run(
+        "pytest", "-n", "auto", "tests/test_compiled.py", "tests/test_compiled_math.py", env=every
+    )
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
@@ -166,7 +169,7 @@ def minimums(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
-    install(session, "-e.[cli,plot,fast]", groups=("peers",))
+    install(session, "-e.[cli,plot]", groups=("test", "peers"))
     session.run("python", "benchmarks/step_time.py", *session.posargs)
     session.run("python", "benchmarks/compiled_time.py")
     session.run("python", "benchmarks/ragged_time.py")

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
-pytest.importorskip("llvmlite", reason="nothing compiles without llvmlite (the extra `fast`)")
+pytest.importorskip("llvmlite", reason="nothing compiles without llvmlite")
 
 from .compiled_functions import compiled_function
 

@@ -73,7 +73,7 @@ def binding() -> Any:
     try:
         import llvmlite.binding as llvm
     except ImportError as error:
-        wanted = "llvmlite, which the extra `fast` brings: pip install portable-rnn[fast]"
+        wanted = "llvmlite: pip install llvmlite"
         raise Unavailable(f"needs {wanted} ({error})") from None
     _initialize()
     return llvm
