@@ -40,7 +40,7 @@ def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
 
     xp = jax.numpy
     model = prnn.RNN(3, 4, 2)
-    x, labels = xp.ones((5, 2, 3)), xp.zeros((5, 2), dtype=xp.int32)
+    x, labels = xp.ones((5, 2, 3), dtype=xp.float32), xp.zeros((5, 2), dtype=xp.int32)
     loss = jax.jit(lambda params: prnn.bptt(model, params, x, labels).loss)
     params = model.init(seed=0, xp=xp)
     assert float(loss(params)) == pytest.approx(float(prnn.bptt(model, params, x, labels).loss))

@@ -24,7 +24,7 @@ from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
 BENCHMARK = RECORDS / "2026-11.json"
-RAGGED, MEMORY = RECORDS / "2026-11-ragged.json", RECORDS / "2026-11-memory.json"
+RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
 FIGURES = (".png", ".svg")
 
@@ -48,8 +48,8 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "images/step-time.svg", content=plot.svg(record)))
     _tables["benchmark"] = plot.table(record)
 
-    ragged, memory = (
-        json.loads(path.read_text(encoding="utf-8"))["rows"] for path in (RAGGED, MEMORY)
+    ragged, memory, calls = (
+        json.loads(path.read_text(encoding="utf-8"))["rows"] for path in (RAGGED, MEMORY, CALLS)
     )
     _tables["ragged"] = _table({"cell": "{}", "ratio": "{:.2f}"}, ragged)
     _tables["memory"] = _table(
@@ -61,6 +61,9 @@ def on_files(files: Files, config: Any) -> Files:
             "MiB planned": "{:.1f}",
         },
         memory,
+    )
+    _tables["calls"] = _table(
+        {"call": "{}", "processor": "{:.0f}", "bare processor": "{:.0f}", "ratio": "{:.1f}"}, calls
     )
 
     document = _conformance()

@@ -157,7 +157,7 @@ def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number():
         assert np.array_equal(np.isnan(d_outputs).all(axis=-1), labels == bad)
 
 
-@pytest.mark.parametrize(("bad", "shown"), [(2.0, "0 to 2"), (-1e-6, "-1e-06 to 1")])
+@pytest.mark.parametrize(("bad", "shown"), [(2.0, "0.0 to 2.0"), (-1e-6, "-1e-06 to 1.0")])
 def test_a_target_that_is_no_probability_is_refused_where_it_counts(bad, shown):
     targets = np.where(LABELS[..., None] == np.arange(C), 1.0, 0.0)
     targets[1, 0, 2], targets[0, 0, 1] = bad, np.nan
