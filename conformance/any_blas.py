@@ -20,6 +20,8 @@ from zlib import crc32
 import array_api_compat.numpy
 import numpy as np
 
+from portable_rnn._engine import affine
+
 __all__ = ["in_place_of_numpys", "matmul", "pytest_configure"]
 
 SIZE = 2**20  # numbers of the pattern, of which every shape has a part of its own
@@ -56,13 +58,14 @@ def pattern(dtype: str) -> Any:
 
 @contextmanager
 def in_place_of_numpys() -> Iterator[None]:
-    """Make it the product of NumPy's arrays, as `portable_rnn` finds it."""
-    own = array_api_compat.numpy.matmul
+    """Make it the product of NumPy's arrays, as `portable_rnn` finds it: function and operator."""
+    own, operator = array_api_compat.numpy.matmul, affine.matmul
     array_api_compat.numpy.matmul = matmul
+    affine.matmul = lambda xp, a, b: xp.matmul(a, b)
     try:
         yield
     finally:
-        array_api_compat.numpy.matmul = own
+        array_api_compat.numpy.matmul, affine.matmul = own, operator
 
 
 def pytest_configure(config: Any) -> None:

@@ -80,3 +80,9 @@ def test_shift_leaves_the_sequence_as_it_was():
     sequence = [1, 2, 3]
     assert shift(np, 0, sequence) == [0, 1, 2]
     assert sequence == [1, 2, 3]
+
+
+def test_steps_of_unequal_shapes_are_not_joined():
+    """Though they have as many numbers as equal ones would."""
+    with pytest.raises(ValueError, match="same shape"):
+        EAGER.join(np, [np.ones((2, 3)), np.ones((1, 3)), np.ones((3, 3))])

@@ -1,5 +1,6 @@
 """Functions of arrays that the standard has not, or that cost NumPy's own arrays less otherwise."""
 
+from operator import attrgetter
 from typing import Any
 
 from .namespace import PLAIN, Array, Namespace, dtype_name
@@ -14,6 +15,7 @@ __all__ = [
     "with_last_axis",
 ]
 
+_shape_of = attrgetter("shape")
 _full: dict[int, Any] = {}  # dtypes to add up in as they are, by identity: one object for each
 
 
@@ -30,10 +32,10 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
 def stack(xp: Namespace, arrays: list[Array]) -> Array:
     """Return arrays (...) as one, (N, ...)."""
-    shape, plain = arrays[0].shape, PLAIN.get(type(arrays[0])) is xp
-    if not plain or any(array.shape != shape for array in arrays):
+    plain = PLAIN.get(type(arrays[0])) is xp
+    if not plain or len(set(map(_shape_of, arrays))) > 1:
         return xp.stack(arrays)
-    return xp.concat(arrays).reshape(len(arrays), *shape)
+    return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:
