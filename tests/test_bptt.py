@@ -1,7 +1,6 @@
 """The engine: what must not change when time, the batch or the cotangents are cut in two."""
 
 import math
-from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
@@ -12,7 +11,8 @@ from conformance.subject import solve
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
+
+from .own_cell import MinimalGated
 
 engine = import_module("portable_rnn._engine.chunks")
 STEPS, BATCH = 11, 3
@@ -119,30 +119,6 @@ def test_cotangents_add_up(cell):
 
 
 # ---------------------------------------------------------------------- a cell of one's own
-
-
-@dataclass(frozen=True)
-class MinimalGated:
-    """The minimal gated unit (Zhou et al., 2016), with one gate for reset and update."""
-
-    gates = 2
-    states = 1
-
-    def step(self, xp, ax, ah, state):
-        (h,) = state
-        size = h.shape[-1]
-        f = sigmoid(xp, ax[:, :size] + ah[:, :size])
-        ah_n = ah[:, size:]
-        n = tanh(xp, ax[:, size:] + f * ah_n)
-        return ((1.0 - f) * h + f * n,), (h, f, ah_n, n)
-
-    def step_vjp(self, xp, residuals, d_state):
-        h, f, ah_n, n = residuals
-        (d_h,) = d_state
-        d_n = d_h * f * tanh_derivative(xp, n)
-        d_f = (d_h * (n - h) + d_n * ah_n) * sigmoid_derivative(xp, f)
-        d_ax, d_ah = xp.concat([d_f, d_n], axis=1), xp.concat([d_f, d_n * f], axis=1)
-        return d_ax, d_ah, (d_h * (1.0 - f),)
 
 
 @pytest.mark.parametrize("rows", [1, 10**9])

@@ -4,15 +4,14 @@ Compared is with `layer` and `layer_vjp` of the engine in float64, on numbers ro
 tested dtype, by the measure of the conformance suite and its bound.
 """
 
-import os
 import re
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from conformance.mutants import compiled_here
 from conformance.tolerances import K, error_in_eps
 
 from portable_rnn._engine.affine import SUMS, Linear
@@ -24,52 +23,17 @@ from portable_rnn._executors.eager import EAGER
 from portable_rnn._executors.llvm_target import Target, Unavailable, host
 from portable_rnn._executors.slabs import Slabs
 from portable_rnn._executors.trace import NotPointwise, trace
-from portable_rnn.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
-from portable_rnn.cells import GRU, LSTM, MGU, Elman, LayerNormElman
-from portable_rnn.nonlinearities import NAMES
+from portable_rnn.cells import GRU, LSTM, Elman, LayerNormElman
 
-pytest.importorskip("llvmlite", reason="nothing compiles without llvmlite")
+if reason := compiled_here.why_not():
+    pytest.skip(reason, allow_module_level=True)
 
 from portable_rnn._executors import llvm_loop
 
+from .own_cell import MinimalGated
+from .pointwise_cells import POINTWISE
 
-@dataclass(frozen=True)
-class MinimalGatedUnit:
-    """The cell of the tutorial."""
-
-    gates = 2
-    states = 1
-
-    def step(self, xp, ax, ah, state):
-        (h,) = state
-        H = h.shape[-1]
-        f = sigmoid(xp, ax[:, :H] + ah[:, :H])
-        n = tanh(xp, ax[:, H:] + f * ah[:, H:])
-        return (h + f * (n - h),), (h, f, n, ah[:, H:])
-
-    def step_vjp(self, xp, residuals, d_state):
-        h, f, n, ah_n = residuals
-        (d_h,) = d_state
-        d_an = d_h * f * tanh_derivative(xp, n)
-        d_af = (d_h * (n - h) + d_an * ah_n) * sigmoid_derivative(xp, f)
-        d_ax = xp.concat([d_af, d_an], axis=1)
-        d_ah = xp.concat([d_af, d_an * f], axis=1)
-        return d_ax, d_ah, (d_h * (1.0 - f),)
-
-
-CELLS = {
-    **{f"elman-{name}": Elman(name) for name in NAMES},
-    "elman-clip": Elman("elu", clip=0.5),
-    "gru": GRU(),
-    "gru-options": GRU(("softsign", ("elu", 0.5)), clip=0.9),
-    "lstm": LSTM(),
-    "lstm-peepholes": LSTM(peepholes=True),
-    "lstm-coupled": LSTM(coupled=True),
-    "lstm-activations": LSTM(activations=("hard_sigmoid", "softsign", ("scaled_tanh", 2.0, 0.5))),
-    "lstm-all": LSTM(True, True, ("softsign", "elu", "leaky_relu"), 0.7),
-    "mgu": MGU(),
-    "of one's own": MinimalGatedUnit(),
-}
+CELLS = POINTWISE | {"elman-clip": Elman("elu", clip=0.5), "of one's own": MinimalGated()}
 OPTIONS = {
     "mask": {"held": "choose", "per_sequence": True},
     "zoneout": {"held": "choose"},
@@ -82,7 +46,8 @@ SIZES = [(T, B, H) for T in (1, 2, 7) for B in (1, 2, 5, 16) for H in (1, 3, 8, 
 FEW_SIZES = [(7, 5, 17), (2, 1, 3), (2, 16, 64)]
 INPUTS = 3
 # On every change, the cells of which each is of another kind; `nox -s compiled` runs all.
-EVERY = "EVERY_CELL" in os.environ
+EVERY = compiled_here.EVERY
+WIDTHS = (128, 256, 512) if EVERY else (128, 256)  # bits of a vector
 KINDS = ("elman-tanh", "gru", "lstm", "lstm-peepholes", "of one's own")
 CHANGED = list(CELLS) if EVERY else KINDS
 
@@ -91,6 +56,8 @@ CHANGED = list(CELLS) if EVERY else KINDS
 def _own_folder(tmp_path_factory):
     """Compile anew, once for all tests here."""
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in compiled_here.ON.items():
+            patch.setenv(name, value)
         patch.setenv(llvm_cache.FOLDER, str(tmp_path_factory.mktemp("code")))
         yield
 
@@ -254,14 +221,14 @@ def test_a_result_has_the_same_bits_whatever_the_batch(name, dtype):
 def test_a_result_has_the_same_bits_whatever_the_width_of_vectors(name, dtype):
     """Vectors wider than the processor's are put together from several: the code is the same."""
     problem = Problem(CELLS[name], dtype, (7, 5, 37), held="choose", scaled=True)
-    narrow, *others = (bits(problem, target=host(width)) for width in (128, 256, 512))
+    narrow, *others = (bits(problem, target=host(width)) for width in WIDTHS)
     for other in others:
         for want, got in zip(narrow, other, strict=True):
             np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("name", ["elman-tanh", "gru", "lstm-peepholes"])
-@pytest.mark.parametrize("width", [128, 512])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_equals_the_engine_with_other_vectors(name, width):
     for size in FEW_SIZES:
         problem = Problem(CELLS[name], np.float32, size, held="choose", scaled=True)

@@ -10,12 +10,22 @@ import os
 import mpmath
 import numpy as np
 import pytest
+from conformance.mutants import compiled_here
 
-pytest.importorskip("llvmlite", reason="nothing compiles without llvmlite")
+if reason := compiled_here.why_not():
+    pytest.skip(reason, allow_module_level=True)
 
 from .compiled_functions import compiled_function
 
 pytestmark = pytest.mark.no_products
+WIDTHS = (128, 256, 512) if compiled_here.EVERY else (128, 256)
+
+
+@pytest.fixture(autouse=True)
+def _vectors(monkeypatch):
+    for name, value in compiled_here.ON.items():
+        monkeypatch.setenv(name, value)
+
 
 ULPS = {
     "tanh": 2.5,
@@ -148,6 +158,6 @@ def test_tanh_is_odd_and_never_beyond_1(dtype):
 def test_values_have_the_same_bits_whatever_the_width_of_vectors(name, dtype):
     with np.errstate(all="ignore"):
         x = arguments(name).astype(dtype)
-        narrow, *others = (compiled_function(name, dtype, bits)(x) for bits in (128, 256, 512))
+        narrow, *others = (compiled_function(name, dtype, bits)(x) for bits in WIDTHS)
     for other in others:
         np.testing.assert_array_equal(other, narrow)

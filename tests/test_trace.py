@@ -8,9 +8,7 @@ import pytest
 from portable_rnn._executors.program import Leaf, evaluate
 from portable_rnn._executors.trace import NotPointwise, trace
 from portable_rnn.cells import (
-    GRU,
     LSTM,
-    MGU,
     Elman,
     LayerNormElman,
     LayerNormLSTM,
@@ -19,21 +17,12 @@ from portable_rnn.cells import (
 from portable_rnn.cells.protocol import Vector
 from portable_rnn.nonlinearities import NAMES
 
+from .pointwise_cells import POINTWISE
+
 pytestmark = pytest.mark.no_products
 
 BATCH, UNITS = 3, 4
-CELLS = {
-    **{f"elman-{name}": Elman(name) for name in NAMES},
-    **{f"elman-{name}-clip": Elman(name, clip=0.5) for name in NAMES},
-    "gru": GRU(),
-    "gru-options": GRU(("softsign", ("elu", 0.5)), clip=0.9),
-    "lstm": LSTM(),
-    "lstm-peepholes": LSTM(peepholes=True),
-    "lstm-coupled": LSTM(coupled=True),
-    "lstm-activations": LSTM(activations=("hard_sigmoid", "softsign", ("scaled_tanh", 2.0, 0.5))),
-    "lstm-all": LSTM(True, True, ("softsign", "elu", "leaky_relu"), 0.7),
-    "mgu": MGU(),
-}
+CELLS = POINTWISE | {f"elman-{name}-clip": Elman(name, clip=0.5) for name in NAMES}
 
 
 def draw(cell, dtype):

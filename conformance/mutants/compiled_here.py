@@ -1,0 +1,27 @@
+"""Whether the compiled loops are tried on this machine, and on which vectors.
+
+No call of the library runs them yet, and they were run on vectors of 128 and 256 bits alone, with
+the instructions of AVX2. So that is what is tried on every change, also where a processor has more.
+With the environment variable EVERY_CELL, as `nox -s compiled` has it, all that it has is tried.
+"""
+
+import os
+import platform
+
+from portable_rnn._executors.llvm_target import BITS, Unavailable, host
+
+__all__ = ["EVERY", "ON", "why_not"]
+
+EVERY = "EVERY_CELL" in os.environ
+ON = {} if EVERY else {BITS: "256"}  # environment variables to set
+
+
+def why_not() -> str:
+    """Return why they are not tried here; '' if they are."""
+    try:
+        host(None if EVERY else 256)
+    except Unavailable as reason:
+        return f"not run: {reason}"
+    if EVERY or platform.machine().lower() in ("x86_64", "amd64"):
+        return ""
+    return f"not run: the compiled loops have yet to be tried on {platform.machine()}"
