@@ -367,3 +367,13 @@ def test_a_copy_of_a_source_gives_the_same_batches(name, axis, copied):
         np.testing.assert_array_equal(one.x, two.x)
         np.testing.assert_array_equal(one.targets, two.targets)
         assert one.fresh == two.fresh
+
+
+@pytest.mark.parametrize("targets", ["a text", len, {"labels": object()}])
+def test_targets_that_jax_cannot_compile_are_named(targets):
+    jnp = pytest.importorskip("jax.numpy")
+    x = jnp.asarray(X, dtype=jnp.float32)
+    source = Own(x=x, targets=targets)
+    of = model()
+    with pytest.raises(TypeError, match=r"^batches\.batch\(0\)\.targets: expected arrays, got "):
+        prnn.training.train(of, of.init(seed=0, xp=jnp), source, steps=2, lr=0.1)

@@ -25,6 +25,7 @@ import numpy as np
 
 from ._arrays import checks as check
 from ._arrays.namespace import dtype_name
+from ._arrays.scalars import counted
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
 from ._engine.chunks import full_steps
@@ -130,8 +131,8 @@ class Plan:
         """Say it in a line for people."""
         return (
             f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
-            f"{_counted(self.segments, 'segment')} of {_counted(self.segment_rows, 'row')}, "
-            f"{_counted(self.checkpoints, 'state')} kept, "
+            f"{counted(self.segments, 'segment')} of {counted(self.segment_rows, 'row')}, "
+            f"{counted(self.checkpoints, 'state')} kept, "
             f"{self.recompute:.2f} more forward passes, about {self.time:.2f} times the time, "
             f"{'the same bits' if self.same_bits else 'other rounding'}{self._hint}"
         )
@@ -332,11 +333,6 @@ def _on_tape(part: Any) -> dict[int, Any]:
     elif part.base is not None:
         found[id(part.base)] = part.base
     return found
-
-
-def _counted(number: int, noun: str) -> str:
-    """Return a number of things in words: 1 segment, 2 segments."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _itemsize(dtype: Any) -> int:

@@ -48,6 +48,7 @@ __all__ = [
     "make_static",
     "namespace_of",
     "nan_where",
+    "no_argument_of_a_unit",
     "on_host",
     "read_flag",
     "real_part",
@@ -371,6 +372,16 @@ def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
 def detached(array: Array) -> Array:
     """Return a torch tensor without its autograd graph, and any other array as it is."""
     return array.detach() if is_torch_array(array) else array
+
+
+def no_argument_of_a_unit(xp: Namespace, value: Any) -> Any:
+    """Return the first thing in a value that a function of `as_one_unit` cannot be given, or None.
+
+    JAX compiles a function of arrays and numbers, in containers that it knows.
+    """
+    leaves = sys.modules["jax"].tree.leaves(value) if is_jax_namespace(xp) else ()
+    taken = (bool, int, float, complex)
+    return next((one for one in leaves if not isinstance(one, taken) and not is_array(one)), None)
 
 
 def as_one_unit(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:

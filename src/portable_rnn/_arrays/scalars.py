@@ -17,6 +17,7 @@ __all__ = [
     "as_array_remedy",
     "choice",
     "count",
+    "counted",
     "flag",
     "function",
     "integer",
@@ -49,6 +50,11 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "key": ("seed",),
     "weight": ("class_weights", "weights"),
 }
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: 1 check, 2 checks."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -19,7 +19,6 @@ __all__ = [
     "options",
     "options_of",
     "split_options",
-    "suggestion",
     "takes",
 ]
 

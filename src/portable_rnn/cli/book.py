@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._arrays import libraries as backends
+from .._arrays.scalars import counted
 from ..book import (
     EQUATIONS,
     Check,
@@ -32,7 +33,7 @@ from ..book import draw as draw_example
 from ..book import write as write_example
 from ..book.checks import ALLOWED
 from ..book.latex import number
-from .claims import counted, print_claims, print_whole
+from .claims import print_claims, print_whole
 from .terminal import Console, quoted, write
 
 __all__ = ["Options", "show_book"]

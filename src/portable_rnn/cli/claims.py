@@ -8,12 +8,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from .._arrays.scalars import counted
 from ..book import Claim
 from ..book.claims import TOO_FEW
 from ..book.latex import number
 from .terminal import Console
 
-__all__ = ["counted", "print_claims", "print_whole"]
+__all__ = ["print_claims", "print_whole"]
 
 SHOWN = 12  # rows of numbers of a claim; --all shows the rest
 MARK = "*"  # at a number that is further off than it is allowed
@@ -100,11 +101,6 @@ def print_whole(console: Console, table: Table) -> None:
     console.width = max(width, needed)
     console.print(table, highlight=False)
     console.width = width
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number of things in words: 1 check, 2 checks."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _around_the_worst(rows: list[tuple[list[Any], ...]]) -> tuple[slice, slice]:
