@@ -40,20 +40,6 @@ ALLOWED = 1e-4  # of the largest entry: far below any mistake, far above roundin
 Run = Callable[[], list[np.ndarray]]
 
 
-def problem(cell: str, batch: int, hidden: int) -> dict[str, Any]:
-    """Draw weights, inputs, a state and a cotangent."""
-    rng = np.random.default_rng(0)
-    model = prnn.RNN(hidden, hidden, cell=cell)
-    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    return {
-        "model": model,
-        "params": model.init(seed=0),
-        "x": draw(STEPS, batch, hidden),
-        "state": [draw(1, batch, hidden) for _ in range(model.cell_object.states)],
-        "d_y": draw(STEPS, batch, hidden),
-    }
-
-
 def whole_products(x: np.ndarray, d_y: np.ndarray) -> np.ndarray:
     """Return the gradient of a weight by one product for a chunk of time."""
     return d_y.reshape(-1, d_y.shape[-1]).T @ x.reshape(-1, x.shape[-1])
@@ -223,7 +209,7 @@ def main() -> None:
     rows = []
     cases = [(cell, *size) for cell in options.cells for size in options.sizes]
     for cell, batch, hidden in track(cases, description="measuring", console=Console(stderr=True)):
-        p = problem(cell, batch, hidden)
+        p = measuring.problem(cell, batch, hidden, STEPS)
         runs = {
             "compiled": compiled(p, sums="chunk"),
             "engine's sums": compiled(p, sums="engine"),

@@ -40,20 +40,6 @@ TORCH = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 Run = Callable[[], Any]
 
 
-def problem(cell: str, batch: int, hidden: int) -> dict[str, Any]:
-    """Draw weights, inputs, a state and a cotangent, all float32 on the host."""
-    rng = np.random.default_rng(0)
-    model = prnn.RNN(hidden, hidden, cell=cell)
-    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    return {
-        "model": model,
-        "params": model.init(seed=0),
-        "x": draw(STEPS, batch, hidden),
-        "state": [draw(1, batch, hidden) for _ in range(model.cell_object.states)],
-        "d_y": draw(STEPS, batch, hidden),
-    }
-
-
 def ours(p: dict[str, Any], convert: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return the library's forward and backward on arrays made by ``convert``."""
     model = p["model"]
@@ -178,7 +164,7 @@ def main() -> None:
     rows = []
     cases = [(cell, *size) for cell in CELLS for size in SIZES]
     for cell, batch, hidden in track(cases, description="measuring"):
-        p = problem(cell, batch, hidden)
+        p = measuring.problem(cell, batch, hidden, STEPS)
         runs = {
             "NumPy": ours(p, np.asarray),
             "torch.nn": torch_nn(p),
