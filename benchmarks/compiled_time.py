@@ -1,4 +1,4 @@
-"""Time per step of a compiled layer, forward and backward, beside torch.nn and the eager engine.
+"""Time per step, forward and backward: compiled, eager, and torch.nn.
 
 All in one process, on one pinned thread, float32, every contender doing the same work: from x, the
 initial state, the weights and a cotangent for every output to the outputs and the gradients of the
@@ -26,82 +26,24 @@ from rich.progress import track
 from rich.table import Table
 
 import portable_rnn as prnn
-from portable_rnn._engine.affine import affine_vjp_bias, affine_vjp_weight
-from portable_rnn._engine.chunks import full_steps
-from portable_rnn._executors.compiled import Layer, kernel
 from portable_rnn._executors.llvm_target import host
 
 STEPS = 128
 SIZES = [(batch, hidden) for batch in (1, 16, 64) for hidden in (32, 64, 128, 256, 512)]
 TORCH = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-CHUNK = 3 * 2**18  # bytes of the projected input that are made and used at a time
 ALLOWED = 1e-4  # of the largest entry: far below any mistake, far above rounding
 
 Run = Callable[[], list[np.ndarray]]
 
 
-def whole_products(x: np.ndarray, d_y: np.ndarray) -> np.ndarray:
-    """Return the gradient of a weight by one product for a chunk of time."""
-    return d_y.reshape(-1, d_y.shape[-1]).T @ x.reshape(-1, x.shape[-1])
-
-
-def chunk_rows(size: int, sums: str) -> int:
-    """Return how many rows of a size to take at a time: the engine's, or what fits the cache."""
-    rows = full_steps(1)
-    return rows if sums == "engine" else max(rows, CHUNK // (4 * size))
-
-
-def compiled(p: dict[str, Any], *, sums: str) -> Run:
-    """Return the compiled layer, chunk after chunk of time, and the products around it."""
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    w_ih, w_hh, b_ih, b_hh = (p["params"][name] for name in names)
-    x, d_y, state = p["x"], p["d_y"], tuple(part[0] for part in p["state"])
-    loops = kernel(p["model"].cell_object, "float32")
-    steps, batch, _ = x.shape
-    room = np.empty((chunk_rows(w_ih.shape[0], sums), w_ih.shape[0]), np.float32)
-    size = max(1, room.shape[0] // batch)
-    chunks = [slice(start, min(start + size, steps)) for start in range(0, steps, size)]
-    weight = affine_vjp_weight if sums == "engine" else lambda xp, x, d_y: whole_products(x, d_y)
-
-    def gradients(x: np.ndarray, h: np.ndarray, d: Any) -> list[np.ndarray]:
-        b_ax = affine_vjp_bias(np, b_ih, d.d_ax)
-        b_ah = b_ax if d.d_ah is d.d_ax else affine_vjp_bias(np, b_hh, d.d_ah)
-        return [weight(np, x, d.d_ax), weight(np, h, d.d_ah), b_ax, b_ah]
-
-    def run() -> list[np.ndarray]:
-        y, now, records = np.empty(d_y.shape, np.float32), state, []
-        layer = Layer(loops, w_hh, b_ih, b_hh)
-        for chunk in chunks:
-            flat = x[chunk].reshape(-1, x.shape[2])
-            ax = np.matmul(flat, w_ih.T, out=room[: flat.shape[0]])
-            part, now, record = layer.forward(ax.reshape(-1, batch, ax.shape[1]), now)
-            y[chunk] = part
-            records.append(record)
-        d_x, d_now, found, d = np.empty_like(x), tuple(map(np.zeros_like, state)), [], None
-        for chunk, record in zip(reversed(chunks), reversed(records), strict=True):
-            d = layer.backward(record, d_y[chunk], d_now, into=d)
-            part = gradients(x[chunk], record.hidden_before, d)
-            if found:
-                for total, more in zip(found, part, strict=True):
-                    if more is not total:
-                        total += more
-            else:
-                found = [part[0], part[1], part[2], part[3] + 0]
-            flat = d.d_ax.reshape(-1, d.d_ax.shape[2])
-            np.matmul(flat, w_ih, out=d_x[chunk].reshape(-1, d_x.shape[2]))
-            d_now = d.d_state
-        return [y, *found, d_x, *d_now]
-
-    return run
-
-
-def eager(p: dict[str, Any]) -> Run:
-    """Return the library's own forward and backward."""
+def ours(p: dict[str, Any], executor: str) -> Run:
+    """Return the library's own forward and backward, served by an executor."""
     state = tuple(p["state"]) if len(p["state"]) > 1 else p["state"][0]
 
     def run() -> list[np.ndarray]:
-        fwd = prnn.forward(p["model"], p["params"], p["x"], state)
-        grads = prnn.backward(p["model"], p["params"], fwd.tape, p["d_y"])
+        with prnn.executors.use(executor):
+            fwd = prnn.forward(p["model"], p["params"], p["x"], state)
+            grads = prnn.backward(p["model"], p["params"], fwd.tape, p["d_y"])
         d_state = grads.state if isinstance(grads.state, tuple) else (grads.state,)
         return [fwd.outputs, *grads.params.values(), grads.x, *(part[0] for part in d_state)]
 
@@ -198,9 +140,8 @@ def main() -> None:
     target = host()
     processor = f"{target.cpu}, vectors of {target.bits} bits"
     table = Table(title=f"forward + backward, float32, T={STEPS}, one thread; {processor}")
-    names = ("compiled", "engine's sums", "eager", "torch.nn", "floor")
-    ratios = [("torch.nn", "compiled"), ("eager", "compiled"), ("torch.nn", "engine's sums")]
-    ratios += [("compiled", "floor")]
+    names = ("compiled", "eager", "torch.nn", "floor")
+    ratios = [("torch.nn", "compiled"), ("eager", "compiled"), ("compiled", "floor")]
     for column in ("cell", "B, H", *(f"{n}\nµs/step" for n in names)):
         table.add_column(column, justify="right")
     for one, other in ratios:
@@ -211,9 +152,8 @@ def main() -> None:
     for cell, batch, hidden in track(cases, description="measuring", console=Console(stderr=True)):
         p = measuring.problem(cell, batch, hidden, STEPS)
         runs = {
-            "compiled": compiled(p, sums="chunk"),
-            "engine's sums": compiled(p, sums="engine"),
-            "eager": eager(p),
+            "compiled": ours(p, "compiled"),
+            "eager": ours(p, "eager"),
             "torch.nn": torch_nn(p),
             "floor": floor(p),
         }

@@ -31,6 +31,13 @@ BACKENDS: dict[str, Backend] = {
     row.id: row
     for row in (
         NumPy("numpy", dtypes=HALF, pairs=True, proves="the library itself, with all problems"),
+        NumPy(
+            "numpy-compiled",
+            variant=True,
+            executor="auto",
+            packages=("llvmlite>=0.46",),
+            proves="machine code made from the cells",
+        ),
         NumPy("numpy-readonly", variant=True, layout=readonly, proves="no argument is written to"),
         NumPy("numpy-strided", variant=True, layout=strided, proves="any memory layout will do"),
         AnyBlas(

@@ -49,9 +49,24 @@ def strided(array: Any) -> Any:
 class NumPy(Backend):
     title: str = "NumPy"
     layout: Callable[[Any], Any] = as_is
+    executor: str = "eager"
 
     def put(self, array):
         return self.layout(array)
+
+    def available(self):
+        if self.executor == "auto":
+            from portable_rnn._executors.choose import no_compiler
+
+            if reason := no_compiler(by_name=False):
+                raise Unavailable(reason)
+
+    @contextlib.contextmanager
+    def session(self):
+        from portable_rnn import executors
+
+        with executors.use(self.executor):
+            yield
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class AnyBlas(NumPy):
     def session(self):
         from .any_blas import in_place_of_numpys
 
-        with in_place_of_numpys():
+        with super().session(), in_place_of_numpys():
             yield
 
 

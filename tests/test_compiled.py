@@ -18,7 +18,7 @@ from portable_rnn._engine.affine import SUMS, Linear
 from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._engine.setup import Setup
 from portable_rnn._executors import llvm_cache
-from portable_rnn._executors.compiled import Layer, kernel
+from portable_rnn._executors.compiled_layer import Layer, kernel
 from portable_rnn._executors.eager import EAGER
 from portable_rnn._executors.llvm_target import Target, Unavailable, host
 from portable_rnn._executors.slabs import Slabs
@@ -500,7 +500,7 @@ def test_the_folder_is_in_the_users_cache_unless_told(monkeypatch, tmp_path):
 
 COMPILE = """
 import numpy as np
-from portable_rnn._executors.compiled import Layer, kernel
+from portable_rnn._executors.compiled_layer import Layer, kernel
 from portable_rnn.cells import Elman
 loops = kernel(Elman(), "float32")
 hidden, _, _ = Layer(loops, np.eye(3, dtype="float32")).forward(

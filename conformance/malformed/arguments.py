@@ -99,6 +99,7 @@ IN_FUNCTION = {
     "book.draw": {"outputs": "count", "targets": "choice of targets"},
     "book.compute": {"xp": "optional namespace"},
     "dropout.draw": {"seed": "seed of masks"},
+    "executors": {"name": "executor", "dtype": "dtype"},
     "optimizers": {"state": "state of an optimizer"},
     "plots.gradient_flow": {"flow": "flow"},
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},

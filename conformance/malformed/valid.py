@@ -200,6 +200,8 @@ class Valid:
                 **{"xp": self.row.namespace(self.x), "labels": self.targets, "classes": O},
                 **{"dtype": self.x.dtype},
             },
+            "executors.explain": lambda: {"model": self.model, "dtype": "float32"},
+            "executors.use": lambda: {"name": "eager"},
             "memory.plan": lambda: {
                 **{"model": self.model, "steps": 64, "batch": 2, "dtype": "float32"}
             },

@@ -108,7 +108,7 @@ class Plan:
         shapes, may round differently, and results agree like any two correct ones. That
         is for batches in which all sequences have all steps.
         """
-        full = full_steps(self.batch)
+        full = full_steps(self.model.chunk_rows, self.batch)
         if self.segments == 1:
             return self.chunk_rows == min(full, self.steps) * self.batch
         return self.chunk_rows == full * self.batch and self.segment_rows % self.chunk_rows == 0
@@ -218,6 +218,7 @@ class _Costs:
 
     def __init__(self, model: RNN, steps: int, batch: int, itemsize: int) -> None:
         self.model, self.steps, self.batch = model, steps, batch
+        self.full = full_steps(model.chunk_rows, batch)
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
@@ -256,12 +257,12 @@ class _Costs:
     def plan(self, segment: int, checkpoints: int, chunk: int | None = None) -> Plan:
         """Plan segments of so many steps, in chunks of so many, or as few as there can be."""
         segments = -(-self.steps // segment)
-        chunk = min(segment, chunk or full_steps(self.batch))
+        chunk = min(segment, chunk or self.full)
         segment_rows, chunk_rows = segment * self.batch, chunk * self.batch
         # The gradients of a chunk; that of a weight is summed by halves, with a sum open on each
         # level; and those of a block of chunks, where one is not a block.
         sums = self.weights + self.weight * max(0, math.ceil(math.log2(chunk_rows / LEAF)))
-        full = min(full_steps(self.batch), self.steps)
+        full = min(self.full, self.steps)
         if chunk < full or segment % full:
             sums += self.weights
         peak = (
@@ -309,7 +310,7 @@ class _Costs:
 
     def candidates(self) -> Iterator[tuple[int, int]]:
         """Yield numbers of steps of a chunk and of a segment, which is made of whole chunks."""
-        chunk = full_steps(self.batch)
+        chunk = self.full
         while chunk:
             least = -(-self.steps // (MOST_SEGMENTS * chunk))  # chunks of a segment
             first = math.ceil(math.log(least, 1.15))

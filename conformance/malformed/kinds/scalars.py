@@ -95,6 +95,12 @@ def reduction(place: Place) -> list[Value]:
     return [*junk(), Value("'mean'", of("mean"), "taken"), Value("'none'", of("none"))]
 
 
+@kind("executor")
+def executor(place: Place) -> list[Value]:
+    own = [Value("'auto'", of("auto"), "taken"), Value("'xla'", of("xla"))]
+    return [*junk(), *own, Value("'Eager'", of("Eager"))]
+
+
 @kind("choice of targets")
 def choice_of_targets(place: Place) -> list[Value]:
     return [*junk(), Value("'general'", of("general"), "taken")]

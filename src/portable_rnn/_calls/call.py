@@ -219,7 +219,7 @@ def setup_of(
         make_static(xp, type(model))  # it may leave a compiled function, on the tape
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
-    options = (executor.sums, True, True, False)  # as of Setup
+    options = (model.chunk_rows, executor.sums, True, True, False)  # as of Setup
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 

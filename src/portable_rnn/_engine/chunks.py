@@ -1,6 +1,6 @@
 """How time is cut into chunks.
 
-A network is walked in chunks of about `ROWS` rows (steps times sequences), so that what is
+A network is walked in chunks of some rows (steps times sequences, `most_rows`), so that what is
 hoisted out of the time loop fits a cache and stays small beside the tape. Libraries that trace, or
 cannot write into an array, get one chunk.
 
@@ -18,10 +18,11 @@ from .._arrays.namespace import Array, Namespace, device_of
 from ..cells import State
 from .setup import Setup
 
-__all__ = ["Chunk", "cut_into_chunks", "full_steps", "write_chunk"]
+__all__ = ["Chunk", "cut_into_chunks", "full_steps", "most_rows", "write_chunk"]
 
 # As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
 ROWS = 384
+NUMBERS = 3 * 2**16  # of the projected input, up to which a chunk may have more rows
 
 
 class Chunk(NamedTuple):
@@ -60,9 +61,14 @@ class Chunk(NamedTuple):
         return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(active, whole, strict=True))
 
 
-def full_steps(width: int) -> int:
-    """Return how many steps of ``width`` sequences make a chunk of the full size."""
-    return max(1, ROWS // width)
+def most_rows(numbers: int) -> int:
+    """Return the rows of a chunk of the full size, by the numbers that are hoisted for each row."""
+    return ROWS * max(1, NUMBERS // (ROWS * numbers))
+
+
+def full_steps(rows: int, width: int) -> int:
+    """Return how many steps of ``width`` sequences make a chunk of so many rows."""
+    return max(1, rows // width)
 
 
 def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
@@ -73,7 +79,7 @@ def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
     """
     widths, limits = s.widths, s.segments
     all_there = widths is None and limits is None
-    if s.executor.whole_sequence or (all_there and steps <= full_steps(batch)):
+    if s.executor.whole_sequence or (all_there and steps <= full_steps(s.rows, batch)):
         return [[Chunk(slice(0, steps), batch)]]
     found: list[list[Chunk]] = []
     start = block_end = left = 0
@@ -84,11 +90,11 @@ def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
             last = last._replace(width=width, order=first, scatter_index=index)
             block_end = start
         if start >= block_end:
-            last, block_end = last._replace(block=last.block + 1), start + full_steps(width)
+            last, block_end = last._replace(block=last.block + 1), start + full_steps(s.rows, width)
         if not found or (limits and left < width):
             found.append([])
             left = limits.segment if limits else 0
-        most = min(limits.chunk, left) if limits else ROWS
+        most = min(limits.chunk, left) if limits else s.rows
         end = min(start + max(1, most // width), steps)
         if widths is not None:
             end = next((t for t in range(start, end) if widths[t] != width), end)

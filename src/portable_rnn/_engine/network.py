@@ -31,6 +31,7 @@ def run(
     s: Setup, p: Parameters, x: Array, states: States
 ) -> tuple[Array, States, tuple[StackTape, ...]]:
     """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
+    p = _packed(s, p)
     if len(p.layers[0]) == 1:
         y, states, tape = run_stack(s, _whole(p), x, states)
         return y, states, (tape,)
@@ -58,6 +59,7 @@ def run_vjp(
     d_states: States,
 ) -> tuple[Parameters, Array | None, States]:
     """Return the cotangents of the parameters, of the input, and of the initial states."""
+    p = _packed(s, p)
     if len(p.layers[0]) == 1:
         d_stack, d_x, d_states = run_stack_vjp(s, _whole(p), stack_tapes[0], d_outputs, d_states)
         layers = tuple((w,) for w in d_stack.layers)
@@ -84,6 +86,12 @@ def run_vjp(
         d_layers.insert(0, (*d_one.layers, *d_other.layers))
         d_before = [*d_first, *d_second, *d_before]
     return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
+
+
+def _packed(s: Setup, p: Parameters) -> Parameters:
+    """Return the weights as the executor takes them."""
+    layers = tuple(tuple(s.executor.pack(s, w) for w in both) for both in p.layers)
+    return p._replace(layers=layers)
 
 
 def _whole(p: Parameters) -> Stack:

@@ -45,6 +45,7 @@ class Weights(NamedTuple):
     hh: Linear  # (G·H, H); W
     hr: Any = None  # Linear (P, H); then h has size P, and the weight of hh is (G·H, P)
     own: tuple[Array, ...] = ()  # (k·H,) each; the cell's
+    packed: Any = None  # what an executor has made of them for itself
 
 
 def recurrence_of(cell: Cell, *, projected: bool = False, held: bool = False) -> Recurrence:

@@ -30,6 +30,7 @@ class Setup(NamedTuple):
     xp: Namespace
     executor: Any  # of _executors/base.py; nothing here knows which
     recurrence: "Recurrence"  # the step of all layers
+    rows: int = 1  # of a chunk of time (see _engine/chunks.py)
     products: Products = SUMS  # what becomes of the factors of a weight's gradient
     keep: bool = True  # whether there will be a backward pass
     grad_x: bool = True  # whether that gives the cotangent of the input

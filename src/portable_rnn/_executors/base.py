@@ -46,6 +46,13 @@ class Executor(ABC):
 
     # -------------------------------------------------------------------- a layer at a time
 
+    def pack(self, setup: Setup, w: Weights) -> Weights:
+        """Return the weights of a layer as `layer` and `layer_vjp` take them.
+
+        Asked for once in each pass, before the first chunk of time.
+        """
+        return w
+
     def layer(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
     ) -> tuple[Sequence, State, Any]:

@@ -1,19 +1,119 @@
 """Which executor serves a call."""
 
-from collections.abc import Iterable
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.util import find_spec
 
-from .._arrays.namespace import Array, Namespace, is_traced, make_static, whole_sequence
+from .._arrays import scalars as check
+from .._arrays.namespace import (
+    PLAIN,
+    Array,
+    Namespace,
+    dtype_name,
+    is_traced,
+    library_name,
+    make_static,
+    whole_sequence,
+)
 from .base import Executor
 from .eager import EAGER, WHOLE
 from .lax import LAX
 
-__all__ = ["choose"]
+__all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "use"]
+
+NAMES = ("auto", "eager", "compiled")
+COMPILED_DTYPES = ("float32", "float64")
+VARIABLE = "PORTABLE_RNN_EXECUTOR"
+
+_asked: ContextVar[str] = ContextVar("portable_rnn_executor")
+
+
+def asked() -> str:
+    """Return the name of the executor that is asked for now."""
+    try:
+        return _asked.get()
+    except LookupError:
+        return _by_environment()
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Have calls served by an executor, for the current thread or task; see `executors.use`."""
+    token = _asked.set(check.choice("name", name, NAMES))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
 
 
 def choose(xp: Namespace, arrays: Iterable[Array]) -> Executor:
-    """Return the executor for a call on these arrays."""
+    """Return the executor for a call on these arrays.
+
+    Raises
+    ------
+    ValueError
+        If an executor was asked for by name, and cannot serve them.
+    """
+    name = asked()
+    if name == "eager" and not whole_sequence(xp):
+        return EAGER
+    arrays = tuple(arrays)
+    reason = "" if name == "eager" else _not_compiled(xp, arrays)
+    if not reason and name != "eager":
+        return _compiled(name == "compiled")
+    if name == "compiled":
+        raise ValueError(f"executor: compiled was asked for; {reason}")
     if not whole_sequence(xp):
         return EAGER
     found = LAX if is_traced(xp, *arrays) else WHOLE
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function
     return found
+
+
+def _not_compiled(xp: Namespace, arrays: tuple[Array, ...]) -> str:
+    """Return why a call on these arrays is not compiled; "" if it is."""
+    if xp not in PLAIN.values():
+        return f"it is for NumPy's arrays, and these are computed with by {library_name(xp)}"
+    dtype = dtype_name(arrays[0].dtype)
+    if dtype not in COMPILED_DTYPES:
+        return f"it is for {' and '.join(COMPILED_DTYPES)}, got {dtype}"
+    return no_compiler(asked() == "compiled")
+
+
+@lru_cache(maxsize=2)
+def no_compiler(by_name: bool) -> str:
+    """Return why nothing can be compiled here; "" if it can.
+
+    Parameters
+    ----------
+    by_name : bool
+        Whether it is asked for by name, and so also where it is not yet the default.
+    """
+    if find_spec("llvmlite") is None:
+        return "llvmlite is not installed: pip install portable-rnn[fast]"
+    from .llvm_target import Unavailable, host
+
+    try:
+        host()
+    except Unavailable as reason:
+        return str(reason)
+    machine = platform.machine()
+    if not by_name and machine.lower() not in ("x86_64", "amd64"):
+        return f"on {machine} it has not been tried yet; it runs if asked for by name"
+    return ""
+
+
+@lru_cache(maxsize=2)
+def _compiled(by_name: bool) -> Executor:
+    from .compiled import Compiled  # what it imports, only who compiles needs
+
+    return Compiled(asked=by_name)
+
+
+@lru_cache(maxsize=1)
+def _by_environment() -> str:
+    return check.choice(VARIABLE, os.environ.get(VARIABLE) or "auto", NAMES)

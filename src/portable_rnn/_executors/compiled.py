@@ -1,397 +1,157 @@
-"""One layer of a pointwise cell, its time loops compiled for this processor, on NumPy's arrays.
+"""The time loop compiled for this processor, for NumPy's arrays.
 
-As `layer` and `layer_vjp` of ``_engine/bptt.py``, but that the products outside of the loops are
-left to who calls: ``ax`` is given, and what the gradients of weights are made of is returned.
+What of a layer can be compiled runs as `Layer` of ``compiled_layer.py``, with the products for all
+steps of a chunk around it; what cannot runs as on `Eager`, and why is what `loops_of` returns.
 """
 
-import ctypes
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from .._arrays.functions import stack
+from .._arrays.namespace import Array, Namespace, dtype_name
+from .._engine.affine import Linear, Products, affine_vjp_bias, product_over_rows
+from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights
+from .._engine.setup import Sequence, Setup
+from ..cells import State
+from .compiled_layer import Cotangents, Kernel, Layer, kernel
+from .compiled_layer import Record as LayerRecord
+from .eager import Eager
+from .trace import NotPointwise
 
-from .llvm_cache import Code, load
-from .llvm_target import Target, host
-from .program import Program
-from .slabs import Slabs
-from .tables import LINE, backward_fields, blocks_at_a_time, forward_fields, most_blocks
-from .trace import trace
+__all__ = ["Compiled", "loops_of"]
 
-__all__ = ["Cotangents", "Kernel", "Layer", "Record", "kernel"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-class Record(NamedTuple):
-    """What `Layer.backward` needs of `Layer.forward`."""
-
-    reverse: bool
-    update: tuple[Array, ...]
-    scale: Array | None
-    states: Array  # (S, T+1, B, H); in reverse, the state before all steps is the last
-    stored: Array  # (R, T, B, H)
-
-    @property
-    def hidden(self) -> Array:
-        """The hidden state after each step, (T, B, H)."""
-        found: Array = self.states[0, :-1] if self.reverse else self.states[0, 1:]
-        return found
-
-    @property
-    def hidden_before(self) -> Array:
-        """The hidden state before each step, (T, B, H)."""
-        found: Array = self.states[0, 1:] if self.reverse else self.states[0, :-1]
-        return found
+# A chunk has few rows, which one product adds up as well: at most 5 eps of 16 were measured.
+SUMS = Products(weight=product_over_rows, bias=affine_vjp_bias)
 
 
-class Cotangents(NamedTuple):
-    """What `Layer.backward` returns."""
-
-    d_ax: Array  # (T, B, G·H)
-    d_ah: Array  # the same object if the cell sees only the sum
-    d_own: tuple[Array, ...]  # (T, B, k·H) each
-    d_state: tuple[Array, ...]  # (B, H) each, of the state before all steps
-
-
-class Kernel:
-    """The compiled loops of one cell, for one dtype and one kind of processor.
-
-    Parameters
-    ----------
-    program : Program
-    dtype : {"float32", "float64"}
-    target : Target
-    scaled : bool
-        Whether there are factors of what the recurrent weights multiply.
+@dataclass(frozen=True)
+class Compiled(Eager):
+    """Loops of machine code where a cell can be compiled.
 
     Attributes
     ----------
-    reloaded : bool
-        Whether the code was found in the cache.
+    asked : bool
+        Whether it was asked for by name: what cannot be compiled is then refused.
     """
 
-    def __init__(self, program: Program, dtype: str, target: Target, *, scaled: bool) -> None:
-        self.program, self.target, self.scaled = program, target, scaled
-        self.dtype = np.dtype(dtype)
-        self.lanes, self.vector = target.lanes(dtype), target.bits // 8
+    asked: bool = False
 
-        def write() -> str:
-            from . import llvm_loop  # llvmlite.ir with it, which loading does without
+    @property
+    def sums(self) -> Products:
+        """One product for each chunk of time."""
+        return SUMS
 
-            return llvm_loop.write(program, dtype, target, scaled=scaled)
+    def pack(self, setup: Setup, w: Weights) -> Weights:
+        """Add the layer whose loops will run, or nothing if it cannot be compiled."""
+        dtype = dtype_name(w.hh.weight.dtype)
+        held = _kind_of_update(setup)
+        loops = loops_of(setup.recurrence, dtype, held=held, scaled=bool(setup.recurrent))
+        if isinstance(loops, str):
+            if self.asked:
+                raise ValueError(f"executor: expected a model that can be compiled; {loops}")
+            return w
+        layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
+        return w._replace(packed=_Packed(layer))
 
-        subject = f"{dtype} scaled={scaled}\n{program.text}"
-        self._code: Code
-        self._code, self.reloaded = load(subject, target, write)
-        pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.forward = self._code.function("forward", pointer)
-        self.backward = self._code.function("backward", pointer)
-        sizes = (pointer, pointer, integer, integer)
-        self._pack_forward = self._code.function("pack_forward", *sizes)
-        self._pack_backward = self._code.function("pack_backward", *sizes)
-        self.forward_fields = forward_fields(program, scaled=scaled)
-        self.backward_fields = backward_fields(program, scaled=scaled)
-
-    def packed(self, weight: Array, *, back: bool) -> Array:
-        """Return recurrent weights (G·H, H) as the loop forward, or back, reads them."""
-        rows, units = weight.shape
-        blocks = -(-units // self.lanes)
-        gates = 1 if back else self.program.gates
-        out = self.aligned(blocks * self.lanes * gates * (rows if back else units))
-        pack = self._pack_backward if back else self._pack_forward
-        pack(_address(out), _address(weight), units, rows if back else units)
-        return out
-
-    def aligned(self, size: int) -> Array:
-        """Return room for numbers that begins where a line of the cache does."""
-        itemsize = self.dtype.itemsize
-        room = np.empty(size + LINE // itemsize, self.dtype)
-        first = -_address(room) % LINE // itemsize
-        return room[first : first + size]
-
-
-class Layer:
-    """A layer: loops, and weights as they read them, made once for all chunks of time.
-
-    For one thread at a time, since it holds what the loops work in.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    weight : array (G·H, H)
-        Of the hidden state.
-    bias_ax, bias_ah : array (G·H,), optional
-        Added to the projected input, and to the product.
-    own : tuple of arrays (k·H,)
-        The cell's own vectors.
-    """
-
-    def __init__(
-        self,
-        kernel: Kernel,
-        weight: Array,
-        bias_ax: Array | None = None,
-        bias_ah: Array | None = None,
-        own: tuple[Array, ...] = (),
-    ) -> None:
-        self.kernel, dtype, (rows, units) = kernel, kernel.dtype, weight.shape
-        if rows != kernel.program.gates * units:
-            raise ValueError(f"weight: expected {kernel.program.gates} gates, got {weight.shape}")
-        self._weight, self._units = np.ascontiguousarray(weight, dtype), units
-        self._biases = tuple(
-            np.zeros(rows, dtype) if bias is None else self._whole(bias.reshape(-1), (rows,))
-            for bias in (bias_ax, bias_ah)
+    def layer(
+        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+    ) -> tuple[Sequence, State, Any]:
+        """Project the input of all steps, then run the loop."""
+        if w.packed is None:
+            return super().layer(setup, w, x, state, update)
+        ax = Linear(w.ih.weight)(setup.xp, x)  # the loop adds the bias
+        how = {"reverse": setup.reverse, "keep": setup.keep}
+        found: tuple[Sequence, State, Any] = w.packed.layer.forward(
+            ax, state, update, w.hh.scale, **how
         )
-        self._own_sizes = tuple(vector.shape[0] for vector in own)
-        if sum(self._own_sizes) != kernel.program.own * units:
-            raise ValueError(f"own: expected {kernel.program.own * units} numbers")
-        self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
-        self._slabs = Slabs(dtype)
-        self._addresses = {
-            "bias_ax": _address(self._biases[0]),
-            "bias_ah": _address(self._biases[1]),
-            "own": 0 if self._own is None else _address(self._own),
-        }
-        self._packed: dict[bool, Array] = {}
-        self._plans: dict[tuple[bool, int], tuple[dict[str, int], Array]] = {}
+        return found
 
-    def forward(
+    def layer_vjp(
         self,
-        ax: Array,
-        state: tuple[Array, ...],
-        update: tuple[Array, ...] = (),
-        scale: Array | None = None,
-        *,
-        reverse: bool = False,
-        keep: bool = True,
-    ) -> tuple[Array, tuple[Array, ...], Record]:
-        """Return the hidden states of all steps, the final state, and a record for `backward`.
+        setup: Setup,
+        w: Weights,
+        x: Array,
+        record: Any,
+        d_hidden: Array | None,
+        d_state: State,
+        update: tuple[Array, ...],
+    ) -> tuple[Weights, Array | None, State]:
+        """Run the loop back, then the products for the gradients."""
+        if not isinstance(record, LayerRecord):
+            return super().layer_vjp(setup, w, x, record, d_hidden, d_state, update)
+        xp = setup.xp
+        found = w.packed.backward(record, d_hidden, d_state, again=setup.products is self.sums)
+        rows = (*found.d_own, found.d_ax)
+        rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
+        h = record.hidden_before
+        d_w, d_ax = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
+        return d_w, w.ih.vjp_x(xp, d_ax) if setup.grad_x else None, found.d_state
 
-        Parameters
-        ----------
-        ax : array (T, B, G·H)
-            The projected input, without ``bias_ax``.
-        state : tuple of arrays (B, H)
-        update : tuple of arrays that broadcast to (T, B, H), one for each state
-            Where, or how much, a new state takes the place of the old.
-        scale : array that broadcasts to (B, H), optional
-            Factors of what the weight multiplies.
-        reverse : bool
-            From the last step to the first.
-        keep : bool
-            Whether the record is needed.
-        """
-        p, dtype = self.kernel.program, self.kernel.dtype
-        (steps, batch, rows), units = ax.shape, self._units
-        if rows != self._weight.shape[0]:
-            raise ValueError(f"ax: expected {self._weight.shape[0]} numbers a row, got {rows}")
-        shape, plane, direction = (steps, batch, units), batch * units, -1 if reverse else 1
-        empty = (self._slabs if keep else Slabs(dtype)).empty
-        states = empty(p.states, steps + 1, batch, units)
-        stored = empty(len(p.stored), steps if keep else 1, batch, units)
-        first = steps if reverse else 0
-        for all_steps, given in zip(states, state, strict=True):
-            all_steps[first] = given
-        begin = steps - 1 if reverse else 0
-        # If nothing is to be kept, every step writes into the same place.
-        stored_first, stored_step = (begin, direction * plane) if keep else (0, 0)
-        held = tuple(self._update(each, shape) for each in update)
-        factors = None if scale is None else self._whole(scale, shape[1:])
-        record = Record(reverse, held, factors, states, stored)
-        ax = np.ascontiguousarray(ax, dtype)
-        values: dict[str, int] = {
-            "ax": _address(ax) + begin * ax.strides[0],
-            "stored_step": stored_step,
-            **_planes("state", states, first),
-            **_planes("stored", stored, stored_first),
-            **self._options(record, begin),
-        }
-        if factors is not None:
-            scaled = np.empty((steps + 1, batch, units), dtype)
-            np.multiply(states[0, first], factors, out=scaled[first])
-            values["scaled"] = _address(scaled) + first * scaled.strides[0]
-        self._run(shape, direction, values, back=False)
-        last = 0 if reverse else steps
-        return record.hidden, tuple(each[last].copy() for each in states), record
+    def join(self, xp: Namespace, sequence: Sequence) -> Array:
+        """Copy the steps into one array."""
+        return stack(xp, sequence) if isinstance(sequence, list) else sequence.copy()
+
+
+class _Packed:
+    """A layer, and what the chunk that went back before this one has written."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+        self._before: Cotangents | None = None
 
     def backward(
-        self,
-        record: Record,
-        d_hidden: Array | None,
-        d_state: tuple[Array, ...],
-        into: Cotangents | None = None,
+        self, record: LayerRecord, d_hidden: Array | None, d_state: State, *, again: bool
     ) -> Cotangents:
-        """Return the cotangents of both projections, of own vectors, and of the state before.
-
-        Parameters
-        ----------
-        record : Record
-        d_hidden : array (T, B, H), optional
-        d_state : tuple of arrays (B, H)
-            Of the final state.
-        into : Cotangents, optional
-            Of an earlier call, and no longer needed: where ``d_ax`` and ``d_ah`` fit, they are
-            written again, which saves the time that new memory takes.
-        """
-        p, dtype = self.kernel.program, self.kernel.dtype
-        _, slots, batch, units = record.states.shape
-        steps, reverse = slots - 1, record.reverse
-        if record.stored.shape[1] != steps:
-            raise ValueError("record: nothing was kept")
-        begin, direction = (0, 1) if reverse else (steps - 1, -1)
-        rows = (steps, batch, p.gates * units)
-        if into is None or into.d_ax.shape != rows:
-            d_ax = np.empty(rows, dtype)
-            d_ah = d_ax if p.same else np.empty(rows, dtype)
-        else:
-            d_ax, d_ah = into.d_ax, into.d_ah
-        d_own = np.empty((steps, batch, p.own * units), dtype)
-        d_before = np.empty((p.states, 1, batch, units), dtype)
-        for mine, given in zip(d_before, d_state, strict=True):
-            mine[0] = given
-        values = {
-            **self._d_hidden(d_hidden, (steps, batch, units), begin, direction),
-            **_planes("state", record.states, begin + 1 if reverse else begin),
-            **_planes("stored", record.stored, begin),
-            **self._options(record, begin),
-            "d_ax": _address(d_ax) + begin * d_ax.strides[0],
-            "d_ah": _address(d_ah) + begin * d_ah.strides[0],
-            "d_own": _address(d_own) + begin * d_own.strides[0],
-            **_planes("d_state", d_before, 0),
-        }
-        self._run((steps, batch, units), direction, values, back=True)
-        found, start = [], 0
-        for size in self._own_sizes:
-            found.append(d_own[:, :, start : start + size])
-            start += size
-        return Cotangents(d_ax, d_ah, tuple(found), tuple(each[0] for each in d_before))
-
-    # ----------------------------------------------------------------------------------- tables
-
-    def _run(
-        self, shape: tuple[int, int, int], direction: int, values: dict[str, int], *, back: bool
-    ) -> None:
-        """Call a loop with a table of numbers and addresses."""
-        (steps, batch, units), kernel = shape, self.kernel
-        if not (steps and batch and units):
-            return
-        if (back, batch) not in self._plans:
-            self._plans[back, batch] = self._plan(batch, back=back)
-        values |= self._plans[back, batch][0]
-        values["steps"], values["direction"] = steps, direction
-        names = kernel.backward_fields if back else kernel.forward_fields
-        table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
-        (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
-
-    def _plan(self, batch: int, *, back: bool) -> tuple[dict[str, int], Array]:
-        """Return what is the same in every call with as many sequences, and room for sums."""
-        kernel, rows, units = self.kernel, *self._weight.shape
-        gates = 1 if back else kernel.program.gates
-        if back not in self._packed:
-            self._packed[back] = kernel.packed(self._weight, back=back)
-        tile = most_blocks(gates, kernel.target.accumulators, batch)
-        blocks = blocks_at_a_time(gates, batch, kernel.vector, tile)
-        sums = kernel.aligned(batch * blocks * gates * kernel.lanes)
-        return {
-            **self._addresses,
-            "batch": batch,
-            "units": units,
-            "blocks": blocks,
-            "tile": tile,
-            "a_row": rows if back else units,
-            "sums": _address(sums),
-            "weight": _address(self._packed[back]),
-        }, sums
-
-    def _options(self, record: Record, begin: int) -> dict[str, int]:
-        """Return the addresses of what a layer may have more, in the step that comes first."""
-        found = {
-            f"update.{i}": _address(each) + begin * each.strides[0]
-            for i, each in enumerate(record.update)
-        }
-        if record.scale is not None:
-            found["scale"] = _address(record.scale)
-        return found
-
-    def _d_hidden(
-        self, given: Array | None, shape: tuple[int, int, int], begin: int, direction: int
-    ) -> dict[str, Any]:
-        """Return where the cotangents of hidden states are; rows need not lie side by side."""
-        if given is None:
-            zeros = np.zeros(shape[1:], self.kernel.dtype)
-            # Held by the dict until the loop has run.
-            return {"d_y": _address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
-        if given.shape != shape:
-            raise ValueError(f"d_hidden: expected shape {shape}, got {given.shape}")
-        if given.dtype != self.kernel.dtype or given.strides[2] != given.itemsize:
-            given = np.ascontiguousarray(given, self.kernel.dtype)
-        (step, row, _), size = given.strides, given.itemsize
-        return {
-            "d_y": _address(given) + begin * step,
-            "d_y_step": direction * step // size,
-            "d_y_row": row // size,
-            "": given,
-        }
-
-    # ----------------------------------------------------------------------------------- arrays
-
-    def _whole(self, array: Array, shape: tuple[int, ...]) -> Array:
-        """Return a contiguous array of a shape."""
-        return np.ascontiguousarray(np.broadcast_to(array, shape), self.kernel.dtype)
-
-    def _update(self, update: Array, shape: tuple[int, int, int]) -> Array:
-        """Return numbers, or bytes with room behind them for a vector that is read whole."""
-        if self.kernel.program.held == "mix":
-            return self._whole(update, shape)
-        size = shape[0] * shape[1] * shape[2]
-        room = np.zeros(size + self.kernel.lanes, np.bool_)
-        found: Array = room[:size].reshape(shape)
-        found[...] = update
+        """Return cotangents, in the memory of those before if nothing refers to them."""
+        found = self.layer.backward(record, d_hidden, d_state, into=self._before)
+        self._before = found if again else None
         return found
 
 
-def _address(array: Array) -> int:
-    found: int = array.__array_interface__["data"][0]
-    return found
-
-
-def _planes(name: str, arrays: Array, step: int) -> dict[str, int]:
-    """Return the addresses of several arrays (T, ...) in one, in some step."""
-    start, (each, one_step, *_) = _address(arrays), arrays.strides
-    return {f"{name}.{i}": start + i * each + step * one_step for i in range(arrays.shape[0])}
-
-
-@lru_cache(maxsize=64)
-def kernel(
-    cell: Any,
-    dtype: str,
-    *,
-    held: str = "",
-    scaled: bool = False,
-    target: Target | None = None,
-) -> Kernel:
-    """Return the compiled loops of a cell; the first time, they are made or reloaded.
+def loops_of(
+    recurrence: Recurrence, dtype: str, *, held: str = "", scaled: bool = False
+) -> Kernel | str:
+    """Return the compiled loops of a layer, or why there are none.
 
     Parameters
     ----------
-    cell : Cell
-    dtype : {"float32", "float64"}
+    recurrence : Recurrence
+    dtype : str
     held : {"", "choose", "mix"}
         Whether there are updates, of booleans or of numbers.
     scaled : bool
         Whether there are factors of what the recurrent weights multiply.
-    target : Target, optional
-        This processor by default.
-
-    Raises
-    ------
-    NotPointwise
-        If the cell cannot be compiled.
-    Unavailable
-        If nothing can.
-    ValueError
-        If there is no code for the dtype.
     """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype}")
-    return Kernel(trace(cell, held), dtype, target or host(), scaled=scaled)
+    inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
+    if isinstance(inner, Projected):
+        return "the projection of its hidden state is a second product in each step"
+    if not isinstance(inner, Plain):
+        return "its cell has late gates, a second product in each step"
+    cell = inner.cell
+    # What an object of the caller's holds may have changed since its step was traced.
+    key = (cell, tuple(getattr(cell, "__dict__", {}).items()))
+    try:
+        hash(key)
+    except TypeError:
+        return _traced(cell, dtype, held, scaled)
+    return _found(key, dtype, held, scaled)
+
+
+@lru_cache(maxsize=256)
+def _found(key: tuple[Any, Any], dtype: str, held: str, scaled: bool) -> Kernel | str:
+    return _traced(key[0], dtype, held, scaled)
+
+
+def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
+    try:
+        return kernel(cell, dtype, held=held, scaled=scaled)
+    except NotPointwise as reason:
+        return f"its cell: {reason}"
+
+
+def _kind_of_update(setup: Setup) -> str:
+    if setup.update:
+        kind = dtype_name(setup.update[0][0].dtype)
+        return "choose" if kind == "bool" else "mix"
+    return "choose" if setup.mask is not None else ""

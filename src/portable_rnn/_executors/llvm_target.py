@@ -11,6 +11,7 @@ __all__ = ["BITS", "Target", "Unavailable", "host"]
 # Bits of a vector, to have others than the widest of the processor.
 BITS = "PORTABLE_RNN_VECTOR_BITS"
 WIDTHS = (128, 256, 512)
+MOST = 256  # bits by default: with vectors of 512, code was read and not yet run
 
 
 class Unavailable(RuntimeError):
@@ -54,9 +55,9 @@ def host(bits: int | None = None) -> Target:
     Parameters
     ----------
     bits : int, optional
-        Of a vector: 128, 256 or 512. By default the most that it has, or what the environment
-        variable ``PORTABLE_RNN_VECTOR_BITS`` says. Wider ones than it has are put together from
-        several, and what is computed is the same.
+        Of a vector: 128, 256 or 512. By default what the environment variable
+        ``PORTABLE_RNN_VECTOR_BITS`` says, or the most that it has, up to `MOST`. Wider ones than it
+        has are put together from several, and what is computed is the same.
 
     Raises
     ------
@@ -91,6 +92,7 @@ def _host(bits: int | None) -> Target:
     llvm = binding()
     if bits is not None and bits not in WIDTHS:
         raise ValueError(f"vectors: expected {', '.join(map(str, WIDTHS))} bits, got {bits}")
+    asked, bits = bits is not None, bits or MOST
     # Said of this process: a 32-bit one on a 64-bit processor has fewer registers.
     triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
     found = dict(llvm.get_host_cpu_features())
@@ -98,14 +100,14 @@ def _host(bits: int | None) -> Target:
         widest, registers = 128, 32
     elif found.get("avx2") and found.get("fma"):
         widest = 512 if found.get("avx512f") and found.get("avx512vl") else 256
-        registers = 32 if (bits or widest) > 256 and widest > 256 else 16
+        registers = 32 if bits > 256 and widest > 256 else 16
     else:
         raise Unavailable(f"no fused multiply-add on vectors: {cpu}")
-    if bits is not None and bits < 512 and widest == 512:
-        # Told to do without: then without the instructions too, as a processor that lacks them.
+    if bits < 512 and widest == 512:
+        # To do without: then without the instructions too, as a processor that lacks them.
         found |= {name: False for name in found if name.startswith(("avx512", "avx10"))}
     features = ",".join(f"{'+' if has else '-'}{name}" for name, has in sorted(found.items()))
-    return Target(triple, cpu, features, bits or widest, registers)
+    return Target(triple, cpu, features, bits if asked else min(bits, widest), registers)
 
 
 @lru_cache(maxsize=1)

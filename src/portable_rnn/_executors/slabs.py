@@ -20,10 +20,14 @@ LINE = 64
 
 
 class Slabs:
-    """Arrays cut from slabs, each of which lives as long as one of its arrays."""
+    """Arrays cut from slabs, each of which lives as long as one of its arrays.
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    If ``exact``, each array has a slab of its own, and nothing is taken ahead.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], *, exact: bool = False) -> None:
         self._dtype, self._left, self._next = dtype, np.empty(0, dtype), 0
+        self._growth = 0 if exact else 4
 
     def empty(self, *shape: int) -> Array:
         """Return a new array that begins where a line of the cache does."""
@@ -33,7 +37,7 @@ class Slabs:
         if wanted > self._left.shape[0]:
             # Larger than the one before: a single call of a small network takes little.
             most = LARGEST // self._dtype.itemsize
-            self._next = max(wanted, min(4 * self._next, most))
+            self._next = max(wanted, min(self._growth * self._next, most))
             slab = np.empty(self._next + line, self._dtype)
             first = -int(slab.__array_interface__["data"][0]) % LINE // self._dtype.itemsize
             self._left = slab[first : first + self._next]

@@ -18,6 +18,7 @@ from .._arrays.norms import norm, unit_of
 from .._calls.call import Call, Parameters, prepare, run, run_vjp, valid_steps_of
 from .._calls.layout import mask_inward, time_major
 from .._calls.loss import Loss, loss_and_gradient
+from .._executors.choose import use
 from ..cells import Cell, Residuals, State
 from ..initializers import uniform
 from ..losses import softmax_cross_entropy
@@ -199,7 +200,9 @@ def gradient_flow(
     plain = replace(model, batch_first=False, dropout=0.0, recurrent_dropout=0.0)
     observed = replace(plain, cell=watched, nonlinearity="tanh")  # the cell holds the real one
 
-    call, before, passes = prepare(observed, params, x, mask=valid), [], []
+    before, passes = [], []
+    with use("eager"):  # only there is a step a call that can be watched
+        call = prepare(observed, params, x, mask=valid)
     for t in range(x.shape[0]):
         before.append(states)
         one = call.window(t, t + 1, check.state_of(states))

@@ -1,0 +1,96 @@
+"""What runs the time loop: Python, or machine code that is made from the cell's own source.
+
+By default (``"auto"``) a call on NumPy's arrays of float32 or float64 is compiled where the model
+can be and llvmlite is installed (``pip install portable-rnn[fast]``); all else is ``"eager"``, the
+loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of both agree to
+rounding, and each gives the same bits again for the same call.
+
+The first call of a cell takes a second or so, in which its code is made. It is kept in the user's
+folder of caches, or in what the environment variable ``PORTABLE_RNN_CACHE`` names, for later
+processes.
+"""
+
+from contextlib import AbstractContextManager
+
+from ._arrays import checks as check
+from ._arrays.namespace import DTYPES
+from ._executors.choose import COMPILED_DTYPES, NAMES, asked, no_compiler
+from ._executors.choose import use as _use
+from .model import RNN
+
+__all__ = ["explain", "use"]
+
+
+def use(name: str) -> AbstractContextManager[None]:
+    """Have calls served by an executor, for the current thread or task.
+
+    Parameters
+    ----------
+    name : {"auto", "eager", "compiled"}
+        With ``"compiled"``, a call that cannot be compiled is refused. Arrays of JAX, Dask and
+        ndonnx are computed with as these libraries do, whether ``"auto"`` or ``"eager"``. The
+        environment variable ``PORTABLE_RNN_EXECUTOR`` says what is used elsewhere.
+
+    Returns
+    -------
+    context manager
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=3, hidden_size=5)
+    >>> with prnn.executors.use("eager"):
+    ...     print(prnn.executors.explain(model))
+    eager: asked for by name
+    """
+    return _use(check.choice("name", name, NAMES))
+
+
+def explain(model: RNN, dtype: str = "float32") -> str:
+    """Say what runs a model on NumPy's arrays, and if it is not compiled, why.
+
+    Parameters
+    ----------
+    model : RNN
+    dtype : str
+        Name of the dtype of the arrays.
+
+    Returns
+    -------
+    str
+        Begins with ``"compiled"`` or ``"eager"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``model`` is no RNN, or ``dtype`` none that an array may have.
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=3, hidden_size=5, cell="layer_norm_lstm")
+    >>> print(prnn.executors.explain(model))  # doctest: +ELLIPSIS
+    eager: ...
+    """
+    if not isinstance(model, RNN):
+        raise TypeError(f"model: expected an RNN, got {check.said(model)}")
+    name = asked()
+    if name == "eager":
+        return "eager: asked for by name"
+    if check.choice("dtype", dtype, DTYPES) not in COMPILED_DTYPES:
+        return f"eager: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
+    if reason := no_compiler(name == "compiled"):
+        return f"eager: {reason}"
+    from ._executors.compiled import loops_of
+
+    loops = loops_of(model.recurrences[0], dtype)
+    if isinstance(loops, str):
+        return f"eager: {loops}"
+    target = loops.target
+    return f"compiled: for {target.cpu}, vectors of {target.bits} bits"
