@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from portable_rnn._engine import chunks
-
 from . import report
 from .backends import BACKENDS
 from .libraries import Custom
@@ -107,14 +105,6 @@ def backend(request, record_property):
         )
     with row.session():
         yield row
-
-
-@pytest.fixture(autouse=True, scope="session")
-def time_is_cut():
-    """Cut time as for larger networks: of these, a chunk would have thousands of rows."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "NUMBERS", 0)
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,7 @@
 """No planted bug survives."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,30 +10,28 @@ import pytest
 import portable_rnn
 
 from .backends import BACKENDS
+from .forked import Forked
 from .mutants import MUTANTS, compiled_here
 
 SOURCE = Path(portable_rnn.__file__).parent
-ROOT = Path(__file__).parent.parent
 # What the tests that catch them run on, besides NumPy.
 pytestmark = pytest.mark.oracle("array_api_strict", "torch")
 
 
-def run(nodeids, source):
+@pytest.fixture(scope="module")
+def forked():
+    with Forked() as process:
+        yield process
+
+
+def run(forked, nodeids, source):
     """Run tests, all of the suite or none, on a copy of the library.
 
     Of the suite no more rows are collected than they are of.
     """
     rows = sorted({row_of(nodeid) for nodeid in nodeids if of_the_suite(nodeid)})
-    quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest")
     only = ("--backend", ",".join(rows)) if rows else ()
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *quiet, *only, *nodeids],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run([*only, *nodeids], source)
 
 
 def of_the_suite(nodeid):
@@ -57,7 +52,7 @@ def not_here(mutant):
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.id for mutant in MUTANTS])
-def test_is_caught(mutant, tmp_path, record_property):
+def test_is_caught(mutant, forked, tmp_path, record_property):
     if reason := not_here(mutant):
         pytest.skip(reason)
     record_property("bug", (mutant.bug, mutant.caught_by))
@@ -66,19 +61,19 @@ def test_is_caught(mutant, tmp_path, record_property):
     text = module.read_text(encoding="utf-8")
     assert text.count(mutant.right) == 1, f"the line to change is not in {mutant.module}"
     module.write_text(text.replace(mutant.right, mutant.wrong), encoding="utf-8")
-    ended = run([mutant.caught_by], tmp_path)
+    ended = run(forked, [mutant.caught_by], tmp_path)
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED, f"survived:\n{ended.stdout}"
     assert re.search(r"^1 failed\b(?!.*(skipped|error))", ended.stdout, re.M), ended.stdout
     assert "cannot run" not in ended.stdout, "it failed, but not for the bug"
 
 
-def test_the_library_itself_passes_what_catches_them(tmp_path):
+def test_the_library_itself_passes_what_catches_them(forked, tmp_path):
     """Else a test would catch its mutant by failing always."""
     shutil.copytree(SOURCE, tmp_path / "portable_rnn")
     chosen = {mutant.caught_by for mutant in MUTANTS if not not_here(mutant)}
     suite = set(filter(of_the_suite, chosen))
     for part in (suite, chosen - suite):
-        ended = run(sorted(part), tmp_path)
+        ended = run(forked, sorted(part), tmp_path)
         assert ended.returncode == 0, ended.stdout
         assert f"{len(part)} passed" in ended.stdout
 

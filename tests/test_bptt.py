@@ -52,6 +52,14 @@ def test_stretches_change_nothing(cell, rows, monkeypatch):
     assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)
 
 
+def test_a_chunk_has_more_rows_where_they_are_short(monkeypatch):
+    assert engine.most_rows(1024) == engine.most_rows(10**9) == engine.ROWS
+    monkeypatch.setattr(engine, "NUMBERS", 3 * 2**16)  # as without the fixture of all tests
+    assert {n: engine.most_rows(n) for n in (32, 100, 256, 512, 513)} == {
+        **{32: 6144, 100: 1920, 256: 768, 512: 384, 513: 384}
+    }
+
+
 @pytest.mark.parametrize("missing", ["d_outputs", "d_state"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_stretches_change_nothing_for_one_cotangent_alone(cell, missing, monkeypatch):

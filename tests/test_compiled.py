@@ -17,7 +17,7 @@ from conformance.tolerances import K, error_in_eps
 from portable_rnn._engine.affine import SUMS, Linear
 from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._engine.setup import Setup
-from portable_rnn._executors import llvm_cache
+from portable_rnn._executors import compiled_layer, llvm_cache
 from portable_rnn._executors.compiled_layer import Layer, kernel
 from portable_rnn._executors.eager import EAGER
 from portable_rnn._executors.llvm_target import Target, Unavailable, host
@@ -443,7 +443,7 @@ def test_without_llvmlite_the_reason_says_what_to_install(monkeypatch):
 
 
 def code_of(cell, dtype="float32"):
-    kernel.cache_clear()
+    compiled_layer._kernel.cache_clear()
     return kernel(cell, dtype)
 
 

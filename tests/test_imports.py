@@ -34,7 +34,7 @@ FLOORS = [
     {"_calls.checks", "_calls.layout", "_calls.masks"},
     {"dropout", "memory"},
     {"_calls"},
-    {"api", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"api", "executors", "ragged", "optimizers", "_optimizer_step", "batches"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},
     {"cli"},

@@ -122,7 +122,7 @@ COMPILED = [
     ),
     Mutant(
         "the first state handed out as the last where time runs the other way",
-        f"{FOLDER}/compiled.py",
+        f"{FOLDER}/compiled_layer.py",
         "last = 0 if reverse else steps",
         "last = steps",
         equals("gru-", "equals_the_engine_from_the_last_step_to_the_first"),

@@ -52,6 +52,7 @@ def use(name: str) -> AbstractContextManager[None]:
     return _use(check.choice("name", name, NAMES))
 
 
+@check.named_options
 def explain(model: RNN, dtype: str = "float32") -> str:
     """Say what runs a model on NumPy's arrays, and if it is not compiled, why.
 
@@ -87,10 +88,9 @@ def explain(model: RNN, dtype: str = "float32") -> str:
         return f"eager: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):
         return f"eager: {reason}"
-    from ._executors.compiled import loops_of
+    from ._executors.compiled import why_not
+    from ._executors.llvm_target import host
 
-    loops = loops_of(model.recurrences[0], dtype)
-    if isinstance(loops, str):
-        return f"eager: {loops}"
-    target = loops.target
-    return f"compiled: for {target.cpu}, vectors of {target.bits} bits"
+    if reason := why_not(model.recurrences[0]):
+        return f"eager: {reason}"
+    return f"compiled: for {host().cpu}, vectors of {host().bits} bits"

@@ -1,7 +1,7 @@
 """The time loop compiled for this processor, for NumPy's arrays.
 
 What of a layer can be compiled runs as `Layer` of ``compiled_layer.py``, with the products for all
-steps of a chunk around it; what cannot runs as on `Eager`, and why is what `loops_of` returns.
+steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why_not` says.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from ..cells import State
 from .compiled_layer import Cotangents, Kernel, Layer, kernel
 from .compiled_layer import Record as LayerRecord
 from .eager import Eager
-from .trace import NotPointwise
+from .trace import NotPointwise, trace
 
-__all__ = ["Compiled", "loops_of"]
+__all__ = ["Compiled", "loops_of", "why_not"]
 
 # A chunk has few rows, which one product adds up as well: at most 5 eps of 16 were measured.
 SUMS = Products(weight=product_over_rows, bias=affine_vjp_bias)
@@ -124,18 +124,29 @@ def loops_of(
         Whether there are factors of what the recurrent weights multiply.
     """
     inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
+    if not isinstance(inner, Plain):
+        return why_not(recurrence)
+    # What an object of the caller's holds may have changed since its step was traced.
+    key = (inner.cell, tuple(getattr(inner.cell, "__dict__", {}).items()))
+    try:
+        hash(key)
+    except TypeError:
+        return _traced(inner.cell, dtype, held, scaled)
+    return _found(key, dtype, held, scaled)
+
+
+def why_not(recurrence: Recurrence) -> str:
+    """Return why a layer is not compiled; "" if it is. Nothing is compiled for that."""
+    inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
     if isinstance(inner, Projected):
         return "the projection of its hidden state is a second product in each step"
     if not isinstance(inner, Plain):
         return "its cell has late gates, a second product in each step"
-    cell = inner.cell
-    # What an object of the caller's holds may have changed since its step was traced.
-    key = (cell, tuple(getattr(cell, "__dict__", {}).items()))
     try:
-        hash(key)
-    except TypeError:
-        return _traced(cell, dtype, held, scaled)
-    return _found(key, dtype, held, scaled)
+        trace(inner.cell)
+    except NotPointwise as reason:
+        return f"its cell: {reason}"
+    return ""
 
 
 @lru_cache(maxsize=256)

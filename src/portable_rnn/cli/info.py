@@ -7,15 +7,18 @@ import threadpoolctl
 from rich.markup import escape
 from rich.table import Table
 
-from .. import __version__
+from .. import __version__, executors
 from .._arrays import libraries as backends
+from .._executors.llvm_cache import folder
+from ..cells import CELLS
+from ..model import RNN
 from .terminal import Console
 
 __all__ = ["show_info"]
 
 
 def show_info(console: Console) -> None:
-    """Print versions, backends with device or reason, and the BLAS libraries loaded."""
+    """Print versions, backends with device or reason, executors, and BLAS libraries loaded."""
     console.print(
         f"[bold]portable-rnn {__version__}[/] on Python {platform.python_version()}, "
         f"{platform.platform()}; array-api-compat {_version('array-api-compat')}",
@@ -32,11 +35,13 @@ def show_info(console: Console) -> None:
         except backends.BackendUnavailable as reason:
             table.add_row(name, _version(name), f"[yellow]cannot run: {escape(str(reason))}[/]")
     console.print(table)
+    console.print(_executors())
 
     blas = Table(title="BLAS and thread pools", title_justify="left")
     for column in ("library", "version", "kernel", "threads"):
         blas.add_column(column)
-    for pool in threadpoolctl.threadpool_info():
+    pools = threadpoolctl.threadpool_info()
+    for pool in pools:
         blas.add_row(
             str(pool["internal_api"]),
             str(pool["version"] or "-"),
@@ -44,6 +49,31 @@ def show_info(console: Console) -> None:
             str(pool["num_threads"]),
         )
     console.print(blas)
+    if any(pool["num_threads"] > 1 for pool in pools if pool["user_api"] == "blas"):
+        console.print(
+            "[yellow]BLAS has several threads.[/] They wait for each other in every product, and "
+            "on a busy machine a step may take many times as long: compare with "
+            "OPENBLAS_NUM_THREADS=1 or MKL_NUM_THREADS=1."
+        )
+
+
+def _executors() -> Table:
+    """Return which loops there are for NumPy's arrays, and which cells each serves."""
+    table = Table(title="executors, for NumPy's arrays", title_justify="left")
+    for column in ("executor", "runs", "cells"):
+        table.add_column(column, overflow="fold")
+    by_cell = {name: executors.explain(RNN(1, 1, cell=name)) for name in CELLS}
+    compiled = [name for name, said in by_cell.items() if said.startswith("compiled")]
+    if compiled:
+        _, _, how = by_cell[compiled[0]].partition(": ")
+        told = f"[green]{escape(how)}[/]; code is kept in {escape(str(folder() or 'memory'))}"
+    else:
+        _, _, reason = by_cell["elman"].partition(": ")
+        told = f"[yellow]not here: {escape(reason)}[/]"
+    table.add_row("compiled", told, ", ".join(compiled) or "-")
+    rest = [name for name in by_cell if name not in compiled]
+    table.add_row("eager", "the loop in Python, for all dtypes", ", ".join(rest) or "-")
+    return table
 
 
 def _version(package: str) -> str:
