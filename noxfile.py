@@ -50,9 +50,10 @@ def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
-    if not session.posargs:
+    if not session.posargs:  # once more, compiled, and with other products beside the loop
         other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
-        session.run(*other, "--", "tests", "-m", "not no_products")
+        compiled = {"PORTABLE_RNN_EXECUTOR": "auto"}
+        session.run(*other, "--", "tests", "-m", "not no_products", env=compiled)
 
 
 @nox.session(default=False)

@@ -5,9 +5,12 @@ can be and llvmlite is installed (``pip install portable-rnn[fast]``); all else 
 loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of both agree to
 rounding, and each gives the same bits again for the same call.
 
-The first call of a cell takes a second or so, in which its code is made. It is kept in the user's
-folder of caches, or in what the environment variable ``PORTABLE_RNN_CACHE`` names, for later
-processes.
+The first call of a cell takes a second or two, in which its code is made; the logger
+``portable_rnn`` says so at level INFO. Code is kept for later processes in the user's folder of
+caches, or in what the environment variable ``PORTABLE_RNN_CACHE`` names.
+
+A cell or an activation of one's own is compiled too, if it is pointwise by unit. It is then called
+on symbols, once: what it does besides computing, such as printing, it does at that time alone.
 """
 
 from contextlib import AbstractContextManager

@@ -5,6 +5,7 @@ left to who calls: ``ax`` is given, and what the gradients of weights are made o
 """
 
 import ctypes
+import logging
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from .trace import trace
 __all__ = ["Cotangents", "Kernel", "Layer", "Record", "kernel"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+logger = logging.getLogger("portable_rnn")
 
 
 class Record(NamedTuple):
@@ -76,6 +79,7 @@ class Kernel:
         self.lanes, self.vector = target.lanes(dtype), target.bits // 8
 
         def write() -> str:
+            logger.info("compiling the time loop of a cell, which takes a second or two, once")
             from . import llvm_loop  # llvmlite.ir with it, which loading does without
 
             return llvm_loop.write(program, dtype, target, scaled=scaled)

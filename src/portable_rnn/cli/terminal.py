@@ -4,11 +4,13 @@ Texts, prompts and file names come from elsewhere. An escape sequence in one cou
 printed, or rename the window.
 """
 
+import logging
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import rich.console
@@ -16,7 +18,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-__all__ = ["Console", "printable", "quoted", "styled", "write"]
+__all__ = ["Console", "messages_on", "printable", "quoted", "styled", "write"]
 
 # Control characters but newline and tab; what turns the direction of writing; and halves of
 # surrogate pairs, by which Python keeps bytes of file names that are no UTF-8.
@@ -71,6 +73,21 @@ class Console(rich.console.Console):
         """Yield the parts of what is printed, every text among them printable."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
+
+
+@contextmanager
+def messages_on(console: Console) -> Iterator[None]:
+    """Show on a console what the library says of its work."""
+    logger, handler = logging.getLogger("portable_rnn"), logging.Handler()
+    handler.emit = lambda record: console.print(styled((record.getMessage(), "dim")))  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def write(text: Any, *, end: str = "\n") -> None:

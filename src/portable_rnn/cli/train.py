@@ -42,7 +42,7 @@ from .settings import (
     read_weights,
     refuse_another_run,
 )
-from .terminal import Console, quoted, styled
+from .terminal import Console, messages_on, quoted, styled
 
 __all__ = ["train_text"]
 
@@ -112,6 +112,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         # A rate too large is told by the error that it ends in, not by NumPy's warnings before.
         with (
             _said_if_interrupted(folder, console),
+            messages_on(console),
             progress_bar(console) as progress,
             np.errstate(all="ignore"),
         ):
