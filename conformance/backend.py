@@ -43,6 +43,9 @@ class Backend:
     variant : bool
         Whether the row is another layout, device or setting of a library that has a row with
         more problems.
+    every_change : tuple of str
+        The test modules that run it on every change, if not all: the session that names it runs
+        all.
     shapes_only : bool
         Whether arrays have no values, so that only shapes, dtypes and devices are checked.
     reads : bool
@@ -66,6 +69,7 @@ class Backend:
     pairs: bool = False
     one_piece: bool = False
     variant: bool = False
+    every_change: tuple[str, ...] = ()
     shapes_only: bool = False
     reads: bool = True
     gpu: bool = False

@@ -88,7 +88,13 @@ BACKENDS: dict[str, Backend] = {
             gpu=True,
             proves="no host constant, no TF32",
         ),
-        Jax("jax", dtypes=HALVES, proves="arrays that nothing can write to"),
+        # Compiled is how JAX is used, and takes the same paths but one, that of the time loop.
+        Jax(
+            "jax",
+            dtypes=HALVES,
+            every_change=("test_gradients", "test_doors", "test_losses_edges", "test_streams"),
+            proves="arrays that nothing can write to",
+        ),
         Jax(
             "jax-jit",
             jit=True,
@@ -96,7 +102,13 @@ BACKENDS: dict[str, Backend] = {
             many_steps=True,
             proves="compiled, time by `lax.scan`",
         ),
-        Jax("jax-x32", dtypes=("float32",), x64=False, proves="JAX as it comes, without 64 bits"),
+        Jax(
+            "jax-x32",
+            dtypes=("float32",),
+            x64=False,
+            every_change=("test_gradients", "test_training"),
+            proves="JAX as it comes, without 64 bits",
+        ),
         Dask("dask", dtypes=HALF, proves="lazy, in two chunks, no compute inside a call"),
         Ndonnx("ndonnx", dtypes=HALF, proves="run by onnxruntime from a graph without values"),
         Dpnp("dpnp", proves="SYCL, the nearest relative of CuPy on a CPU"),

@@ -123,8 +123,11 @@ def _waits_for_its_name(item):
     the mark of one case, and leaves that.
     """
     row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-    markers = item.iter_markers("when_named") if row is not None else ()
-    return any(row.slow or marker.args for marker in markers)
+    if row is None:
+        return False
+    if row.every_change and item.path.stem not in row.every_change:
+        return True
+    return any(row.slow or marker.args for marker in item.iter_markers("when_named"))
 
 
 def keep_what_can_run(config, items):

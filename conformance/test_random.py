@@ -20,7 +20,11 @@ from .subject import check
 pytestmark = pytest.mark.oracle("torch")
 
 # One of each kind of array; all rows have the standard problems.
-ROWS = ("numpy", "numpy-readonly", "numpy-strided", "array-api-strict-device1", "torch", "cupy")
+ROWS = (
+    *("numpy", "numpy-compiled", "numpy-readonly", "numpy-strided"),
+    *("array-api-strict-device1", "torch", "cupy"),
+)
+EVERY_CHANGE = ("numpy", "numpy-compiled", "torch")
 
 
 class Group:
@@ -43,12 +47,11 @@ def cases(row, dtype):
 
 
 def when_named(row, dtype, group):
-    """Return whether a dtype is left to the session that names its row.
+    """Return whether a group is left to the session that names its row.
 
-    float64 is, on all of `ROWS` but `numpy` and `torch`, so on `cupy` too: they run float32; and
-    float32 on `torch`, whose own numbers they are compared with.
+    Of `EVERY_CHANGE`, `torch`, whose own numbers they are compared with, is left in float32.
     """
-    return dtype == ("float32" if row.id == "torch" else "float64") and row.id != "numpy"
+    return row.id not in EVERY_CHANGE or (row.id == "torch" and dtype == "float32")
 
 
 def test_equals_torch(backend, dtype, problem, record):

@@ -5,10 +5,8 @@ Used by the build of the site (``hooks.py``) and by the tests (``tests/test_docu
 
 import contextlib
 import io
-import os
 import re
 import shlex
-import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -69,19 +67,24 @@ def run(path: Path, folder: Path) -> list[str]:
 
 
 def call(line: str, folder: Path) -> str:
-    """Run one ``portable-rnn`` command in a process of its own; return what it printed."""
-    arguments = shlex.split(line, comments=True)[1:]
-    done = subprocess.run(
-        [sys.executable, "-c", "from portable_rnn.cli import main; main()", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    if done.returncode:
-        raise RuntimeError(f"{line}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    """Run one ``portable-rnn`` command; return what it printed."""
+    from portable_rnn.cli import main
+
+    printed = io.StringIO()
+    before, sys.argv = sys.argv, shlex.split(line, comments=True)
+    try:
+        with (
+            contextlib.chdir(folder),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+            main()
+    except SystemExit as ended:
+        if ended.code:
+            raise RuntimeError(f"{line}\n{printed.getvalue()}") from None
+    finally:
+        sys.argv = before
+    return printed.getvalue()
 
 
 def with_outputs(text: str, printed: list[str]) -> str:

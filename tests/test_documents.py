@@ -146,6 +146,10 @@ def run(*arguments, code=0):
     return done.stdout
 
 
+# Without a plugin that these do not use, and that takes a second to import.
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
+
 def try_pip(words, tmp_path):
     """Extras and groups exist."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -174,14 +178,14 @@ def try_nox(words, tmp_path):
 def try_pytest(words, tmp_path):
     """The suite takes the options, and finds tests: in one file, for all take long to collect."""
     named = any(word.startswith(("--backend", "--xp")) for word in words)  # a row, to be asked for
-    file = "conformance/test_truncated.py" if named else "conformance/test_suite.py"
+    file = "conformance/test_functions.py" if named else "conformance/test_suite.py"
     here = {"conformance": file, "auto": "0"}  # no workers: each would collect for itself
     words = [here.get(word, word) for word in words]
     words = [w.replace("your.module", "conformance.examples.right") for w in words]
     if any("known.txt" in word for word in words):
-        (tmp_path / "known.txt").write_text("# a reason\ntest_truncated.py\n")
+        (tmp_path / "known.txt").write_text("# a reason\ntest_functions.py\n")
         words = [w.replace("known.txt", str(tmp_path / "known.txt")) for w in words]
-    out = run("-m", "pytest", *words, "--collect-only", "-q", "-p", "no:cacheprovider")
+    out = run("-m", "pytest", *words, "--collect-only", *QUIET)
     assert re.search(r"\d+ tests collected|\d+/\d+ tests collected", out)
 
 
@@ -232,7 +236,7 @@ def test_the_message_of_the_tutorial_is_what_the_suite_says():
         for line in block.source.splitlines()
         if "imprecise_tanh" in line
     ]
-    out = run("-m", *shlex.split(line), "-q", "-p", "no:cacheprovider", code=1)
+    out = run("-m", *shlex.split(line), *QUIET, code=1)
     assert shown.source.strip() in out
 
 
