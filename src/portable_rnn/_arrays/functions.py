@@ -7,6 +7,7 @@ from .namespace import PLAIN, Array, Namespace, dtype_name
 
 __all__ = [
     "accumulation_dtype",
+    "copied",
     "reshape",
     "row",
     "stack",
@@ -36,6 +37,11 @@ def stack(xp: Namespace, arrays: list[Array]) -> Array:
     if not plain or len(set(map(_shape_of, arrays))) > 1:
         return xp.stack(arrays)
     return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
+def copied(xp: Namespace, array: Array) -> Array:
+    """Return a copy."""
+    return array.copy() if PLAIN.get(type(array)) is xp else xp.asarray(array, copy=True)
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:

@@ -203,7 +203,8 @@ def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup
         masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
     setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
     weights = model.weights(params)
-    return setup._replace(keep=False), Stack(tuple(w for (w,) in weights.layers), weights.readout)
+    layers = tuple(setup.executor.pack(setup, w) for (w,) in weights.layers)
+    return setup._replace(keep=False), Stack(layers, weights.readout)
 
 
 def setup_of(

@@ -6,6 +6,7 @@ chunk layer after layer, so that what lies between two layers is never there for
 
 from typing import Any, NamedTuple, TypeAlias
 
+from .._arrays.functions import copied
 from .._arrays.namespace import Array
 from ..cells import State
 from .affine import Linear
@@ -95,7 +96,7 @@ def step(
     if stack.readout is not None:
         y = stack.readout(xp, y)
     elif mask is None:  # the state is kept, and what is handed out is the caller's
-        y = xp.asarray(y, copy=True)
+        y = copied(xp, y)
     return where_true(xp, mask, y), tuple(after)
 
 

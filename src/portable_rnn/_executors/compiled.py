@@ -10,11 +10,11 @@ from typing import Any
 
 from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, dtype_name
-from .._engine.affine import Linear, Products, affine_vjp_bias, product_over_rows
+from .._engine.affine import Linear, Products, affine_vjp_bias, matmul, product_over_rows
 from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights
 from .._engine.setup import Sequence, Setup
 from ..cells import State
-from .compiled_layer import Cotangents, Kernel, Layer, kernel
+from .compiled_layer import Cotangents, Kernel, Layer, Stepper, kernel
 from .compiled_layer import Record as LayerRecord
 from .eager import Eager
 from .trace import NotPointwise, trace
@@ -88,17 +88,34 @@ class Compiled(Eager):
         d_w, d_ax = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
         return d_w, w.ih.vjp_x(xp, d_ax) if setup.grad_x else None, found.d_state
 
+    def step(
+        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+    ) -> State:
+        """Run the loop once, unless an old state may be held."""
+        if w.packed is None or update:
+            return super().step(setup, w, x, state, update)
+        ax = matmul(setup.xp, x, w.ih.weight.T)
+        found: State = w.packed.stepper(x.shape[0])(ax, state)
+        return found
+
     def join(self, xp: Namespace, sequence: Sequence) -> Array:
         """Copy the steps into one array."""
         return stack(xp, sequence) if isinstance(sequence, list) else sequence.copy()
 
 
 class _Packed:
-    """A layer, and what the chunk that went back before this one has written."""
+    """A layer, and what is used again: what the chunk before has written, and single steps."""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self._before: Cotangents | None = None
+        self._steppers: dict[int, Stepper] = {}
+
+    def stepper(self, batch: int) -> Stepper:
+        """Return single steps of so many sequences."""
+        if batch not in self._steppers:
+            self._steppers = {batch: Stepper(self.layer, batch)}
+        return self._steppers[batch]
 
     def backward(
         self, record: LayerRecord, d_hidden: Array | None, d_state: State, *, again: bool

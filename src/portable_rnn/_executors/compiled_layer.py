@@ -18,7 +18,7 @@ from .slabs import Slabs
 from .tables import LINE, backward_fields, blocks_at_a_time, forward_fields, most_blocks
 from .trace import trace
 
-__all__ = ["Cotangents", "Kernel", "Layer", "Record", "kernel"]
+__all__ = ["Cotangents", "Kernel", "Layer", "Record", "Stepper", "kernel"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -145,7 +145,7 @@ class Layer:
         self.kernel, dtype, (rows, units) = kernel, kernel.dtype, weight.shape
         if rows != kernel.program.gates * units:
             raise ValueError(f"weight: expected {kernel.program.gates} gates, got {weight.shape}")
-        self._weight, self._units = np.ascontiguousarray(weight, dtype), units
+        self._weight, self.rows, self.units = np.ascontiguousarray(weight, dtype), rows, units
         self._biases = tuple(
             np.zeros(rows, dtype) if bias is None else self._whole(bias.reshape(-1), (rows,))
             for bias in (bias_ax, bias_ah)
@@ -190,9 +190,9 @@ class Layer:
             Whether the record is needed.
         """
         p, dtype = self.kernel.program, self.kernel.dtype
-        (steps, batch, rows), units = ax.shape, self._units
-        if rows != self._weight.shape[0]:
-            raise ValueError(f"ax: expected {self._weight.shape[0]} numbers a row, got {rows}")
+        (steps, batch, rows), units = ax.shape, self.units
+        if rows != self.rows:
+            raise ValueError(f"ax: expected {self.rows} numbers a row, got {rows}")
         shape, plane, direction = (steps, batch, units), batch * units, -1 if reverse else 1
         empty = (self._slabs if keep else Slabs(dtype, exact=True)).empty
         states = empty(p.states, steps + 1, batch, units)
@@ -284,16 +284,16 @@ class Layer:
         if not (steps and batch and units):
             return
         if (back, batch) not in self._plans:
-            self._plans[back, batch] = self._plan(batch, back=back)
+            self._plans[back, batch] = self.plan(batch, back=back)
         values |= self._plans[back, batch][0]
         values["steps"], values["direction"] = steps, direction
         names = kernel.backward_fields if back else kernel.forward_fields
         table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
         (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
 
-    def _plan(self, batch: int, *, back: bool) -> tuple[dict[str, int], Array]:
+    def plan(self, batch: int, *, back: bool) -> tuple[dict[str, int], Array]:
         """Return what is the same in every call with as many sequences, and room for sums."""
-        kernel, rows, units = self.kernel, *self._weight.shape
+        kernel, rows, units = self.kernel, self.rows, self.units
         gates = 1 if back else kernel.program.gates
         if back not in self._packed:
             self._packed[back] = kernel.packed(self._weight, back=back)
@@ -356,6 +356,54 @@ class Layer:
         found: Array = room[:size].reshape(shape)
         found[...] = update
         return found
+
+
+class Stepper:
+    """One step after another, each from where the last has ended, in memory that stays.
+
+    Parameters
+    ----------
+    layer : Layer
+    batch : int
+    """
+
+    def __init__(self, layer: Layer, batch: int) -> None:
+        kernel, program = layer.kernel, layer.kernel.program
+        rows, units = layer.rows, layer.units
+        self._ax = np.empty((batch, rows), kernel.dtype)
+        states = np.empty((program.states, 2, batch, units), kernel.dtype)
+        stored = np.empty((len(program.stored), 1, batch, units), kernel.dtype)
+        self._slots = [tuple(states[:, slot]) for slot in (0, 1)]
+        self._newest, self._run = 0, kernel.forward
+        plan, room = layer.plan(batch, back=False)
+        tables = []
+        for slot in (0, 1):  # to and fro
+            values = plan | _planes("state", states, slot) | _planes("stored", stored, 0)
+            values |= {"ax": _address(self._ax), "steps": 1, "stored_step": 0}
+            values["direction"] = 1 - 2 * slot
+            names = kernel.forward_fields
+            tables.append((ctypes.c_int64 * len(names))(*[values[name] for name in names]))
+        self._tables = [ctypes.addressof(table) for table in tables]
+        self._held = layer, room, stored, tables  # what the addresses are of
+
+    def __call__(self, ax: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the state after a step, which is written over in the next but one.
+
+        Parameters
+        ----------
+        ax : array (B, G·H)
+            The projected input, without its bias.
+        state : tuple of arrays (B, H)
+            Is not copied if it is the very tuple that the step before has returned.
+        """
+        now = self._newest
+        if state is not self._slots[now]:
+            for mine, given in zip(self._slots[now], state, strict=True):
+                mine[...] = given
+        self._ax[...] = ax
+        self._run(self._tables[now])
+        self._newest = 1 - now
+        return self._slots[1 - now]
 
 
 def _address(array: Array) -> int:
