@@ -47,7 +47,7 @@ def row_of(nodeid):
 
 def not_here(mutant):
     """Return why what catches a bug is not run on this machine, or ''."""
-    compiled = mutant.caught_by.startswith("tests/test_compiled")
+    compiled = mutant.caught_by.startswith(("tests/test_compiled", "tests/test_executors"))
     return compiled_here.why_not() if compiled else ""
 
 

@@ -229,3 +229,45 @@ def test_what_takes_long_is_said_before(tmp_path, monkeypatch, caplog):
     assert [record.message for record in caplog.records] == [
         "compiling the time loop of a cell, which takes a second or two, once"
     ]
+
+
+def test_a_stream_is_what_predict_gives_whatever_happens_to_its_state():
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", num_layers=2)
+    params = model.init(seed=0)
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((8, B, INPUTS)).astype(np.float32)
+    there = np.ones((8, B), dtype=bool)
+    there[3, 1] = there[5, 0] = False
+    with executors.use("eager"):
+        want, _ = prnn.predict(model, params, x, mask=there, return_state=True)
+    with executors.use("compiled"):
+        stream = prnn.stream(model, params)
+        found = []
+        for t in range(8):
+            if t == 2:  # set to what it is, and to what it was a step before
+                stream.state = stream.state
+            if t == 4:
+                before = stream.state
+                stream.step(x[t])
+                stream.state = before
+            if t == 6:
+                stream = copy.deepcopy(stream)
+            mask = None if there[t].all() else there[t]
+            found.append(stream.step(x[t], mask=mask))
+        with pytest.raises(ValueError, match=r"^x: expected one step"):
+            stream.step(x[0][:, :2])
+        other = prnn.stream(model, params)
+        alone = [other.step(x[t, 2]) for t in range(8)]
+    assert np.allclose(np.stack(found), want, rtol=0, atol=1e-6)
+    assert np.allclose(np.stack(alone), want[:, 2], rtol=0, atol=1e-6)
+
+
+def test_outputs_of_a_stream_without_a_readout_stay_as_they_are():
+    model = prnn.RNN(INPUTS, H, cell="gru")
+    with executors.use("compiled"):
+        stream = prnn.stream(model, model.init(seed=0))
+        first = stream.step(X[0])
+        kept = first.copy()
+        for x_t in X[1:]:
+            stream.step(x_t)
+    assert np.array_equal(first, kept)

@@ -127,4 +127,32 @@ COMPILED = [
         "last = steps",
         equals("gru-", "equals_the_engine_from_the_last_step_to_the_first"),
     ),
+    Mutant(
+        "outputs in the memory that the tape is read from",
+        f"{FOLDER}/compiled.py",
+        "else sequence.copy()",
+        "else sequence",
+        "tests/test_executors.py::test_what_is_handed_out_is_the_callers",
+    ),
+    Mutant(
+        "cotangents of a chunk in the memory of those before",
+        f"{FOLDER}/compiled.py",
+        "self._before = found if again else None",
+        "self._before = found",
+        "tests/test_executors.py::test_cotangents_of_one_chunk_do_not_stand_where_those_of_another_did[None]",
+    ),
+    Mutant(
+        "a stream that does not take the state that it is given",
+        f"{FOLDER}/compiled_layer.py",
+        "if state is not self._slots[now]:",
+        "if state is None:",
+        "tests/test_executors.py::test_a_stream_is_what_predict_gives_whatever_happens_to_its_state",
+    ),
+    Mutant(
+        "a cell that was changed compiled as it was",
+        f"{FOLDER}/compiled.py",
+        'tuple(getattr(inner.cell, "__dict__", {}).items())',
+        "()",
+        "tests/test_executors.py::test_a_cell_that_is_changed_is_traced_again",
+    ),
 ]
