@@ -31,15 +31,7 @@ def text(tmp_path_factory):
 
 
 def call(*args, code=0):
-    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [*COMMAND, *map(str, args)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
+    done = command.run(*args, COLUMNS="100", NO_COLOR="1")
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
