@@ -87,6 +87,7 @@ def compiled(session: nox.Session) -> None:
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
+RECORDS = Path("build/bench")
 REPORTS, COMMITTED = Path("build/conformance"), Path("conformance/reports")
 
 
@@ -171,7 +172,12 @@ def minimums(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
-    session.run("python", "benchmarks/step_time.py", *session.posargs)
-    session.run("python", "benchmarks/compiled_time.py")
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    cells = [f"--cell={name}" for name in ("elman", "gru", "lstm")]
+    sizes = [f"--hidden={size}" for size in (32, 64, 128, 256, 512)]
+    for work, batches in (("train", (1, 16, 64)), ("predict", (1, 16)), ("step", (1,))):
+        given = [*cells, *sizes, *(f"--batch={batch}" for batch in batches)]
+        record = f"--json={RECORDS / work}.json"
+        session.run("portable-rnn", "bench", f"--work={work}", *given, record, *session.posargs)
     session.run("python", "benchmarks/ragged_time.py")
     session.run("python", "benchmarks/memory_time.py")

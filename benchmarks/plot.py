@@ -1,6 +1,6 @@
-"""Draw what `step_time.py --json` has measured, and lay it out as a table.
+"""Draw what `portable-rnn bench --json` has measured, and lay it out as tables.
 
-python benchmarks/plot.py benchmarks/records/2026-11.json step-time.svg
+python benchmarks/plot.py benchmarks/records/2026-11-train.json train.svg
 """
 
 import io
@@ -9,32 +9,39 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["svg", "table"]
+__all__ = ["svg", "tables"]
 
-RATIO = "torch.nn / NumPy"
-COLOURS = {"elman": "#1f4e79", "gru": "#5f83b1", "lstm": "#b45309"}
+PEER = "torch.nn"
+COLOURS = ("#1f4e79", "#b45309", "#3f7d4e", "#7a3b8f")
 
 
 def svg(record: dict[str, Any]) -> bytes:
-    """Return bars of torch's time by ours, one group per size, as an SVG file."""
+    """Return, for each cell, the peer's time by ours over the units, a line for each batch."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    sizes, cells = _sizes(record), list(dict.fromkeys(row["cell"] for row in record["rows"]))
-    width = 0.8 / len(cells)
-    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for place, cell in enumerate(cells):
-        found = [_ratio(record, cell, *size) for size in sizes]
-        at = [index + (place - (len(cells) - 1) / 2) * width for index in range(len(sizes))]
-        bars = axes.bar(at, found, width * 0.92, label=cell, color=COLOURS.get(cell))
-        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=9)
-    axes.axhline(1, color="#444", linewidth=1, linestyle="--")
-    axes.set_xticks(range(len(sizes)), [f"B = {batch}, H = {hidden}" for batch, hidden in sizes])
-    axes.set_ylabel("time of torch.nn / ours on NumPy")
-    axes.set_title("forward and backward; above 1, ours is faster", fontsize=11)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    cells, batches = _values(record, "cell"), _values(record, "B")
+    figure = Figure(figsize=(3.1 * len(cells), 3.4), layout="constrained")
+    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
+    for panel, cell in zip(panels, cells, strict=True):
+        for colour, batch in zip(COLOURS, batches, strict=False):
+            rows = [row for row in record["rows"] if (row["cell"], row["B"]) == (cell, batch)]
+            middle, low, high = zip(*(row["ratios"][PEER] for row in rows), strict=True)
+            hidden = [row["H"] for row in rows]
+            panel.plot(hidden, middle, "o-", color=colour, label=f"B = {batch}", markersize=4)
+            panel.fill_between(hidden, low, high, color=colour, alpha=0.15, linewidth=0)
+        panel.axhline(1, color="#444", linewidth=1, linestyle="--")
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log", base=2)
+        panel.set_xticks(_values(record, "H"), map(str, _values(record, "H")))
+        panel.set_yticks([0.5, 1, 2, 4, 8, 16, 32], ["0.5", "1", "2", "4", "8", "16", "32"])
+        panel.minorticks_off()
+        panel.grid(axis="y", color="#ddd", linewidth=0.6)
+        panel.set_title(cell, fontsize=11)
+        panel.set_xlabel("units H")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"time of {PEER} / ours")
+    panels[0].legend(frameon=False)
     buffer = io.BytesIO()
     # A fixed salt: the same data give the same file.
     with rc_context({"svg.hashsalt": "portable-rnn"}):
@@ -42,29 +49,31 @@ def svg(record: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def table(record: dict[str, Any]) -> str:
-    """Return the same numbers as a Markdown table, with the command that measured them."""
-    sizes = _sizes(record)
+def tables(record: dict[str, Any]) -> str:
+    """Return the same numbers as a Markdown table."""
+    peers = [name for name in record["rows"][0]["ratios"] if name != "floor"]
+    peers = [*sorted(peers), "floor"]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    columns = [f"ours / {name}" if name == "floor" else f"{name} / ours" for name in peers]
     lines = [
-        f"Measured {record['date']}: `{record['command']}`, T = {record['steps']}, float32, "
-        f"one thread, median of {record['rounds']} rounds.",
+        f"Measured {record['date']} ({record['executor']}; {versions}): {record['dtype']}, one "
+        f"thread, median and half the distance of the quartiles of {record['rounds']} rounds.",
         "",
-        f"| cell | {' | '.join(f'B = {batch}, H = {hidden}' for batch, hidden in sizes)} |",
-        f"| --- |{' --: |' * len(sizes)}",
+        f"| cell, T, B, H | ours, µs/step | {' | '.join(columns)} |",
+        f"| --- |{' --: |' * (len(columns) + 1)}",
     ]
-    for cell in dict.fromkeys(row["cell"] for row in record["rows"]):
-        found = " | ".join(f"{_ratio(record, cell, *size):.2f}" for size in sizes)
-        lines.append(f"| {cell} | {found} |")
+    for row in record["rows"]:
+        size = ", ".join(str(row[name]) for name in ("cell", "T", "B", "H"))
+        found = [f"{row['process_us_per_step'][row['ours']]:.1f}"]
+        for name in peers:
+            middle, low, high = row["ratios"][name]
+            found.append(f"{middle:.2f} ±{(high - low) / 2:.2f}")
+        lines.append(f"| {size} | {' | '.join(found)} |")
     return "\n".join(lines)
 
 
-def _sizes(record: dict[str, Any]) -> list[tuple[int, int]]:
-    return list(dict.fromkeys((row["B"], row["H"]) for row in record["rows"]))
-
-
-def _ratio(record: dict[str, Any], cell: str, batch: int, hidden: int) -> float:
-    (row,) = (r for r in record["rows"] if (r["cell"], r["B"], r["H"]) == (cell, batch, hidden))
-    return float(row[RATIO])
+def _values(record: dict[str, Any], name: str) -> list[Any]:
+    return list(dict.fromkeys(row[name] for row in record["rows"]))
 
 
 if __name__ == "__main__":

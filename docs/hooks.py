@@ -23,8 +23,8 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-BENCHMARK = RECORDS / "2026-11.json"
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
+BENCH = {work: RECORDS / f"2026-11-{work}.json" for work in ("train", "predict", "step")}
 COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
 FIGURES = (".png", ".svg")
 
@@ -44,9 +44,10 @@ def on_files(files: Files, config: Any) -> Files:
                     uri = f"{Path(page.src_uri).parent.as_posix()}/{figure.name}".removeprefix("./")
                     files.append(File.generated(config, uri, content=figure.read_bytes()))
 
-    record = json.loads(BENCHMARK.read_text(encoding="utf-8"))
-    files.append(File.generated(config, "images/step-time.svg", content=plot.svg(record)))
-    _tables["benchmark"] = plot.table(record)
+    records = {work: json.loads(path.read_text(encoding="utf-8")) for work, path in BENCH.items()}
+    picture = plot.svg(records["train"])
+    files.append(File.generated(config, "images/train-time.svg", content=picture))
+    _tables.update({work: plot.tables(record) for work, record in records.items()})
 
     ragged, memory, calls = (
         json.loads(path.read_text(encoding="utf-8"))["rows"] for path in (RAGGED, MEMORY, CALLS)

@@ -193,11 +193,9 @@ def try_python(words, tmp_path):
     """The script or module is there and knows its options."""
     if words[0] == "benchmarks/plot.py":
         require("matplotlib")
-        run(words[0], str(ROOT / "benchmarks/records/2026-11.json"), str(tmp_path / "plot.svg"))
-        assert (tmp_path / "plot.svg").read_text(encoding="utf-8").startswith("<?xml")
+        run(words[0], str(ROOT / "benchmarks/records/2026-11-train.json"), str(tmp_path / "a.svg"))
+        assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<?xml")
         return
-    if words[0] == "benchmarks/step_time.py":
-        require("torch", "jax")
     out = run(*words, "--help")
     for word in words:
         assert not word.startswith("--") or word in out
@@ -209,6 +207,10 @@ def try_portable_rnn(words, tmp_path):
     if words[0] == "train" and "--out" not in words:
         out = blocks.call(shlex.join(["portable-rnn", *words, "--minutes", "0.01"]), tmp_path)
         assert "this network" in out
+    if words[0] == "bench":
+        few = ("--rounds", "1", "--batch", "1", "--hidden", "8", "--steps", "2")
+        words = [word for word in words if not word.startswith("--json")]
+        assert "floor" in blocks.call(shlex.join(["portable-rnn", *words, *few]), tmp_path)
     # Those with a folder depend on each other, and are run with their page.
 
 

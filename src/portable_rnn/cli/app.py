@@ -286,6 +286,38 @@ def book(
 
 
 @app.command()
+def bench(
+    work: Annotated[
+        str,
+        typer.Option(help="train (forward and backward), predict, or step (of a stream)."),
+    ] = "train",
+    cell: Annotated[list[str] | None, typer.Option(help="Or several. (default: gru)")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="B, or several. (default: 1, 16, 64)")
+    ] = None,
+    hidden: Annotated[
+        list[int] | None, typer.Option(help="H, or several. (default: 32, 128, 512)")
+    ] = None,
+    inputs: Annotated[int | None, typer.Option(help="I. (default: as H)")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="T, or several. (default: 128)")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    rounds: Annotated[int, typer.Option(help="In each, all are timed once.")] = 7,
+    to: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A record.")] = None,
+) -> None:
+    """Time a layer of your sizes here, beside torch, JAX or onnxruntime where they are installed.
+
+    The floor is the time of the same matrix products by BLAS alone.
+    """
+    from .bench import Sizes
+    from .bench import bench as measure
+
+    given = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
+    found = {name: tuple(value) for name, value in given.items() if value}
+    sizes = Sizes(work=work, inputs=inputs, dtype=dtype, rounds=rounds, **found)  # type: ignore[arg-type]
+    measure(sizes, Console(), _path("json", to))
+
+
+@app.command()
 def info() -> None:
     """Show versions, backends, and the BLAS library that does the work."""
     show_info(Console())

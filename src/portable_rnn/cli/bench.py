@@ -1,0 +1,241 @@
+"""``portable-rnn bench``: how long a layer takes here, and how long others take for the same.
+
+All contenders run in this process, in turn, on one pinned thread. Their results are compared before
+anything is timed. A figure is the median over rounds of the ratio of two times of the same round:
+what disturbs a round disturbs both. Time is that of the process, which other processes disturb
+less; that on the clock stands in the record too.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+from rich import box
+from rich.console import Group
+from rich.progress import track
+from rich.table import Table
+
+from .. import executors
+from .._arrays import checks as check
+from .._files.atomic import write_atomically
+from ..cells import CELLS
+from ..model import RNN
+from .contenders import WORK, Run, contenders, draw
+from .terminal import Console, messages_on
+
+__all__ = ["Sizes", "bench"]
+
+PART = 0.02  # seconds of a round that each contender takes, at least
+ALLOWED = {"float32": 1e-4, "float64": 1e-10}  # of the largest: far below any mistake
+PACKAGES = ("numpy", "llvmlite", "torch", "jax", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What to measure: all combinations."""
+
+    work: str = "train"
+    cells: tuple[str, ...] = ("gru",)
+    batches: tuple[int, ...] = (1, 16, 64)
+    hidden: tuple[int, ...] = (32, 128, 512)
+    inputs: int | None = None  # as many as units
+    steps: tuple[int, ...] = (128,)
+    dtype: str = "float32"
+    rounds: int = 7
+
+    def __post_init__(self) -> None:
+        """Check the options, before any work is done."""
+        check.choice("work", self.work, WORK)
+        check.choice("dtype", self.dtype, tuple(ALLOWED))
+        check.count("rounds", self.rounds)
+        for name in ("batches", "hidden", "steps"):
+            for value in getattr(self, name):
+                check.count(name, value)
+        for cell in self.cells:
+            check.choice("cell", cell, tuple(CELLS))
+
+
+def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
+    """Measure, print tables, and write a record if asked."""
+    rows, every = [], product(sizes.cells, sizes.steps, sizes.batches, sizes.hidden)
+    with one_thread(), messages_on(console):
+        for cell, steps, batch, hidden in track(
+            list(every), description="measuring", console=console, transient=True
+        ):
+            p = draw(cell, batch, hidden, sizes.inputs or hidden, steps, sizes.dtype)
+            runs = contenders(sizes.work, p)
+            first, peak = first_call(runs), peak_of(runs)
+            compare(runs, ALLOWED[sizes.dtype])
+            case = {"cell": cell, "T": steps, "B": batch, "H": hidden}
+            rows.append(case | {"first_call_s": first, "peak_bytes": peak})
+            rows[-1] |= summary(measure(runs, sizes.rounds), steps)
+    record = about(sizes) | {"rows": rows}
+    console.print(Group(*(table(record, cell) for cell in sizes.cells)))
+    if to is not None:
+        write_atomically(to, (json.dumps(record, indent=1) + "\n").encode())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Stay on one core, and have the libraries that are installed use one thread."""
+    # Before JAX starts; to the others the limit of the pools is told.
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    wanted = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    told = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ |= told
+    pins = hasattr(os, "sched_setaffinity")
+    cores = os.sched_getaffinity(0) if pins else set()
+    try:
+        if pins:
+            os.sched_setaffinity(0, {max(cores)})
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        if pins:
+            os.sched_setaffinity(0, cores)
+        for name in told:
+            os.environ.pop(name, None)
+
+
+def first_call(runs: dict[str, Run]) -> dict[str, float]:
+    """Return how many seconds each takes the first time; code may have to be made or loaded."""
+    found = {}
+    for name, run in runs.items():
+        started = time.perf_counter()
+        run()
+        found[name] = time.perf_counter() - started
+    return found
+
+
+def peak_of(runs: dict[str, Run]) -> dict[str, int]:
+    """Return the most bytes that NumPy and Python hold at a time; of other libraries, none know."""
+    found = {}
+    for name in runs.keys() & {"compiled", "eager"}:
+        tracemalloc.start()
+        runs[name]()
+        found[name] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return found
+
+
+def compare(runs: dict[str, Run], allowed: float) -> None:
+    """Compare what they compute with what `eager` does.
+
+    Raises
+    ------
+    ValueError
+        If a result is off: its time would say nothing.
+    """
+    expected = runs["eager"]()
+    for name in runs.keys() - {"eager", "floor"}:
+        for i, (got, want) in enumerate(zip(runs[name](), expected, strict=True)):
+            want = np.asarray(want)
+            error = float(np.abs(np.asarray(got).reshape(want.shape) - want).max())
+            if not error <= allowed * max(1.0, float(np.abs(want).max())):
+                raise ValueError(f"{name}: result {i} is off by {error:.1e}")
+
+
+def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Time each in turn, round by round; return seconds of the process, and on the clock."""
+    repeats = {}
+    for name, run in runs.items():
+        started = time.perf_counter()
+        run()
+        repeats[name] = max(1, round(PART / max(time.perf_counter() - started, 1e-6)))
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            clock, process = time.perf_counter(), time.process_time()
+            for _ in range(repeats[name]):
+                run()
+            process, clock = time.process_time() - process, time.perf_counter() - clock
+            times[name].append((process / repeats[name], clock / repeats[name]))
+    return times
+
+
+def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str, Any]:
+    """Return medians by contender, and ratios with ours, with their quartiles."""
+    mine = "compiled" if "compiled" in times else "eager"
+    median = {
+        kind: {
+            name: statistics.median(both[i] for both in found) / steps * 1e6
+            for name, found in times.items()
+        }
+        for i, kind in ((0, "process_us_per_step"), (1, "clock_us_per_step"))
+    }
+    ratios = {}
+    for name in times.keys() - {mine}:
+        pairs = [(a[0], b[0]) for a, b in zip(times[name], times[mine], strict=True)]
+        # Of the floor the other way: how far from it.
+        each = sorted(b / a if name == "floor" else a / b for a, b in pairs)
+        low, _, high = statistics.quantiles(each, n=4) if len(each) > 1 else (each[0],) * 3
+        ratios[name] = [statistics.median(each), low, high]
+    return {"ours": mine, **median, "ratios": ratios}
+
+
+def about(sizes: Sizes) -> dict[str, Any]:
+    """Return what was measured, when, and on what."""
+    with executors.use("auto"):
+        how = executors.explain(RNN(1, 1), sizes.dtype)
+    pools = [
+        {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
+        for pool in threadpoolctl.threadpool_info()
+    ]
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "executor": how,
+        "pools": pools,
+        **asdict(sizes),
+    }
+
+
+def table(record: dict[str, Any], cell: str) -> Table:
+    """Return the figures of a cell."""
+    rows = [row for row in record["rows"] if row["cell"] == cell]
+    mine = rows[0]["ours"]
+    others = [name for name in rows[0]["process_us_per_step"] if name != mine]
+    title = f"{cell}, {record['work']}, {record['dtype']}, one thread; {record['executor']}"
+    found = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("T, B, H", f"{mine}\nµs/step"):
+        found.add_column(name, justify="right", no_wrap=True)
+    for name in others:
+        how = "ours\n/ floor" if name == "floor" else f"{name}\n/ ours"
+        found.add_column(how, justify="right", no_wrap=True)
+    found.add_column("first\ncall, s", justify="right")
+    found.add_column("MiB", justify="right")
+    for row in rows:
+        shown = []
+        for name in others:
+            middle, low, high = row["ratios"][name]
+            shown.append(f"{middle:.2f} ±{(high - low) / 2:.2f}")
+        found.add_row(
+            f"{row['T']}, {row['B']}, {row['H']}",
+            f"{row['process_us_per_step'][mine]:.1f}",
+            *shown,
+            f"{row['first_call_s'][mine]:.2f}",
+            f"{row['peak_bytes'][mine] / 2**20:.1f}",
+        )
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
