@@ -33,6 +33,8 @@ from portable_rnn._executors import llvm_loop
 from .own_cell import MinimalGated
 from .pointwise_cells import POINTWISE
 
+pytestmark = pytest.mark.no_products
+
 CELLS = POINTWISE | {"elman-clip": Elman("elu", clip=0.5), "of one's own": MinimalGated()}
 OPTIONS = {
     "mask": {"held": "choose", "per_sequence": True},
