@@ -119,7 +119,7 @@ def conformance(session: nox.Session, environment: str) -> None:
 @nox.session(default=False, tags=["cpu"])
 def oracles(session: nox.Session) -> None:
     """The oracles against each other, random problems against torch, and the planted bugs."""
-    install(session, "-e.[cli]", groups=("test", "peers"))
+    install(session, "-e.[cli,plot]", groups=("test", "peers"))
     REPORTS.mkdir(parents=True, exist_ok=True)
     session.run(
         *("pytest", "conformance", "-n", "auto", "-q", "--suite"),
