@@ -169,6 +169,40 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def numpy(session: nox.Session) -> None:
+    """The tests, and the suite on NumPy's arrays alone: what runs on every system."""
+    install(session, "-e.[cli,plot]", groups=("test",))
+    only = ("tests", "conformance", "--backend=numpy,numpy-compiled")
+    session.run("pytest", "-n", "auto", *only, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
+def wheel(session: nox.Session) -> None:
+    """The wheel, built and installed alone: it imports, trains, and holds its marker of types."""
+    build = session.create_tmp()
+    install(session, "build")
+    session.run("python", "-m", "build", "--wheel", f"--outdir={build}")
+    (built,) = Path(build).glob("*.whl")
+    session.install("--force-reinstall", f"{built}[cli]")
+    session.chdir(build)  # or the source would be imported
+    code = (
+        "import portable_rnn, pathlib; here = pathlib.Path(portable_rnn.__file__).parent;"
+        "assert (here / 'py.typed').exists() and 'src' not in here.parts, here"
+    )
+    session.run("python", "-c", code)
+    session.run("portable-rnn", "train", "--hidden=8", "--steps=20", "--out=run")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """How much of the library the tests of NumPy run through; less than the floor fails."""
+    install(session, "-e.[cli,plot]", "pytest-cov", groups=("test",))
+    only = ("tests", "conformance", "--backend=numpy,numpy-compiled")
+    shown = ("--cov=portable_rnn", "--cov-branch", "--cov-report=term", "--cov-fail-under=90")
+    session.run("pytest", "-n", "auto", "-q", *only, *shown, env=ONE_THREAD)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))

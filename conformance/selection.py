@@ -1,6 +1,7 @@
 """Which tests run on which rows, and which of them can run here at all."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ __all__ = [
     "why_not",
 ]
 
+TESTS = Path(__file__).parent.parent / "tests"
 MISSING: dict[str, str | None] = {}  # what `why_not` has found out
 
 
@@ -101,7 +103,12 @@ def _id(value):
 
 
 def keep_what_was_asked_for(config, items):
-    """Deselect what does not run on the named rows, or is not of the suite itself."""
+    """Deselect what does not run on the named rows, or is not of the suite itself.
+
+    The tests of the library alone, if they are run in one go with the suite, have no rows.
+    """
+    every = items
+    items = [item for item in every if not item.path.is_relative_to(TESTS)]
     wanted = [item for item in items if not item.get_closest_marker("nobody")]
     if config.getoption("--suite"):  # and what needs an oracle that other environments lack
         wanted = [
@@ -113,7 +120,7 @@ def keep_what_was_asked_for(config, items):
         wanted = [item for item in wanted if "backend" in item.fixturenames]
     else:
         wanted = [item for item in wanted if not _waits_for_its_name(item)]
-    _keep(config, items, wanted)
+    _keep(config, every, [*wanted, *(item for item in every if item.path.is_relative_to(TESTS))])
 
 
 def _waits_for_its_name(item):
@@ -151,4 +158,4 @@ def _keep(config, items, wanted):
     kept = set(wanted)
     if dropped := [item for item in items if item not in kept]:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = wanted
+        items[:] = [item for item in items if item in kept]

@@ -152,6 +152,13 @@ def test_a_mark_of_a_test_does_not_hide_that_of_a_case(tmp_path):
     assert any(case.startswith("jax-") for case in asked)
 
 
+def test_a_row_that_is_named_leaves_the_tests_of_the_library_in():
+    several = ("tests/test_schedules.py", "conformance/test_functions.py")
+    ended = run_pytest(*several, "--backend=numpy", "--collect-only")
+    assert all(f"{path}::" in ended.stdout for path in several)
+    assert "conformance/test_suite.py" not in ended.stdout
+
+
 @pytest.mark.parametrize("pattern", ["test_losses.py::no_such_test", "unnamed"])
 def test_an_expected_failure_that_names_nothing_is_a_usage_error(tmp_path, pattern):
     (tmp_path / "xfails").write_text(f"# for a reason\n{pattern}\n")
