@@ -172,7 +172,7 @@ def with_support_table(readme: str) -> str:
 def _run(row: Backend) -> str:
     if row.environment in ON_EVERY_CHANGE:
         return "on every change"
-    return "not yet, for want of a GPU: `nox -t gpu`" if row.gpu else "by `nox -t cpu`"
+    return "needs a GPU, not run yet: `nox -t gpu`" if row.gpu else "by `nox -t cpu`"
 
 
 def main() -> None:

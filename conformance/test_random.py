@@ -80,7 +80,7 @@ def test_relu_equals_torch(dtype):
 
 
 def test_problems_cover_what_they_promise():
-    """The draw is random: say what it must contain, lest a change of it empties a claim."""
+    """The draw is random: say what it must contain, or a change of it could empty a claim."""
     for cell in CELLS:
         plain = [problem for name in range(10) for problem in group(cell, name)]
         options = group(cell, "layouts")

@@ -9,6 +9,8 @@ import portable_rnn as prnn
 from portable_rnn import losses, plots
 from portable_rnn._arrays.namespace import resolve_namespace
 
+pytestmark = pytest.mark.no_products
+
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)
 PARAMS = MODEL.init(seed=0, dtype="float64")

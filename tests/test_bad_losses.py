@@ -10,6 +10,8 @@ from portable_rnn import losses
 from portable_rnn.derivatives.analytic import OURS, watched
 from portable_rnn.derivatives.complex_step import STEPS
 
+pytestmark = pytest.mark.no_products
+
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 MODEL = prnn.RNN(I, H, O)
 PARAMS = MODEL.init(seed=0, dtype="float64")

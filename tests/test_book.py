@@ -239,8 +239,8 @@ def test_only_some_equations():
 
 
 def test_what_cannot_be_checked_is_said():
-    assert "not checked: 10.15, 10.16, 10.20, 10.21, for want of longer" in call("--steps", "1")
-    assert "not checked: 10.15, 10.16, for want of one-hot targets" in call("--targets", "general")
+    assert "not checked: 10.15, 10.16, 10.20, 10.21, which need longer" in call("--steps", "1")
+    assert "not checked: 10.15, 10.16, which need one-hot targets" in call("--targets", "general")
 
 
 def test_a_failed_check_is_named_and_is_the_exit_status():

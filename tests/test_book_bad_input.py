@@ -12,6 +12,8 @@ from conformance.malformed.kinds.values import Duck, Faulty, FaultyRepr
 from portable_rnn import book
 from portable_rnn.book.arguments import MOST, MOST_DIGITS
 
+pytestmark = pytest.mark.no_products
+
 EXAMPLE = book.draw(inputs=2, hidden=3, outputs=2, steps=2)
 LONGER = book.draw(inputs=2, hidden=3, outputs=2, steps=3)
 WIDER = book.draw(inputs=2, hidden=4, outputs=2, steps=2)

@@ -16,6 +16,8 @@ import pytest
 
 import portable_rnn
 
+pytestmark = pytest.mark.no_products
+
 SOURCE = Path(portable_rnn.__file__).parent
 TESTS = Path(__file__).with_name("test_book_equations.py")
 

@@ -17,9 +17,11 @@ from conformance.tolerances import K, error_in_eps
 from portable_rnn._engine.affine import SUMS, Linear
 from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._engine.setup import Setup
-from portable_rnn._executors import compiled_layer, llvm_cache
-from portable_rnn._executors.compiled_layer import Layer, kernel
+from portable_rnn._executors import kernel as kernels
+from portable_rnn._executors import llvm_cache
+from portable_rnn._executors.compiled_layer import Layer
 from portable_rnn._executors.eager import EAGER
+from portable_rnn._executors.kernel import kernel
 from portable_rnn._executors.llvm_target import Target, Unavailable, host
 from portable_rnn._executors.slabs import Slabs
 from portable_rnn._executors.trace import NotPointwise, trace
@@ -445,7 +447,7 @@ def test_without_llvmlite_the_reason_says_what_to_install(monkeypatch):
 
 
 def code_of(cell, dtype="float32"):
-    compiled_layer._kernel.cache_clear()
+    kernels._kernel.cache_clear()
     return kernel(cell, dtype)
 
 
@@ -502,7 +504,8 @@ def test_the_folder_is_in_the_users_cache_unless_told(monkeypatch, tmp_path):
 
 COMPILE = """
 import numpy as np
-from portable_rnn._executors.compiled_layer import Layer, kernel
+from portable_rnn._executors.compiled_layer import Layer
+from portable_rnn._executors.kernel import kernel
 from portable_rnn.cells import Elman
 loops = kernel(Elman(), "float32")
 hidden, _, _ = Layer(loops, np.eye(3, dtype="float32")).forward(

@@ -13,7 +13,8 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._executors import choose, compiled, compiled_layer, llvm_cache
+from portable_rnn._executors import choose, compiled, llvm_cache
+from portable_rnn._executors import kernel as kernels
 from portable_rnn._executors.compiled import Compiled
 from portable_rnn._executors.eager import EAGER
 
@@ -222,7 +223,7 @@ def test_a_cell_that_cannot_be_hashed_is_compiled():
 def test_what_takes_long_is_said_before(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(llvm_cache.FOLDER, str(tmp_path))
     compiled._found.cache_clear()
-    compiled_layer._kernel.cache_clear()
+    kernels._kernel.cache_clear()
     with caplog.at_level(logging.INFO, "portable_rnn"), executors.use("compiled"):
         for _ in range(2):
             prnn.predict(prnn.RNN(INPUTS, H), prnn.RNN(INPUTS, H).init(seed=0), X)

@@ -156,7 +156,7 @@ def test_errors_are_written_out(tmp_path, monkeypatch, command):
         (("train", "--lr"), "lr: expected a value, got none"),
         (
             ("trian",),
-            "command: expected train, sample, book, info, got 'trian'; did you mean train",
+            "command: expected train, sample, book, bench, info, got 'trian'; did you mean train",
         ),
         (("sample",), "run: expected a value, got none"),
         (("sample", "a", "b"), "portable-rnn sample: expected fewer arguments, got more: (b)"),

@@ -5,6 +5,8 @@ import pytest
 
 import portable_rnn as prnn
 
+pytestmark = pytest.mark.no_products
+
 N, T, B, I, H, O = 3, 4, 2, 3, 4, 2  # noqa: E741
 MODEL = prnn.RNN(I, H, O, cell="lstm")
 RNG = np.random.default_rng(0)

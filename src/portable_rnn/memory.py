@@ -128,7 +128,7 @@ class Plan:
         return Segments(self.chunk_rows, self.segment_rows, self.checkpoints)
 
     def __str__(self) -> str:
-        """Say it in a line for people."""
+        """Return the plan in one line."""
         return (
             f"peak {self.peak / 2**20:.1f} MiB of a full tape of {self.full_tape / 2**20:.1f} MiB: "
             f"{counted(self.segments, 'segment')} of {counted(self.segment_rows, 'row')}, "

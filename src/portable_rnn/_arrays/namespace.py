@@ -36,8 +36,8 @@ __all__ = [
     "PLAIN",
     "Array",
     "Namespace",
-    "as_one_unit",
     "check_namespace",
+    "compile_step",
     "detached",
     "device_of",
     "dtype_name",
@@ -48,12 +48,12 @@ __all__ = [
     "make_static",
     "namespace_of",
     "nan_where",
-    "no_argument_of_a_unit",
     "on_host",
     "read_flag",
     "real_part",
     "resolve_namespace",
     "same_device",
+    "uncompilable_argument",
     "use_namespace",
     "whole_sequence",
     "with_device_of_arguments",
@@ -374,8 +374,8 @@ def detached(array: Array) -> Array:
     return array.detach() if is_torch_array(array) else array
 
 
-def no_argument_of_a_unit(xp: Namespace, value: Any) -> Any:
-    """Return the first thing in a value that a function of `as_one_unit` cannot be given, or None.
+def uncompilable_argument(xp: Namespace, value: Any) -> Any:
+    """Return the first thing in a value that a function of `compile_step` cannot be given, or None.
 
     JAX compiles a function of arrays and numbers, in containers that it knows.
     """
@@ -384,7 +384,7 @@ def no_argument_of_a_unit(xp: Namespace, value: Any) -> Any:
     return next((one for one in leaves if not isinstance(one, taken) and not is_array(one)), None)
 
 
-def as_one_unit(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
+def compile_step(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``f`` as one unit of work: JAX compiles it, Dask computes all its results at once.
 
     Elsewhere ``f`` itself. Dask's arrays stay Dask's, and keep only their values: left lazy, what

@@ -66,7 +66,7 @@ def beside(xp: Namespace, one: Array, other: Array) -> Array:
 
 
 class Products(NamedTuple):
-    """What becomes of the factors of a gradient; by default, its sum over all rows.
+    """How the factors of a gradient are put together; by default, summed over all rows.
 
     Results are new objects with ``+=``: those of different chunks of time are added in place.
     """

@@ -31,7 +31,7 @@ class Setup(NamedTuple):
     executor: Any  # of _executors/base.py; nothing here knows which
     recurrence: "Recurrence"  # the step of all layers
     rows: int = 1  # of a chunk of time (see _engine/chunks.py)
-    products: Products = SUMS  # what becomes of the factors of a weight's gradient
+    products: Products = SUMS  # how the factors of a weight's gradient are put together
     keep: bool = True  # whether there will be a backward pass
     grad_x: bool = True  # whether that gives the cotangent of the input
     reverse: bool = False  # from the last step to the first

@@ -14,9 +14,10 @@ from .._engine.affine import Linear, Products, affine_vjp_bias, matmul, product_
 from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights
 from .._engine.setup import Sequence, Setup
 from ..cells import State
-from .compiled_layer import Cotangents, Kernel, Layer, Stepper, kernel
+from .compiled_layer import Cotangents, Layer, Stepper
 from .compiled_layer import Record as LayerRecord
 from .eager import Eager
+from .kernel import Kernel, kernel
 from .trace import NotPointwise, trace
 
 __all__ = ["Compiled", "loops_of", "why_not"]

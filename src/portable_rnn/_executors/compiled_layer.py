@@ -5,24 +5,15 @@ left to who calls: ``ax`` is given, and what the gradients of weights are made o
 """
 
 import ctypes
-import logging
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .llvm_cache import Code, load
-from .llvm_target import Target, host
-from .program import Program
+from .kernel import Array, Kernel, address
 from .slabs import Slabs
-from .tables import LINE, backward_fields, blocks_at_a_time, forward_fields, most_blocks
-from .trace import trace
+from .tables import blocks_at_a_time, most_blocks
 
-__all__ = ["Cotangents", "Kernel", "Layer", "Record", "Stepper", "kernel"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-logger = logging.getLogger("portable_rnn")
+__all__ = ["Cotangents", "Layer", "Record", "Stepper"]
 
 
 class Record(NamedTuple):
@@ -54,64 +45,6 @@ class Cotangents(NamedTuple):
     d_ah: Array  # the same object if the cell sees only the sum
     d_own: tuple[Array, ...]  # (T, B, k·H) each
     d_state: tuple[Array, ...]  # (B, H) each, of the state before all steps
-
-
-class Kernel:
-    """The compiled loops of one cell, for one dtype and one kind of processor.
-
-    Parameters
-    ----------
-    program : Program
-    dtype : {"float32", "float64"}
-    target : Target
-    scaled : bool
-        Whether there are factors of what the recurrent weights multiply.
-
-    Attributes
-    ----------
-    reloaded : bool
-        Whether the code was found in the cache.
-    """
-
-    def __init__(self, program: Program, dtype: str, target: Target, *, scaled: bool) -> None:
-        self.program, self.target, self.scaled = program, target, scaled
-        self.dtype = np.dtype(dtype)
-        self.lanes, self.vector = target.lanes(dtype), target.bits // 8
-
-        def write() -> str:
-            logger.info("compiling the time loop of a cell, which takes a second or two, once")
-            from . import llvm_loop  # llvmlite.ir with it, which loading does without
-
-            return llvm_loop.write(program, dtype, target, scaled=scaled)
-
-        subject = f"{dtype} scaled={scaled}\n{program.text}"
-        self._code: Code
-        self._code, self.reloaded = load(subject, target, write)
-        pointer, integer = ctypes.c_void_p, ctypes.c_int64
-        self.forward = self._code.function("forward", pointer)
-        self.backward = self._code.function("backward", pointer)
-        sizes = (pointer, pointer, integer, integer)
-        self._pack_forward = self._code.function("pack_forward", *sizes)
-        self._pack_backward = self._code.function("pack_backward", *sizes)
-        self.forward_fields = forward_fields(program, scaled=scaled)
-        self.backward_fields = backward_fields(program, scaled=scaled)
-
-    def packed(self, weight: Array, *, back: bool) -> Array:
-        """Return recurrent weights (G·H, H) as the loop forward, or back, reads them."""
-        rows, units = weight.shape
-        blocks = -(-units // self.lanes)
-        gates = 1 if back else self.program.gates
-        out = self.aligned(blocks * self.lanes * gates * (rows if back else units))
-        pack = self._pack_backward if back else self._pack_forward
-        pack(_address(out), _address(weight), units, rows if back else units)
-        return out
-
-    def aligned(self, size: int) -> Array:
-        """Return room for numbers that begins where a line of the cache does."""
-        itemsize = self.dtype.itemsize
-        room = np.empty(size + LINE // itemsize, self.dtype)
-        first = -_address(room) % LINE // itemsize
-        return room[first : first + size]
 
 
 class Layer:
@@ -156,9 +89,9 @@ class Layer:
         self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
         self._slabs = Slabs(dtype, exact=exact)
         self._addresses = {
-            "bias_ax": _address(self._biases[0]),
-            "bias_ah": _address(self._biases[1]),
-            "own": 0 if self._own is None else _address(self._own),
+            "bias_ax": address(self._biases[0]),
+            "bias_ah": address(self._biases[1]),
+            "own": 0 if self._own is None else address(self._own),
         }
         self._packed: dict[bool, Array] = {}
         self._plans: dict[tuple[bool, int], tuple[dict[str, int], Array]] = {}
@@ -208,7 +141,7 @@ class Layer:
         record = Record(reverse, held, factors, states, stored)
         ax = np.ascontiguousarray(ax, dtype)
         values: dict[str, int] = {
-            "ax": _address(ax) + begin * ax.strides[0],
+            "ax": address(ax) + begin * ax.strides[0],
             "stored_step": stored_step,
             **_planes("state", states, first),
             **_planes("stored", stored, stored_first),
@@ -217,7 +150,7 @@ class Layer:
         if factors is not None:
             scaled = np.empty((steps + 1, batch, units), dtype)
             np.multiply(states[0, first], factors, out=scaled[first])
-            values["scaled"] = _address(scaled) + first * scaled.strides[0]
+            values["scaled"] = address(scaled) + first * scaled.strides[0]
         self._run(shape, direction, values, back=False)
         last = 0 if reverse else steps
         return record.hidden, tuple(each[last].copy() for each in states), record
@@ -262,9 +195,9 @@ class Layer:
             **_planes("state", record.states, begin + 1 if reverse else begin),
             **_planes("stored", record.stored, begin),
             **self._options(record, begin),
-            "d_ax": _address(d_ax) + begin * d_ax.strides[0],
-            "d_ah": _address(d_ah) + begin * d_ah.strides[0],
-            "d_own": _address(d_own) + begin * d_own.strides[0],
+            "d_ax": address(d_ax) + begin * d_ax.strides[0],
+            "d_ah": address(d_ah) + begin * d_ah.strides[0],
+            "d_own": address(d_own) + begin * d_own.strides[0],
             **_planes("d_state", d_before, 0),
         }
         self._run((steps, batch, units), direction, values, back=True)
@@ -307,18 +240,18 @@ class Layer:
             "blocks": blocks,
             "tile": tile,
             "a_row": rows if back else units,
-            "sums": _address(sums),
-            "weight": _address(self._packed[back]),
+            "sums": address(sums),
+            "weight": address(self._packed[back]),
         }, sums
 
     def _options(self, record: Record, begin: int) -> dict[str, int]:
         """Return the addresses of what a layer may have more, in the step that comes first."""
         found = {
-            f"update.{i}": _address(each) + begin * each.strides[0]
+            f"update.{i}": address(each) + begin * each.strides[0]
             for i, each in enumerate(record.update)
         }
         if record.scale is not None:
-            found["scale"] = _address(record.scale)
+            found["scale"] = address(record.scale)
         return found
 
     def _d_hidden(
@@ -328,14 +261,14 @@ class Layer:
         if given is None:
             zeros = np.zeros(shape[1:], self.kernel.dtype)
             # Held by the dict until the loop has run.
-            return {"d_y": _address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
+            return {"d_y": address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
         if given.shape != shape:
             raise ValueError(f"d_hidden: expected shape {shape}, got {given.shape}")
         if given.dtype != self.kernel.dtype or given.strides[2] != given.itemsize:
             given = np.ascontiguousarray(given, self.kernel.dtype)
         (step, row, _), size = given.strides, given.itemsize
         return {
-            "d_y": _address(given) + begin * step,
+            "d_y": address(given) + begin * step,
             "d_y_step": direction * step // size,
             "d_y_row": row // size,
             "": given,
@@ -379,7 +312,7 @@ class Stepper:
         tables = []
         for slot in (0, 1):  # to and fro
             values = plan | _planes("state", states, slot) | _planes("stored", stored, 0)
-            values |= {"ax": _address(self._ax), "steps": 1, "stored_step": 0}
+            values |= {"ax": address(self._ax), "steps": 1, "stored_step": 0}
             values["direction"] = 1 - 2 * slot
             names = kernel.forward_fields
             tables.append((ctypes.c_int64 * len(names))(*[values[name] for name in names]))
@@ -406,52 +339,7 @@ class Stepper:
         return self._slots[1 - now]
 
 
-def _address(array: Array) -> int:
-    found: int = array.__array_interface__["data"][0]
-    return found
-
-
 def _planes(name: str, arrays: Array, step: int) -> dict[str, int]:
     """Return the addresses of several arrays (T, ...) in one, in some step."""
-    start, (each, one_step, *_) = _address(arrays), arrays.strides
+    start, (each, one_step, *_) = address(arrays), arrays.strides
     return {f"{name}.{i}": start + i * each + step * one_step for i in range(arrays.shape[0])}
-
-
-def kernel(
-    cell: Any,
-    dtype: str,
-    *,
-    held: str = "",
-    scaled: bool = False,
-    target: Target | None = None,
-) -> Kernel:
-    """Return the compiled loops of a cell; the first time, they are made or reloaded.
-
-    Parameters
-    ----------
-    cell : Cell
-    dtype : {"float32", "float64"}
-    held : {"", "choose", "mix"}
-        Whether there are updates, of booleans or of numbers.
-    scaled : bool
-        Whether there are factors of what the recurrent weights multiply.
-    target : Target, optional
-        This processor by default.
-
-    Raises
-    ------
-    NotPointwise
-        If the cell cannot be compiled.
-    Unavailable
-        If nothing can.
-    ValueError
-        If there is no code for the dtype.
-    """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype: expected float32 or float64, got {dtype}")
-    return _kernel(trace(cell, held), dtype, target or host(), scaled)
-
-
-@lru_cache(maxsize=64)
-def _kernel(program: Program, dtype: str, target: Target, scaled: bool) -> Kernel:
-    return Kernel(program, dtype, target, scaled=scaled)

@@ -183,7 +183,7 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
     >>> from portable_rnn import book
     >>> example = book.draw(steps=1)
     >>> book.left_out(example, book.differentiate(example))["10.21"]
-    'for want of longer sequences'
+    'which need longer sequences'
     """
     arguments.instance("example", example, Example)
     arguments.quantities("exact", exact, example)
@@ -193,7 +193,7 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
         if not _steps(equation, example):
             short = len(example.x) < 2
             reasons[equation.number] = (
-                f"for want of {'longer sequences' if short else 'one-hot targets'}"
+                f"which need {'longer sequences' if short else 'one-hot targets'}"
             )
     steps = [str(t + 1) for t, row in enumerate(exact.y_hat) if min(row) < SMALLEST[dtype]]
     if steps:

@@ -324,7 +324,7 @@ def info() -> None:
 
 
 # What a person at the command line can put right.
-_MENDABLE = (
+_USER_ERRORS = (
     ValueError,
     FloatingPointError,
     ImportError,
@@ -341,7 +341,7 @@ def run() -> None:
         app()
     except Interrupted:
         raise KeyboardInterrupt from None
-    except _MENDABLE as error:
+    except _USER_ERRORS as error:
         _end(str(error))
     except (MemoryError, RuntimeError, OverflowError) as error:
         if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):

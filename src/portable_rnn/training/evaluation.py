@@ -7,7 +7,7 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.functions import accumulation_dtype
-from .._arrays.namespace import Array, as_one_unit, device_of, is_array, namespace_of
+from .._arrays.namespace import Array, compile_step, device_of, is_array, namespace_of
 from .._calls.checks import check_parameters
 from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict
@@ -73,7 +73,7 @@ def mean_loss(
 ) -> float:
     """Return what `evaluate` does, of batches that are called ``name`` in errors."""
     xp = check_parameters(model, params)
-    batch_loss = as_one_unit(xp, functools.partial(_batch_loss, model, loss))
+    batch_loss = compile_step(xp, functools.partial(_batch_loss, model, loss))
     state = None
     values: list[Array] = []
     counts: list[tuple[float, Array]] = []

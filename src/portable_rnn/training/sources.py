@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, namespace_of, no_argument_of_a_unit
+from .._arrays.namespace import Array, namespace_of, uncompilable_argument
 from .._calls.checks import check_sequence, check_state
 from .._calls.layout import sizes
 from .._calls.valid_steps import check_lengths
@@ -53,7 +53,7 @@ def checked_batch(
         raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
     try:
         check_sequence(model, params, batch.x)
-        wrong = no_argument_of_a_unit(namespace_of(x=batch.x), batch.targets)
+        wrong = uncompilable_argument(namespace_of(x=batch.x), batch.targets)
         if wrong is not None:
             raise TypeError(f"targets: expected arrays, got {check.said(wrong)}")
         if batch.weights is not None and batch.lengths is None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .._arrays.namespace import Array, Namespace, as_one_unit, namespace_of
+from .._arrays.namespace import Array, Namespace, compile_step, namespace_of
 from .._calls.checks import check_parameters
 from .._calls.loss import Loss
 from .._calls.masks import Masks
@@ -26,7 +26,7 @@ def make_update(
     """
     recorder, record = _recording(loss)
     update = functools.partial(_update, model, optimizer, recorder, record, max_norm)
-    return as_one_unit(xp, update)
+    return compile_step(xp, update)
 
 
 def _update(
