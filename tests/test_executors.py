@@ -272,3 +272,22 @@ def test_outputs_of_a_stream_without_a_readout_stay_as_they_are():
         for x_t in X[1:]:
             stream.step(x_t)
     assert np.array_equal(first, kept)
+
+
+def test_where_no_code_can_be_made_the_loop_is_pythons_and_that_is_said(monkeypatch, caplog):
+    def refuse(*args, **options):
+        raise RuntimeError("no memory may be made executable")
+
+    monkeypatch.setattr(compiled, "kernel", refuse)
+    compiled._found.cache_clear()
+    try:
+        with executors.use("eager"):
+            want = prnn.predict(MODEL, PARAMS, X)
+        with executors.use("auto"):
+            for _ in range(2):
+                assert np.array_equal(prnn.predict(MODEL, PARAMS, X), want)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        with executors.use("compiled"), pytest.raises(ValueError, match="may be made executable"):
+            prnn.predict(MODEL, PARAMS, X)
+    finally:
+        compiled._found.cache_clear()

@@ -131,7 +131,7 @@ def _checked_state(
             if _alike(held[name], p, wide[name]):
                 continue
             label, array = f"state[{slot!r}][{name!r}]", held[name]
-            check.array(label, array)
+            check.any_array(label, array)
             check.of_shape(label, array, tuple(p.shape))
             check.same_library_and_device(label, array, f"params[{name!r}]", p)
             if array.dtype != wide[name]:

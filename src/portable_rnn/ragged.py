@@ -107,7 +107,7 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     >>> [a.shape for a in prnn.ragged.unpack(np.zeros((3, 2, 4)), [2, 3])]
     [(2, 4), (3, 4)]
     """
-    check.array("packed", packed)
+    check.any_array("packed", packed)
     check.numeric("packed", packed)
     batch_first = check.flag("batch_first", batch_first)
     batch_axis = 0 if batch_first else 1

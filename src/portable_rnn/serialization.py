@@ -227,7 +227,7 @@ def check_dtype(name: str, array: Array) -> None:
     >>> check_dtype("w", np.ones(2))
     """
     check.text("name", name)
-    check.array(name, array)
+    check.any_array(name, array)
     if dtype_name(array.dtype) not in CODES:
         raise TypeError(
             f"{name}: files hold the dtypes {', '.join(CODES)}, got {dtype_name(array.dtype)}"

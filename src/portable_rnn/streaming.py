@@ -102,14 +102,14 @@ class Stream:
         if mask is None and self._like_the_last(x):
             return self._step(x, None)
         self._taken = None
-        check.array("x", x)
+        check.any_array("x", x)
         size = self._model.input_size
         if x.ndim not in (1, 2) or x.shape[-1] != size or 0 in x.shape:
             raise ValueError(
                 f"x: expected one step of shape (B, {size}) or ({size},), got {tuple(x.shape)}"
             )
         if mask is not None:
-            check.array("mask", mask)
+            check.any_array("mask", mask)
             check.of_shape("mask", mask, tuple(x.shape[:-1]))
         xp = namespace_of(x=x)
         if xp is not self._setup.xp:  # another namespace came into use, or x is of another library
@@ -182,7 +182,7 @@ class Stream:
         TypeError, ValueError
             As `predict` does; the state is then as it was.
         """
-        check.array("x", x)
+        check.any_array("x", x)
         axis = 1 if self._model.batch_first and x.ndim == 3 else 0
         if x.ndim and x.shape[axis] == 0:
             return self._nothing(x, axis, lengths, mask)
@@ -232,7 +232,8 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     model : RNN
         Of one direction; any number of layers.
     params : dict of str to array
-        Looked up once: put another array into the dict, and the stream still has the one before.
+        Looked up once: put another array into the dict, or write into one, and the stream still
+        computes with what was there before.
     state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
         Where to begin; zeros if None.
 

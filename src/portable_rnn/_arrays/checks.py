@@ -41,7 +41,7 @@ from .signatures import loss, named_options, options
 
 __all__ = [
     "FLOATING",
-    "array",
+    "any_array",
     "choice",
     "count",
     "finite",
@@ -156,7 +156,7 @@ def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
 
 def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
     """Check that an array has a shape, and library, dtype and device of another."""
-    array(name, array)
+    any_array(name, array)
     of_shape(name, array, shape)
     like(name, array, other_name, other)
 
@@ -190,7 +190,7 @@ def state_of(parts: Sequence[Array]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def array(name: str, array: Any) -> None:
+def any_array(name: str, array: Any) -> None:
     """Check that ``array`` is an array of some library."""
     if type(array) not in PLAIN:
         namespace_of(**{name: array})

@@ -82,7 +82,7 @@ def check_sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
 
 def check_layout(model: RNN, x: Any) -> None:
     """Check rank and sizes of an input sequence."""
-    check.array("x", x)
+    check.any_array("x", x)
     axes = "(B, T, {})" if model.batch_first else "(T, B, {})"
     wanted = f"{axes.format(model.input_size)} or (T, {model.input_size})"
     if x.ndim not in (2, 3) or x.shape[-1] != model.input_size:
@@ -105,7 +105,7 @@ def check_state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> No
     """Check a state before there is an ``x``: for as many sequences as it is made for."""
     batch = None
     for first in check.state_parts(value)[:1]:
-        check.array("state", first)
+        check.any_array("state", first)
         if 0 in first.shape:
             raise ValueError(
                 f"state: expected at least one sequence, got shape {tuple(first.shape)}"
@@ -124,7 +124,7 @@ def _check_parts(
         raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
     for index, (part, shape) in enumerate(zip(parts, model.state_shapes(batch), strict=True)):
         label = name if states == 1 else f"{name}[{index}]"
-        check.array(label, part)
+        check.any_array(label, part)
         check.of_shape(label, part, shape)
         check.like(label, part, other_name, other)
 

@@ -101,6 +101,8 @@ def no_compiler(by_name: bool) -> str:
         host()
     except Unavailable as reason:
         return str(reason)
+    except (OSError, RuntimeError) as error:
+        return f"llvmlite does not work here: {error}"
     machine = platform.machine()
     if not by_name and machine.lower() not in ("x86_64", "amd64"):
         return f"on {machine} it has not been tried yet; it runs if asked for by name"

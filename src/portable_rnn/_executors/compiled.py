@@ -4,6 +4,7 @@ What of a layer can be compiled runs as `Layer` of ``compiled_layer.py``, with t
 steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why_not` says.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,8 @@ from .kernel import Kernel, kernel
 from .trace import NotPointwise, trace
 
 __all__ = ["Compiled", "loops_of", "why_not"]
+
+logger = logging.getLogger("portable_rnn")
 
 # A chunk has few rows, which one product adds up as well: at most 5 eps of 16 were measured.
 SUMS = Products(weight=product_over_rows, bias=affine_vjp_bias)
@@ -177,6 +180,10 @@ def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
         return kernel(cell, dtype, held=held, scaled=scaled)
     except NotPointwise as reason:
         return f"its cell: {reason}"
+    except (OSError, RuntimeError) as error:  # such as a system in which no new code may run
+        said = f"LLVM cannot make its code: {error}"
+        logger.warning("the time loop is Python's: %s", said)
+        return said
 
 
 def _kind_of_update(setup: Setup) -> str:
