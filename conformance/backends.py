@@ -106,7 +106,7 @@ BACKENDS: dict[str, Backend] = {
             "jax-x32",
             dtypes=("float32",),
             x64=False,
-            every_change=("test_gradients", "test_training"),
+            every_change=("test_gradients",),
             proves="JAX as it comes, without 64 bits",
         ),
         Dask("dask", dtypes=HALF, proves="lazy, in two chunks, no compute inside a call"),

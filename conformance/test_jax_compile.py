@@ -1,7 +1,5 @@
 """Under jax.jit the time loop is one `lax.scan`: compiling does not take longer for more steps."""
 
-import time
-
 import pytest
 
 import portable_rnn as prnn
@@ -9,29 +7,23 @@ import portable_rnn as prnn
 from .problems import CELLS
 
 pytestmark = pytest.mark.oracle("jax")
-SHORT, LONG = 25, 800
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_compile_time_does_not_grow_with_time(cell):
+def test_what_is_compiled_does_not_grow_with_time(cell):
     import jax
 
     xp = jax.numpy
     model = prnn.RNN(8, 16, 4, cell=cell)
     params = model.init(seed=0, xp=xp, dtype="float32")
 
-    def seconds(steps):
+    def lines(steps):
         x = xp.zeros((steps, 2, 8), dtype=xp.float32)
         targets = xp.zeros((steps, 2), dtype=xp.int32)
-        fresh = jax.jit(lambda *arrays: prnn.bptt(model, *arrays))  # nothing cached
-        start = time.perf_counter()
-        fresh.lower(params, x, targets).compile()
-        return time.perf_counter() - start
+        lowered = jax.jit(lambda *arrays: prnn.bptt(model, *arrays)).lower(params, x, targets)
+        return len(lowered.as_text().splitlines())
 
-    # Alternated, and the best of three, so that a busy machine disturbs both alike.
-    pairs = [(seconds(SHORT), seconds(LONG)) for _ in range(3)]
-    short, long = (min(column) for column in zip(*pairs, strict=True))
-    assert long <= 1.5 * short, f"T={LONG} took {long:.2f} s, T={SHORT} took {short:.2f} s"
+    assert 100 < lines(25) == lines(800)
 
 
 def test_labels_that_are_not_arguments_are_no_trouble_under_jit():

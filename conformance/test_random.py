@@ -24,7 +24,7 @@ ROWS = (
     *("numpy", "numpy-compiled", "numpy-readonly", "numpy-strided"),
     *("array-api-strict-device1", "torch", "cupy"),
 )
-EVERY_CHANGE = ("numpy", "numpy-compiled", "torch")
+EVERY_CHANGE = ("numpy", "numpy-compiled")
 
 
 class Group:
@@ -47,11 +47,8 @@ def cases(row, dtype):
 
 
 def when_named(row, dtype, group):
-    """Return whether a group is left to the session that names its row.
-
-    Of `EVERY_CHANGE`, `torch`, whose own numbers they are compared with, is left in float32.
-    """
-    return row.id not in EVERY_CHANGE or (row.id == "torch" and dtype == "float32")
+    """Return whether a group is left to the session that names its row."""
+    return row.id not in EVERY_CHANGE
 
 
 def test_equals_torch(backend, dtype, problem, record):

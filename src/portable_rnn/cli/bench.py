@@ -125,9 +125,11 @@ def peak_of(runs: dict[str, Run]) -> dict[str, int]:
     found = {}
     for name in runs.keys() & {"compiled", "eager"}:
         tracemalloc.start()
-        runs[name]()
-        found[name] = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+        try:
+            runs[name]()
+            found[name] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
     return found
 
 
