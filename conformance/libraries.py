@@ -1,6 +1,7 @@
 """The libraries that compute at once: how each takes an array from NumPy, and gives it back."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,18 +56,29 @@ class NumPy(Backend):
         return self.layout(array)
 
     def available(self):
-        if self.executor == "auto":
-            from portable_rnn._executors.choose import no_compiler
+        from portable_rnn import RNN, executors
 
-            if reason := no_compiler(by_name=False):
+        if self.executor == "auto":
+            with executors.use("auto"):
+                how, _, reason = executors.explain(RNN(1, 1)).partition(": ")
+            if how != "compiled":
                 raise Unavailable(reason)
 
     @contextlib.contextmanager
     def session(self):
         from portable_rnn import executors
 
-        with executors.use(self.executor):
-            yield
+        warned = logging.Handler(logging.WARNING)
+        said: list[str] = []
+        warned.emit = lambda record: said.append(record.getMessage())
+        logger = logging.getLogger("portable_rnn")
+        logger.addHandler(warned)
+        try:
+            with executors.use(self.executor):
+                yield
+        finally:
+            logger.removeHandler(warned)
+        assert not said, said  # such as that what can be compiled was not
 
 
 @dataclass(frozen=True)

@@ -448,7 +448,7 @@ def test_without_llvmlite_the_reason_says_what_to_install(monkeypatch):
 
 
 def code_of(cell, dtype="float32"):
-    kernels._kernel.cache_clear()
+    kernels.of_program.cache_clear()
     return kernel(cell, dtype)
 
 

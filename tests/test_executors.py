@@ -10,13 +10,16 @@ import threading
 
 import numpy as np
 import pytest
+from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._executors import choose, compiled, llvm_cache
+from portable_rnn._engine import chunks
+from portable_rnn._executors import choose, compiled, compiled_layer, llvm_cache
 from portable_rnn._executors import kernel as kernels
 from portable_rnn._executors.compiled import Compiled
 from portable_rnn._executors.eager import EAGER
+from portable_rnn.cells import GRU
 
 from .own_cell import MinimalGated
 
@@ -29,6 +32,7 @@ PARAMS = MODEL.init(seed=0)
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((T, B, INPUTS)).astype(np.float32)
 D_OUTPUTS = RNG.standard_normal((T, B, OUTPUTS)).astype(np.float32)
+PARAMS_17 = prnn.RNN(INPUTS, 17, cell="gru").init(seed=0)["weight_hh_l0"]
 TARGETS = RNG.integers(0, OUTPUTS, (T, B))
 # Each with the words of its reason.
 NOT_COMPILED = {
@@ -114,7 +118,9 @@ def test_a_name_holds_for_its_block_and_its_thread():
         thread = threading.Thread(target=lambda: seen.append(choose.asked()))
         thread.start()
         thread.join()
-    assert seen == [os.environ["PORTABLE_RNN_EXECUTOR"]] == [choose.asked()]
+    inherits = getattr(sys.flags, "thread_inherit_context", 0)  # free-threaded Python does
+    assert choose.asked() == os.environ["PORTABLE_RNN_EXECUTOR"]
+    assert seen == ["compiled" if inherits else choose.asked()]
 
 
 @pytest.mark.parametrize("name", ["xla", "Eager", ""])
@@ -223,7 +229,7 @@ def test_a_cell_that_cannot_be_hashed_is_compiled():
 def test_what_takes_long_is_said_before(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(llvm_cache.FOLDER, str(tmp_path))
     compiled._found.cache_clear()
-    kernels._kernel.cache_clear()
+    kernels.of_program.cache_clear()
     with caplog.at_level(logging.INFO, "portable_rnn"), executors.use("compiled"):
         for _ in range(2):
             prnn.predict(prnn.RNN(INPUTS, H), prnn.RNN(INPUTS, H).init(seed=0), X)
@@ -241,7 +247,7 @@ def test_a_stream_is_what_predict_gives_whatever_happens_to_its_state():
     there[3, 1] = there[5, 0] = False
     with executors.use("eager"):
         want, _ = prnn.predict(model, params, x, mask=there, return_state=True)
-    with executors.use("compiled"):
+    with executors.use("auto"):
         stream = prnn.stream(model, params)
         found = []
         for t in range(8):
@@ -278,7 +284,7 @@ def test_where_no_code_can_be_made_the_loop_is_pythons_and_that_is_said(monkeypa
     def refuse(*args, **options):
         raise RuntimeError("no memory may be made executable")
 
-    monkeypatch.setattr(compiled, "kernel", refuse)
+    monkeypatch.setattr(compiled, "of_program", refuse)
     compiled._found.cache_clear()
     try:
         with executors.use("eager"):
@@ -291,3 +297,184 @@ def test_where_no_code_can_be_made_the_loop_is_pythons_and_that_is_said(monkeypa
             prnn.predict(MODEL, PARAMS, X)
     finally:
         compiled._found.cache_clear()
+
+
+# ---------------------------------------------------------------- arrays of any kind, kept apart
+
+
+def layouts(array):
+    """Yield an array in layouts that a loop in machine code might read wrongly."""
+    yield "every second row", np.repeat(array, 2, axis=1)[:, ::2]
+    yield "units apart", np.repeat(array, 2, axis=-1)[..., ::2]
+    kind = np.dtype([("flag", "u1"), ("number", array.dtype, array.shape[-1:])])
+    record = np.zeros(array.shape[:-1], kind)
+    record["number"] = array
+    yield "within records, not aligned", record["number"]
+    kept = array.copy()
+    kept.flags.writeable = False
+    yield "read-only", kept
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_layout_of_arrays_does_not_matter(number):
+    model = prnn.RNN(INPUTS, H, cell="gru")
+    params = model.init(seed=0)
+    d_outputs = RNG.standard_normal((T, B, H)).astype(np.float32)
+    state = RNG.standard_normal((1, B, H)).astype(np.float32)
+
+    def both(params, x, state, d_outputs):
+        with executors.use("compiled"):
+            fwd = prnn.forward(model, params, x, state)
+            grads = prnn.backward(model, params, fwd.tape, d_outputs)
+        return [fwd.outputs, fwd.state, grads.x, grads.state, *grads.params.values()]
+
+    def moved(array):
+        name, found = list(layouts(array))[number]
+        assert np.array_equal(found, array), name
+        return found
+
+    want = both(params, X, state, d_outputs)
+    weights = {n: moved(a) if a.ndim > 1 else a for n, a in params.items()}
+    got = both(weights, moved(X), moved(state), moved(d_outputs))
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_memory_maps_are_compiled(tmp_path):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=X.shape)
+    x[...] = X
+    code = (
+        "import sys, numpy as np, portable_rnn as p; m = p.RNN(4, 6);"
+        "w = {k: a.view(np.memmap) for k, a in m.init(seed=0).items()};"
+        f"x = np.memmap(sys.argv[1], np.float32, 'r', shape={X.shape});"
+        "print(type(p.forward(m, w, x).tape.executor).__name__)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "x"],
+        env=os.environ | {"PORTABLE_RNN_EXECUTOR": "auto"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == "Compiled"
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled"])
+def test_a_stream_has_weights_of_its_own(name):
+    params = {key: array.copy() for key, array in PARAMS.items()}
+    with executors.use(name):
+        want = [prnn.stream(MODEL, PARAMS).step(X[0])]
+        stream, other = prnn.stream(MODEL, params), prnn.stream(MODEL, params)
+        for array in params.values():
+            array[...] = np.nan
+        assert np.array_equal(stream.step(X[0]), want[0])
+        assert np.allclose(other.feed(X[:1])[0], want[0], rtol=0, atol=1e-6)
+
+
+def test_a_step_that_is_taken_again_is_the_same():
+    """As after an error behind the loop: the state before it is still there, twice."""
+    layer = compiled_layer.Layer(kernels.kernel(GRU(), "float32"), PARAMS_17)
+    step = compiled_layer.Stepper(layer, B)
+    ax = RNG.standard_normal((3, B, 51)).astype(np.float32)
+    first = step(ax[0], (np.zeros((B, 17), np.float32),))
+    before = first[0].copy()
+    wanted = step(ax[1], first)[0].copy()
+    for _ in range(2):
+        assert np.array_equal(step(ax[1], first)[0], wanted)
+        assert np.array_equal(first[0], before)
+
+
+@pytest.mark.parametrize("model", ["mask", "zoneout"])
+def test_a_step_that_may_hold_its_state_is_refused_by_name(model):
+    mask = np.asarray([True, False, True]) if model == "mask" else None
+    network = prnn.RNN(INPUTS, H, zoneout=0.0 if model == "mask" else 0.1)
+    params = network.init(seed=0)
+    with executors.use("auto"):
+        prnn.stream(network, params).step(X[0], mask=mask)
+    with executors.use("compiled"), pytest.raises(ValueError, match=r"^executor: compiled was"):
+        prnn.stream(network, params).step(X[0], mask=mask)
+
+
+def test_a_copied_tape_of_a_mask_is_read_within_its_memory():
+    model = prnn.RNN(INPUTS, 17, cell="gru")
+    params = model.init(seed=0)
+    there = RNG.random((T, B)) < 0.6
+    d_outputs = RNG.standard_normal((T, B, 17)).astype(np.float32)
+    with executors.use("compiled"):
+        tape = prnn.forward(model, params, X, mask=there).tape
+        want = prnn.backward(model, params, tape, d_outputs).params
+        (update,) = copy.deepcopy(tape).stack_tapes[0].records[0][0].update
+        layer = compiled_layer.Layer(kernels.kernel(GRU(), "float32", held="choose"), PARAMS_17)
+        assert layer._with_room(update).base.nbytes >= update.nbytes + layer.kernel.lanes
+        got = prnn.backward(model, params, copy.deepcopy(tape), d_outputs).params
+    assert all(np.array_equal(got[name], want[name]) for name in want)
+
+
+def test_masks_of_both_kinds_are_read_as_numbers():
+    model = prnn.RNN(INPUTS, H, cell="lstm", zoneout=0.1)
+    params = model.init(seed=0)
+    update = (RNG.random((T, B, H)) < 0.5, RNG.random((T, B, H)).astype(np.float32))
+    masks = prnn.dropout.Masks(update=(update,))
+    found = {}
+    for name in ("eager", "compiled"):
+        with executors.use(name):
+            found[name] = prnn.forward(model, params, X, dropout=masks).outputs
+    assert np.allclose(found["eager"], found["compiled"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled"])
+@pytest.mark.parametrize(("steps", "batch"), [(6144, 1), (96, 64)])
+def test_numbers_that_are_all_alike_add_up(name, steps, batch, monkeypatch):
+    """The worst for a sum is many equal numbers; a chunk is as large as a user has it."""
+    monkeypatch.setattr(chunks, "NUMBERS", 3 * 2**16)
+    model = prnn.RNN(1, 32)
+    params = model.init(seed=0, dtype="float64")
+    x = np.full((steps, batch, 1), 0.7)
+    d_outputs = np.full((steps, batch, 32), 0.3)
+
+    def gradients(dtype):
+        weights = {key: array.astype(np.float32).astype(dtype) for key, array in params.items()}
+        inputs = x.astype(np.float32).astype(dtype)
+        back = d_outputs.astype(np.float32).astype(dtype)
+        return prnn.backward(model, weights, prnn.forward(model, weights, inputs).tape, back).params
+
+    want = gradients("float64")
+    with executors.use(name):
+        got = gradients("float32")
+    for key, array in got.items():
+        assert_close(array, want[key], key, k=16)
+
+
+def test_a_cell_that_changes_at_every_call_is_left_to_python():
+    class Drifting(MinimalGated):
+        def __init__(self):
+            self.factor = 1.0
+
+        def step(self, xp, ax, ah, state):
+            (h,), residuals = super().step(xp, ax * self.factor, ah, state)
+            return (h,), residuals
+
+    cell = Drifting()
+    model = prnn.RNN(INPUTS, H, cell=cell)
+    params = model.init(seed=0)
+    compiled.MOST, before = 2, compiled.MOST
+    try:
+        for factor in (1.0, 2.0, 3.0, 4.0):
+            cell.factor = factor
+            with executors.use("eager"):
+                want = prnn.predict(model, params, X)
+            with executors.use("auto"):
+                assert np.allclose(prnn.predict(model, params, X), want, atol=1e-6)
+        with executors.use("compiled"), pytest.raises(ValueError, match="changed 2 times"):
+            prnn.predict(model, params, X)
+    finally:
+        compiled.MOST = before
+
+
+def test_second_derivatives_take_complex_steps_whatever_is_asked_for():
+    with executors.use("eager"):
+        want = prnn.hvp(MODEL, PARAMS, X, TARGETS, PARAMS)
+    with executors.use("compiled"):
+        got = prnn.hvp(MODEL, PARAMS, X, TARGETS, PARAMS)
+    for one, other in zip(got, want, strict=True):
+        assert one is None or not isinstance(one, np.ndarray) or np.allclose(one, other, atol=1e-5)

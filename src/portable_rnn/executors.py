@@ -1,9 +1,9 @@
 """What runs the time loop: Python, or machine code that is made from the cell's own source.
 
 By default (``"auto"``) a call on NumPy's arrays of float32 or float64 is compiled where the model
-can be and llvmlite is installed (``pip install portable-rnn[fast]``); all else is ``"eager"``, the
-loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of both agree to
-rounding, and each gives the same bits again for the same call.
+can be, on x86-64, and llvmlite is installed (``pip install portable-rnn[fast]``); all else is
+``"eager"``, the loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of
+both agree to rounding, and each gives the same bits again for the same call.
 
 The first call of a cell takes a second or two, in which its code is made; the logger
 ``portable_rnn`` says so at level INFO. Code is kept for later processes in the user's folder of
@@ -68,7 +68,8 @@ def explain(model: RNN, dtype: str = "float32") -> str:
     Returns
     -------
     str
-        Begins with ``"compiled"`` or ``"eager"``.
+        Begins with ``"compiled"``, ``"eager"``, or, where it is asked for by name and cannot be
+        compiled, ``"refused"``.
 
     Raises
     ------
@@ -87,13 +88,14 @@ def explain(model: RNN, dtype: str = "float32") -> str:
     name = asked()
     if name == "eager":
         return "eager: asked for by name"
+    other = "refused" if name == "compiled" else "eager"
     if check.choice("dtype", dtype, DTYPES) not in COMPILED_DTYPES:
-        return f"eager: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
+        return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):
-        return f"eager: {reason}"
+        return f"{other}: {reason}"
     from ._executors.compiled import why_not
     from ._executors.llvm_target import host
 
     if reason := why_not(model.recurrences[0]):
-        return f"eager: {reason}"
+        return f"{other}: {reason}"
     return f"compiled: for {host().cpu}, vectors of {host().bits} bits"

@@ -28,8 +28,10 @@ from ._arrays.namespace import dtype_name
 from ._arrays.scalars import counted
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
-from ._engine.chunks import full_steps
+from ._engine.chunks import full_steps, most_rows
 from ._engine.setup import Segments
+from ._executors.choose import COMPILED_DTYPES
+from .executors import explain
 from .model import RNN
 
 __all__ = ["Plan", "plan"]
@@ -108,7 +110,7 @@ class Plan:
         shapes, may round differently, and results agree like any two correct ones. That
         is for batches in which all sequences have all steps.
         """
-        full = full_steps(self.model.chunk_rows, self.batch)
+        full = full_steps(_rows(self.model), self.batch)
         if self.segments == 1:
             return self.chunk_rows == min(full, self.steps) * self.batch
         return self.chunk_rows == full * self.batch and self.segment_rows % self.chunk_rows == 0
@@ -191,7 +193,10 @@ def plan(
     if not isinstance(model, RNN):
         raise TypeError(f"model: expected an RNN, got {check.said(model)}")
     steps, batch = check.count("steps", steps), check.count("batch", batch)
-    costs = _Costs(model, steps, batch, _itemsize(dtype))
+    itemsize = _itemsize(dtype)
+    name = dtype if isinstance(dtype, str) else dtype_name(dtype)
+    compiled = name in COMPILED_DTYPES and explain(model, name).startswith("compiled")
+    costs = _Costs(model, steps, batch, itemsize, compiled=compiled)
     if memory is not None and checkpoint_every is not None:
         raise ValueError("memory, checkpoint_every: expected one of them, got both")
     if checkpoint_every is not None:
@@ -213,12 +218,19 @@ def plan(
     return max((p for p in possible if p.time <= good), key=lambda p: (p.chunk_rows, -p.time))
 
 
+def _rows(model: RNN) -> int:
+    """Return the rows of a chunk of time without a budget."""
+    return most_rows(model.cell_object.gates * model.hidden_size)
+
+
 class _Costs:
     """Bytes per row and per state of a network, found by running one step of its cell."""
 
-    def __init__(self, model: RNN, steps: int, batch: int, itemsize: int) -> None:
+    def __init__(
+        self, model: RNN, steps: int, batch: int, itemsize: int, *, compiled: bool
+    ) -> None:
         self.model, self.steps, self.batch = model, steps, batch
-        self.full = full_steps(model.chunk_rows, batch)
+        self.full = full_steps(_rows(model), batch)
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
@@ -246,6 +258,9 @@ class _Costs:
         ) * layers
         sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
         self.weight, self.weights = max(sizes), sum(sizes)
+        self.packed = self._packed(itemsize) if compiled else 0
+        if compiled and model.zoneout:  # numbers of which are then there for all units
+            self.record += cell.states * hidden * itemsize * layers
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
@@ -253,6 +268,13 @@ class _Costs:
         self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
         count = self.weights // itemsize
         self.step_time += 6 * PRODUCT * count * batch + READ * self.weights
+
+    def _packed(self, itemsize: int) -> int:
+        """Bytes of the recurrent weights as the compiled loop reads them, forward and back."""
+        model, lanes = self.model, 64 // itemsize
+        units = -(-model.hidden_size // lanes) * lanes
+        one = model.cell_object.gates * units * units * itemsize
+        return 2 * one * model.num_layers * model.directions
 
     def plan(self, segment: int, checkpoints: int, chunk: int | None = None) -> Plan:
         """Plan segments of so many steps, in chunks of so many, or as few as there can be."""
@@ -268,6 +290,7 @@ class _Costs:
         peak = (
             FIRST
             + self.base
+            + self.packed
             + self.step
             + sums
             + self.work * chunk_rows

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast
 from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._engine.affine import Linear
-from ._engine.chunks import most_rows
 from ._engine.network import Parameters
 from ._engine.recurrence import Recurrence, Weights, recurrence_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
@@ -266,11 +265,6 @@ class RNN:
         cell, projected = self.cell_object, self.projection_size is not None
         plain = recurrence_of(cell, projected=projected)
         return plain, recurrence_of(cell, projected=projected, held=True)
-
-    @property
-    def chunk_rows(self) -> int:
-        """Rows of a chunk of time (see _engine/chunks.py)."""
-        return most_rows(self.cell_object.gates * self.hidden_size)
 
     def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for what there is not."""

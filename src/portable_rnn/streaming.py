@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._arrays import checks as check
+from ._arrays.functions import copied
 from ._arrays.namespace import (
     PLAIN,
     Array,
@@ -28,6 +29,7 @@ from ._calls.checks import (
 from ._calls.layout import sizes, state_outward
 from ._calls.valid_steps import check_lengths, check_mask, mask_of
 from ._engine.stack import States, step
+from ._executors.choose import asked, use
 from .api import predict
 from .model import RNN
 
@@ -52,8 +54,11 @@ class Stream:
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
         check_one_direction(model, "a stream")
         xp = check_parameters(model, params)
-        self._model, self._params = model, dict(params)  # a step and a chunk see the same
-        self._setup, self._weights = prepare_stream(xp, model, params)
+        # Copies: a step and a chunk see the same, whatever becomes of the caller's.
+        self._model = model
+        self._params = {name: copied(xp, array) for name, array in params.items()}
+        self._executor = asked()
+        self._setup, self._weights = prepare_stream(xp, model, self._params)
         if state is not None:
             check_state_alone(model, state, params)
         self.state = state
@@ -188,9 +193,10 @@ class Stream:
             return self._nothing(x, axis, lengths, mask)
         self._check_batch(x)
         given = {"lengths": lengths, "mask": mask}
-        outputs, self.state = predict(
-            self._model, self._params, x, self.state, return_state=True, **given
-        )
+        with use(self._executor):
+            outputs, self.state = predict(
+                self._model, self._params, x, self.state, return_state=True, **given
+            )
         return outputs
 
     def _nothing(self, x: Array, axis: int, lengths: Any, mask: Array | None) -> Array:
@@ -232,8 +238,8 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     model : RNN
         Of one direction; any number of layers.
     params : dict of str to array
-        Looked up once: put another array into the dict, or write into one, and the stream still
-        computes with what was there before.
+        Copied once: put another array into the dict, or write into one, and the stream still
+        computes with what was there before. So it does with the executor of that time.
     state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
         Where to begin; zeros if None.
 

@@ -42,6 +42,7 @@ __all__ = [
     "device_of",
     "dtype_name",
     "is_array",
+    "is_numpys",
     "is_positive",
     "is_traced",
     "library_name",
@@ -271,20 +272,18 @@ def on_host(array: Array) -> bool:
     return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
 
 
-def whole_sequence(xp: Namespace) -> bool:
-    """Tell whether a computation should see the whole sequence at once.
+def is_numpys(xp: Namespace) -> bool:
+    """Tell whether NumPy's arrays are computed with by NumPy's own functions."""
+    return bool(is_numpy_namespace(xp)) and _chosen.get() is None
 
-    Lazy libraries optimise one graph, and JAX cannot write into an array, so for them
-    time is never cut into blocks.
-    """
+
+def whole_sequence(xp: Namespace) -> bool:
+    """Tell whether time is never cut: lazy libraries optimise one graph, JAX writes into none."""
     return bool(is_jax_namespace(xp) or is_dask_namespace(xp) or is_ndonnx_namespace(xp))
 
 
 def make_static(xp: Namespace, kind: type) -> None:
-    """Tell JAX, if ``xp`` is JAX, that objects of a type are descriptions and hold no arrays.
-
-    They may then stand among the results of what ``jax.jit`` compiles.
-    """
+    """Tell JAX that objects of a type hold no arrays; ``jax.jit`` may then return them."""
     if is_jax_namespace(xp) and kind not in _static:
         _static.add(kind)
         with suppress(ValueError):  # the caller has told it already

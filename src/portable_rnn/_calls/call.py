@@ -16,12 +16,13 @@ from .._arrays.functions import accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name, make_static
 from .._engine import network
 from .._engine.affine import Products
+from .._engine.chunks import most_rows
 from .._engine.network import Parameters as Weights
 from .._engine.network import StackTape
 from .._engine.setup import Segments, Setup
 from .._engine.stack import Stack
 from .._executors.base import Executor
-from .._executors.choose import choose
+from .._executors.choose import asked, choose, use
 from ..cells import State
 from ..dropout import draw
 from ..memory import Plan, plan
@@ -105,7 +106,9 @@ class Call(NamedTuple):
         """
         s, model, (dropout, *budget) = self.setup, self.model, self.options
         parts = check.state_parts(state) if state is not None else ()
-        executor = choose(s.xp, (x, *params.values(), *parts))
+        arrays = (x, *params.values(), *parts)
+        with use("auto" if asked() == "compiled" else asked()):  # complex steps are Python's
+            executor = choose(s.xp, arrays)
         masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
         w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
         setup = setup_of(s.xp, executor, model, steps, masks)
@@ -220,7 +223,8 @@ def setup_of(
         make_static(xp, type(model))  # it may leave a compiled function, on the tape
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
-    options = (model.chunk_rows, executor.sums, True, True, False)  # as of Setup
+    rows = most_rows(model.cell_object.gates * model.hidden_size)
+    options = (rows, executor.sums, True, True, False)  # as of Setup
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 

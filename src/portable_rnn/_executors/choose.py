@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from .._arrays import scalars as check
 from .._arrays.namespace import (
-    PLAIN,
     Array,
     Namespace,
     dtype_name,
+    is_numpys,
     is_traced,
     library_name,
     make_static,
@@ -27,6 +28,7 @@ __all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "use"]
 
 NAMES = ("auto", "eager", "compiled")
 COMPILED_DTYPES = ("float32", "float64")
+OLDEST = [0, 46]  # of llvmlite
 VARIABLE = "PORTABLE_RNN_EXECUTOR"
 
 _asked: ContextVar[str] = ContextVar("portable_rnn_executor")
@@ -76,7 +78,7 @@ def choose(xp: Namespace, arrays: Iterable[Array]) -> Executor:
 
 def _not_compiled(xp: Namespace, arrays: tuple[Array, ...]) -> str:
     """Return why a call on these arrays is not compiled; "" if it is."""
-    if xp not in PLAIN.values():
+    if not is_numpys(xp):
         return f"it is for NumPy's arrays, and these are computed with by {library_name(xp)}"
     dtype = dtype_name(arrays[0].dtype)
     if dtype not in COMPILED_DTYPES:
@@ -95,6 +97,10 @@ def no_compiler(by_name: bool) -> str:
     """
     if find_spec("llvmlite") is None:
         return "llvmlite is not installed: pip install portable-rnn[fast]"
+    found = version("llvmlite")
+    if [int(part) for part in found.split(".")[:2]] < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        return f"llvmlite {found} is too old: {wanted} or newer is needed"
     from .llvm_target import Unavailable, host
 
     try:
@@ -105,7 +111,7 @@ def no_compiler(by_name: bool) -> str:
         return f"llvmlite does not work here: {error}"
     machine = platform.machine()
     if not by_name and machine.lower() not in ("x86_64", "amd64"):
-        return f"on {machine} it has not been tried yet; it runs if asked for by name"
+        return f"on {machine} it is off by default; it runs if asked for by name"
     return ""
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernel import Array, Kernel, address
+from .kernel import Array, Kernel, address, whole
 from .slabs import Slabs
 from .tables import blocks_at_a_time, most_blocks
 
@@ -78,7 +78,7 @@ class Layer:
         self.kernel, dtype, (rows, units) = kernel, kernel.dtype, weight.shape
         if rows != kernel.program.gates * units:
             raise ValueError(f"weight: expected {kernel.program.gates} gates, got {weight.shape}")
-        self._weight, self.rows, self.units = np.ascontiguousarray(weight, dtype), rows, units
+        self._weight, self.rows, self.units = whole(weight, dtype), rows, units
         self._biases = tuple(
             np.zeros(rows, dtype) if bias is None else self._whole(bias.reshape(-1), (rows,))
             for bias in (bias_ax, bias_ah)
@@ -139,8 +139,8 @@ class Layer:
         held = tuple(self._update(each, shape) for each in update)
         factors = None if scale is None else self._whole(scale, shape[1:])
         record = Record(reverse, held, factors, states, stored)
-        ax = np.ascontiguousarray(ax, dtype)
-        values: dict[str, int] = {
+        ax = whole(ax, dtype)
+        values: dict[str, Any] = {
             "ax": address(ax) + begin * ax.strides[0],
             "stored_step": stored_step,
             **_planes("state", states, first),
@@ -210,7 +210,7 @@ class Layer:
     # ----------------------------------------------------------------------------------- tables
 
     def _run(
-        self, shape: tuple[int, int, int], direction: int, values: dict[str, int], *, back: bool
+        self, shape: tuple[int, int, int], direction: int, values: dict[str, Any], *, back: bool
     ) -> None:
         """Call a loop with a table of numbers and addresses."""
         (steps, batch, units), kernel = shape, self.kernel
@@ -244,12 +244,13 @@ class Layer:
             "weight": address(self._packed[back]),
         }, sums
 
-    def _options(self, record: Record, begin: int) -> dict[str, int]:
+    def _options(self, record: Record, begin: int) -> dict[str, Any]:
         """Return the addresses of what a layer may have more, in the step that comes first."""
-        found = {
-            f"update.{i}": address(each) + begin * each.strides[0]
-            for i, each in enumerate(record.update)
-        }
+        found: dict[str, Any] = {}
+        for i, each in enumerate(record.update):
+            held = self._with_room(each)
+            found[f"update.{i}"] = address(held) + begin * held.strides[0]
+            found[f" {i}"] = held  # kept by the dict until the loop has run
         if record.scale is not None:
             found["scale"] = address(record.scale)
         return found
@@ -264,9 +265,12 @@ class Layer:
             return {"d_y": address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
         if given.shape != shape:
             raise ValueError(f"d_hidden: expected shape {shape}, got {given.shape}")
-        if given.dtype != self.kernel.dtype or given.strides[2] != given.itemsize:
-            given = np.ascontiguousarray(given, self.kernel.dtype)
-        (step, row, _), size = given.strides, given.itemsize
+        size = self.kernel.dtype.itemsize
+        (step, row, one) = given.strides
+        if given.dtype != self.kernel.dtype or one != size or step % size or row % size:
+            given = whole(given, self.kernel.dtype)
+        given = whole(given, self.kernel.dtype) if not given.flags.aligned else given
+        step, row, _ = given.strides
         return {
             "d_y": address(given) + begin * step,
             "d_y_step": direction * step // size,
@@ -278,7 +282,7 @@ class Layer:
 
     def _whole(self, array: Array, shape: tuple[int, ...]) -> Array:
         """Return a contiguous array of a shape."""
-        return np.ascontiguousarray(np.broadcast_to(array, shape), self.kernel.dtype)
+        return whole(np.broadcast_to(array, shape), self.kernel.dtype)
 
     def _update(self, update: Array, shape: tuple[int, int, int]) -> Array:
         """Return numbers, or bytes with room behind them for a vector that is read whole."""
@@ -289,6 +293,15 @@ class Layer:
         found: Array = room[:size].reshape(shape)
         found[...] = update
         return found
+
+    def _with_room(self, update: Array) -> Array:
+        """Return an update as `_update` has made it; a copy of a record has lost the room."""
+        if self.kernel.program.held == "mix":
+            return update
+        room = update.nbytes + self.kernel.lanes
+        if update.base is not None and update.base.nbytes >= room:
+            return update
+        return self._update(update, update.shape)
 
 
 class Stepper:
@@ -307,7 +320,7 @@ class Stepper:
         states = np.empty((program.states, 2, batch, units), kernel.dtype)
         stored = np.empty((len(program.stored), 1, batch, units), kernel.dtype)
         self._slots = [tuple(states[:, slot]) for slot in (0, 1)]
-        self._newest, self._run = 0, kernel.forward
+        self._run = kernel.forward
         plan, room = layer.plan(batch, back=False)
         tables = []
         for slot in (0, 1):  # to and fro
@@ -329,13 +342,12 @@ class Stepper:
         state : tuple of arrays (B, H)
             Is not copied if it is the very tuple that the step before has returned.
         """
-        now = self._newest
+        now = 1 if state is self._slots[1] else 0
         if state is not self._slots[now]:
             for mine, given in zip(self._slots[now], state, strict=True):
                 mine[...] = given
         self._ax[...] = ax
         self._run(self._tables[now])
-        self._newest = 1 - now
         return self._slots[1 - now]
 
 

@@ -13,7 +13,7 @@ from .program import Program
 from .tables import LINE, backward_fields, forward_fields
 from .trace import trace
 
-__all__ = ["Array", "Kernel", "address", "kernel"]
+__all__ = ["Array", "Kernel", "address", "kernel", "of_program", "whole"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -110,14 +110,20 @@ def kernel(
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype}")
-    return _kernel(trace(cell, held), dtype, target or host(), scaled)
+    return of_program(trace(cell, held), dtype, target or host(), scaled)
 
 
 @lru_cache(maxsize=64)
-def _kernel(program: Program, dtype: str, target: Target, scaled: bool) -> Kernel:
+def of_program(program: Program, dtype: str, target: Target, scaled: bool) -> Kernel:
+    """Return the compiled loops of a program; the first time, they are made or reloaded."""
     return Kernel(program, dtype, target, scaled=scaled)
 
 
 def address(array: Array) -> int:
     found: int = array.__array_interface__["data"][0]
     return found
+
+
+def whole(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array in one piece, whose numbers lie where the processor wants them."""
+    return np.require(array, dtype, ("C", "A"))

@@ -85,13 +85,17 @@ def folder() -> Path | None:
     told = os.environ.get(FOLDER)
     if told is not None:
         return Path(told) if told else None
-    home = Path("~").expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    try:
+        if sys.platform == "win32":
+            local = os.environ.get("LOCALAPPDATA")
+            base = Path(local) if local else Path("~/AppData/Local").expanduser()
+        elif sys.platform == "darwin":
+            base = Path("~/Library/Caches").expanduser()
+        else:
+            told = os.environ.get("XDG_CACHE_HOME")
+            base = Path(told) if told else Path("~/.cache").expanduser()
+    except RuntimeError:  # a user without a home
+        return None
     return base / "portable-rnn"
 
 

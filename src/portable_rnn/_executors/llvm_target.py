@@ -11,7 +11,7 @@ __all__ = ["BITS", "Target", "Unavailable", "host"]
 # Bits of a vector, to have others than the widest of the processor.
 BITS = "PORTABLE_RNN_VECTOR_BITS"
 WIDTHS = (128, 256, 512)
-MOST = 256  # bits by default: with vectors of 512, code was read and not yet run
+MOST = 256  # bits by default
 
 
 class Unavailable(RuntimeError):

@@ -1,9 +1,9 @@
 """``portable-rnn bench``: how long a layer takes here, and how long others take for the same.
 
-All contenders run in this process, in turn, on one pinned thread. Their results are compared before
-anything is timed. A figure is the median over rounds of the ratio of two times of the same round:
-what disturbs a round disturbs both. Time is that of the process, which other processes disturb
-less; that on the clock stands in the record too.
+All contenders run in this process, in turn, on one thread, pinned where the system can. Their
+results are compared before anything is timed. A figure is the median over rounds of the ratio of
+two times of the same round: what disturbs a round disturbs both. Time is that of the process, which
+other processes disturb less; that on the clock stands in the record too.
 """
 
 import json
@@ -40,6 +40,9 @@ __all__ = ["Sizes", "bench"]
 
 PART = 0.02  # seconds of a round that each contender takes, at least
 ALLOWED = {"float32": 1e-4, "float64": 1e-10}  # of the largest: far below any mistake
+# That of the process, unless it ticks too slowly, as on Windows.
+COARSE = time.get_clock_info("process_time").resolution > 1e-3
+cpu_time = time.perf_counter if COARSE else time.process_time
 PACKAGES = ("numpy", "llvmlite", "torch", "jax", "onnxruntime")
 
 
@@ -61,6 +64,8 @@ class Sizes:
         check.choice("work", self.work, WORK)
         check.choice("dtype", self.dtype, tuple(ALLOWED))
         check.count("rounds", self.rounds)
+        if self.inputs is not None:
+            check.count("inputs", self.inputs)
         for name in ("batches", "hidden", "steps"):
             for value in getattr(self, name):
                 check.count(name, value)
@@ -70,12 +75,21 @@ class Sizes:
 
 def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
     """Measure, print tables, and write a record if asked."""
+    if to is not None and not to.absolute().parent.is_dir():
+        raise ValueError(f"json: expected a folder that is there, got {to}")
     rows, every = [], product(sizes.cells, sizes.steps, sizes.batches, sizes.hidden)
     with one_thread(), messages_on(console):
         for cell, steps, batch, hidden in track(
             list(every), description="measuring", console=console, transient=True
         ):
-            p = draw(cell, batch, hidden, sizes.inputs or hidden, steps, sizes.dtype)
+            p = draw(
+                cell,
+                batch,
+                hidden,
+                hidden if sizes.inputs is None else sizes.inputs,
+                steps,
+                sizes.dtype,
+            )
             runs = contenders(sizes.work, p)
             first, peak = first_call(runs), peak_of(runs)
             compare(runs, ALLOWED[sizes.dtype])
@@ -111,7 +125,10 @@ def one_thread() -> Iterator[None]:
 
 
 def first_call(runs: dict[str, Run]) -> dict[str, float]:
-    """Return how many seconds each takes the first time; code may have to be made or loaded."""
+    """Return how many seconds each takes the first time at a size.
+
+    At the first size of a cell, code may have to be made or loaded.
+    """
     found = {}
     for name, run in runs.items():
         started = time.perf_counter()
@@ -160,10 +177,10 @@ def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[tuple[float, fl
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            clock, process = time.perf_counter(), time.process_time()
+            clock, process = time.perf_counter(), cpu_time()
             for _ in range(repeats[name]):
                 run()
-            process, clock = time.process_time() - process, time.perf_counter() - clock
+            process, clock = cpu_time() - process, time.perf_counter() - clock
             times[name].append((process / repeats[name], clock / repeats[name]))
     return times
 

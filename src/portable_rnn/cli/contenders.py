@@ -93,6 +93,7 @@ def ours(work: str, p: Problem, executor: str) -> Run:
 def torch_nn(work: str, p: Problem) -> Run:
     """Return torch's own module, and autograd."""
     torch: Any = import_module("torch")
+    torch.set_num_threads(1)
     kind = getattr(torch.nn, TORCH[str(p.model.cell)])
     dtype = torch.from_numpy(p.x).dtype
     module = kind(p.model.input_size, p.model.hidden_size, dtype=dtype)
@@ -152,10 +153,11 @@ def jax_grad(p: Problem) -> Run:
         y, vjp = jax.vjp(outputs, w, x, state)
         return y, vjp(d_y)
 
+    wide = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
     both, state = jax.jit(pulled), tuple(s[0] for s in p.state)
 
     def run() -> list[Any]:
-        with jax.enable_x64(p.x.dtype == np.float64):
+        with wide(p.x.dtype == np.float64):
             y, (d_w, d_x, d_state) = both(p.params, p.x, state, p.d_y)
             found = [y, *(d_w[name] for name in p.params), d_x, *(s[None] for s in d_state)]
             return [np.asarray(array) for array in found]
