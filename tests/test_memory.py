@@ -9,11 +9,19 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import run
+from portable_rnn._engine import chunks, run
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in segments of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def time_is_cut():
+    """Cut time every 384 rows, as for networks of some hundred units."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "NUMBERS", 0)
+        yield
 
 
 def measure(function):
@@ -278,7 +286,6 @@ def test_a_budget_is_kept(share, same_bits, without_a_budget):
         assert_close(got[name], want.astype("float64"), name, k=16)
 
 
-@pytest.mark.no_products
 def test_a_budget_is_kept_where_weights_are_most_of_it():
     """A stack, and one sequence: the gradients of a chunk are larger than what it keeps."""
     steps, model = 160, prnn.RNN(64, 384, cell="lstm", num_layers=4)

@@ -13,6 +13,12 @@ from portable_rnn._engine.setup import Setup
 from portable_rnn._executors.eager import EAGER
 
 
+@pytest.fixture(autouse=True)
+def time_is_cut(monkeypatch):
+    """Cut time every 384 rows, as for networks of some hundred units."""
+    monkeypatch.setattr(chunks, "NUMBERS", 0)
+
+
 @pytest.mark.parametrize(
     ("steps", "batch", "same", "other"),
     # Without a budget time is cut every 3 steps, 1 step, 384 steps, and not at all.

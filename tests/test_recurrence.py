@@ -24,6 +24,12 @@ MODELS = {
 DROPPED = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.2}
 
 
+@pytest.fixture(autouse=True)
+def time_is_cut(monkeypatch):
+    """Cut time every 384 rows, as for networks of some hundred units."""
+    monkeypatch.setattr(chunks, "NUMBERS", 0)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_all_gradients_with_every_kind_of_dropout(name, bidirectional):

@@ -149,10 +149,24 @@ COMPILED = [
         "tests/test_executors.py::test_a_stream_is_what_predict_gives_whatever_happens_to_its_state",
     ),
     Mutant(
+        "updates of both kinds read as booleans",
+        f"{FOLDER}/compiled.py",
+        'return "choose" if kinds == {"bool"} else "mix"',
+        'return "choose" if "bool" in kinds else "mix"',
+        "tests/test_executors.py::test_masks_of_both_kinds_are_read_as_numbers",
+    ),
+    Mutant(
+        "one product for all rows of a chunk",
+        f"{FOLDER}/compiled.py",
+        "partial(affine_vjp_weight, leaf=LEAF)",
+        "partial(affine_vjp_weight, leaf=10**9)",
+        "tests/test_executors.py::test_numbers_that_are_all_alike_add_up[6144-1-compiled]",
+    ),
+    Mutant(
         "a cell that was changed compiled as it was",
         f"{FOLDER}/compiled.py",
-        'tuple(getattr(inner.cell, "__dict__", {}).items())',
-        "()",
+        "    if _is_fixed(inner.cell):",
+        "    if inner.cell is not None:",
         "tests/test_executors.py::test_a_cell_that_is_changed_is_traced_again",
     ),
 ]
