@@ -292,7 +292,8 @@ def test_a_budget_is_kept_where_weights_are_most_of_it():
     params = model.init(seed=0)
     x = np.zeros((steps, 1, 64), dtype=np.float32)
     d_outputs = np.ones((steps, 1, 384), dtype=np.float32)
-    for options in ({"memory": "36 MiB"}, {"checkpoint_every": 32}):
+    packed = prnn.executors.explain(model).startswith("compiled")  # each weight twice more
+    for options in ({"memory": "52 MiB" if packed else "36 MiB"}, {"checkpoint_every": 32}):
         budget = prnn.memory.plan(model, steps, 1, **options).peak
 
         def both(options=options):
