@@ -49,7 +49,8 @@ def ours(labels: np.ndarray, size: int, executor: str) -> Callable[[], float]:
         x, y = next(data)
         with prnn.executors.use(executor):
             rows = prnn.losses.one_hot(np, x, size, np.float32)
-            result = prnn.bptt(model, held["params"], rows, y, held["state"], grad_x=False)
+            given = {"state": held["state"], "grad_x": False}
+            result = prnn.bptt(model, held["params"], rows, y, **given)
             grads, _ = prnn.optimizers.clip_by_global_norm(result.grads, 1.0)
             held["params"], held["optimizer"] = prnn.optimizers.adam(
                 held["params"], grads, held["optimizer"], lr=LR

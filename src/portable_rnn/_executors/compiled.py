@@ -5,7 +5,7 @@ steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why
 """
 
 import logging
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import Any
 
@@ -164,7 +164,7 @@ def loops_of(
         return why_not(recurrence)
     if _is_fixed(inner.cell):
         return _found(inner.cell, dtype, held, scaled)
-    # One of the caller's is traced each time: what it reads may have changed.
+    # What another one holds may have changed since its step was traced.
     return _traced(inner.cell, dtype, held, scaled)
 
 
@@ -204,16 +204,15 @@ def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
 
 
 def _is_fixed(part: Any) -> bool:
-    """Return whether a cell is the library's, and all that it holds: then it does not change."""
+    """Return whether a cell says that it does not change: a frozen dataclass of such parts."""
     if isinstance(part, tuple):
         return all(map(_is_fixed, part))
     if part is None or isinstance(part, (str, int, float)):
         return True
-    if not getattr(part, "__module__", "").startswith("portable_rnn."):
+    settings = vars(type(part)).get("__dataclass_params__")  # its own, not of a class above
+    if settings is None or not settings.frozen:
         return False
-    return is_dataclass(part) and all(
-        _is_fixed(getattr(part, field.name)) for field in fields(part)
-    )
+    return all(_is_fixed(getattr(part, field.name)) for field in fields(part))
 
 
 def _kind_of_update(setup: Setup) -> str:
