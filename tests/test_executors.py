@@ -1,6 +1,7 @@
 """Which executor serves a call: by default, by name, by environment; and what is said of it."""
 
 import copy
+import dataclasses
 import logging
 import os
 import pickle
@@ -478,3 +479,75 @@ def test_second_derivatives_take_complex_steps_whatever_is_asked_for():
         got = prnn.hvp(MODEL, PARAMS, X, TARGETS, PARAMS)
     for one, other in zip(got, want, strict=True):
         assert one is None or not isinstance(one, np.ndarray) or np.allclose(one, other, atol=1e-5)
+
+
+class Counting(MinimalGated):
+    """Cells that are not what they were when they were called before."""
+
+    def __init__(self):
+        self.calls, self.seen, self.rng = 0, [], np.random.default_rng(0)
+
+    def step(self, xp, ax, ah, state):
+        self.calls += 1
+        if self.what == "records":
+            self.calls = 0
+            self.seen.append(state[0])
+        factor = {"counts": 1.0 + (self.calls > 3), "records": 1.0, "draws": 1.0}[self.what]
+        if self.what == "draws":
+            self.calls = 0
+            factor = float(self.rng.random())
+        return super().step(xp, ax * factor, ah, state)
+
+
+@pytest.mark.parametrize("what", ["counts", "records", "draws"])
+def test_a_cell_that_changes_as_it_is_called_is_left_as_it_was(what):
+    found = {}
+    for name in ("eager", "auto"):
+        cell = Counting()
+        cell.what = what
+        model = prnn.RNN(INPUTS, H, cell=cell)
+        params = model.init(seed=0)
+        with executors.use(name):
+            if name == "auto":
+                assert executors.explain(model).startswith("eager: its cell: it")
+            found[name] = prnn.predict(model, params, X)
+            assert len(cell.seen) == (T if what == "records" else 0)
+    assert np.array_equal(found["eager"], found["auto"])
+
+
+def test_a_frozen_cell_is_known_by_its_source_and_the_types_it_holds():
+    @dataclasses.dataclass(frozen=True)
+    class Leaky(MinimalGated):
+        factor: float = 1.0
+
+        def step(self, xp, ax, ah, state):
+            return MinimalGated.step(self, xp, ax * self.factor, ah, state)
+
+    params = prnn.RNN(INPUTS, H, cell=Leaky()).init(seed=0)
+    with executors.use("auto"):
+        one = prnn.predict(prnn.RNN(INPUTS, H, cell=Leaky(0.5)), params, X)
+        assert one.dtype == np.float32
+        # NumPy's number is not a number of Python's, and makes other dtypes of arrays
+        assert executors.explain(prnn.RNN(INPUTS, H, cell=Leaky(np.float64(0.5)))).startswith(
+            "eager"
+        )
+        wide = prnn.forward(prnn.RNN(INPUTS, H, cell=Leaky(np.float64(0.5))), params, X)
+        assert wide.outputs.dtype == np.float64
+        Leaky.step = lambda self, xp, ax, ah, state: MinimalGated.step(self, xp, -ax, ah, state)
+        other = prnn.predict(prnn.RNN(INPUTS, H, cell=Leaky(0.5)), params, X)
+    with executors.use("eager"):
+        want = prnn.predict(prnn.RNN(INPUTS, H, cell=Leaky(0.5)), params, X)
+    assert np.allclose(other, want, atol=1e-6)
+    assert not np.allclose(other, one, atol=1e-3)
+
+
+def test_something_else_of_the_name_of_llvmlite_is_none(monkeypatch):
+    def missing(name):
+        raise choose.PackageNotFoundError(name)
+
+    monkeypatch.setattr(choose, "version", missing)
+    choose.no_compiler.cache_clear()
+    try:
+        assert executor_of(MODEL, PARAMS, X) is EAGER
+    finally:
+        choose.no_compiler.cache_clear()

@@ -9,14 +9,15 @@ The first call of a cell takes a second or two, in which its code is made; the l
 ``portable_rnn`` says so at level INFO. Code is kept for later processes in the user's folder of
 caches, or in what the environment variable ``PORTABLE_RNN_CACHE`` names.
 
-A cell or an activation of one's own is compiled too, if it is pointwise by unit. It is then called
-on symbols, once: what it does besides computing, such as printing, it does at that time alone.
+A cell of one's own is compiled too, if it is pointwise by unit. It is then called on symbols: what
+it does besides computing, such as printing, it does at that time alone. One that changes what it
+holds as it is called is left to Python.
 """
 
 from contextlib import AbstractContextManager
 
 from ._arrays import checks as check
-from ._arrays.namespace import DTYPES
+from ._arrays.namespace import DTYPES, dtype_name
 from ._executors.choose import COMPILED_DTYPES, NAMES, asked, no_compiler
 from ._executors.choose import use as _use
 from .model import RNN
@@ -89,6 +90,7 @@ def explain(model: RNN, dtype: str = "float32") -> str:
     if name == "eager":
         return "eager: asked for by name"
     other = "refused" if name == "compiled" else "eager"
+    dtype = dtype if isinstance(dtype, str) else dtype_name(dtype)
     if check.choice("dtype", dtype, DTYPES) not in COMPILED_DTYPES:
         return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):

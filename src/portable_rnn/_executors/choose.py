@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from .._arrays import scalars as check
@@ -97,7 +97,10 @@ def no_compiler(by_name: bool) -> str:
     """
     if find_spec("llvmlite") is None:
         return "llvmlite is not installed: pip install portable-rnn[fast]"
-    found = version("llvmlite")
+    try:
+        found = version("llvmlite")
+    except PackageNotFoundError:  # a folder of that name
+        return "llvmlite is not installed, though something of that name is"
     if [int(part) for part in found.split(".")[:2]] < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         return f"llvmlite {found} is too old: {wanted} or newer is needed"

@@ -5,6 +5,7 @@ steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why
 """
 
 import logging
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import Any
@@ -163,7 +164,7 @@ def loops_of(
     if not isinstance(inner, Plain):
         return why_not(recurrence)
     if _is_fixed(inner.cell):
-        return _found(inner.cell, dtype, held, scaled)
+        return _found(inner.cell, _source(inner.cell), dtype, held, scaled)
     # What another one holds may have changed since its step was traced.
     return _traced(inner.cell, dtype, held, scaled)
 
@@ -176,21 +177,21 @@ def why_not(recurrence: Recurrence) -> str:
     if not isinstance(inner, Plain):
         return "its cell has late gates, a second product in each step"
     try:
-        trace(inner.cell)
+        _program(inner.cell, "")
     except NotPointwise as reason:
         return f"its cell: {reason}"
     return ""
 
 
 @lru_cache(maxsize=256)
-def _found(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
+def _found(cell: Any, source: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
     return _traced(cell, dtype, held, scaled)
 
 
 def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
     made = _made.setdefault(type(cell), set())
     try:
-        program = trace(cell, held)
+        program = _program(cell, held)
         if program not in made and len(made) == MOST:
             raise NotPointwise(f"it has changed {MOST} times, and each time is compiled anew")
         made.add(program)
@@ -201,6 +202,37 @@ def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
         said = f"LLVM cannot make its code: {error}"
         logger.warning("the time loop is Python's: %s", said)
         return said
+
+
+def _program(cell: Any, held: str) -> Program:
+    """Trace a cell; one that keeps count, or records, is left as it was, and to Python."""
+    if _is_fixed(cell):
+        return trace(cell, held)
+    try:
+        subject = deepcopy(cell)
+    except Exception as error:  # of whatever kind: the cell may be anyone's
+        raise NotPointwise(f"it cannot be copied, to be tried ({error})") from None
+    before = _sizes(subject)
+    program = trace(subject, held)
+    if _sizes(subject) != before:
+        raise NotPointwise("it changes as it is called")
+    return program
+
+
+def _sizes(cell: Any) -> dict[str, Any]:
+    """Return what can be seen to change of what an object holds: values, and how many there are."""
+    found = {}
+    for name, value in getattr(cell, "__dict__", {}).items():
+        simple = value is None or isinstance(value, (str, int, float, tuple))
+        found[name] = value if simple else len(value) if hasattr(value, "__len__") else id(value)
+    return found
+
+
+def _source(cell: Any) -> Any:
+    """Return what a frozen cell computes by, and the types of what it holds: 1 equals True."""
+    kind = type(cell)
+    held = tuple(type(getattr(cell, field.name)) for field in fields(cell))
+    return kind.step, kind.step_vjp, held
 
 
 def _is_fixed(part: Any) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 import threadpoolctl
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -68,15 +69,16 @@ class Sizes:
             check.count("inputs", self.inputs)
         for name in ("batches", "hidden", "steps"):
             for value in getattr(self, name):
-                check.count(name, value)
+                check.count("batch" if name == "batches" else name, value)
         for cell in self.cells:
             check.choice("cell", cell, tuple(CELLS))
 
 
 def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
     """Measure, print tables, and write a record if asked."""
-    if to is not None and not to.absolute().parent.is_dir():
-        raise ValueError(f"json: expected a folder that is there, got {to}")
+    executors.explain(RNN(1, 1))  # refuses what the environment may name
+    if to is not None and (to.is_dir() or not to.absolute().parent.is_dir()):
+        raise ValueError(f"json: expected a file in a folder that is there, got {to}")
     rows, every = [], product(sizes.cells, sizes.steps, sizes.batches, sizes.hidden)
     with one_thread(), messages_on(console):
         for cell, steps, batch, hidden in track(
@@ -208,7 +210,7 @@ def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str
 def about(sizes: Sizes) -> dict[str, Any]:
     """Return what was measured, when, and on what."""
     with executors.use("auto"):
-        how = executors.explain(RNN(1, 1), sizes.dtype)
+        how = executors.explain(RNN(1, 1, cell=sizes.cells[0]), sizes.dtype)
     pools = [
         {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
         for pool in threadpoolctl.threadpool_info()
@@ -229,13 +231,15 @@ def table(record: dict[str, Any], cell: str) -> Table:
     rows = [row for row in record["rows"] if row["cell"] == cell]
     mine = rows[0]["ours"]
     others = [name for name in rows[0]["process_us_per_step"] if name != mine]
-    title = f"{cell}, {record['work']}, {record['dtype']}, one thread; {record['executor']}"
+    with executors.use("auto"):
+        how = escape(executors.explain(RNN(1, 1, cell=cell), record["dtype"]))
+    title = f"{cell}, {record['work']}, {record['dtype']}, one thread; {how}"
     found = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("T, B, H", f"{mine}\nµs/step"):
         found.add_column(name, justify="right", no_wrap=True)
     for name in others:
-        how = "ours\n/ floor" if name == "floor" else f"{name}\n/ ours"
-        found.add_column(how, justify="right", no_wrap=True)
+        over = "ours\n/ floor" if name == "floor" else f"{name}\n/ ours"
+        found.add_column(over, justify="right", no_wrap=True)
     found.add_column("first\ncall, s", justify="right")
     found.add_column("MiB", justify="right")
     for row in rows:
