@@ -15,7 +15,7 @@ from portable_rnn._executors.eager import EAGER
 
 @pytest.fixture(autouse=True)
 def time_is_cut(monkeypatch):
-    """Cut time every 384 rows, as for networks of some hundred units; plan for the loop in Python."""
+    """Cut time every 384 rows, as for larger networks, and plan for the loop in Python."""
     monkeypatch.setattr(chunks, "NUMBERS", 0)
     with prnn.executors.use("eager"):
         yield
