@@ -551,3 +551,11 @@ def test_something_else_of_the_name_of_llvmlite_is_none(monkeypatch):
         assert executor_of(MODEL, PARAMS, X) is EAGER
     finally:
         choose.no_compiler.cache_clear()
+
+
+def test_the_librarys_cells_may_have_any_number_of_settings(monkeypatch):
+    monkeypatch.setattr(compiled, "MOST", 1)
+    with executors.use("compiled"):
+        for clip in (1.0, 2.0, 3.0):
+            model = prnn.RNN(INPUTS, H, cell=GRU(clip=clip))
+            assert np.all(np.isfinite(prnn.predict(model, model.init(seed=0), X)))

@@ -28,7 +28,7 @@ __all__ = ["Compiled", "loops_of", "why_not"]
 
 logger = logging.getLogger("portable_rnn")
 
-MOST = 32  # programs of one class of cells
+MOST = 32  # programs of one class of cells that may change
 _made: dict[type, set[Program]] = {}
 
 # Rows that one product adds up. Sums of numbers that are all alike, the worst there are, were up to
@@ -189,12 +189,13 @@ def _found(cell: Any, source: Any, dtype: str, held: str, scaled: bool) -> Kerne
 
 
 def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
-    made = _made.setdefault(type(cell), set())
     try:
         program = _program(cell, held)
-        if program not in made and len(made) == MOST:
-            raise NotPointwise(f"it has changed {MOST} times, and each time is compiled anew")
-        made.add(program)
+        if not _is_fixed(cell):
+            made = _made.setdefault(type(cell), set())
+            if program not in made and len(made) == MOST:
+                raise NotPointwise(f"it has changed {MOST} times, and each time is compiled anew")
+            made.add(program)
         return of_program(program, dtype, host(), scaled)
     except NotPointwise as reason:
         return f"its cell: {reason}"
