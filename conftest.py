@@ -8,6 +8,16 @@ import pytest
 os.environ.setdefault("PORTABLE_RNN_EXECUTOR", "eager")
 
 
+@pytest.fixture(scope="module")
+def short_chunks():
+    """Cut time every 384 rows, as for networks of some hundred units, whatever the executor."""
+    from portable_rnn._engine import chunks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "NUMBERS", 0)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def time_is_cut():
     """Cut time as for larger networks: of the tests' small ones, a chunk has thousands of rows.

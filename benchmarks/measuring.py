@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["pin", "problem", "write"]
+__all__ = ["pin", "write"]
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -20,24 +20,6 @@ def pin() -> None:
     """Stay on one core, where the system can be told so."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def problem(cell: str, batch: int, hidden: int, steps: int) -> dict[str, Any]:
-    """Draw weights, inputs, a state and a cotangent, all float32 on the host."""
-    import numpy as np
-
-    import portable_rnn as prnn
-
-    rng = np.random.default_rng(0)
-    model = prnn.RNN(hidden, hidden, cell=cell)
-    draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    return {
-        "model": model,
-        "params": model.init(seed=0),
-        "x": draw(steps, batch, hidden),
-        "state": [draw(1, batch, hidden) for _ in range(model.cell_object.states)],
-        "d_y": draw(steps, batch, hidden),
-    }
 
 
 def write(path: Path, libraries: tuple[ModuleType, ...], **found: Any) -> None:

@@ -14,6 +14,8 @@ import portable_rnn as prnn
 
 from .own_cell import MinimalGated
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
 engine = import_module("portable_rnn._engine.chunks")
 STEPS, BATCH = 11, 3
 
@@ -26,12 +28,6 @@ def problem(cell):
 def each(f, state):
     """Apply ``f`` to the one array of a state, or to both."""
     return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
-
-
-@pytest.fixture(autouse=True)
-def time_is_cut(monkeypatch):
-    """Have chunks of so many rows as the tests here say, whatever is in a row."""
-    monkeypatch.setattr(engine, "NUMBERS", 0)
 
 
 def assert_same(got, want, *, k=8):

@@ -9,19 +9,13 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import chunks, run
+from portable_rnn._engine import run
+
+pytestmark = pytest.mark.usefixtures("short_chunks")
 
 # Arrays of T·B·H numbers on the tape, and rows of the weights in segments of H.
 TAPE = {"elman": 1, "gru": 5, "lstm": 6}
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def time_is_cut():
-    """Cut time every 384 rows, as for networks of some hundred units."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "NUMBERS", 0)
-        yield
 
 
 def measure(function):

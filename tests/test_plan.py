@@ -14,9 +14,8 @@ from portable_rnn._executors.eager import EAGER
 
 
 @pytest.fixture(autouse=True)
-def time_is_cut(monkeypatch):
-    """Cut time every 384 rows, as for larger networks, and plan for the loop in Python."""
-    monkeypatch.setattr(chunks, "NUMBERS", 0)
+def for_the_loop_in_python(short_chunks):
+    """Plan for that loop, in chunks of few rows."""
     with prnn.executors.use("eager"):
         yield
 

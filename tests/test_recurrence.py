@@ -12,6 +12,8 @@ from portable_rnn._engine import bptt, chunks
 from portable_rnn._engine.bptt import layer_vjp
 from portable_rnn.cells import LSTM, ResetBeforeGRU
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
+
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 2, 4
 MODELS = {
     "late": prnn.RNN(INPUTS, HIDDEN, cell="reset_before_gru"),
@@ -22,12 +24,6 @@ MODELS = {
     "own, projected": prnn.RNN(INPUTS, HIDDEN, cell=LSTM(peepholes=True), projection_size=2),
 }
 DROPPED = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.4, "zoneout": 0.2}
-
-
-@pytest.fixture(autouse=True)
-def time_is_cut(monkeypatch):
-    """Cut time every 384 rows, as for networks of some hundred units."""
-    monkeypatch.setattr(chunks, "NUMBERS", 0)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -22,7 +22,7 @@ from .._engine.network import StackTape
 from .._engine.setup import Segments, Setup
 from .._engine.stack import Stack
 from .._executors.base import Executor
-from .._executors.choose import asked, choose, use
+from .._executors.choose import asked, choose
 from ..cells import State
 from ..dropout import draw
 from ..memory import Plan, plan
@@ -106,9 +106,8 @@ class Call(NamedTuple):
         """
         s, model, (dropout, *budget) = self.setup, self.model, self.options
         parts = check.state_parts(state) if state is not None else ()
-        arrays = (x, *params.values(), *parts)
-        with use("auto" if asked() == "compiled" else asked()):  # complex steps are Python's
-            executor = choose(s.xp, arrays)
+        name = "auto" if asked() == "compiled" else None  # complex steps are Python's
+        executor = choose(s.xp, (x, *params.values(), *parts), name)
         masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
         w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
         setup = setup_of(s.xp, executor, model, steps, masks)

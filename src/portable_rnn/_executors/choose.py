@@ -44,27 +44,27 @@ def asked() -> str:
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Have calls served by an executor, for the current thread or task; see `executors.use`."""
-    token = _asked.set(check.choice("name", name, NAMES))
+    """Have calls served by an executor, of `NAMES`; see `executors.use`."""
+    token = _asked.set(name)
     try:
         yield
     finally:
         _asked.reset(token)
 
 
-def choose(xp: Namespace, arrays: Iterable[Array]) -> Executor:
-    """Return the executor for a call on these arrays.
+def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> Executor:
+    """Return the executor for a call on these arrays, of a name or of the one that is asked for.
 
     Raises
     ------
     ValueError
         If an executor was asked for by name, and cannot serve them.
     """
-    name = asked()
+    name = name or asked()
     if name == "eager" and not whole_sequence(xp):
         return EAGER
     arrays = tuple(arrays)
-    reason = "" if name == "eager" else _not_compiled(xp, arrays)
+    reason = "" if name == "eager" else _not_compiled(xp, arrays, name)
     if not reason and name != "eager":
         return _compiled(name == "compiled")
     if name == "compiled":
@@ -76,14 +76,14 @@ def choose(xp: Namespace, arrays: Iterable[Array]) -> Executor:
     return found
 
 
-def _not_compiled(xp: Namespace, arrays: tuple[Array, ...]) -> str:
+def _not_compiled(xp: Namespace, arrays: tuple[Array, ...], name: str) -> str:
     """Return why a call on these arrays is not compiled; "" if it is."""
     if not is_numpys(xp):
         return f"it is for NumPy's arrays, and these are computed with by {library_name(xp)}"
     dtype = dtype_name(arrays[0].dtype)
     if dtype not in COMPILED_DTYPES:
         return f"it is for {' and '.join(COMPILED_DTYPES)}, got {dtype}"
-    return no_compiler(asked() == "compiled")
+    return no_compiler(name == "compiled")
 
 
 @lru_cache(maxsize=2)

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from .._files.atomic import write_atomically
 from ..cells import CELLS
 from ..model import RNN
 from .contenders import WORK, Run, contenders, draw
+from .info import version_of
 from .terminal import Console, messages_on
 
 __all__ = ["Sizes", "bench"]
@@ -219,7 +219,7 @@ def about(sizes: Sizes) -> dict[str, Any]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in PACKAGES if (found := version_of(name)) != "-"},
         "executor": how,
         "pools": pools,
         **asdict(sizes),
@@ -255,10 +255,3 @@ def table(record: dict[str, Any], cell: str) -> Table:
             f"{row['peak_bytes'][mine] / 2**20:.1f}",
         )
     return found
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

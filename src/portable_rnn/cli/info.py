@@ -14,14 +14,14 @@ from ..cells import CELLS
 from ..model import RNN
 from .terminal import Console
 
-__all__ = ["show_info"]
+__all__ = ["show_info", "version_of"]
 
 
 def show_info(console: Console) -> None:
     """Print versions, backends with device or reason, executors, and BLAS libraries loaded."""
     console.print(
         f"[bold]portable-rnn {__version__}[/] on Python {platform.python_version()}, "
-        f"{platform.platform()}; array-api-compat {_version('array-api-compat')}",
+        f"{platform.platform()}; array-api-compat {version_of('array-api-compat')}",
         highlight=False,
         soft_wrap=True,
     )
@@ -33,7 +33,7 @@ def show_info(console: Console) -> None:
             found = backends.find(name)
             table.add_row(name, found.version, f"[green]{found.device_name}[/]")
         except backends.BackendUnavailable as reason:
-            table.add_row(name, _version(name), f"[yellow]cannot run: {escape(str(reason))}[/]")
+            table.add_row(name, version_of(name), f"[yellow]cannot run: {escape(str(reason))}[/]")
     console.print(table)
     console.print(_executors())
 
@@ -76,7 +76,8 @@ def _executors() -> Table:
     return table
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of a package that is installed, or "-"."""
     try:
         return version(package)
     except PackageNotFoundError:
