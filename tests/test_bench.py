@@ -70,3 +70,9 @@ def test_wrong_options_are_named(given, words):
     status, shown = command.call("bench", *given, COLUMNS="200")
     assert status == 2
     assert words in shown
+
+
+def test_quartiles_of_few_rounds_lie_among_what_was_measured():
+    times = {"compiled": [(1.0, 1.0), (1.0, 1.0)], "floor": [(1.0, 1.0), (0.01, 0.01)]}
+    found = bench.summary(times, 1)["ratios"]["floor"]
+    assert found == pytest.approx([50.5, 25.75, 75.25])

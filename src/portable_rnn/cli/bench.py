@@ -202,7 +202,9 @@ def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str
         pairs = [(a[0], b[0]) for a, b in zip(times[name], times[mine], strict=True)]
         # Of the floor the other way: how far from it.
         each = sorted(b / a if name == "floor" else a / b for a, b in pairs)
-        low, _, high = statistics.quantiles(each, n=4) if len(each) > 1 else (each[0],) * 3
+        low, _, high = (
+            statistics.quantiles(each, n=4, method="inclusive") if len(each) > 1 else (each[0],) * 3
+        )
         ratios[name] = [statistics.median(each), low, high]
     return {"ours": mine, **median, "ratios": ratios}
 
