@@ -20,6 +20,8 @@ nox.options.sessions = ["lint", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 # BLAS threads and test workers would fight over the same cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Hundreds of processes import the same packages: uncompiled, torch alone takes four seconds longer.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # uv reads no settings of pip's. Those in the environment that say where packages come from, and so
@@ -50,7 +52,10 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
-    session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
+    # What JAX compiles is small, and most of its time goes into making it fast. In the session that
+    # names its rows, it is compiled as users have it.
+    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD | quick)
     if not session.posargs:  # once more, compiled, and with other products beside the loop
         other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
         compiled = {"PORTABLE_RNN_EXECUTOR": "auto"}

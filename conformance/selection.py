@@ -127,11 +127,11 @@ def _waits_for_its_name(item):
     """Return whether a test is left to the session that names its row.
 
     The mark `when_named` without arguments, of a function, leaves slow rows; with arguments, it is
-    the mark of one case, and leaves that.
+    the mark of one case, and leaves that. A test of no row that has the mark is left to `--suite`.
     """
     row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
     if row is None:
-        return False
+        return item.get_closest_marker("when_named") is not None
     if row.every_change and item.path.stem not in row.every_change:
         return True
     return any(row.slow or marker.args for marker in item.iter_markers("when_named"))

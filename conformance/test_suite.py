@@ -123,6 +123,10 @@ def when_named(row, dtype):
 @pytest.mark.when_named
 def test_it(backend, dtype):
     pass
+
+@pytest.mark.when_named
+def test_of_no_row():
+    pass
 """
 
 
@@ -141,10 +145,12 @@ def test_a_mark_of_a_test_does_not_hide_that_of_a_case(tmp_path):
 
     def collected(*options):
         ended = run_pytest("--collect-only", "--import-mode=importlib", *options, tmp_path)
-        lines = [line for line in ended.stdout.splitlines() if "test_it[" in line]
-        return {line.partition("[")[2].rstrip("]") for line in lines}
+        lines = [line for line in ended.stdout.splitlines() if "test_marked.py::" in line]
+        return {line.partition("[")[2].rstrip("]") or line.rpartition("::")[2] for line in lines}
 
     found, asked = collected(), collected("--backend=numpy,jax")
+    assert "test_of_no_row" not in found | asked
+    assert collected("--suite") == {"test_of_no_row"}
     assert {"numpy-float64", "numpy-float16"} <= found
     assert "numpy-float32" not in found
     assert not any(case.startswith("jax-") for case in found)

@@ -235,7 +235,7 @@ def test_what_overflows_does_not_pass():
 
 
 def test_chaos_that_leaves_no_digit_is_told_by_what_is_allowed():
-    _, _, checks = checks_of("float32", hidden=20, W=2.0, steps=200)
+    _, _, checks = checks_of("float32", hidden=20, W=2.0, steps=120)
     assert max(check.error for check in checks) > 1e4
     back = [check for check in checks if not check.equation.forward]
     assert {check.allowed for check in back} == {float("inf")}

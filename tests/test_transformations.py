@@ -25,7 +25,9 @@ def product(model, params, x, labels, **options):
 
 
 @pytest.mark.parametrize("function", [one, product])
-@pytest.mark.parametrize("given", [{}, {"lengths": LENGTHS}, {"mask": THERE}], ids=str)
+@pytest.mark.parametrize(
+    "given", [{}, {"lengths": LENGTHS}, {"mask": THERE}], ids=["all steps", "lengths", "mask"]
+)
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_vmap_is_a_loop(library, given, function):
     module = pytest.importorskip(library)
