@@ -72,14 +72,9 @@ def parametrize(metafunc):
         cases = [(row, dtype) for row in rows for dtype in choose(row)]
     else:
         names, cases = ("backend",), [(row,) for row in rows]
-    params = [
-        pytest.param(
-            *case,
-            id="-".join(map(_id, case)),
-            marks=pytest.mark.when_named(*case) if _left(metafunc.module, *case) else (),
-        )
-        for case in cases
-    ]
+    if not named(metafunc.config) and not metafunc.config.getoption("--suite"):
+        cases = [case for case in cases if not _left(metafunc.module, *case)]
+    params = [pytest.param(*case, id="-".join(map(_id, case))) for case in cases]
     nobody = [pytest.param(*[None] * len(names), id="nobody", marks=pytest.mark.nobody)]
     metafunc.parametrize(names, params or nobody, indirect=["backend"])
 
@@ -87,9 +82,11 @@ def parametrize(metafunc):
 def _left(module, row, dtype=None, *problem):
     """Return whether a case is left to the session that names its row.
 
-    Variants run one dtype on every change, for which dtype it is makes them no other; what else is
-    left, a module says by its function `when_named`.
+    A row may say which modules it runs on every change. Variants run one dtype then, for which
+    dtype it is makes them no other; what else is left, a module says by its function `when_named`.
     """
+    if row.every_change and module.__name__.rpartition(".")[2] not in row.every_change:
+        return True
     if dtype is None:
         return False
     if row.variant and "float32" in row.dtypes and dtype != "float32":
@@ -124,17 +121,12 @@ def keep_what_was_asked_for(config, items):
 
 
 def _waits_for_its_name(item):
-    """Return whether a test is left to the session that names its row.
+    """Return whether a test marked `when_named` is left to the session that names its row.
 
-    The mark `when_named` without arguments, of a function, leaves slow rows; with arguments, it is
-    the mark of one case, and leaves that. A test of no row that has the mark is left to `--suite`.
+    Those of slow rows are. A test of no row that has the mark is left to `--suite`.
     """
     row = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
-    if row is None:
-        return item.get_closest_marker("when_named") is not None
-    if row.every_change and item.path.stem not in row.every_change:
-        return True
-    return any(row.slow or marker.args for marker in item.iter_markers("when_named"))
+    return (row is None or row.slow) and item.get_closest_marker("when_named") is not None
 
 
 def keep_what_can_run(config, items):

@@ -123,7 +123,11 @@ def test_ctrl_c_finishes_the_step_saves_and_returns(tmp_path):
     assert same(resumed.params, go().params)
 
 
-def test_without_a_checkpoint_ctrl_c_is_left_alone():
+def test_without_a_checkpoint_ctrl_c_is_left_alone(request):
+    # Whoever starts the tests in the background may have told them to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     class Interrupt(Callback):
         def on_step(self, run):
             os.kill(os.getpid(), signal.SIGINT)

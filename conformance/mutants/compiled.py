@@ -67,7 +67,7 @@ COMPILED = [
         f"{FOLDER}/llvm_loop.py",
         'found = b.fmul(found, place.load(self.pointer("scale")))',
         "pass",
-        equals("gru-recurrent dropout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-recurrent dropout", "equals_the_engine_with_what_a_step_may_have_more"),
     ),
     Mutant(
         "one own vector in the place of another",
@@ -81,14 +81,14 @@ COMPILED = [
         f"{FOLDER}/trace.py",
         'return past if d is None else add("add", d, past)',
         "return past if d is None else d",
-        equals("gru-zoneout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-zoneout", "equals_the_engine_with_what_a_step_may_have_more"),
     ),
     Mutant(
         "a replaced state taken for what the cell computed",
         f"{FOLDER}/trace.py",
         'self.new.append(self._choose(i, computed, self._leaf("state", i)))',
         "self.new.append(computed)",
-        equals("gru-zoneout-float64", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-zoneout", "equals_the_engine_with_what_a_step_may_have_more"),
     ),
     Mutant(
         "units that are mixed not noticed",
