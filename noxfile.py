@@ -41,11 +41,12 @@ def install(session: nox.Session, *packages: str, groups: tuple[str, ...] = ()) 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting, lint (which keeps array libraries out of the core), and types."""
+    """Formatting, lint (which keeps array libraries out of the core), types, and the changes."""
     install(session, "-e.[cli,plot]", groups=("lint",))
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 
 
 @nox.session

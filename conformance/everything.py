@@ -8,25 +8,20 @@ import numpy as np
 import portable_rnn as prnn
 from portable_rnn import losses, optimizers
 
-from .problems import CELLS, MORE
+from .cells import KINDS
+from .losses import LOSSES
+from .optimizers import CASES
 
 __all__ = ["MODELS", "calls"]
 
 MODELS = {
-    **{cell: {"cell": cell} for cell in CELLS},
-    **MORE,
+    **{name: kind.options for name, kind in KINDS.items()},
     "relu": {"cell": "elman", "nonlinearity": "relu"},
     "deep": {"cell": "gru", "num_layers": 2, "bidirectional": True},
     "dropout": {"cell": "lstm", "num_layers": 2, "dropout": 0.5, "recurrent_dropout": 0.25},
     "zoneout": {"cell": "gru", "zoneout": 0.25},
 }
 T, B, C = 4, 3, 2
-OPTIMIZERS = {
-    "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-    "rmsprop": {},
-    "adam": {},
-    "adamw": {},
-}
 
 
 def calls(name, dtype, put):
@@ -51,7 +46,7 @@ def _plain(draw, labels, put, dtype):
     masked = put(np.where(np.arange(C) == 1, -np.inf, np.ones((T, B, C))).astype(dtype))
     zeros = put(np.zeros((T, B), dtype=np.int64))
     found = {}
-    for name in ("softmax_cross_entropy", "mean_squared_error", "binary_cross_entropy"):
+    for name in LOSSES:
         loss = getattr(losses, name)
         for which, w in (("all", None), ("weights", weights), ("mask", mask)):
             for reduction in ("mean", "sum"):
@@ -68,9 +63,9 @@ def _plain(draw, labels, put, dtype):
     found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
 
     params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}
-    for name, options in OPTIMIZERS.items():
+    for case, (name, of_case) in CASES.items():
 
-        def steps(optimizer=getattr(optimizers, name), options=options):
+        def steps(optimizer=getattr(optimizers, name), options=of_case):
             state, moved = None, params
             for factor in (1.0, 0.0, 0.5):
                 moved, state = optimizer(
@@ -78,7 +73,7 @@ def _plain(draw, labels, put, dtype):
                 )
             return moved
 
-        found[name] = steps
+        found[case] = steps
     for bound in (0.1, 1e3, np.inf):
         found[f"clip {bound:g}"] = lambda bound=bound: optimizers.clip_by_global_norm(grads, bound)
     found["clip zeros"] = lambda: optimizers.clip_by_global_norm({"a": 0.0 * grads["a"]}, 1.0)

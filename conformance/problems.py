@@ -17,33 +17,12 @@ import numpy as np
 import portable_rnn as prnn
 
 from .backend import host_dtype
+from .cells import KINDS
 
 __all__ = ["CELLS", "DEEP", "GROUPS", "MORE", "Inputs", "Problem", "draw", "group"]
 
 CELLS = ("elman", "gru", "lstm")  # of torch.nn: these are held to the most problems
-# The others, and the options of a network with each. Numbers of activations have few bits.
-MORE = {
-    "mgu": {"cell": "mgu"},
-    "reset_before_gru": {"cell": "reset_before_gru"},
-    "peephole_lstm": {"cell": prnn.cells.LSTM(peepholes=True)},
-    "coupled_lstm": {"cell": prnn.cells.LSTM(coupled=True)},
-    "projected_lstm": {"cell": "lstm", "projection_size": 3},
-    "layer_norm_elman": {"cell": "layer_norm_elman"},
-    "layer_norm_lstm": {"cell": "layer_norm_lstm"},
-    "onnx_elman": {"cell": prnn.cells.Elman("softplus", clip=1.5)},
-    "onnx_gru": {"cell": prnn.cells.GRU((("hard_sigmoid", 0.25), ("elu", 0.5)), clip=1.5)},
-    "onnx_reset_before_gru": {
-        "cell": prnn.cells.ResetBeforeGRU((("hard_sigmoid", 0.25), "softsign"), clip=1.5)
-    },
-    "onnx_lstm": {
-        "cell": prnn.cells.LSTM(
-            peepholes=True,
-            coupled=True,
-            activations=(("hard_sigmoid", 0.25), "softsign", ("scaled_tanh", 1.5, 0.5)),
-            clip=1.5,
-        )
-    },
-}
+MORE = tuple(name for name in KINDS if name not in CELLS)
 SIZE = 20  # problems of one group, which is one test
 # 200 problems as torch.nn has them, 20 with options, 2 of many steps, 80 that are stacked, in both
 # directions or ragged, and 10 with gaps.
@@ -94,7 +73,7 @@ class Problem:
             self.inputs,
             self.hidden,
             self.outputs,
-            **MORE.get(self.cell, {"cell": self.cell}),
+            **KINDS[self.cell].options,
             nonlinearity=self.nonlinearity,
             bias=self.bias,
             batch_first=self.batch_first,
@@ -104,7 +83,7 @@ class Problem:
 
     def arrays(self, dtype: str) -> Inputs:
         """Draw the arrays, rounded to ``dtype``; the same numbers for every dtype."""
-        rng = np.random.default_rng([self.seed, (*CELLS, *MORE).index(self.cell)])
+        rng = np.random.default_rng([self.seed, KINDS[self.cell].seed])
         wanted = host_dtype(dtype)
 
         def numbers(shape, bound=None):
@@ -165,7 +144,7 @@ class Problem:
 
 def draw(cell, seed, *, options=False) -> Problem:
     """Draw a problem; with ``options``, also of readout, layout, bias and nonlinearity."""
-    rng = np.random.default_rng([seed, CELLS.index(cell), options])
+    rng = np.random.default_rng([seed, KINDS[cell].seed, options])
 
     def size(top):
         # Extremes are drawn often: a wrong transpose is legal where everything is 1.

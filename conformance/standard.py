@@ -13,6 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
+from .cells import KINDS
 from .problems import CELLS, MORE, Inputs, Problem
 
 __all__ = ["OPTIONS", "STANDARD", "Standard", "few", "long", "pairs", "singles"]
@@ -165,8 +166,8 @@ FEW = (
 
 def few(cell) -> list[Standard]:
     """Return the problems of a cell of `MORE`."""
-    options = MORE[cell]
-    small = [("one_unit",)] if "projection_size" in options else []  # nothing to project
+    projected = "projection_size" in KINDS[cell].options
+    small = [("one_unit",)] if projected else []  # nothing to project
     return [make(cell, *names) for names in FEW if names not in small]
 
 

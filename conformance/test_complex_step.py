@@ -10,7 +10,9 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn import losses
 
+from .cells import KINDS
 from .complex_step import STEP, gradient
+from .losses import LOSSES
 from .problems import CELLS, MORE
 from .tolerances import assert_close
 
@@ -25,11 +27,10 @@ def real_targets(rng, shape):
     return rng.uniform(0.0, 1.0, (*shape, OUTPUTS))
 
 
-LOSSES = {
-    "softmax_cross_entropy": (losses.softmax_cross_entropy, softmax_targets),
-    "softmax-of-rows": (losses.softmax_cross_entropy, real_targets),
-    "mean_squared_error": (losses.mean_squared_error, real_targets),
-    "binary_cross_entropy": (losses.binary_cross_entropy, real_targets),
+KINDS_OF_TARGETS = {name: (getattr(losses, name), real_targets) for name in LOSSES} | {
+    f"{name}-labels": (getattr(losses, name), softmax_targets)
+    for name, loss in LOSSES.items()
+    if loss.labels
 }
 
 
@@ -43,7 +44,7 @@ def states(model, batch, rng):
     return [rng.standard_normal((1, batch, HIDDEN)) for _ in range(parts)]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", KINDS_OF_TARGETS)
 @pytest.mark.parametrize(
     ("cell", "nonlinearity"), [*((cell, "tanh") for cell in CELLS), ("elman", "relu")]
 )
@@ -52,7 +53,7 @@ def test_every_gradient_of_bptt(cell, nonlinearity, loss, steps, batch):
     rng = np.random.default_rng([CELLS.index(cell), steps])
     model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell, nonlinearity=nonlinearity)
     params = model.init(seed=1, dtype="float64")
-    function, draw_targets = LOSSES[loss]
+    function, draw_targets = KINDS_OF_TARGETS[loss]
     targets = draw_targets(rng, (steps, batch))
     x, state = rng.standard_normal((steps, batch, INPUTS)), states(model, batch, rng)
     arrays = [*params.values(), x, *state]
@@ -80,10 +81,10 @@ WEIGHTED = np.asarray([[1.0, 0.5, 0.0], [2.0, 1.0, 0.25]])
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("weights", [None, WEIGHTED])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", KINDS_OF_TARGETS)
 def test_d_outputs_of_a_loss(loss, weights, reduction):
     rng = np.random.default_rng(7)
-    function, draw_targets = LOSSES[loss]
+    function, draw_targets = KINDS_OF_TARGETS[loss]
     targets = draw_targets(rng, (2, 3))
     outputs = 3.0 * rng.standard_normal((2, 3, OUTPUTS))
 
@@ -100,7 +101,7 @@ def test_d_outputs_of_a_loss(loss, weights, reduction):
 def test_the_gradient_itself_is_analytic(cell):
     """Hessian-vector products come from the same source: forward over a written backward."""
     rng = np.random.default_rng(11)
-    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, **MORE.get(cell, {"cell": cell}))
+    model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, **KINDS[cell].options)
     params = model.init(seed=2, dtype="float64")
     x, targets = rng.standard_normal((4, 2, INPUTS)), rng.integers(0, OUTPUTS, (4, 2))
     along = {n: [rng.standard_normal(p.shape) for _ in range(2)] for n, p in params.items()}

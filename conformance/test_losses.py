@@ -8,7 +8,7 @@ import pytest
 
 from portable_rnn import losses
 
-from .oracles.losses import value_and_gradient
+from .losses import CASES, CLASSES, value_and_gradient
 from .tolerances import allowed_eps, assert_close
 
 
@@ -25,66 +25,7 @@ def when_named(row, dtype):
     return row.slow and dtype != row.dtypes[0]
 
 
-SHAPE, CLASSES = (7, 3), 5  # T, B and the number of classes or features
-
-
-def labels(rng):
-    found = rng.integers(0, CLASSES, SHAPE)
-    found[0, 0], found[1, 1] = 0, CLASSES - 1
-    return found
-
-
-def ignored_labels(rng):
-    found = labels(rng)
-    found[2:4, 1] = -100
-    return found
-
-
-def rows(rng):
-    found = rng.uniform(0.0, 1.0, (*SHAPE, CLASSES))
-    return found / found.sum(axis=-1, keepdims=True)
-
-
-def unit(rng):
-    return rng.uniform(0.0, 1.0, (*SHAPE, CLASSES))
-
-
-FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
-
-# id: loss, name in torch.nn.functional, targets, our options, torch's options
-CASES = {
-    "labels": ("softmax_cross_entropy", "cross_entropy", labels, {}, {}),
-    "class-weights": (
-        *("softmax_cross_entropy", "cross_entropy", labels),
-        *({"class_weights": FACTORS}, {"weight": FACTORS}),
-    ),
-    "ignore_index": (
-        *("softmax_cross_entropy", "cross_entropy", ignored_labels),
-        *({"ignore_index": -100}, {"ignore_index": -100}),
-    ),
-    "ignored-class": (
-        *("softmax_cross_entropy", "cross_entropy", labels),
-        *({"ignore_index": 2}, {"ignore_index": 2}),
-    ),
-    "label-smoothing": (
-        *("softmax_cross_entropy", "cross_entropy", labels),
-        *({"label_smoothing": 0.3}, {"label_smoothing": 0.3}),
-    ),
-    "all-of-them": (
-        *("softmax_cross_entropy", "cross_entropy", ignored_labels),
-        {"class_weights": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
-        {"weight": FACTORS, "ignore_index": -100, "label_smoothing": 0.1},
-    ),
-    "rows": ("softmax_cross_entropy", "cross_entropy", rows, {}, {}),
-    "rows-of-any-sum": ("softmax_cross_entropy", "cross_entropy", unit, {}, {}),
-    "rows-class-weights-smoothing": (
-        *("softmax_cross_entropy", "cross_entropy", rows),
-        {"class_weights": FACTORS, "label_smoothing": 0.2},
-        {"weight": FACTORS, "label_smoothing": 0.2},
-    ),
-    "squares": ("mean_squared_error", "mse_loss", unit, {}, {}),
-    "logits": ("binary_cross_entropy", "binary_cross_entropy_with_logits", unit, {}, {}),
-}
+SHAPE = (7, 3)  # T and B
 
 
 def by_torch(name, outputs, targets, options, reduction):
@@ -117,14 +58,20 @@ MASK = np.asarray([[1, 1, 0], [1, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 1], [1, 0,
 
 def drawn(case, dtype):
     """Return loss, outputs, targets, array options and plain options of a case."""
-    name, _, draw_targets, options, _ = CASES[case]
+    loss, given = CASES[case]
     rng = np.random.default_rng(len(case))
     outputs = (3.0 * rng.standard_normal((*SHAPE, CLASSES))).astype(dtype)
-    targets = draw_targets(rng)
+    targets, options = given.targets(rng, SHAPE), given.options
     if targets.dtype.kind == "f":
         targets = targets.astype(dtype)
     arrays = {k: v.astype(dtype) for k, v in options.items() if isinstance(v, np.ndarray)}
-    return name, outputs, targets, arrays, {k: v for k, v in options.items() if k not in arrays}
+    return (
+        loss.name,
+        outputs,
+        targets,
+        arrays,
+        {k: v for k, v in options.items() if k not in arrays},
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
@@ -158,7 +105,8 @@ def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, recor
 def test_the_definition_is_torchs_too(case, reduction):
     name, outputs, targets, arrays, plain = drawn(case, "float64")
     ours = value_and_gradient(name, outputs, targets, reduction=reduction, **arrays, **plain)
-    theirs = by_torch(CASES[case][1], outputs, targets, CASES[case][4], reduction)
+    loss, given = CASES[case]
+    theirs = by_torch(loss.torch, outputs, targets, given.torch, reduction)
     for got, ref in zip(ours, theirs, strict=True):
         assert_close(got, ref, f"{name}, {case}")
 

@@ -1,6 +1,6 @@
 """What ONNX's RNN, GRU and LSTM describe is what the cells compute: against onnxruntime, forwards.
 
-Gradients are held to the scalar loop (see oracles/more_cells.py); here it is the meaning of every
+Gradients are held to the scalar loop (see oracles/scalar_loop.py); here it is the meaning of every
 option that is compared, by a runtime that shares no code with either.
 """
 

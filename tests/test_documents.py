@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conformance.backends import BACKENDS, with_support_table
 from conformance.libraries import NumPy
-from docs import blocks
+from docs import blocks, catalogue
 
 import portable_rnn
 
@@ -32,7 +32,8 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
 OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
 # What Python does not run is shown as it is, and checked below.
-# "py" quotes the library, which test_derivation.py sees to.
+# "py" quotes the library, which test_derivation.py sees to, or is a file to be written, which
+# conformance/test_contributing.py does.
 LANGUAGES = {"python", "py", "sh", "text"}
 
 
@@ -258,6 +259,11 @@ def test_nothing_is_left_unchecked():
 def test_the_table_of_arrays_is_that_of_the_suite():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_support_table(readme) == readme, "stale: run python -m conformance.backends"
+
+
+def test_the_table_of_cells_is_that_of_the_registry():
+    page = TEXTS["docs/cells.md"]
+    assert catalogue.with_table(page) == page, "stale: run python -m docs.catalogue"
 
 
 def test_a_row_that_is_not_in_the_table_is_noticed(monkeypatch):

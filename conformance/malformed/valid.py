@@ -13,6 +13,8 @@ import portable_rnn as prnn
 from portable_rnn import book, optimizers, serialization, text
 
 from ..backend import Backend
+from ..losses import LOSSES
+from ..optimizers import RULES
 from .arguments import CALLABLES, arguments, spreads
 
 __all__ = ["Valid"]
@@ -186,11 +188,10 @@ class Valid:
             "dropout.expected": lambda: {
                 **{"xp": self.row.namespace(self.x), "model": self.dropping, "x": self.x}
             },
-            "losses.binary_cross_entropy": lambda: {
-                **weighed,
-                **{"targets": 1.0 / (1.0 + self.outputs**2)},
+            **{
+                f"losses.{name}": lambda: weighed | {"targets": 1.0 / (1.0 + self.outputs**2)}
+                for name in LOSSES
             },
-            "losses.mean_squared_error": lambda: weighed,
             "losses.softmax_cross_entropy": lambda: {
                 **weighed,
                 **{"targets": self.targets, "class_weights": self.array(O) ** 2},
@@ -205,10 +206,12 @@ class Valid:
             "memory.plan": lambda: {
                 **{"model": self.model, "steps": 64, "batch": 2, "dtype": "float32"}
             },
-            "optimizers.sgd": lambda: self._optimizer("sgd", momentum=0.5, nesterov=True),
-            "optimizers.rmsprop": lambda: self._optimizer("rmsprop"),
-            "optimizers.adam": lambda: self._optimizer("adam"),
-            "optimizers.adamw": lambda: self._optimizer("adamw"),
+            **{
+                f"optimizers.{rule.name}": lambda rule=rule: self._optimizer(
+                    rule.name, **max(rule.cases.values(), key=len)
+                )
+                for rule in RULES.values()
+            },
             "optimizers.clip_by_global_norm": lambda: {"grads": self.grads, "max_norm": 1.0},
             "ragged.pack": lambda: {"sequences": [self.array(2, I), self.array(3, I)]},
             "ragged.unpack": lambda: {"packed": self.x, "lengths": [T, 2]},

@@ -2,14 +2,14 @@
 
 The mistakes are those that people make, and some that published code has been found to contain. A
 suite that lets one live would prove little; test_mutants.py plants them one by one. Each file has
-those of one part of the library.
+those of one part of the library; those of cells stand with what the cells are held to.
 """
 
+from .. import cells
+from ..mutant import Mutant
 from .arrays import ARRAYS
-from .cells import CELLS
 from .compiled import COMPILED
 from .derivatives import DERIVATIVES
-from .mutant import Mutant
 from .networks import NETWORKS
 from .recursion import RECURSION
 from .sequences import SEQUENCES
@@ -17,4 +17,13 @@ from .training import TRAINING
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS = [*RECURSION, *NETWORKS, *SEQUENCES, *CELLS, *TRAINING, *DERIVATIVES, *ARRAYS, *COMPILED]
+MUTANTS = [
+    *RECURSION,
+    *NETWORKS,
+    *SEQUENCES,
+    *cells.MUTANTS,
+    *TRAINING,
+    *DERIVATIVES,
+    *ARRAYS,
+    *COMPILED,
+]

@@ -1,6 +1,6 @@
 """Whose arrays they are: library, dtype, device, and what belongs to the caller."""
 
-from .mutant import Mutant, gradients
+from ..mutant import Mutant, gradients
 
 __all__ = ["ARRAYS"]
 

@@ -1,6 +1,6 @@
 """The compiled loops: tracing, packing, products, what follows them, and their table."""
 
-from .mutant import Mutant
+from ..mutant import Mutant
 
 __all__ = ["COMPILED"]
 

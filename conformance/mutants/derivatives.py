@@ -1,6 +1,6 @@
 """Beyond the gradient: curvature, gradient flow, gradients of single sequences."""
 
-from .mutant import Mutant
+from ..mutant import Mutant
 
 __all__ = ["DERIVATIVES"]
 

@@ -1,6 +1,6 @@
 """Layers and directions, dropout between their steps, and what a memory budget runs again."""
 
-from .mutant import Mutant, gradients
+from ..mutant import Mutant, gradients
 
 __all__ = ["NETWORKS"]
 

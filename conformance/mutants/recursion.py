@@ -1,6 +1,6 @@
 """One layer through time: the recursion, and the gradients of its weights."""
 
-from .mutant import Mutant, gradients
+from ..mutant import Mutant, gradients
 
 __all__ = ["RECURSION"]
 

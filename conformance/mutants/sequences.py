@@ -1,6 +1,6 @@
 """Which steps there are: lengths and gaps, streams, the windows of truncated BPTT."""
 
-from .mutant import Mutant, gradients
+from ..mutant import Mutant, gradients
 
 __all__ = ["SEQUENCES"]
 

@@ -1,6 +1,6 @@
 """Losses and optimizers."""
 
-from .mutant import Mutant
+from ..mutant import Mutant
 
 __all__ = ["TRAINING"]
 

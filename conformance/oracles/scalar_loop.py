@@ -1,52 +1,21 @@
-"""Elman, GRU and LSTM as loops over scalars: the formulas in the docs of torch.nn, to the letter.
+"""Networks as loops over scalars, of the formulas that `conformance.cells` has of each cell.
 
 A batch is a loop over its sequences, a product of matrices is a loop over units, and every number
 is a Python object of the kind that is asked for: float, complex, or 50 digits.
 """
 
+from functools import partial
 from operator import attrgetter
 
 import numpy as np
 
+from ..cells import KINDS
 from . import results
-from .more_cells import MORE, affine
 from .numbers import FLOAT
+from .scalars import affine
 from .tape import Tape
 
-__all__ = ["CELLS", "forward", "gradients"]
-
-
-def elman(num, f, ax, ah, state):
-    """``h' = f(W_ih x + b_ih + W_hh h + b_hh)``."""
-    return ([getattr(num, f)(ax[j] + ah[j]) for j in range(len(state[0]))],)
-
-
-def gru(num, _, ax, ah, state):
-    """Rows of the weights: reset, update, new; the reset gate comes after the product."""
-    (h,) = state
-    size, after = len(h), []
-    for j in range(size):
-        r = num.sigmoid(ax[j] + ah[j])
-        z = num.sigmoid(ax[size + j] + ah[size + j])
-        n = num.tanh(ax[2 * size + j] + r * ah[2 * size + j])
-        after.append((1 - z) * n + z * h[j])
-    return (after,)
-
-
-def lstm(num, _, ax, ah, state):
-    """Rows of the weights: input, forget, cell, output."""
-    size, h_after, c_after = len(state[0]), [], []
-    for j in range(size):
-        i = num.sigmoid(ax[j] + ah[j])
-        f = num.sigmoid(ax[size + j] + ah[size + j])
-        g = num.tanh(ax[2 * size + j] + ah[2 * size + j])
-        o = num.sigmoid(ax[3 * size + j] + ah[3 * size + j])
-        c_after.append(f * state[1][j] + i * g)
-        h_after.append(o * num.tanh(c_after[j]))
-    return h_after, c_after
-
-
-CELLS = {"elman": elman, "gru": gru, "lstm": lstm}
+__all__ = ["forward", "gradients"]
 
 
 def run(problem, num, w, x, state, there):
@@ -55,6 +24,9 @@ def run(problem, num, w, x, state, there):
     ``state`` has for each layer and direction, in torch's order, its parts end to end.
     """
     ends = np.cumsum([shape[-1] for shape in problem.model.state_shapes(None)])[:-1]
+    step = KINDS[problem.cell].step
+    if problem.nonlinearity != "tanh":
+        step = partial(step, nonlinearity=problem.nonlinearity)
     steps = [t for t, here in enumerate(there) if here]
     ys, after = dict(enumerate(x)), []
     for i, row in enumerate(state):
@@ -65,12 +37,8 @@ def run(problem, num, w, x, state, there):
             xs, ys = ys, {t: [] for t in steps}
         for t in reversed(steps) if reverse else steps:
             ax = affine(w["weight_ih" + end], w.get("bias_ih" + end), xs[t])
-            if problem.cell in MORE:
-                here = {name.removesuffix(end): w[name] for name in w if name.endswith(end)}
-                before = MORE[problem.cell](num, here, ax, before)
-            else:
-                ah = affine(w["weight_hh" + end], w.get("bias_hh" + end), before[0])
-                before = CELLS[problem.cell](num, problem.nonlinearity, ax, ah, before)
+            here = {name.removesuffix(end): w[name] for name in w if name.endswith(end)}
+            before = step(num, here, ax, before)
             ys[t] = [*ys[t], *before[0]]
         after.append([number for part in before for number in part])
     if problem.outputs is not None:

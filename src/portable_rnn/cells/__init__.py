@@ -10,7 +10,6 @@ and ``LSTM`` (and cuDNN's). Their options are those of ONNX's recurrent operator
 
 from collections.abc import Callable
 
-from .by_name import KINDS
 from .elman import Elman
 from .gru import GRU, ResetBeforeGRU
 from .layer_norm import LayerNormElman, LayerNormLSTM
@@ -33,5 +32,13 @@ __all__ = [
     "ResetBeforeGRU",
 ]
 
-CELLS: dict[str, Callable[..., Cell]] = KINDS
+CELLS: dict[str, Callable[..., Cell]] = {
+    "elman": Elman,
+    "gru": GRU,
+    "lstm": LSTM,
+    "mgu": MGU,
+    "reset_before_gru": ResetBeforeGRU,
+    "layer_norm_elman": LayerNormElman,
+    "layer_norm_lstm": LayerNormLSTM,
+}
 """The cells that `RNN` knows by name."""

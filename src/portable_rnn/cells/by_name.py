@@ -1,28 +1,14 @@
 """Cells by name, and as plain values for a file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from .._arrays.scalars import said, suggestion
-from .elman import Elman
-from .gru import GRU, ResetBeforeGRU
-from .layer_norm import LayerNormElman, LayerNormLSTM
-from .lstm import LSTM
-from .mgu import MGU
+from . import CELLS
 from .protocol import Cell
 
-__all__ = ["KINDS", "described", "from_description"]
-
-KINDS: dict[str, Callable[..., Cell]] = {
-    "elman": Elman,
-    "gru": GRU,
-    "lstm": LSTM,
-    "mgu": MGU,
-    "reset_before_gru": ResetBeforeGRU,
-    "layer_norm_elman": LayerNormElman,
-    "layer_norm_lstm": LayerNormLSTM,
-}
+__all__ = ["described", "from_description"]
 
 
 def described(cell: Cell) -> dict[str, Any]:
@@ -40,7 +26,7 @@ def described(cell: Cell) -> dict[str, Any]:
     >>> described(LSTM(peepholes=True))
     {'name': 'lstm', 'peepholes': True}
     """
-    for name, kind in KINDS.items():
+    for name, kind in CELLS.items():
         if type(cell) is kind:
             options = {field.name: getattr(cell, field.name) for field in fields(kind)}  # type: ignore[arg-type]
             default = kind()
@@ -65,12 +51,12 @@ def from_description(description: Mapping[str, Any]) -> Cell:
     """
     options = dict(description)
     name = options.pop("name", None)
-    if not isinstance(name, str) or name not in KINDS:
+    if not isinstance(name, str) or name not in CELLS:
         raise ValueError(
-            f"cell: expected the name of one of {', '.join(map(repr, KINDS))}, "
-            f"got {said(name)}{suggestion(str(name), KINDS)}"
+            f"cell: expected the name of one of {', '.join(map(repr, CELLS))}, "
+            f"got {said(name)}{suggestion(str(name), CELLS)}"
         )
-    kind = KINDS[name]
+    kind = CELLS[name]
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if unknown := [option for option in options if option not in known]:
         has = f"options {', '.join(known)}" if known else "no options"

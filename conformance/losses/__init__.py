@@ -1,0 +1,42 @@
+"""What the losses are held to: a page for each, with its ``DEFINITION``.
+
+Whatever page lies in this folder takes part. Values and gradients are computed one number at a
+time, and differentiated by the tape.
+"""
+
+import importlib
+import pkgutil
+
+import numpy as np
+
+from ..oracles.numbers import FLOAT
+from ..oracles.tape import Tape
+from .definition import CLASSES, FACTORS, Case, Definition
+
+__all__ = ["CASES", "CLASSES", "FACTORS", "LOSSES", "Case", "Definition", "value_and_gradient"]
+
+LOSSES: dict[str, Definition] = {
+    page.DEFINITION.name: page.DEFINITION
+    for page in (
+        importlib.import_module(f"{__name__}.{found.name}")
+        for found in pkgutil.iter_modules(__path__)
+        if found.name != "definition"
+    )
+}
+# All cases by name: of which loss, and what it is given.
+CASES: dict[str, tuple[Definition, Case]] = {
+    name: (loss, case) for loss in LOSSES.values() for name, case in loss.cases.items()
+}
+
+
+def value_and_gradient(name, outputs, targets, *, weights=None, reduction="mean", **options):
+    """Return the loss and its gradient, float64, for outputs (..., C) of any leading shape."""
+    tape, shape = Tape(FLOAT), outputs.shape
+    rows = np.frompyfunc(tape.number, 1, 1)(outputs.reshape(-1, shape[-1]).astype("float64"))
+    wanted = targets.reshape(-1, shape[-1]) if targets.ndim == len(shape) else targets.reshape(-1)
+    counted = np.ones(len(rows)) if weights is None else np.asarray(weights).reshape(-1)
+    total, count = LOSSES[name].total(tape, rows, wanted, counted, **options)
+    scale = 1.0 / count if reduction == "mean" else 1.0
+    tape.pull_back([(total, scale)])
+    gradient = np.asarray([v.grad for v in rows.flat], dtype="float64").reshape(shape)
+    return np.asarray(total.data * scale), gradient

@@ -1,0 +1,70 @@
+"""The cross-entropy of a softmax, from labels or rows of probabilities."""
+
+import numpy as np
+
+from .definition import FACTORS, Case, Definition, labels, probabilities, unit
+
+__all__ = ["DEFINITION"]
+
+
+def softmax_cross_entropy(
+    num,
+    outputs,
+    targets,
+    weights,
+    class_weights=None,
+    ignore_index=None,
+    label_smoothing=0.0,
+):
+    """``-Σ w y log p``, and the weight that its mean is divided by."""
+    total, count = num.number(0), 0.0
+    classes = len(outputs[0])
+    factor = np.ones(classes) if class_weights is None else class_weights
+    for z, y, w in zip(outputs, targets, weights, strict=True):
+        if np.ndim(y) == 0:
+            if ignore_index is not None and y == ignore_index:
+                continue
+            count, y = count + float(w * factor[y]), np.eye(classes)[y]
+        else:
+            count += float(w)
+        y = (1 - label_smoothing) * y.astype(float) + label_smoothing * sum(map(float, y)) / classes
+        shift = max(v.data for v in z)  # of any size: it cancels
+        log_sum = num.log(sum(num.exp(v - shift) for v in z))
+        for v, y_i, f in zip(z, y, factor, strict=True):
+            total = total - float(w) * float(y_i) * float(f) * (v - shift - log_sum)
+    return total, count
+
+
+def ignored_labels(rng, shape):
+    found = labels(rng, shape)
+    found[2:4, 1] = -100
+    return found
+
+
+def same(targets, **options):
+    """Return a case with options of which torch has all, one by another name."""
+    ours = {k: np.asarray(v) if k == "class_weights" else v for k, v in options.items()}
+    theirs = {"weight" if k == "class_weights" else k: v for k, v in ours.items()}
+    return Case(targets, ours, theirs)
+
+
+DEFINITION = Definition(
+    softmax_cross_entropy,
+    "cross_entropy",
+    {
+        "labels": same(labels),
+        "class-weights": same(labels, class_weights=FACTORS),
+        "ignore_index": same(ignored_labels, ignore_index=-100),
+        "ignored-class": same(labels, ignore_index=2),
+        "label-smoothing": same(labels, label_smoothing=0.3),
+        "all-of-them": same(
+            ignored_labels, class_weights=FACTORS, ignore_index=-100, label_smoothing=0.1
+        ),
+        "rows": same(probabilities),
+        "rows-of-any-sum": same(unit),
+        "rows-class-weights-smoothing": same(
+            probabilities, class_weights=FACTORS, label_smoothing=0.2
+        ),
+    },
+    labels=True,
+)

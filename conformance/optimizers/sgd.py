@@ -1,0 +1,35 @@
+"""Stochastic gradient descent, with momentum or without."""
+
+from .rule import Rule
+
+__all__ = ["RULES"]
+
+
+def sgd(p, g, kept, _, *, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+    """Polyak (1964); with ``nesterov``, Sutskever et al. (2013) as torch.optim has it."""
+    g = g + weight_decay * p
+    if momentum == 0.0:
+        return p - lr * g
+    kept["momentum"] = momentum * kept.get("momentum", 0.0) + g
+    return p - lr * (g + momentum * kept["momentum"] if nesterov else kept["momentum"])
+
+
+HEAVY = {"momentum": 0.875}
+NESTEROV = HEAVY | {"nesterov": True}
+RULES = [
+    Rule(
+        sgd,
+        "SGD",
+        cases={
+            "sgd": {"lr": 0.125},
+            "sgd-decay": {"lr": 0.125, "weight_decay": 0.25},
+            "sgd-momentum": {"lr": 0.125, **HEAVY},
+            "sgd-nesterov": {"lr": 0.125, **NESTEROV},
+        },
+        any_size={
+            "sgd": {"lr": 2.0**-7},
+            "sgd-momentum": {"lr": 2.0**-7, **HEAVY},
+            "sgd-nesterov": {"lr": 2.0**-7, **NESTEROV},
+        },
+    )
+]

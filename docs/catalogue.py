@@ -1,0 +1,53 @@
+"""The table of cells in ``cells.md``, made of what the cells say of themselves.
+
+``python -m docs.catalogue`` writes it anew; tests/test_documents.py sees that it was.
+"""
+
+import re
+from pathlib import Path
+
+from portable_rnn.cells import CELLS
+from portable_rnn.cells.protocol import vectors_of
+
+__all__ = ["table", "with_table"]
+
+PAGE = Path(__file__).with_name("cells.md")
+BEGIN = "<!-- cells: written by python -m docs.catalogue -->\n"
+END = "<!-- end of cells -->"
+
+
+def table() -> str:
+    """Return a row for each cell that `RNN` knows by name."""
+    head = ("`cell=`", "Object in `portable_rnn.cells`", "Gates", "State", "Parameters of its own")
+    lines = [f"| {' | '.join((*head, 'What it is'))} |", "|-|-|-|-|-|-|"]
+    for name, kind in CELLS.items():
+        cell, text = kind(), kind.__doc__ or ""
+        gates = re.search(r"Gates in the order ([a-z, ]+?)(?: of|,? with|::)", text)
+        own = ", ".join(f"`{v.name}` ({_size(v.multiple)})" for v in vectors_of(cell))
+        row = (
+            f"`{name}`",
+            f"`{kind.__name__}`",
+            gates[1] if gates else str(cell.gates),
+            "h, c" if cell.states == 2 else "h",
+            own,
+            text.splitlines()[0].rstrip(".").replace("``", "`"),
+        )
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def _size(multiple: int) -> str:
+    return "H" if multiple == 1 else f"{multiple}·H"
+
+
+def with_table(page: str) -> str:
+    """Return the text of the page with the table between its two marks as it should be."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"expected a line {BEGIN.strip()} and a later one {END}")
+    return f"{before}{BEGIN}\n{table()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
