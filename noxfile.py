@@ -20,8 +20,6 @@ nox.options.sessions = ["lint", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 # BLAS threads and test workers would fight over the same cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-# Hundreds of processes import the same packages: uncompiled, torch alone takes four seconds longer.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # uv reads no settings of pip's. Those in the environment that say where packages come from, and so
@@ -53,13 +51,15 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
-    # What JAX compiles is small, and most of its time goes into making it fast. In the session that
-    # names its rows, it is compiled as users have it.
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD | quick)
+    # Hundreds of processes import the same packages, which each would compile where the environment
+    # forbids keeping bytecode. What JAX compiles is small, and most of its time goes into making it
+    # fast: in the session that names its rows, it is compiled as users have it.
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    quick = ONE_THREAD | {"PYTHONDONTWRITEBYTECODE": "", "XLA_FLAGS": flags.strip()}
+    session.run("pytest", "-n", "auto", *session.posargs, env=quick)
     if not session.posargs:  # once more, compiled, and with other products beside the loop
         other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
-        compiled = {"PORTABLE_RNN_EXECUTOR": "auto"}
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PORTABLE_RNN_EXECUTOR": "auto"}
         session.run(*other, "--", "tests", "-m", "not no_products", env=compiled)
 
 
@@ -75,12 +75,13 @@ def kernels(session: nox.Session) -> None:
 def damage(session: nox.Session) -> None:
     """5,000 seeded damages of checkpoints, weights and run folders, or as many as are asked for.
 
-    And a run that is killed 20 times.
+    And a run that is killed 20 times, and runs that are cut after each of their steps.
     """
     install(session, "-e.[cli,plot]", groups=("test",))
     count = session.posargs[0] if session.posargs else "5000"
     session.run("pytest", "tests/test_damage.py", env=ONE_THREAD | {"DAMAGES": count})
     session.run("pytest", "tests/test_cli.py", "-k", "killed", env=ONE_THREAD | {"KILLS": "20"})
+    session.run("pytest", "tests/test_resume.py", "-n", "auto", env=ONE_THREAD | {"EVERY_CUT": "1"})
 
 
 @nox.session(default=False)

@@ -1,6 +1,7 @@
 """Options, the ``backend`` fixture, and the report at the end."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--suite",
         action="store_true",
-        help="run what belongs to no row (oracles, planted bugs, ...) or needs an oracle library",
+        help="run all that belongs to no row (oracles, planted bugs, ...) or needs an oracle",
     )
     group.addoption(
         "--xfails-file",
@@ -117,7 +118,7 @@ def oracle(request):
 @pytest.fixture
 def record(record_property):
     """Call with cell, problem, array, steps, error and allowed error (in eps) of a comparison."""
-    errors = []
+    errors: list[tuple[Any, ...]] = []
     record_property("errors", errors)
     return lambda *values: errors.append(tuple(map(_plain, values)))
 
@@ -193,7 +194,7 @@ class Collector:
             return  # a few tests of the suite itself: no matrix belongs to that
         rows = list(self.rows(named(config)))
         # To find every package takes longer than a test, and only a file says which there are.
-        given = None if path else {"packages": {}}
+        given: dict[str, Any] | None = None if path else {"packages": {}}
         document = report.build(rows, self.tests, self.errors, self.planted, given)
         terminalreporter.section("conformance")
         report.print_matrix(document)

@@ -50,14 +50,14 @@ def given(problem: Problem, dtype: str) -> tuple[Inputs, np.ndarray, Inputs]:
         return (rng.integers(-64, 65, value.shape) / 64).astype(dtype)
 
     targets = rng.integers(0, problem.model.feature_size, inputs.x.shape[:-1])
-    moves = map(direction, (inputs.params, inputs.x, inputs.state))
-    return inputs, targets, Inputs(*moves, None, None)
+    params, x, state = map(direction, (inputs.params, inputs.x, inputs.state))
+    return inputs, targets, Inputs(params, x, state, None, None)
 
 
 def inputs(problem: Problem) -> dict[str, Any]:
     """Return all arrays of a problem by name."""
     at, targets, tangents = given(problem, "float64")
-    found = {"targets": targets}
+    found: dict[str, Any] = {"targets": targets}
     for prefix, part in (("", at), ("d_", tangents)):
         found |= {f"{prefix}{name}": array for name, array in part.params.items()}
         found |= {f"{prefix}{name}": value for name, value in part._asdict().items()}

@@ -3,6 +3,9 @@
 `calls` gives a name and a function for each. What comes out is not looked at here.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 import portable_rnn as prnn
@@ -10,7 +13,7 @@ from portable_rnn import losses, optimizers
 
 from .cells import KINDS
 from .losses import LOSSES
-from .optimizers import CASES
+from .optimizers import ALL_CASES
 
 __all__ = ["MODELS", "calls"]
 
@@ -45,7 +48,7 @@ def _plain(draw, labels, put, dtype):
     mask = put(np.arange(T * B).reshape(T, B) % 3 > 0)
     masked = put(np.where(np.arange(C) == 1, -np.inf, np.ones((T, B, C))).astype(dtype))
     zeros = put(np.zeros((T, B), dtype=np.int64))
-    found = {}
+    found: dict[str, Callable[..., Any]] = {}
     for name in LOSSES:
         loss = getattr(losses, name)
         for which, w in (("all", None), ("weights", weights), ("mask", mask)):
@@ -53,7 +56,7 @@ def _plain(draw, labels, put, dtype):
                 found[f"{name} {which} {reduction}"] = lambda loss=loss, w=w, r=reduction: loss(
                     o, rows, weights=w, reduction=r
                 )
-    options = {"class_weights": factors, "label_smoothing": 0.1, "ignore_index": 1}
+    options: dict[str, Any] = {"class_weights": factors, "label_smoothing": 0.1, "ignore_index": 1}
     ce = losses.softmax_cross_entropy
     found["labels"] = lambda: ce(o, labels)
     found["labels with options"] = lambda: ce(o, labels, weights=weights, **options)
@@ -63,7 +66,7 @@ def _plain(draw, labels, put, dtype):
     found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
 
     params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}
-    for case, (name, of_case) in CASES.items():
+    for case, (name, of_case) in ALL_CASES.items():
 
         def steps(optimizer=getattr(optimizers, name), options=of_case):
             state, moved = None, params
@@ -86,14 +89,14 @@ def _passes(name, draw, labels, put):
     x, h = draw(T, B, 3), tuple(draw(*shape) for shape in model.state_shapes(B))
     state, d_outputs = h if len(h) > 1 else h[0], draw(T, B, C)
     lengths, mask = [4, 0, 2], put(np.asarray([[1, 0, 1], [1, 0, 1], [1, 0, 0], [0, 0, 1]]) > 0)
-    drawn = {"dropout": 0} if model.dropout or model.zoneout else {}
+    drawn: dict[str, Any] = {"dropout": 0} if model.dropout or model.zoneout else {}
     given = (model, params, x)
 
     def back():
         fwd = prnn.forward(*given, state, **drawn)
         return prnn.backward(model, params, fwd.tape, d_outputs, state)
 
-    found = {
+    found: dict[str, Callable[..., Any]] = {
         "predict": lambda: prnn.predict(*given),
         "predict one sequence": lambda: prnn.predict(model, params, x[:, 0, :]),
         "forward and backward": back,

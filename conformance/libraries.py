@@ -70,7 +70,7 @@ class NumPy(Backend):
 
         warned = logging.Handler(logging.WARNING)
         said: list[str] = []
-        warned.emit = lambda record: said.append(record.getMessage())
+        warned.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
         logger = logging.getLogger("portable_rnn")
         logger.addHandler(warned)
         try:

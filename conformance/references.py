@@ -71,7 +71,9 @@ class Store:
     @cached_property
     def stored(self) -> Mapping[str, np.ndarray]:
         """The whole store, of which each result is unpacked when it is asked for."""
-        found: Mapping[str, np.ndarray] = np.load(io.BytesIO(self.path.read_bytes()))
+        found: Mapping[str, np.ndarray] = np.load(
+            io.BytesIO(self.path.read_bytes()), allow_pickle=False
+        )
         return found
 
     def compute(self, problem: Problem) -> np.ndarray:
@@ -105,12 +107,18 @@ def _derivatives(problem: Problem) -> dict[str, np.ndarray]:
 
 
 GRADIENTS = Store(
-    *(Path(__file__).with_suffix(".npz"), STANDARD.values),
-    *(_gradient_inputs, _gradient_shapes, _gradients),
+    path=Path(__file__).with_suffix(".npz"),
+    problems=STANDARD.values,
+    inputs=_gradient_inputs,
+    shapes=_gradient_shapes,
+    solve=_gradients,
 )
 DERIVATIVES = Store(
-    *(Path(__file__).with_name("derivatives.npz"), directions.problems),
-    *(directions.inputs, directions.shapes, _derivatives),
+    path=Path(__file__).with_name("derivatives.npz"),
+    problems=directions.problems,
+    inputs=directions.inputs,
+    shapes=directions.shapes,
+    solve=_derivatives,
 )
 load = GRADIENTS.load
 
@@ -121,7 +129,7 @@ def main() -> None:
         from rich.progress import track
     except ImportError:
 
-        def track(items, description):
+        def track(items, description):  # type: ignore[misc]
             return items
 
     for store in (GRADIENTS, DERIVATIVES):
@@ -130,7 +138,7 @@ def main() -> None:
         for problem in track(list(store.problems()), description=f"{DIGITS} digits"):
             name = store.key(problem)
             found[name] = known[name] if name in known else store.compute(problem)
-        np.savez(store.path, **found)
+        np.savez(store.path, allow_pickle=False, **found)
         print(f"{len(found)} problems, {store.path.stat().st_size / 1e6:.2f} MB, in {store.path}")
 
 

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,8 @@ def parametrize(metafunc):
     # A row without arrays has tests of its own.
     rows = [row for row in rows if (row.id in marker.args if marker else row.dtypes)]
     choose = getattr(metafunc.module, "cases", None)
+    names: tuple[str, ...]
+    cases: list[tuple[Any, ...]]
     if choose is not None and "problem" in metafunc.fixturenames:
         names = "backend", "dtype", "problem"
         cases = [
@@ -68,15 +71,15 @@ def parametrize(metafunc):
         ]
     elif "dtype" in metafunc.fixturenames:
         names = "backend", "dtype"
-        choose = getattr(metafunc.module, "dtypes", lambda row: row.dtypes)
-        cases = [(row, dtype) for row in rows for dtype in choose(row)]
+        dtypes = getattr(metafunc.module, "dtypes", lambda row: row.dtypes)
+        cases = [(row, dtype) for row in rows for dtype in dtypes(row)]
     else:
         names, cases = ("backend",), [(row,) for row in rows]
     if not named(metafunc.config) and not metafunc.config.getoption("--suite"):
         cases = [case for case in cases if not _left(metafunc.module, *case)]
     params = [pytest.param(*case, id="-".join(map(_id, case))) for case in cases]
-    nobody = [pytest.param(*[None] * len(names), id="nobody", marks=pytest.mark.nobody)]
-    metafunc.parametrize(names, params or nobody, indirect=["backend"])
+    no_rows = [pytest.param(*[None] * len(names), id="no_rows", marks=pytest.mark.no_rows)]
+    metafunc.parametrize(names, params or no_rows, indirect=["backend"])
 
 
 def _left(module, row, dtype=None, *problem):
@@ -106,7 +109,7 @@ def keep_what_was_asked_for(config, items):
     """
     every = items
     items = [item for item in every if not item.path.is_relative_to(TESTS)]
-    wanted = [item for item in items if not item.get_closest_marker("nobody")]
+    wanted = [item for item in items if not item.get_closest_marker("no_rows")]
     if config.getoption("--suite"):  # and what needs an oracle that other environments lack
         wanted = [
             item

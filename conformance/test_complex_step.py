@@ -97,6 +97,22 @@ def test_d_outputs_of_a_loss(loss, weights, reduction):
     assert_close(got, gradient(value, [outputs], 0), f"d_outputs of {loss}", scale=1.0, k=8)
 
 
+@pytest.mark.parametrize("loss", KINDS_OF_TARGETS)
+def test_the_gradient_of_a_loss_is_analytic(loss):
+    """Else products with the Hessian would be wrong: of these losses no call checks it."""
+    rng = np.random.default_rng(5)
+    function, draw_targets = KINDS_OF_TARGETS[loss]
+    outputs, along = rng.standard_normal((2, 4, 3, OUTPUTS))
+    targets = draw_targets(rng, (4, 3))
+
+    def slope(moved):
+        return function(moved, like(targets, moved))[1]
+
+    got = np.imag(slope(outputs + 1j * STEP * along)) / STEP
+    want = (slope(outputs + 1e-6 * along) - slope(outputs - 1e-6 * along)) / 2e-6
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("cell", [*CELLS, *MORE])
 def test_the_gradient_itself_is_analytic(cell):
     """Hessian-vector products come from the same source: forward over a written backward."""

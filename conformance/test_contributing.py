@@ -1,4 +1,4 @@
-"""CONTRIBUTING is followed word for word: a cell is added to a copy, held to references, broken."""
+"""CONTRIBUTING is followed: a cell is added to a copy, held to references, and broken."""
 
 import os
 import re
@@ -12,76 +12,84 @@ import pytest
 from .cells import KINDS
 
 ROOT = Path(__file__).parent.parent
-PAGE = re.compile(r"^<!-- (\S+\.py) -->\n```py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDED = ("src/portable_rnn", "conformance", "docs/catalogue.py", "docs/cells.md")
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^<!-- (\S+\.py) -->\n```py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDED = ("src/portable_rnn", "conformance", "tests", "docs", "conftest.py", "pyproject.toml")
+IGNORED = shutil.ignore_patterns("__pycache__", "reports")
 REGISTRY, CELL = "src/portable_rnn/cells/__init__.py", "src/portable_rnn/cells/leaky.py"
-WRITTEN = (
-    ("from .lstm import LSTM\n", "from .leaky import Leaky\nfrom .lstm import LSTM\n"),
-    ('    "LayerNormLSTM",\n', '    "LayerNormLSTM",\n    "Leaky",\n'),
-    ('    "mgu": MGU,\n', '    "mgu": MGU,\n    "leaky": Leaky,\n'),
+# Where in the registry each of its lines goes: below these.
+ABOVE = (
+    "from .layer_norm import LayerNormElman, LayerNormLSTM\n",
+    '    "LSTM",\n',
+    '    "mgu": MGU,\n',
 )
+TESTS = ("conformance/test_gradients.py", "tests/test_cells.py", "tests/test_public_names.py")
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def project_copy(tmp_path_factory):
     """A copy of what is needed of the project, with the cell of the page in it."""
-    house = tmp_path_factory.mktemp("house")
-    for name in (*NEEDED, "conftest.py", "pyproject.toml"):
-        (house / name).parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, house / name)
-    pages = PAGE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    assert [name for name, _ in pages] == [CELL, "conformance/cells/leaky.py"]
-    for name, text in pages:
-        (house / name).write_text(text, encoding="utf-8")
-    for right, more in WRITTEN:
-        change(house / REGISTRY, right, more)
-    return house
+    copy = tmp_path_factory.mktemp("project")
+    for name in NEEDED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=IGNORED)
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    blocks = dict(BLOCK.findall(PAGE))
+    for above, line in zip(ABOVE, blocks.pop(REGISTRY).splitlines(), strict=True):
+        replace_once(copy / REGISTRY, above, f"{above}{line}\n")
+    assert set(blocks) == {CELL, "conformance/cells/leaky.py"}
+    for name, text in blocks.items():
+        (copy / name).write_text(text, encoding="utf-8")
+    return copy
 
 
-def change(path, old, new):
+def replace_once(path, old, new):
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def run(house, *command):
+def run(copy, *command):
     return subprocess.run(
         [sys.executable, "-m", *command],
-        cwd=house,
-        env=os.environ | {"PYTHONPATH": str(house / "src")},
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy / "src")},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def suite(house):
-    numpy = ("--backend=numpy", "-p", "no:cacheprovider", "-q")
-    return run(house, "pytest", "conformance/test_gradients.py", "-k", "leaky", *numpy).stdout
+def run_tests(copy):
+    """Return what the tests of the cell print; of the suite, on NumPy."""
+    command = ("pytest", *TESTS, "-k", "leaky and not Relu", "--backend=numpy")
+    return run(copy, *command, "-p", "no:cacheprovider", "-q").stdout
 
 
-def test_a_cell_is_added_by_following_the_page(house):
-    assert "has no results of leaky-default" in suite(house)
-    assert run(house, "conformance.references").returncode == 0
-    passed = suite(house)
+def test_a_cell_is_added_by_following_the_page(project_copy):
+    assert "has no results of leaky-default" in run_tests(project_copy)
+    assert run(project_copy, "conformance.references").returncode == 0
+    passed = run_tests(project_copy)
     assert re.search(r"^\d{2} passed", passed, re.M), passed
-    assert run(house, "docs.catalogue").returncode == 0
-    assert "| `leaky` | `Leaky` | 1 | h |" in (house / "docs/cells.md").read_text(encoding="utf-8")
+    assert "failed" not in passed
+    assert run(project_copy, "docs.catalogue").returncode == 0
+    table = (project_copy / "docs/cells.md").read_text(encoding="utf-8")
+    assert "| `leaky` | `Leaky` | 1 | h |" in table
 
     code = (
         "from conformance.mutants import MUTANTS\n"
         "(bug,) = [m for m in MUTANTS if m.module == 'cells/leaky.py']\n"
         "print(bug.right, bug.wrong, bug.caught_by, sep='\\n')"
     )
-    (house / "bug.py").write_text(code)
-    right, wrong, caught_by = run(house, "bug").stdout.splitlines()
-    change(house / CELL, right, wrong)
-    assert f"FAILED {caught_by}" in suite(house)
+    (project_copy / "bug.py").write_text(code)
+    right, wrong, caught_by = run(project_copy, "bug").stdout.splitlines()
+    replace_once(project_copy / CELL, right, wrong)
+    assert f"FAILED {caught_by}" in run_tests(project_copy)
 
 
 def test_each_cell_draws_its_arrays_from_a_seed_of_its_own():
-    assert len({kind.seed for kind in KINDS.values()}) == len(KINDS)
-    assert max(kind.seed for kind in KINDS.values()) + 1 == len(KINDS), (
-        "CONTRIBUTING names the next"
-    )
+    seeds = {kind.seed for kind in KINDS.values()}
+    assert len(seeds) == len(KINDS)
+    (of_the_page,) = re.findall(r"Kind\(.* seed=(\d+)\)", PAGE)
+    assert int(of_the_page) == max(seeds) + 1, "CONTRIBUTING: its seed is taken"

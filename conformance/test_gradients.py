@@ -34,9 +34,9 @@ def cases(row, dtype):
 def when_named(row, dtype, problem):
     """Return whether a problem is left to the session that names its row.
 
-    Those of `jax` in half precision are: `jax-jit` runs them compiled, and without 64 bits only
-    the shapes of the defaults are tried. Pairs of options are left to all but NumPy's row, for they
-    meet in the engine. `array-api-strict` adds up as NumPy does, at ten times the cost: float64 and
+    Those of `jax` in half precision are: `jax-jit` runs them compiled; and `jax-x32` runs the
+    default problems. On every change only NumPy's row runs pairs of options, which meet in the
+    engine. `array-api-strict` adds up as NumPy does, at ten times the cost: float64 and
     many steps are left. Where there are no values, one problem of each other cell stays.
     """
     if row.id != "numpy" and problem.cell in CELLS and problem.id.count("-") == 2:

@@ -11,7 +11,7 @@ import pytest
 from portable_rnn import losses
 
 from .backend import host_dtype
-from .losses import CLASSES, LOSSES
+from .losses import CLASSES, FACTORS, LOSSES
 from .test_losses import lose
 from .tolerances import allowed_eps, assert_close
 
@@ -25,7 +25,6 @@ def when_named(row, dtype):
 
 
 SHAPE = (4, 3)  # T and B
-FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])
 MASKED = 3  # the class whose logits are -inf; no label says so, and no row gives it weight
 WEIGHTS = np.asarray([[1.0, 0.0, 0.5], [2.0, 1.0, 0.25], [0.0, 0.0, 1.0], [1.0, 1.5, 1.0]])
 ALL = {

@@ -14,6 +14,7 @@ from .forked import Forked
 from .mutants import MUTANTS, compiled_here
 
 SOURCE = Path(portable_rnn.__file__).parent
+NO_CACHE = shutil.ignore_patterns("__pycache__")  # in which other processes write
 # What the tests that catch them run on, besides NumPy.
 pytestmark = pytest.mark.oracle("array_api_strict", "torch")
 
@@ -56,7 +57,7 @@ def test_is_caught(mutant, forked, tmp_path, record_property):
     if reason := not_here(mutant):
         pytest.skip(reason)
     record_property("bug", (mutant.bug, mutant.caught_by))
-    shutil.copytree(SOURCE, tmp_path / "portable_rnn")
+    shutil.copytree(SOURCE, tmp_path / "portable_rnn", ignore=NO_CACHE)
     module = tmp_path / "portable_rnn" / mutant.module
     text = module.read_text(encoding="utf-8")
     assert text.count(mutant.right) == 1, f"the line to change is not in {mutant.module}"
@@ -69,7 +70,7 @@ def test_is_caught(mutant, forked, tmp_path, record_property):
 
 def test_the_library_itself_passes_what_catches_them(forked, tmp_path):
     """Else a test would catch its mutant by failing always."""
-    shutil.copytree(SOURCE, tmp_path / "portable_rnn")
+    shutil.copytree(SOURCE, tmp_path / "portable_rnn", ignore=NO_CACHE)
     chosen = {mutant.caught_by for mutant in MUTANTS if not not_here(mutant)}
     suite = set(filter(of_the_suite, chosen))
     for part in (suite, chosen - suite):

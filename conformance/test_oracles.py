@@ -200,11 +200,19 @@ def test_the_store_holds_the_standard_problems():
         assert store.path.stat().st_size < 3.5e6
 
 
-@pytest.mark.parametrize(("store", "every"), [(GRADIENTS, 80), (DERIVATIVES, 60)])
+@pytest.mark.parametrize(
+    ("store", "every"),
+    [
+        (GRADIENTS, 80),
+        (DERIVATIVES, 60),
+        *(pytest.param(s, 10, marks=pytest.mark.when_named) for s in (GRADIENTS, DERIVATIVES)),
+    ],
+)
 def test_the_store_is_what_is_computed(store, every):
-    """Bit for bit, on some of the short problems."""
+    """Bit for bit, on some of the short problems, and on one of each other cell."""
     short = [problem for problem in store.problems() if problem.steps < 40]
-    for problem in short[::every]:
+    others = {problem.cell: problem for problem in short if problem.cell in MORE}
+    for problem in (*short[::every], *others.values()):
         assert store.compute(problem).tobytes() == store.stored[store.key(problem)].tobytes()
 
 

@@ -68,6 +68,11 @@ def test_other_cells_meet_every_kind_of_code_in_the_engine():
         assert all(STANDARD[p.id] == p for p in problems)
 
 
+def test_every_cell_is_tried():
+    tried = {type(prnn.RNN(2, 4, **kind.options).cell_object) for kind in KINDS.values()}
+    assert tried == set(prnn.cells.CELLS.values())
+
+
 def test_clips_clip():
     """Else they would prove nothing of a gradient."""
     for cell in MORE:

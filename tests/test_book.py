@@ -120,7 +120,7 @@ def test_also_in_float32(kind):
         assert worst(book.draw(steps=9, seed=seed, targets=kind), dtype="float32") <= 8.0
 
 
-@pytest.mark.no_products
+@pytest.mark.no_products  # of NumPy's
 @pytest.mark.parametrize(("name", "kind"), [("torch", "one-hot"), ("jax", "general")])
 def test_also_on_other_libraries(name, kind):
     """In a process of its own, for JAX is told of float64 once and for all."""

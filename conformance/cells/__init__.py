@@ -4,20 +4,12 @@ A page holds the formulas of its cells for scalars and how a network is given th
 bugs that the suite must notice (``MUTANTS``). Whatever page lies in this folder takes part.
 """
 
-import importlib
-import pkgutil
-
+from ..pages import by_name, load_pages
 from .kind import Kind
 
 __all__ = ["KINDS", "MUTANTS", "Kind"]
 
-_PAGES = [
-    importlib.import_module(f"{__name__}.{found.name}")
-    for found in pkgutil.iter_modules(__path__)
-    if found.name != "kind"
-]
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in sorted((kind for page in _PAGES for kind in page.KINDS), key=lambda kind: kind.seed)
-}
+_PAGES = load_pages(__name__, __path__, without="kind")
+_KINDS = sorted((kind for page in _PAGES for kind in page.KINDS), key=lambda kind: kind.seed)
+KINDS: dict[str, Kind] = by_name((kind.name, kind) for kind in _KINDS)
 MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]

@@ -19,4 +19,4 @@ class Kind:
     name: str
     step: Callable[..., Any]
     options: Mapping[str, Any]  # of `RNN`. Numbers of activations have few bits.
-    seed: int  # its arrays are drawn from it: another for each, for good
+    seed: int  # of its arrays: never shared nor changed, for stored results depend on it

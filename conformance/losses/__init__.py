@@ -4,29 +4,21 @@ Whatever page lies in this folder takes part. Values and gradients are computed 
 time, and differentiated by the tape.
 """
 
-import importlib
-import pkgutil
-
 import numpy as np
 
 from ..oracles.numbers import FLOAT
 from ..oracles.tape import Tape
+from ..pages import by_name, load_pages
 from .definition import CLASSES, FACTORS, Case, Definition
 
 __all__ = ["CASES", "CLASSES", "FACTORS", "LOSSES", "Case", "Definition", "value_and_gradient"]
 
-LOSSES: dict[str, Definition] = {
-    page.DEFINITION.name: page.DEFINITION
-    for page in (
-        importlib.import_module(f"{__name__}.{found.name}")
-        for found in pkgutil.iter_modules(__path__)
-        if found.name != "definition"
-    )
-}
+_PAGES = load_pages(__name__, __path__, without="definition")
+LOSSES: dict[str, Definition] = by_name((p.DEFINITION.name, p.DEFINITION) for p in _PAGES)
 # All cases by name: of which loss, and what it is given.
-CASES: dict[str, tuple[Definition, Case]] = {
-    name: (loss, case) for loss in LOSSES.values() for name, case in loss.cases.items()
-}
+CASES: dict[str, tuple[Definition, Case]] = by_name(
+    (name, (loss, case)) for loss in LOSSES.values() for name, case in loss.cases.items()
+)
 
 
 def value_and_gradient(name, outputs, targets, *, weights=None, reduction="mean", **options):

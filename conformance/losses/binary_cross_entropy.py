@@ -17,5 +17,7 @@ def binary_cross_entropy(num, outputs, targets, weights):
 
 
 DEFINITION = Definition(
-    binary_cross_entropy, "binary_cross_entropy_with_logits", {"logits": Case(unit, {}, {})}
+    binary_cross_entropy,
+    {"logits": Case(unit, {}, {})},
+    torch="binary_cross_entropy_with_logits",
 )

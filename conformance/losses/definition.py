@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 __all__ = ["CLASSES", "FACTORS", "Case", "Definition", "labels", "probabilities", "unit"]
 
 CLASSES = 5  # or features
-FACTORS = (0.5, 1.0, 2.0, 0.0, 1.5)  # of classes
+FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])  # of classes
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Definition:
     """
 
     total: Callable[..., Any]
-    torch: str  # the function of torch.nn.functional that does the same
     cases: Mapping[str, Case]  # by name
+    torch: str | None = None  # the function of torch.nn.functional that does the same
     labels: bool = False  # whether a target may be a label instead of a row
 
     @property

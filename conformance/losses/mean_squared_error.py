@@ -15,4 +15,4 @@ def mean_squared_error(num, outputs, targets, weights):
     return total, count
 
 
-DEFINITION = Definition(mean_squared_error, "mse_loss", {"squares": Case(unit, {}, {})})
+DEFINITION = Definition(mean_squared_error, {"squares": Case(unit, {}, {})}, torch="mse_loss")

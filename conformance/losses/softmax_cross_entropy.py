@@ -41,30 +41,29 @@ def ignored_labels(rng, shape):
     return found
 
 
-def same(targets, **options):
+def case_of(targets, **options):
     """Return a case with options of which torch has all, one by another name."""
-    ours = {k: np.asarray(v) if k == "class_weights" else v for k, v in options.items()}
-    theirs = {"weight" if k == "class_weights" else k: v for k, v in ours.items()}
-    return Case(targets, ours, theirs)
+    theirs = {"weight" if k == "class_weights" else k: v for k, v in options.items()}
+    return Case(targets, options, theirs)
 
 
 DEFINITION = Definition(
     softmax_cross_entropy,
-    "cross_entropy",
     {
-        "labels": same(labels),
-        "class-weights": same(labels, class_weights=FACTORS),
-        "ignore_index": same(ignored_labels, ignore_index=-100),
-        "ignored-class": same(labels, ignore_index=2),
-        "label-smoothing": same(labels, label_smoothing=0.3),
-        "all-of-them": same(
+        "labels": case_of(labels),
+        "class-weights": case_of(labels, class_weights=FACTORS),
+        "ignore_index": case_of(ignored_labels, ignore_index=-100),
+        "ignored-class": case_of(labels, ignore_index=2),
+        "label-smoothing": case_of(labels, label_smoothing=0.3),
+        "all-of-them": case_of(
             ignored_labels, class_weights=FACTORS, ignore_index=-100, label_smoothing=0.1
         ),
-        "rows": same(probabilities),
-        "rows-of-any-sum": same(unit),
-        "rows-class-weights-smoothing": same(
+        "rows": case_of(probabilities),
+        "rows-of-any-sum": case_of(unit),
+        "rows-class-weights-smoothing": case_of(
             probabilities, class_weights=FACTORS, label_smoothing=0.2
         ),
     },
+    torch="cross_entropy",
     labels=True,
 )

@@ -193,15 +193,15 @@ def main(arguments: list[str] | None = None) -> int:
     if bool(chosen.modules) == bool(chosen.again):
         parser.error("expected --modules or --again")
     suite, console = Suite(Path(portable_rnn.__file__).parent), Console()
+    known: dict[Bug, Found | None]
     if chosen.again:
         before = [
             Found(Bug(*one.pop("bug")), **one) for one in json.loads(chosen.again.read_text())
         ]
         known = {one.bug: one for one in before}
     else:
-        known = dict.fromkeys(
-            draw(suite.sources(chosen.modules.split(",")), chosen.count, chosen.seed)
-        )
+        drawn = draw(suite.sources(chosen.modules.split(",")), chosen.count, chosen.seed)
+        known = dict.fromkeys(drawn)
 
     def told(found: list[Found]) -> None:
         known.update((one.bug, one) for one in found)
@@ -212,8 +212,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stage in ("near", "wide") if chosen.stage == "both" else (chosen.stage,):
         alive = [bug for bug, one in known.items() if one is None or one.outcome == "lived"]
         hunt(suite, alive, stage, chosen.jobs, console, told)
-    show(list(known.values()), console)
-    return int(any(one.outcome == "lived" for one in known.values()))
+    tried = [one for one in known.values() if one]
+    show(tried, console)
+    return int(any(one.outcome == "lived" for one in tried))
 
 
 if __name__ == "__main__":

@@ -3,28 +3,29 @@
 Whatever page lies in this folder takes part. Steps are computed one Python float at a time.
 """
 
-import importlib
 import math
-import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..pages import by_name, load_pages
 from .rule import Rule
 
-__all__ = ["CASES", "RULES", "Rule", "clipped", "steps"]
+__all__ = ["ALL_CASES", "CASES", "RULES", "Rule", "clipped", "steps"]
 
-RULES: dict[str, Rule] = {
-    rule.name: rule
-    for found in pkgutil.iter_modules(__path__)
-    if found.name != "rule"
-    for rule in importlib.import_module(f"{__name__}.{found.name}").RULES
-}
-# All ordinary cases by name: of which optimizer, and its options.
-CASES: dict[str, tuple[str, Mapping[str, Any]]] = {
-    case: (rule.name, options) for rule in RULES.values() for case, options in rule.cases.items()
-}
+_PAGES = load_pages(__name__, __path__, without="rule")
+RULES: dict[str, Rule] = by_name((rule.name, rule) for page in _PAGES for rule in page.RULES)
+# By name: of which optimizer, and its options. First those with which five steps are exact enough.
+CASES: dict[str, tuple[str, Mapping[str, Any]]] = by_name(
+    (case, (rule.name, options)) for rule in RULES.values() for case, options in rule.cases.items()
+)
+ALL_CASES: dict[str, tuple[str, Mapping[str, Any]]] = by_name(
+    (f"{case} ({which})" if which else case, (rule.name, options))
+    for rule in RULES.values()
+    for which, cases in (("", rule.cases), ("any size", rule.any_size), ("other", rule.others))
+    for case, options in cases.items()
+)
 
 
 def clipped(grads, max_norm):
@@ -38,7 +39,8 @@ def steps(name, params, grads, **options):
     """Take a step for each of ``grads``; return parameters and kept numbers by name, float64."""
     found = {}
     for key, array in params.items():
-        numbers, kept = [float(p) for p in array.flat], [{} for _ in array.flat]
+        numbers = [float(p) for p in array.flat]
+        kept: list[dict[str, float]] = [{} for _ in numbers]
         for step, of_step in enumerate(grads, start=1):
             slopes = [float(g) for g in of_step[key].flat]
             numbers = [

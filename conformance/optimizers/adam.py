@@ -24,17 +24,17 @@ def adamw(p, g, kept, step, *, lr, weight_decay=1e-2, **options):
 RULES = [
     Rule(
         adam,
-        "Adam",
         cases={"adam": {"lr": 0.125, "betas": (0.75, 0.875), "eps": 2.0**-8}},
         any_size={
             "adam": {"lr": 2.0**-7},
             "adam-small_eps": {"lr": 2.0**-7, "eps": 2.0**-100},
         },
+        torch="Adam",
     ),
     Rule(
         adamw,
-        "AdamW",
         cases={"adamw": {"lr": 0.125, "weight_decay": 0.25, "eps": 2.0**-8}},
         any_size={"adamw": {"lr": 2.0**-7}},
+        torch="AdamW",
     ),
 ]

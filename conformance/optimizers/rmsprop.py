@@ -17,8 +17,8 @@ def rmsprop(p, g, kept, _, *, lr, alpha=0.99, eps=1e-8):
 RULES = [
     Rule(
         rmsprop,
-        "RMSprop",
         cases={"rmsprop": {"lr": 0.125, "alpha": 0.75, "eps": 2.0**-8}},
         any_size={"rmsprop": {"lr": 2.0**-7}},
+        torch="RMSprop",
     )
 ]

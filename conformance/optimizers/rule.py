@@ -17,11 +17,13 @@ class Rule:
     """
 
     step: Callable[..., float]
-    torch: str  # the class of torch.optim that does the same, if there is one
     # By name: ordinary ones, exact in binary, with which five steps are in half precision too.
     cases: Mapping[str, Mapping[str, Any]]
     # And those with which gradients of any size are tried, from the smallest to the largest.
     any_size: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # And those whose steps are not exact in half precision: for torch, and for strict settings.
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    torch: str | None = None  # the class of torch.optim that takes the same steps
 
     @property
     def name(self) -> str:

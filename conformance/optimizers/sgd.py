@@ -19,7 +19,6 @@ NESTEROV = HEAVY | {"nesterov": True}
 RULES = [
     Rule(
         sgd,
-        "SGD",
         cases={
             "sgd": {"lr": 0.125},
             "sgd-decay": {"lr": 0.125, "weight_decay": 0.25},
@@ -31,5 +30,7 @@ RULES = [
             "sgd-momentum": {"lr": 2.0**-7, **HEAVY},
             "sgd-nesterov": {"lr": 2.0**-7, **NESTEROV},
         },
+        others={"sgd-all": {"lr": 0.125, **NESTEROV, "weight_decay": 0.25}},
+        torch="SGD",
     )
 ]

@@ -1,8 +1,9 @@
 """Oracles: the same gradients by other means, sharing no line with the library.
 
-``scalar_loop`` is the published formulas as loops over scalars of any kind (``numbers``), which
-``tape`` differentiates; at 50 digits it is the reference of all others. ``jax_autograd`` is
-another network under JAX's autodiff, and ``differences`` needs function values alone.
+``scalar_loop`` runs the formulas of ``conformance.cells`` as loops over scalars of any kind
+(``numbers``), which ``tape`` differentiates; at 50 digits it is the reference of all others.
+``jax_autograd`` is another network under JAX's autodiff, and ``differences`` needs function values
+alone.
 """
 
 __all__ = ["results"]

@@ -8,6 +8,8 @@ The book's own recursion, equation by equation, as loops over scalars, in the bo
 the targets as a row per step.
 """
 
+from typing import Any
+
 import mpmath
 
 __all__ = ["dot", "exact", "forward", "recursion"]
@@ -27,7 +29,7 @@ def dot(row, v):
 
 def forward(p, y):
     """Equations 10.8 to 10.14: a, h, o, ŷ, and the loss of every step."""
-    found = {name: [] for name in ("a", "h", "o", "y_hat", "loss_t")}
+    found: dict[str, list[Any]] = {name: [] for name in ("a", "h", "o", "y_hat", "loss_t")}
     h = p["h0"]
     for x, row in zip(p["x"], y, strict=True):
         a = [b + dot(w, h) + dot(u, x) for b, w, u in zip(p["b"], p["W"], p["U"], strict=True)]
@@ -51,7 +53,7 @@ def recursion(p, y):
     ran = forward(p, y)
     hidden, inputs = range(len(p["b"])), range(len(p["x"][0]))
     before = [p["h0"], *ran["h"][:-1]]
-    steps = []
+    steps: list[Any] = []
     later = [mpmath.mpf(0) for _ in hidden]
     for t in reversed(range(len(y))):
         h = ran["h"][t]

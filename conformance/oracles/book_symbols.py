@@ -9,6 +9,7 @@ the only thing here that is not SymPy's.
 """
 
 import functools
+from typing import Any
 
 import mpmath
 import sympy
@@ -50,7 +51,7 @@ def unrolled():
         **{"x": grid("x", T, I), "y": grid("y", T, O)},
         **{"later": grid("later", T, H), "output": grid("output", T, H), "o": grid("o", T, O)},
     }
-    values = {name: [] for name in ("a", "h", "o", "y_hat", "loss_t")}
+    values: dict[str, list[Any]] = {name: [] for name in ("a", "h", "o", "y_hat", "loss_t")}
     before = s["h0"]
     for t in range(T):
         rows = zip(s["b"], s["W"][t], s["U"][t], strict=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .losses import LOSSES
+from ..losses import LOSSES
 from .numbers import digits
 from .scalar_loop import forward, gradients
 from .tape import Tape
@@ -86,7 +86,8 @@ def _d_outputs(problem, numbers, outputs, targets):
     tape = Tape(numbers)
     there = problem.there().T if problem.batch_first else problem.there()
     rows = np.frompyfunc(tape.number, 1, 1)(outputs.reshape(-1, outputs.shape[-1]))
-    value, _ = LOSSES["softmax_cross_entropy"](tape, rows, targets.reshape(-1), there.reshape(-1))
+    total = LOSSES["softmax_cross_entropy"].total
+    value, _ = total(tape, rows, targets.reshape(-1), there.reshape(-1))
     tape.pull_back([(value, 1)])
     return np.asarray([v.grad for v in rows.flat], dtype=object).reshape(outputs.shape)
 

@@ -6,6 +6,7 @@ is a Python object of the kind that is asked for: float, complex, or 50 digits.
 
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -65,17 +66,18 @@ def gradients(problem, inputs, numbers=FLOAT):
     """Return all results by name: of the forward pass, and the cotangents pulled back."""
     number, grad = np.frompyfunc(numbers.number, 1, 1), np.frompyfunc(attrgetter("grad"), 1, 1)
     data = np.frompyfunc(attrgetter("data"), 1, 1)
-    d_w, rows = {name: 0 for name in inputs.params}, []
+    rows = []
+    d_w: dict[str, Any] = dict.fromkeys(inputs.params, 0)
     there = problem.there().T
     for x, state, d_y, d_s, here in zip(*sequences(problem, inputs), there, strict=True):
         tape = Tape(numbers)
         leaf = np.frompyfunc(tape.number, 1, 1)
         w = {name: leaf(array) for name, array in inputs.params.items()}
         x, state = leaf(x), leaf(state)
-        y, after = map(np.asarray, run(problem, tape, w, x, state, here))
-        pulled = [(y, d_y), (after, d_s)]
+        ys, ends = map(np.asarray, run(problem, tape, w, x, state, here))
+        pulled = [(ys, d_y), (ends, d_s)]
         tape.pull_back(p for v, d in pulled for p in zip(v.flat, number(d).flat, strict=True))
-        rows.append((data(y), data(after), grad(x), grad(state)))
+        rows.append((data(ys), data(ends), grad(x), grad(state)))
         d_w = {name: total + grad(w[name]) for name, total in d_w.items()}
     y, after, d_x, d_state = zip(*rows, strict=True)
     dtype = numbers.dtype  # rounded here, and only here

@@ -1,5 +1,7 @@
 """The network of the book with small sizes and few digits, and what is right of it."""
 
+from typing import Any
+
 import mpmath
 import numpy as np
 
@@ -7,7 +9,7 @@ from . import book_recursion
 
 __all__ = ["NUMBERS", "right"]
 
-NUMBERS = {
+NUMBERS: dict[str, Any] = {
     "U": [[0.1, -0.2], [0.5, 0.3], [-0.3, 0.7]],
     "W": [[0.1, 0.2, -0.3], [0.3, -0.1, 0.2], [0.2, 0.1, 0.4]],
     "b": [0.1, 0, -0.1],

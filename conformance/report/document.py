@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from .environment import environment as here
 from .records import OUTCOMES, Error, Planted, Row, Test
@@ -29,8 +30,8 @@ def build(
     tests: Iterable[Test],
     errors: Iterable[Error],
     planted: Iterable[Planted] = (),
-    environment: dict | None = None,
-) -> dict:
+    environment: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the document of one session.
 
     Parameters
@@ -50,12 +51,12 @@ def build(
     rows, tests, errors = list(rows), list(tests), list(errors)
     _consistent(rows, tests, errors)
     session = {"id": uuid.uuid4().hex, **here([row.library for row in rows], environment)}
-    rows = [_row(row, tests, session["id"]) for row in rows]
-    numeric = {r["backend"] for r in rows if (r["status"], r["kind"]) == ("ran", "values")}
+    entries = [_row(row, tests, session["id"]) for row in rows]
+    numeric = {r["backend"] for r in entries if (r["status"], r["kind"]) == ("ran", "values")}
     errors = [error for error in errors if error.backend in numeric]
     return _document(
         [session],
-        rows,
+        entries,
         [*map(_result_of_test, tests), *map(_result_of_error, errors)],
         map(_distribution, errors),
         [_note(test) for test in tests if test.outcome != "passed"],
@@ -63,7 +64,7 @@ def build(
     )
 
 
-def merge(documents: Iterable[dict]) -> dict:
+def merge(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return one document of several sessions.
 
     A backend that ran in one session and not in another ran, and its skips in the session
@@ -100,7 +101,7 @@ def merge(documents: Iterable[dict]) -> dict:
     return _document(sessions, rows, results, errors, notes, planted)
 
 
-def write_json(document: dict, path: str | Path) -> None:
+def write_json(document: dict[str, Any], path: str | Path) -> None:
     """Write the document, one entry to a line."""
     parts = []
     for name, value in document.items():
@@ -113,12 +114,12 @@ def write_json(document: dict, path: str | Path) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
-def read_json(path: str | Path) -> dict:
+def read_json(path: str | Path) -> dict[str, Any]:
     """Read a document back."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def ratio(worst: dict) -> float:
+def ratio(worst: dict[str, Any]) -> float:
     """Return how much of what is allowed an error takes: above 1 is too much."""
     eps, allowed = float(worst["eps"]), float(worst["allowed"])
     if allowed == 0.0:
@@ -152,7 +153,7 @@ def _add_up(entries, names, join):
 
     There are hundreds of thousands, so ``join(total, entry)`` adds to a copy of the first.
     """
-    found = {}
+    found: dict[tuple[Any, ...], Any] = {}
     for entry in entries:
         key = tuple(entry[name] for name in names)
         if key in found:
@@ -203,7 +204,7 @@ def _row(row, tests, session):
 
 
 def _merge_rows(documents):
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for row in (row for document in documents for row in document["rows"]):
         found.setdefault(row["backend"], []).append(row)
     rows = []
@@ -220,9 +221,8 @@ def _merge_rows(documents):
         # Of no interest beside what an environment that has the library says.
         known = [reason for reason in reasons if reason != NOT_ASKED and ABSENT not in reason]
         absent = [reason for reason in reasons if ABSENT in reason]
-        reasons = known or absent or reasons
         told |= {"status": "ran" if ran else "not run"}
-        told |= {"reason": "" if ran else "; ".join(reasons)}
+        told |= {"reason": "" if ran else "; ".join(known or absent or reasons)}
         rows.append({**same[0], **told, "runs": [run for row in same for run in row["runs"]]})
     return rows
 

@@ -2,22 +2,25 @@
 
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 __all__ = ["environment"]
 
 ALWAYS = ("portable-rnn", "numpy", "array-api-compat", "pytest")
 
 
-def environment(libraries: Iterable[str] = (), given: dict | None = None) -> dict:
+def environment(
+    libraries: Iterable[str] = (), given: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Return date, commit, platform, Python and the versions of what holds ``libraries``.
 
     What is ``given`` is taken as it is.
     """
-    find = {
+    find: dict[str, Callable[[], Any]] = {
         "date": lambda: datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "platform": system,
@@ -45,7 +48,7 @@ def commit(file: Path = Path(__file__)) -> str | None:
         return None
 
 
-QUIET = {"check": True, "capture_output": True, "text": True, "timeout": 10}
+QUIET: dict[str, Any] = {"check": True, "capture_output": True, "text": True, "timeout": 10}
 
 
 def packages(libraries):

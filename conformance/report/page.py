@@ -3,6 +3,7 @@
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from .document import ratio
 from .plots import figures
@@ -42,12 +43,12 @@ SAYS = {
 }
 
 
-def write_html(document: dict, path: str | Path) -> None:
+def write_html(document: dict[str, Any], path: str | Path) -> None:
     """Write the page."""
     Path(path).write_text(html(document), encoding="utf-8")
 
 
-def html(document: dict) -> str:
+def html(document: dict[str, Any]) -> str:
     """Return the page."""
     good = passed(document)
     dates = [session["date"] for session in document["sessions"]]
@@ -170,7 +171,7 @@ def _notes(document):
     notes = [note for note in document["notes"] if note["outcome"] in ("skipped", "xfailed")]
     if not notes:
         return "<p>No test was skipped.</p>"
-    by_backend = {}
+    by_backend: dict[str, list[Any]] = {}
     for note in notes:
         by_backend.setdefault(note["backend"], []).append(note)
     out = []
@@ -182,20 +183,21 @@ def _notes(document):
 
 def _groups(notes, opened=False):
     """List tests under their reason, those of all dtypes together."""
-    found = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for note in notes:
         key = (note["backend"], note["outcome"], note["reason"])
         found.setdefault(key, []).extend(note["tests"])
-    return [_group(*key, list(dict.fromkeys(tests)), opened) for key, tests in found.items()]
+    return [_group(key, list(dict.fromkeys(tests)), opened) for key, tests in found.items()]
 
 
-def _group(backend, outcome, reason, tests, opened):
+def _group(key, tests, opened):
+    backend, outcome, reason = key
     words = {"xfailed": "failed as expected", "error": "broke off"}
     reason = reason or ("no reason given" if outcome != "failed" else "")
     what = f"{count(len(tests), 'test')} {words.get(outcome, outcome)}"
     who = f"<b>{escape(backend or 'the suite itself')}</b> " if opened else ""
     why = f"<q>{escape(reason)}</q>" if reason else ""
-    functions = {}
+    functions: dict[str, list[str]] = {}
     for nodeid in tests:
         function, _, case = nodeid.partition("[")
         functions.setdefault(function, []).append(case.removesuffix("]"))

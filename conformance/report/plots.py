@@ -2,6 +2,7 @@
 
 import math
 from html import escape
+from typing import Any
 
 from .document import LOWEST, ratio
 from .verdict import dtypes, number
@@ -13,7 +14,7 @@ BAR = 20  # height of the tallest bar of a row
 GLYPH = 6.25  # width of one letter of a row's label
 
 
-def figures(document: dict) -> str:
+def figures(document: dict[str, Any]) -> str:
     """Return all figures as HTML."""
     errors = document["errors"]
     order = [row["backend"] for row in document["rows"]]
@@ -38,7 +39,7 @@ def _figure(document, title, labels, key):
     left = 10 + GLYPH * max(map(len, labels))
     panels = []
     for dtype in [d for d in dtypes(document) if any(e["dtype"] == d for e in errors)]:
-        rows = {label: [] for label in labels}
+        rows: dict[str, list[Any]] = {label: [] for label in labels}
         for error in errors:
             if error["dtype"] == dtype:
                 rows[key(error)].append(error)
@@ -117,7 +118,7 @@ def _range(errors):
 
 
 def _sum(errors):
-    total = {}
+    total: dict[str | int, int] = {}
     for error in errors:
         for name, count in error["bins"].items():
             name = name if name in ("zero", "inf") else int(name)

@@ -1,6 +1,7 @@
 """A report to keep in the repository: what was measured, where and with what, in Markdown."""
 
 from pathlib import Path
+from typing import Any
 
 from .terminal import plain_cell
 from .verdict import caveats, dtypes, passed, table, verdict
@@ -8,12 +9,12 @@ from .verdict import caveats, dtypes, passed, table, verdict
 __all__ = ["markdown", "write_markdown"]
 
 
-def write_markdown(document: dict, path: str | Path) -> None:
+def write_markdown(document: dict[str, Any], path: str | Path) -> None:
     """Write the record."""
     Path(path).write_text(markdown(document), encoding="utf-8")
 
 
-def markdown(document: dict) -> str:
+def markdown(document: dict[str, Any]) -> str:
     """Return the verdict, the matrix, what did not run, and the sessions."""
     sessions = document["sessions"]
     day = max((session["date"][:10] for session in sessions), default="")

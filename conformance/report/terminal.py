@@ -1,5 +1,7 @@
 """The matrix in a terminal: with rich if it is there, else as plain text."""
 
+from typing import Any
+
 from .document import NOT_ASKED, ratio
 from .verdict import blank, caveats, cell, dtypes, judge, passed, table, tests_run, verdict
 
@@ -15,12 +17,12 @@ STYLES = {
 }
 
 
-def print_matrix(document: dict, console=None) -> None:
+def print_matrix(document: dict[str, Any], console=None) -> None:
     """Print backend by dtype: the worst error, coloured, the tests, and why others did not run.
 
     Parameters
     ----------
-    document : dict
+    document : dict[str, Any]
     console : rich.console.Console, optional
         By default one of standard output. Without rich, anything with a ``print`` method.
     """
@@ -54,7 +56,7 @@ def print_matrix(document: dict, console=None) -> None:
     console.print(Text(_last_line(document), style=style))
 
 
-def plain_matrix(document: dict) -> str:
+def plain_matrix(document: dict[str, Any]) -> str:
     """Return the same as text without colours."""
     columns = dtypes(document)
     lines = [["backend", *(dtype or "other" for dtype in columns), ""]]
@@ -66,7 +68,7 @@ def plain_matrix(document: dict) -> str:
     return "\n".join([*text, "", _last_line(document)])
 
 
-def plain_cell(row: dict, result: dict | None, dtype: str) -> str:
+def plain_cell(row: dict[str, Any], result: dict[str, Any] | None, dtype: str) -> str:
     """Return one cell on one line."""
     return _text(row, result, dtype).replace("\n", ", ")
 

@@ -3,6 +3,7 @@
 import math
 import re
 import textwrap
+from typing import Any
 
 from .document import NOT_ASKED, ratio
 
@@ -26,18 +27,18 @@ SUITE = "(the suite itself)"
 ORDER = ("float64", "float32", "bfloat16", "float16")
 
 
-def passed(document: dict) -> bool:
+def passed(document: dict[str, Any]) -> bool:
     """Return whether a backend ran, no test failed, no error is too large, no bug survived."""
     ran = any(row["status"] == "ran" for row in document["rows"])
     return ran and not any(map(_wrong, document["results"])) and not survivors(document)
 
 
-def survivors(document: dict) -> list[str]:
+def survivors(document: dict[str, Any]) -> list[str]:
     """Return the planted bugs that no test noticed."""
     return [planted["bug"] for planted in document["planted"] if not planted["caught"]]
 
 
-def verdict(document: dict) -> str:
+def verdict(document: dict[str, Any]) -> str:
     """Return one sentence: what ran, the worst error, what was not run and why."""
     rows, results = document["rows"], document["results"]
     ran = [row for row in rows if row["status"] == "ran"]
@@ -73,7 +74,7 @@ def verdict(document: dict) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def caveats(document: dict) -> list[str]:
+def caveats(document: dict[str, Any]) -> list[str]:
     """Return what a reader should know about the code that ran."""
     commits = {session["commit"] for session in document["sessions"]}
     found = []
@@ -85,7 +86,7 @@ def caveats(document: dict) -> list[str]:
     return found
 
 
-def judge(row: dict, result: dict | None) -> str:
+def judge(row: dict[str, Any], result: dict[str, Any] | None) -> str:
     """Return how a cell of the matrix is coloured: the first of these words that is true.
 
     "failed", "not run", "shapes only", "nothing" (no test or no number), "good" (up to half
@@ -104,12 +105,12 @@ def judge(row: dict, result: dict | None) -> str:
     return "good" if ratio(result["worst"]) <= 0.5 else "near"
 
 
-def blank(row: dict, result: dict | None, dtype: str) -> bool:
+def blank(row: dict[str, Any], result: dict[str, Any] | None, dtype: str) -> bool:
     """Return whether nothing belongs into a cell: the row is not about that dtype."""
     return result is None and row["status"] == "ran" and dtype not in row["dtypes"]
 
 
-def cell(row: dict, result: dict | None) -> tuple[str, str]:
+def cell(row: dict[str, Any], result: dict[str, Any] | None) -> tuple[str, str]:
     """Return the two lines of a cell: the number, or what stands for it, and the tests."""
     if row["status"] == "not run":
         return "not run", counts(result) if result and tests_run(result) else ""
@@ -122,34 +123,34 @@ def cell(row: dict, result: dict | None) -> tuple[str, str]:
     return f"{number(result['worst']['eps'])} eps", counts(result)
 
 
-def table(document: dict) -> list[tuple[dict, dict[str, dict]]]:
+def table(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return rows and their results by dtype: what ran first, what did not last."""
-    results = {}
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     for result in document["results"]:
         results.setdefault(result["backend"], {})[result["dtype"]] = result
     order = {("ran", "values"): 0, ("ran", "shapes only"): 1}
     rows = sorted(document["rows"], key=lambda row: order.get((row["status"], row["kind"]), 2))
     found = [(row, results.get(row["backend"], {})) for row in rows]
     if "" in results:
-        suite = dict.fromkeys(("library", "version", "device", "reason"), "")
+        suite: dict[str, Any] = dict.fromkeys(("library", "version", "device", "reason"), "")
         suite |= {"backend": SUITE, "kind": "values", "status": "ran", "dtypes": []}
         found.append((suite, results[""]))
     return found
 
 
-def dtypes(document: dict) -> list[str]:
+def dtypes(document: dict[str, Any]) -> list[str]:
     """Return the dtypes with results, widest first; "" (of no dtype) last."""
     found = {result["dtype"] for result in document["results"]}
     known = [dtype for dtype in ORDER if dtype in found]
     return known + sorted(found - {*ORDER, ""}) + [""] * ("" in found)
 
 
-def tests_run(result: dict) -> int:
+def tests_run(result: dict[str, Any]) -> int:
     """Return how many tests ran, whatever came of them."""
     return sum(result[name] for name in ("passed", "failed", "error", "xfailed"))
 
 
-def counts(result: dict) -> str:
+def counts(result: dict[str, Any]) -> str:
     """Return the outcomes in words, without those that did not occur."""
     words = {"error": "broke off", "xfailed": "failed as expected"}
     names = ("failed", "error", "passed", "xfailed", "skipped")

@@ -34,7 +34,24 @@ class Update(NamedTuple):
     lr: Any
 
 
-Rule: TypeAlias = Callable[[Update], tuple[Array, ...]]
+class Rule(NamedTuple):
+    """How an optimizer moves one parameter.
+
+    Attributes
+    ----------
+    step : callable
+        From an `Update` to the new parameter and what is to be kept.
+    slots : tuple of str
+        Names of what is kept for each parameter.
+    eps : float, optional
+        What the rule adds to a root, of which it adds as little as its ``share``.
+    share : float
+    """
+
+    step: Callable[[Update], tuple[Array, ...]]
+    slots: tuple[str, ...] = ()
+    eps: float | None = None
+    share: float = 1.0
 
 
 @with_device_of_arguments
@@ -43,18 +60,11 @@ def take_step(
     grads: Arrays,
     state: State | None,
     lr: Any,
-    slots: tuple[str, ...],
     rule: Rule,
-    *,
-    eps: float | None = None,
-    share: float = 1.0,
 ) -> tuple[dict[str, Array], State]:
-    """Apply ``rule`` to every parameter, after checking that everything fits together.
-
-    Of ``eps`` the rule adds as little as its ``share``.
-    """
-    lr = _learning_rate(lr)
-    xp, wide = _check_arrays(params, grads, eps, share)
+    """Apply ``rule`` to every parameter, after checking that everything fits together."""
+    lr, slots = _learning_rate(lr), rule.slots
+    xp, wide = _check_arrays(params, grads, rule.eps, rule.share)
     if state is None:
         state = {"step": 0} | {
             slot: {
@@ -71,7 +81,7 @@ def take_step(
         held = tuple(state[slot][name] for slot in slots)
         p_wide, g = (xp.astype(a, wide[name], copy=False) for a in (p, grads[name]))
         rate = xp.astype(lr, wide[name]) if is_array(lr) else lr
-        new, *values = rule(Update(xp, p_wide, g, held, after["step"], rate))
+        new, *values = rule.step(Update(xp, p_wide, g, held, after["step"], rate))
         updated[name] = xp.astype(new, p.dtype, copy=False)
         for slot, value in zip(slots, values, strict=True):
             after[slot][name] = value

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, with_device_of_arguments
-from ._calls.call import Parameters, prepare, run, run_vjp
+from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
 from ._calls.loss import Loss, loss_and_gradient
 from ._calls.masks import Masks
 from ._calls.tape import Tape, call_of, check_tape, tape_of
@@ -193,18 +193,8 @@ def forward(
     >>> fwd.outputs.shape, fwd.state.shape
     ((7, 2, 3), (1, 2, 5))
     """
-    call = prepare(
-        model,
-        params,
-        x,
-        state,
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        memory=memory,
-        checkpoint_every=checkpoint_every,
-        finite=check_finite,
-    )
+    options = CallOptions(lengths, mask, dropout, memory, checkpoint_every, None, check_finite)
+    call = prepare(model, params, x, state, options)
     outputs, after, records = run(call, keep=True)
     return Forward(outputs, after, tape_of(call, records))
 
@@ -253,8 +243,8 @@ def predict(
     (7, 3)
     """
     return_state = check.flag("return_state", return_state)
-    given = {"lengths": lengths, "mask": mask, "finite": check_finite}
-    call = prepare(model, params, x, state, dropout=False, **given)
+    options = CallOptions(lengths, mask, dropout=False, check_finite=check_finite)
+    call = prepare(model, params, x, state, options)
     outputs, after, _ = run(call, keep=False)
     return (outputs, after) if return_state else outputs
 
@@ -378,19 +368,9 @@ def bptt(
     """
     check.loss(bptt, loss, loss_options, weighted=lengths is not None or mask is not None)
     grad_x = check.flag("grad_x", grad_x)
-    call = prepare(
-        model,
-        params,
-        x,
-        state,
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        memory=memory,
-        checkpoint_every=checkpoint_every,
-        weights=loss_options.get("weights"),
-        finite=check_finite,
-    )
+    weights = loss_options.get("weights")
+    options = CallOptions(lengths, mask, dropout, memory, checkpoint_every, weights, check_finite)
+    call = prepare(model, params, x, state, options)
     outputs, after, records = run(call, keep=True)
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options

@@ -24,7 +24,7 @@ from ._arrays.namespace import (
     with_device_of_arguments,
 )
 from ._arrays.norms import root_mean_square, square_unit_of
-from ._optimizer_step import Arrays, State, Update, check_dict, check_real, listed, take_step
+from ._optimizer_step import Arrays, Rule, State, Update, check_dict, check_real, listed, take_step
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 
@@ -87,7 +87,7 @@ def sgd(
     if check.flag("nesterov", nesterov) and not momentum:
         raise ValueError(f"nesterov: expected a momentum above 0, got {momentum!r}")
 
-    def rule(u: Update) -> tuple[Array, ...]:
+    def step(u: Update) -> tuple[Array, ...]:
         g = u.g + weight_decay * u.p if weight_decay else u.g
         if not momentum:
             return (u.p - u.lr * g,)
@@ -96,7 +96,8 @@ def sgd(
             return u.p - u.lr * g - u.lr * momentum * m, m
         return u.p - u.lr * m, m
 
-    return take_step(params, grads, state, lr, ("momentum",) if momentum else (), rule)
+    slots = ("momentum",) if momentum else ()
+    return take_step(params, grads, state, lr, Rule(step, slots))
 
 
 @check.named_options
@@ -140,11 +141,11 @@ def rmsprop(
     alpha = check.number("alpha", alpha, least=0.0, below=1.0)
     eps = check.number("eps", eps, above=0.0)
 
-    def rule(u: Update) -> tuple[Array, ...]:
+    def step(u: Update) -> tuple[Array, ...]:
         root = root_mean_square(u.xp, u.slots[0], u.g, alpha)
         return u.p - u.lr * (u.g / (root + eps)), root
 
-    return take_step(params, grads, state, lr, ("root_mean_square",), rule, eps=eps)
+    return take_step(params, grads, state, lr, Rule(step, ("root_mean_square",), eps))
 
 
 @check.named_options
@@ -233,7 +234,7 @@ def adamw(
     eps = check.number("eps", eps, above=0.0)
     weight_decay = check.number("weight_decay", weight_decay, least=0.0)
 
-    def rule(u: Update) -> tuple[Array, ...]:
+    def step(u: Update) -> tuple[Array, ...]:
         mean = beta1 * u.slots[0] + (1.0 - beta1) * u.g
         root = root_mean_square(u.xp, u.slots[1], u.g, beta2)
         bias1, bias2 = (_bias_correction(u, beta) for beta in (beta1, beta2))
@@ -243,7 +244,7 @@ def adamw(
         return p - u.lr * bias2 / bias1 * (mean / (root + eps * bias2)), mean, root
 
     slots, share = ("mean", "root_mean_square"), math.sqrt(1.0 - beta2)  # bias2 of the first step
-    return take_step(params, grads, state, lr, slots, rule, eps=eps, share=share)
+    return take_step(params, grads, state, lr, Rule(step, slots, eps, share))
 
 
 @check.named_options

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, with_device_of_arguments
-from ._calls.call import Call, prepare, run, run_vjp
+from ._calls.call import Call, CallOptions, prepare, run, run_vjp
 from ._calls.checks import check_one_direction
 from ._calls.loss import Loss, loss_and_gradient
 from ._calls.masks import Masks
@@ -105,17 +105,9 @@ def truncated_bptt(
     check_one_direction(model, "truncated_bptt")
     some = lengths is not None or mask is not None
     check.loss(truncated_bptt, loss, loss_options, weighted=some)
-    call = prepare(
-        model,
-        params,
-        x,
-        state,
-        lengths=lengths,
-        mask=mask,
-        dropout=dropout,
-        weights=loss_options.get("weights"),
-        finite=check_finite,
-    )
+    weights = loss_options.get("weights")
+    options = CallOptions(lengths, mask, dropout, weights=weights, check_finite=check_finite)
+    call = prepare(model, params, x, state, options)
     steps, axis = call.x.shape[0], 1 if model.batch_first and x.ndim == 3 else 0
     plan = windows(steps, k1, k2)
     records, parts, after = None, [], state

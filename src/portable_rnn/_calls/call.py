@@ -120,25 +120,28 @@ class Call(NamedTuple):
         )
 
 
+class CallOptions(NamedTuple):
+    """What a call may be given besides the model and its arrays, as the caller said it."""
+
+    lengths: Any = None
+    mask: Any = None
+    dropout: Any = None
+    memory: Any = None
+    checkpoint_every: int | None = None
+    weights: Any = None  # those that lengths or a mask are put together with
+    check_finite: Any = False
+
+
 def prepare(
     model: RNN,
     params: Parameters,
     x: Array,
     state: Any = None,
-    *,
-    lengths: Any = None,
-    mask: Any = None,
-    dropout: Any = None,
-    memory: Any = None,
-    checkpoint_every: int | None = None,
-    weights: Any = None,
-    finite: bool = False,
+    options: CallOptions = CallOptions(),  # noqa: B008 (a tuple)
 ) -> Call:
-    """Check what a call is given, before any work is done; lay it out.
-
-    ``weights`` are those that ``lengths`` or a ``mask`` are put together with.
-    """
-    xp = _check_inputs(model, params, x, state, lengths, mask, weights=weights, finite=finite)
+    """Check what a call is given, before any work is done; lay it out."""
+    xp = _check_inputs(model, params, x, state, options)
+    lengths, mask, dropout, memory, every, *_ = options
     parts = check.state_parts(state) if state is not None else ()
     executor = choose(xp, (x, *params.values(), *parts))
     sequence, steps = layout.time_major(xp, model, x), Steps()
@@ -150,11 +153,11 @@ def prepare(
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)
     w, masks = model.weights(params), _masks(xp, model, x, dropout)
     setup = setup_of(xp, executor, model, steps, masks)
-    if memory is not None or checkpoint_every is not None:
-        setup = setup._replace(segments=_segments(setup, model, x, memory, checkpoint_every))
+    if memory is not None or every is not None:
+        setup = setup._replace(segments=_segments(setup, model, x, memory, every))
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
-    options = (dropout, memory, checkpoint_every)
-    return Call(model, params, x, w, sequence, states, setup, lengths, options)
+    again = (dropout, memory, every)
+    return Call(model, params, x, w, sequence, states, setup, lengths, again)
 
 
 def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[StackTape, ...]]:
@@ -228,21 +231,11 @@ def setup_of(
 
 
 def _check_inputs(
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    state: Any,
-    lengths: Any,
-    mask: Any,
-    *,
-    weights: Any = None,
-    finite: bool = False,
+    model: RNN, params: Parameters, x: Array, state: Any, options: CallOptions
 ) -> Namespace:
-    """Check what every pass is given, before any work is done; return the namespace.
-
-    ``weights`` are those that ``lengths`` or a ``mask`` are put together with.
-    """
-    finite = check.flag("check_finite", finite)
+    """Check what every pass is given, before any work is done; return the namespace."""
+    lengths, mask, weights = options.lengths, options.mask, options.weights
+    finite = check.flag("check_finite", options.check_finite)
     xp = check_parameters(model, params)
     check_sequence(model, params, x)
     if state is not None:

@@ -25,7 +25,7 @@ from .._arrays.namespace import (
     with_device_of_arguments,
 )
 from .._arrays.signatures import options_of, split_options
-from .._calls.call import Call, Parameters, prepare, run, run_vjp
+from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.checks import check_parameters, check_state
 from .._calls.loss import Loss, loss_and_gradient, returned_by_loss
 from ..api import bptt, forward, predict
@@ -115,9 +115,8 @@ def jvp(
     """
     check.options(jvp, options, options_of(predict, without=("state",)))
     check_real(model, params)
-    given = {name: options.get(name) for name in ("lengths", "mask")}
-    finite = options.get("check_finite", False)
-    call = prepare(model, params, x, state, dropout=False, finite=finite, **given)
+    given = {n: options.get(n) for n in ("lengths", "mask", "check_finite") if n in options}
+    call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:
@@ -336,8 +335,9 @@ def _prepare(
     check.loss(caller, loss, options, weighted=weighted, known=known)
     xp = check_real(model, params)
     passing, of_loss = split_options(options, forward)
-    finite = passing.pop("check_finite", False)
-    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
+    of_call = {"weights": of_loss.get("weights")} | passing
+    state = of_call.pop("state", None)
+    call = prepare(model, params, x, state, CallOptions(**of_call))
     for name, value in ({"targets": targets} | dict(options)).items():
         _check_dtypes(xp, name, value, next(iter(params.values())))
     return call, passing, of_loss

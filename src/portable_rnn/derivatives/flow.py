@@ -15,7 +15,7 @@ from .._arrays import checks as check
 from .._arrays.functions import accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of, namespace_of, with_device_of_arguments
 from .._arrays.norms import norm, unit_of
-from .._calls.call import Call, Parameters, prepare, run, run_vjp, valid_steps_of
+from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp, valid_steps_of
 from .._calls.layout import mask_inward, time_major
 from .._calls.loss import Loss, loss_and_gradient
 from .._executors.choose import use
@@ -178,7 +178,7 @@ def gradient_flow(
     check.loss(gradient_flow, loss, loss_options, weighted=some)
     xp = check_real(model, params)
     given = {"lengths": lengths, "mask": mask, "weights": loss_options.get("weights")}
-    call = prepare(model, params, x, state, dropout=False, **given)
+    call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
     if not call.setup.executor.stepwise:
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
@@ -202,7 +202,7 @@ def gradient_flow(
 
     before, passes = [], []
     with use("eager"):  # only there is a step a call that can be watched
-        call = prepare(observed, params, x, mask=valid)
+        call = prepare(observed, params, x, options=CallOptions(mask=valid))
     for t in range(x.shape[0]):
         before.append(states)
         one = call.window(t, t + 1, check.state_of(states))
@@ -306,7 +306,7 @@ def _singular_values(
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
     mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
-    call = prepare(model, params, x, check.state_of(state), mask=mask)
+    call = prepare(model, params, x, check.state_of(state), CallOptions(mask=mask))
     _, _, records = run(call, keep=True)
     shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
     start = uniform(

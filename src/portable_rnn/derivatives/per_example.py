@@ -13,7 +13,7 @@ from .._arrays.functions import accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of, with_device_of_arguments
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
-from .._calls.call import Call, Parameters, prepare, run, run_vjp
+from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.loss import Loss, loss_and_gradient
 from .._engine.affine import Linear, Products
 from ..api import forward
@@ -180,10 +180,10 @@ def _factors(
     lengths, mask = passing.get("lengths"), passing.get("mask")
     some = lengths is not None or mask is not None
     check.loss(caller, loss, options, weighted=some, known=options_of(forward))
-    finite = passing.pop("check_finite", False)
-    call = prepare(model, params, x, **passing, weights=of_loss.get("weights"), finite=finite)
+    state = passing.pop("state", None)
+    call = prepare(model, params, x, state, CallOptions(**passing, weights=of_loss.get("weights")))
     if call.setup.widths is not None:  # a mask leaves the sequences in their order
-        call = call.with_mask(passing.get("state"))
+        call = call.with_mask(state)
     outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **of_loss

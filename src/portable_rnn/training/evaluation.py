@@ -11,7 +11,7 @@ from .._arrays.namespace import Array, compile_step, device_of, is_array, namesp
 from .._calls.checks import check_parameters
 from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict
-from ..batches import Batches
+from ..batches import Batch, Batches
 from ..losses import softmax_cross_entropy
 from ..model import RNN
 from .sources import check_source, checked_batch
@@ -84,9 +84,8 @@ def mean_loss(
             weights = step_weights(model, batch.x, batch.lengths, None, weights)
         check.loss(evaluate, loss, {}, weighted=weights is not None)
         before = None if batch.fresh else state
-        value, empty, state = batch_loss(
-            params, before, batch.x, batch.targets, weights, batch.lengths
-        )
+        batch = batch._replace(weights=weights, fresh=False)  # one compiled function for both
+        value, empty, state = batch_loss(params, before, batch)
         weight = math.prod(batch.x.shape[:-1])
         if weights is not None:
             weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, batch.x.dtype))))
@@ -103,15 +102,12 @@ def _batch_loss(
     loss: Loss,
     params: dict[str, Array],
     state: Any,
-    x: Array,
-    targets: Any,
-    weights: Array | None,
-    lengths: Any,
+    batch: Batch,
 ) -> tuple[Array, Array, Any]:
     """Return the loss of a batch, whether nothing counts in it, and the state after it."""
-    options = {} if weights is None else {"weights": weights}
-    outputs, state = predict(model, params, x, state, lengths=lengths, return_state=True)
-    returned = returned_by_loss(loss(outputs, targets, **options), outputs, x)
+    x, options = batch.x, {} if batch.weights is None else {"weights": batch.weights}
+    outputs, state = predict(model, params, x, state, lengths=batch.lengths, return_state=True)
+    returned = returned_by_loss(loss(outputs, batch.targets, **options), outputs, x)
     return *value_and_empty(returned), state
 
 

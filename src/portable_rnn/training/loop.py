@@ -213,10 +213,7 @@ class _Loop:
             run.params,
             run.optimizer_state,
             None if batch.fresh else run.state,
-            batch.x,
-            batch.targets,
-            batch.weights,
-            batch.lengths,
+            batch._replace(fresh=False),  # one compiled function for both
             draw(model, batch.x, (run.seed, run.step)),
             run.learning_rate,
         )

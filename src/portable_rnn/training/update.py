@@ -10,6 +10,7 @@ from .._calls.checks import check_parameters
 from .._calls.loss import Loss
 from .._calls.masks import Masks
 from ..api import bptt
+from ..batches import Batch
 from ..model import RNN
 from ..optimizers import Optimizer, clip_by_global_norm
 from .evaluation import value_and_empty
@@ -25,42 +26,40 @@ def make_update(
     Made once per run: what a function takes is looked up where it is seen for the first time.
     """
     recorder, record = _recording(loss)
-    update = functools.partial(_update, model, optimizer, recorder, record, max_norm)
+
+    def update(
+        params: dict[str, Array],
+        optimizer_state: dict[str, Any] | None,
+        state: Any,
+        batch: Batch,
+        masks: Masks,
+        lr: Any,
+    ) -> tuple[dict[str, Array], dict[str, Any], Any, Array]:
+        options = {} if batch.weights is None else {"weights": batch.weights}
+        given = {"lengths": batch.lengths, "dropout": masks, "grad_x": False}
+        result = bptt(
+            model, params, batch.x, batch.targets, loss=recorder, state=state, **given, **options
+        )
+        grads = result.grads
+        if max_norm is not None:
+            grads, _ = clip_by_global_norm(grads, max_norm)
+        params, optimizer_state = _pair(optimizer(params, grads, optimizer_state, lr=lr))
+        value, empty = value_and_empty(record.pop())
+        xp = namespace_of(loss=value)
+        value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
+        return params, optimizer_state, result.state, value
+
     return compile_step(xp, update)
 
 
-def _update(
-    model: RNN,
-    optimizer: Optimizer,
-    recorder: Loss,
-    record: list[Any],
-    max_norm: float | None,
-    params: dict[str, Array],
-    optimizer_state: dict[str, Any] | None,
-    state: Any,
-    x: Array,
-    targets: Any,
-    weights: Array | None,
-    lengths: Any,
-    masks: Masks,
-    lr: Any,
-) -> tuple[dict[str, Array], dict[str, Any], Any, Array]:
-    options = {} if weights is None else {"weights": weights}
-    given = {"state": state, "lengths": lengths, "dropout": masks, "grad_x": False}
-    result = bptt(model, params, x, targets, loss=recorder, **given, **options)
-    grads = result.grads
-    if max_norm is not None:
-        grads, _ = clip_by_global_norm(grads, max_norm)
-    returned = optimizer(params, grads, optimizer_state, lr=lr)
+def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return what an optimizer returned, if it is two things."""
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise TypeError(
             f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
         )
-    params, optimizer_state = returned
-    value, empty = value_and_empty(record.pop())
-    xp = namespace_of(loss=value)
-    value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
-    return params, optimizer_state, result.state, value
+    params, state = returned
+    return params, state
 
 
 def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
