@@ -67,8 +67,8 @@ def tests(session: nox.Session) -> None:
 def kernels(session: nox.Session) -> None:
     """The NumPy tests under every BLAS kernel that this processor can run, 1 thread and 2."""
     install(session, "-e.[cli,plot]", groups=("test",))
-    told = session.posargs or ("--", "tests", "conformance", "--backend=numpy")
-    session.run("python", "-m", "conformance.kernels", *told)
+    arguments = session.posargs or ("--", "tests", "conformance", "--backend=numpy")
+    session.run("python", "-m", "conformance.kernels", *arguments)
 
 
 @nox.session(default=False)
@@ -140,8 +140,8 @@ def oracles(session: nox.Session) -> None:
 def malformed(session: nox.Session) -> None:
     """20,000 malformed calls on four libraries: each is to be refused by name, or rightly taken."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
-    told = session.posargs or ("--count=20000",)
-    session.run("python", "-m", "conformance.malformed", *told, env=ONE_THREAD)
+    arguments = session.posargs or ("--count=20000",)
+    session.run("python", "-m", "conformance.malformed", *arguments, env=ONE_THREAD)
 
 
 @nox.session(default=False, tags=["cpu", "gpu"])

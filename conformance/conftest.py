@@ -183,8 +183,8 @@ class Collector:
             reason = "" if ran else self.reasons.get(row.id) or why_not(row) or report.NOT_ASKED
             status = "ran" if ran else "not run"
             kind = "shapes only" if row.shapes_only else "values"
-            told = (row.id, row.library, version, device, kind, status, reason)
-            yield report.Row(*told, row.dtypes)
+            values = (row.id, row.library, version, device, kind, status, reason)
+            yield report.Row(*values, row.dtypes)
 
     def pytest_terminal_summary(self, terminalreporter, config):
         for label, error in sorted(self.measured.items()):

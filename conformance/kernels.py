@@ -58,10 +58,10 @@ def taken(kernel: str | None) -> str:
         "print(found[0]['architecture'] if found else '')"
     )
     environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
-    told = environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
+    variables = environ | ({"OPENBLAS_CORETYPE": kernel} if kernel else {})
     command = [sys.executable, "-c", code]
     return subprocess.run(
-        command, env=told, capture_output=True, text=True, check=True
+        command, env=variables, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
@@ -137,12 +137,12 @@ def main() -> int:
     options.threads = options.threads or [1, 2]
     if min(options.threads) < 1:
         parser.error(f"--threads: expected at least 1, got {min(options.threads)}")
-    told = options.arguments or ["tests"]
+    arguments = options.arguments or ["tests"]
     found = []
     for one in runs(options):
         print(f"\n{one.title}, {one.threads} BLAS thread{'s'[: one.threads - 1]}", flush=True)
         start = time.perf_counter()
-        status, last = run(one, told)
+        status, last = run(one, arguments)
         found.append((one.title, one.threads, status, last, time.perf_counter() - start))
     show(found)
     return int(any(status for _, _, status, _, _ in found))

@@ -75,10 +75,10 @@ def check(backend, problem, dtype, reference, record, solve=solve):
     def scale(name):
         return cotangents if name.startswith("d_") else parameters
 
-    def told(name, eps):
+    def record_eps(name, eps):
         record(problem.cell, problem.id, name, problem.steps, eps, allowed)
 
-    check_arrays(backend, found, again, inputs.x, reference, scale, problem, allowed, told)
+    check_arrays(backend, found, again, inputs.x, reference, scale, problem, allowed, record_eps)
     if backend.shapes_only:
         return
     for name, array in leaves(inputs).items():
@@ -86,7 +86,7 @@ def check(backend, problem, dtype, reference, record, solve=solve):
         assert same, f"{backend.id}: {name} of {problem} was written to"
 
 
-def check_arrays(backend, found, again, like, reference, scale, problem, allowed, told):
+def check_arrays(backend, found, again, like, reference, scale, problem, allowed, record_eps):
     """Hold named arrays to ``reference``, to what they should be ``like``, and to a second run."""
     assert set(found) == set(reference)
     for name, array in found.items():
@@ -98,8 +98,8 @@ def check_arrays(backend, found, again, like, reference, scale, problem, allowed
         if backend.shapes_only:
             continue
         got = backend.get(array)
-        tell = partial(told, name)
-        assert_close(got, reference[name], what, scale=scale(name), k=allowed, told=tell)
+        record = partial(record_eps, name)
+        assert_close(got, reference[name], what, scale=scale(name), k=allowed, record=record)
         assert got.tobytes() == backend.get(again[name]).tobytes(), f"{what}: other bits in run 2"
 
 

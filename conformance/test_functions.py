@@ -38,11 +38,11 @@ def hold(backend, dtype, name, host, want, record, **options):
         return
     allowed = allowed_eps(backend.id, dtype)
 
-    def told(eps):
+    def record_eps(eps):
         record("functions", name, "value", 1, eps, allowed)
 
     what = f"{backend.id}: function {name}"
-    assert_close(backend.get(found), want, what, k=allowed, told=told)
+    assert_close(backend.get(found), want, what, k=allowed, record=record_eps)
 
 
 @pytest.mark.parametrize("name", UNARY)

@@ -61,14 +61,14 @@ def compare(backend, dtype, function, static, host, wanted, record, case):
     like = next(iter((given[0][0] if isinstance(given[0], tuple) else given[0]).values()))
     allowed = allowed_eps(backend.id, dtype)
 
-    def told(name, eps):
+    def record_eps(name, eps):
         record("optimizers", case, name, STEPS, eps, allowed)
 
     # What is kept of half precision is float32, and no worse than its own eps.
     wide = backend.put(np.zeros(1, dtype=_wide(dtype)))
     for names, same in (_parted(found), like), (_parted(found, kept=True), wide):
         some, more, right = ({n: tree[n] for n in names} for tree in (found, again, wanted))
-        check_arrays(backend, some, more, same, right, lambda _: 2.0, case, allowed, told)
+        check_arrays(backend, some, more, same, right, lambda _: 2.0, case, allowed, record_eps)
     if not backend.shapes_only:
         for before, after in zip(_leaves(host), _leaves(given), strict=True):
             assert backend.get(after).tobytes() == before.tobytes(), f"{case}: written to"

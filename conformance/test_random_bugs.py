@@ -51,13 +51,13 @@ def test_a_bug_is_noticed_by_its_test_and_one_that_changes_nothing_lives(suite):
         bug("    unused = 1\n", "    unused = 2\n"),
         bug("    unused = 1\n", "    while True: pass\n"),
     ]
-    told, console = [], Console(file=io.StringIO())
+    reported, console = [], Console(file=io.StringIO())
     command = ("tests/test_numbers_.py",)
     suite.near = lambda module: (command,)
-    found = hunt(suite, bugs[:2], "near", 2, console, told.append)
+    found = hunt(suite, bugs[:2], "near", 2, console, reported.append)
     assert [(one.bug, one.outcome) for one in found] == [(bugs[0], "noticed"), (bugs[1], "lived")]
     assert found[0].by == "tests/test_numbers_.py::test_double"
-    assert len(told) == 2
+    assert len(reported) == 2
     assert suite.usual[command] > 0.0
     suite.usual[command] = -1.6  # so that the limit is two seconds
     assert suite.try_out(bugs[2], (command,)).outcome == "hung"

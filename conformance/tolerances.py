@@ -59,18 +59,18 @@ def error_in_eps(got, ref, *, scale=0.0) -> float:
     return worst / (EPS[got.dtype.name] * scale)
 
 
-def assert_close(got, ref, what, *, scale=0.0, k=K, told=None) -> float:
+def assert_close(got, ref, what, *, scale=0.0, k=K, record=None) -> float:
     """Check the measure, naming ``what`` was compared; return the error in eps.
 
-    If ``told`` is given it is called with the error first, too large or not.
+    If ``record`` is given it is called with the error first, too large or not.
     """
     __tracebackhide__ = True
     try:
         error = error_in_eps(got, ref, scale=scale)
     except AssertionError as complaint:
         raise AssertionError(f"{what}: {complaint}") from None
-    if told is not None:
-        told(error)
+    if record is not None:
+        record(error)
     if not error <= k:
         raise AssertionError(f"{what}: off by {error:.3g} eps of {got.dtype}, allowed {k:g}")
     return error

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
                 places,
                 count=count,
                 seed=chosen.seed,
-                told=lambda outcome, task=task: progress.advance(task),
+                on_outcome=lambda outcome, task=task: progress.advance(task),
             )
     print_outcomes(outcomes, console)
     return int(any(one.outcome not in FINE for one in outcomes))

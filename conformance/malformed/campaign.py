@@ -185,8 +185,8 @@ def make_calls(
                 (a, kind_of(call.function, a), value.label) for a, value in call.replaced.items()
             )
             made = {argument: value.make() for argument, value in call.replaced.items()}
-            told = Outcome(row_id, call.function, replaced, HUNG, f"over {limit:g} s, or a crash")
-            yield number, told
+            hung = Outcome(row_id, call.function, replaced, HUNG, f"over {limit:g} s, or a crash")
+            yield number, hung
             faulthandler.dump_traceback_later(limit, exit=True, file=sys.__stderr__)
             begun = time.perf_counter()
             error = make(valid, call, made)
@@ -195,7 +195,7 @@ def make_calls(
             outcome, said = judge(call, made, error)
             if count is None and outcome not in FINE:
                 done.add(call.function)
-            yield number, told._replace(outcome=outcome, said=said, seconds=taken)
+            yield number, hung._replace(outcome=outcome, said=said, seconds=taken)
 
 
 def _another(row: Backend) -> Backend | None:

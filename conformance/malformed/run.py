@@ -24,7 +24,7 @@ def run(
     count: int | None = None,
     seed: int = 0,
     seconds: float | None = None,
-    told: Callable[[Outcome], None] = lambda outcome: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Return what became of each call of a campaign on one row.
 
@@ -37,7 +37,7 @@ def run(
         function until one does not end as it should.
     seconds : float, optional
         After which a call hangs.
-    told : callable
+    on_outcome : callable
         Called with each outcome.
 
     Raises
@@ -51,7 +51,7 @@ def run(
     while True:
         wrong = [one.function for one in found if one.outcome not in FINE] if count is None else []
         pending, ended, errors = _process(
-            row, options | {"start": start, "skip": wrong}, found, told
+            row, options | {"start": start, "skip": wrong}, found, on_outcome
         )
         if ended:
             return found
@@ -59,11 +59,11 @@ def run(
             raise RuntimeError(f"{row}: the process ended before its calls\n{errors}")
         start = pending[0] + 1
         found.append(pending[1])
-        told(pending[1])
+        on_outcome(pending[1])
 
 
 def _process(
-    row: str, options: dict[str, Any], found: list[Outcome], told: Callable[[Outcome], None]
+    row: str, options: dict[str, Any], found: list[Outcome], on_outcome: Callable[[Outcome], None]
 ) -> tuple[tuple[int, Outcome] | None, bool, str]:
     """Add what becomes of calls; return one that never ended, whether all are made, and errors."""
     pending, ended = None, False
@@ -90,7 +90,7 @@ def _process(
                 else:
                     pending = None
                     found.append(_outcome(*values))
-                    told(found[-1])
+                    on_outcome(found[-1])
         errors.seek(0)
         return pending, ended, errors.read()
 

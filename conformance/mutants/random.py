@@ -139,10 +139,10 @@ class Suite:
         return Found(bug, outcome, by, time.monotonic() - start)  # type: ignore[arg-type]
 
 
-Told = Callable[[list[Found]], None]
+OnFound = Callable[[list[Found]], None]
 
 
-def hunt(suite: Suite, bugs: list[Bug], stage: str, jobs: int, console: Console, told: Told):
+def hunt(suite: Suite, bugs: list[Bug], stage: str, jobs: int, console: Console, on_found: OnFound):
     """Try all bugs, after the tests themselves without one; tell what is known after each."""
     commands = {bug: getattr(suite, stage)(bug.module) for bug in bugs}
     every = dict.fromkeys(c for some in commands.values() for c in some if c not in suite.usual)
@@ -159,7 +159,7 @@ def hunt(suite: Suite, bugs: list[Bug], stage: str, jobs: int, console: Console,
         for future in as_completed(futures):
             found.append(future.result())
             progress.advance(task)
-            told(found)
+            on_found(found)
     return sorted(found, key=lambda one: bugs.index(one.bug))
 
 
@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
         drawn = draw(suite.sources(chosen.modules.split(",")), chosen.count, chosen.seed)
         known = dict.fromkeys(drawn)
 
-    def told(found: list[Found]) -> None:
+    def on_found(found: list[Found]) -> None:
         known.update((one.bug, one) for one in found)
         if chosen.json:
             every = [asdict(one) for one in known.values() if one]
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     for stage in ("near", "wide") if chosen.stage == "both" else (chosen.stage,):
         alive = [bug for bug, one in known.items() if one is None or one.outcome == "lived"]
-        hunt(suite, alive, stage, chosen.jobs, console, told)
+        hunt(suite, alive, stage, chosen.jobs, console, on_found)
     tried = [one for one in known.values() if one]
     show(tried, console)
     return int(any(one.outcome == "lived" for one in tried))

@@ -212,7 +212,7 @@ def _merge_rows(documents):
         if len({row["kind"] for row in same}) > 1:
             raise ValueError(f"{backend} compares values in one document, only shapes in another")
         ran = [row for row in same if row["status"] == "ran"]
-        told = {
+        entry = {
             # Of the sessions that ran it, if any did.
             name: ", ".join(dict.fromkeys(row[name] for row in ran or same if row[name]))
             for name in ("library", "version", "device")
@@ -221,9 +221,9 @@ def _merge_rows(documents):
         # Of no interest beside what an environment that has the library says.
         known = [reason for reason in reasons if reason != NOT_ASKED and ABSENT not in reason]
         absent = [reason for reason in reasons if ABSENT in reason]
-        told |= {"status": "ran" if ran else "not run"}
-        told |= {"reason": "" if ran else "; ".join(known or absent or reasons)}
-        rows.append({**same[0], **told, "runs": [run for row in same for run in row["runs"]]})
+        entry |= {"status": "ran" if ran else "not run"}
+        entry |= {"reason": "" if ran else "; ".join(known or absent or reasons)}
+        rows.append({**same[0], **entry, "runs": [run for row in same for run in row["runs"]]})
     return rows
 
 
@@ -243,13 +243,13 @@ def _result_of_error(error):
 def _distribution(error):
     names = ("backend", "dtype", "cell", "array", "steps", "allowed")
     bins = {_bin(error.eps): 1}
-    told = {name: getattr(error, name) for name in names}
-    return {**told, "eps": _finite(error.eps), "count": 1, "bins": bins}
+    entry = {name: getattr(error, name) for name in names}
+    return {**entry, "eps": _finite(error.eps), "count": 1, "bins": bins}
 
 
 def _note(test):
-    told = {name: getattr(test, name) for name in ("backend", "dtype", "outcome", "reason")}
-    return {**told, "tests": [test.nodeid]}
+    entry = {name: getattr(test, name) for name in ("backend", "dtype", "outcome", "reason")}
+    return {**entry, "tests": [test.nodeid]}
 
 
 def _finite(eps):

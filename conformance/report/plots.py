@@ -57,7 +57,7 @@ def _panel(dtype, rows, low, high, left):
     def x(exponent):  # the edge of a bin; one column at the left is for exactly zero
         return left + (exponent - low + 1.4) * column
 
-    out, told = [], []
+    out, worst_of_rows = [], []
     for tick in range(low, high + 1):
         if tick % (3 if columns < 24 else 6) == 0:
             y = TOP + ROW * len(rows)
@@ -95,7 +95,7 @@ def _panel(dtype, rows, low, high, left):
         text = ("✗ " if over else "") + number(eps)
         style = "max over-text" if over else "max"
         out.append(f'<text class="{style}" x="{WIDTH}" y="{base - 3}">{text}</text>')
-        told.append(f"{label} {number(eps)}")
+        worst_of_rows.append(f"{label} {number(eps)}")
     for allowed in sorted({e["allowed"] for errors in rows.values() for e in errors} - {0.0}):
         at = x(math.log2(allowed))
         out.append(f'<path class="limit" d="M{at:.1f} {TOP - 6}V{TOP + ROW * len(rows)}"/>')
@@ -103,7 +103,7 @@ def _panel(dtype, rows, low, high, left):
             f'<text class="limit-text" x="{at:.1f}" y="{TOP - 9}">{allowed:g} allowed</text>'
         )
     out.append(f'<text class="max" x="{WIDTH}" y="{TOP - 9}">worst</text>')
-    summary = f"Errors in {dtype}, in eps. Worst of each row: {', '.join(told)}."
+    summary = f"Errors in {dtype}, in eps. Worst of each row: {', '.join(worst_of_rows)}."
     return (
         f'<figure><figcaption>{escape(dtype)}</figcaption><svg viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="{escape(summary)}">{"".join(out)}</svg></figure>'

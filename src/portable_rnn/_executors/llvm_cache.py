@@ -82,9 +82,9 @@ def load(subject: str, target: Target, write: Callable[[], str]) -> tuple[Code, 
 
 def folder() -> Path | None:
     """Return where code is kept: what ``PORTABLE_RNN_CACHE`` says, or the user's cache."""
-    told = os.environ.get(FOLDER)
-    if told is not None:
-        return Path(told) if told else None
+    chosen = os.environ.get(FOLDER)
+    if chosen is not None:
+        return Path(chosen) if chosen else None
     try:
         if sys.platform == "win32":
             local = os.environ.get("LOCALAPPDATA")
@@ -92,8 +92,8 @@ def folder() -> Path | None:
         elif sys.platform == "darwin":
             base = Path("~/Library/Caches").expanduser()
         else:
-            told = os.environ.get("XDG_CACHE_HOME")
-            base = Path(told) if told else Path("~/.cache").expanduser()
+            caches = os.environ.get("XDG_CACHE_HOME")
+            base = Path(caches) if caches else Path("~/.cache").expanduser()
     except RuntimeError:  # a user without a home
         return None
     return base / "portable-rnn"

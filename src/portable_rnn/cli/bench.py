@@ -110,8 +110,8 @@ def one_thread() -> Iterator[None]:
     # Before JAX starts; to the others the limit of the pools is told.
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     wanted = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    told = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ |= told
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ |= added
     pins = hasattr(os, "sched_setaffinity")
     cores = os.sched_getaffinity(0) if pins else set()
     try:
@@ -122,7 +122,7 @@ def one_thread() -> Iterator[None]:
     finally:
         if pins:
             os.sched_setaffinity(0, cores)
-        for name in told:
+        for name in added:
             os.environ.pop(name, None)
 
 

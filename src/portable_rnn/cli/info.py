@@ -66,11 +66,11 @@ def _executors() -> Table:
     compiled = [name for name, said in by_cell.items() if said.startswith("compiled")]
     if compiled:
         _, _, how = by_cell[compiled[0]].partition(": ")
-        told = f"[green]{escape(how)}[/]; code is kept in {escape(str(folder() or 'memory'))}"
+        found = f"[green]{escape(how)}[/]; code is kept in {escape(str(folder() or 'memory'))}"
     else:
         _, _, reason = by_cell["elman"].partition(": ")
-        told = f"[yellow]not here: {escape(reason)}[/]"
-    table.add_row("compiled", told, ", ".join(compiled) or "-")
+        found = f"[yellow]not here: {escape(reason)}[/]"
+    table.add_row("compiled", found, ", ".join(compiled) or "-")
     rest = [name for name in by_cell if name not in compiled]
     table.add_row("eager", "the loop in Python, for all dtypes", ", ".join(rest) or "-")
     return table
