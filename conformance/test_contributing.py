@@ -63,7 +63,7 @@ def run(copy, *command):
 
 def run_tests(copy):
     """Return what the tests of the cell print; of the suite, on NumPy."""
-    command = ("pytest", *TESTS, "-k", "leaky and not Relu", "--backend=numpy")
+    command = ("pytest", *TESTS, "-k", "leaky and not relu", "--backend=numpy")
     return run(copy, *command, "-p", "no:cacheprovider", "-q").stdout
 
 

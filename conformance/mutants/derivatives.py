@@ -21,8 +21,8 @@ DERIVATIVES = [
     Mutant(
         "no dropout where none was asked about",
         "_calls/call.py",
-        "    mask: Any = None,\n    dropout: Any = None,\n",
-        "    mask: Any = None,\n    dropout: Any = False,\n",
+        "    mask: Any = None\n    dropout: Any = None\n",
+        "    mask: Any = None\n    dropout: Any = False\n",
         "tests/test_bad_options.py::test_what_is_dropped_out_is_asked_for[hvp-dropout]",
     ),
     Mutant(
