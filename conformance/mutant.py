@@ -20,7 +20,8 @@ class Mutant:
 
     @property
     def id(self) -> str:
-        return self.bug.replace(" ", "-")
+        where = self.module.removesuffix(".py").replace("/", "-")
+        return f"{where}-{self.bug}".replace(" ", "-")
 
 
 def gradients(problem, backend="numpy", dtype="float64"):

@@ -70,7 +70,8 @@ def test_other_cells_meet_every_kind_of_code_in_the_engine():
 
 def test_every_cell_is_tried():
     tried = {type(prnn.RNN(2, 4, **kind.options).cell_object) for kind in KINDS.values()}
-    assert tried == set(prnn.cells.CELLS.values())
+    left_out = [name for name, cell in prnn.cells.CELLS.items() if cell not in tried]
+    assert not left_out, f"no page in conformance/cells has {', '.join(left_out)}"
 
 
 def test_clips_clip():

@@ -22,11 +22,10 @@ def table() -> str:
     lines = [f"| {' | '.join((*head, 'What it is'))} |", "|-|-|-|-|-|-|"]
     for name, kind in CELLS.items():
         cell, text = kind(), kind.__doc__ or ""
-        gates = re.search(r"Gates in the order ([a-z, ]+?)(?: of|,? with|::)", text)
+        gates = re.search(r"Gates in the order (\w(?:, \w)*)\b", text)
         if cell.gates != (len(gates[1].split(",")) if gates else 1):
-            raise ValueError(
-                f"{name}: its docstring has no 'Gates in the order ...' of as many names"
-            )
+            wanted = f"'Gates in the order ' and {cell.gates} letters"
+            raise ValueError(f"{name}: expected {wanted} in its docstring")
         own = ", ".join(f"`{v.name}` ({_size(v.multiple)})" for v in vectors_of(cell))
         row = (
             f"`{name}`",

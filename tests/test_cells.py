@@ -9,6 +9,7 @@ from conformance.complex_step import gradient
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
+from portable_rnn import cells
 from portable_rnn.cells import (
     CELLS,
     GRU,
@@ -234,6 +235,7 @@ def test_every_activation_is_documented_where_it_is_named():
     for name in NAMES:
         assert f"`{name}`" in text, name
     for name, kind in CELLS.items():
+        assert kind.__name__ in cells.__all__
         assert f"`{name}`" in text
         assert f"`{kind.__name__}`" in text
 

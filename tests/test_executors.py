@@ -197,3 +197,12 @@ def test_something_else_of_the_name_of_llvmlite_is_none(monkeypatch):
         assert executor_of(MODEL, PARAMS, X) is EAGER
     finally:
         choose.no_compiler.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["auto", "eager"])
+def test_what_is_no_dtype_has_no_explanation(name):
+    with executors.use(name):
+        for dtype in (1, 0.5, None, [], "text", np.zeros(3), 10**5000, True):
+            with pytest.raises((TypeError, ValueError), match=r"^dtype: expected "):
+                executors.explain(prnn.RNN(2, 3), dtype)
+        assert executors.explain(prnn.RNN(2, 3), np.dtype("float64"))

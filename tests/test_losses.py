@@ -257,3 +257,8 @@ def test_a_numpy_label_smoothing_does_not_widen():
         outputs, np.zeros(3, dtype=int), label_smoothing=np.float64(0.1)
     )
     assert value.dtype == d_outputs.dtype == np.float32
+
+
+def test_rows_of_integers_are_told_from_labels():
+    with pytest.raises(ValueError, match=r"got \(5, 2, 3\); rows are of the dtype of outputs$"):
+        softmax_cross_entropy(np.zeros((5, 2, 3)), np.ones((5, 2, 3), int))

@@ -348,3 +348,15 @@ def test_clipping_wants_arrays_of_one_dtype():
         clip_by_global_norm({"a": np.ones(2), "b": np.ones(2, np.float32)}, 1.0)
     with pytest.raises(TypeError, match=r"^grads\['a'\]: expected an array .* got list"):
         clip_by_global_norm({"a": [1.0]}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("grads", "state", "message"),
+    [
+        (clip_by_global_norm(arrays(1), 1.0), None, "^grads: .*got tuple; give its first entry$"),
+        (arrays(1), {}, "^state: expected the entries step, mean, .* got none; None begins anew$"),
+    ],
+)
+def test_what_is_given_in_the_place_of_something_else_has_a_remedy(grads, state, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        adam(arrays(0), grads, state)

@@ -206,3 +206,22 @@ def test_half_precision_trains_with_the_defaults():
     assert {p.dtype for p in run.params.values()} == {np.dtype(np.float16)}
     run = train(MODEL, first, halves, steps=50, optimizer=prnn.optimizers.rmsprop, lr=0.01)
     assert run.loss < np.log(2)
+
+
+def test_a_rate_fixed_in_the_optimizer_is_refused_and_other_options_are_not():
+    """It would be replaced at each step, without a word."""
+    for fixed in ({"lr": 0.9}, {"lr": 0.9, "momentum": 0.5}):
+        optimizer = functools.partial(functools.partial(prnn.optimizers.sgd, **fixed))
+        with pytest.raises(ValueError, match=r"^optimizer: lr=0\.9 is fixed in it, .* lr=\.\.\.$"):
+            train(MODEL, MODEL.init(seed=0), source(), steps=1, optimizer=optimizer)
+    optimizer = functools.partial(prnn.optimizers.sgd, momentum=0.5)
+    assert train(MODEL, MODEL.init(seed=0), source(), steps=1, optimizer=optimizer).step == 1
+
+
+def test_a_checkpoint_is_not_taken_for_weights(tmp_path):
+    pytest.importorskip("safetensors")
+    run = train(MODEL, MODEL.init(seed=0), source(), steps=1, checkpoint=tmp_path / "c")
+    with pytest.raises(prnn.serialization.CheckpointError, match="expected weights, got a checkp"):
+        prnn.serialization.load_weights(tmp_path / "c")
+    prnn.serialization.save_weights(tmp_path / "w", run.params)
+    assert same(prnn.serialization.load_weights(tmp_path / "w"), run.params)

@@ -10,6 +10,8 @@ from .kind import Kind
 __all__ = ["KINDS", "MUTANTS", "Kind"]
 
 _PAGES = load_pages(__name__, __path__, without="kind")
-_KINDS = sorted((kind for page in _PAGES for kind in page.KINDS), key=lambda kind: kind.seed)
-KINDS: dict[str, Kind] = by_name((kind.name, kind) for kind in _KINDS)
+_BY_SEED = by_name((f"seed={kind.seed}", kind) for page in _PAGES for kind in page.KINDS)
+KINDS: dict[str, Kind] = by_name(
+    (kind.name, kind) for kind in sorted(_BY_SEED.values(), key=lambda kind: kind.seed)
+)
 MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]

@@ -35,8 +35,10 @@ def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
     shape = tuple(outputs.shape)
     if xp.isdtype(targets.dtype, "integral"):
         if tuple(targets.shape) != shape[:-1]:
+            rows = "; rows are of the dtype of outputs" if tuple(targets.shape) == shape else ""
             raise ValueError(
-                f"targets: expected class indices of shape {shape[:-1]}, got {tuple(targets.shape)}"
+                f"targets: expected class indices of shape {shape[:-1]}, "
+                f"got {tuple(targets.shape)}{rows}"
             )
         return True
     if targets.dtype != outputs.dtype or targets.ndim < outputs.ndim:

@@ -121,10 +121,10 @@ def _checked_state(
 ) -> State:
     """Return a state, if it is of this optimizer and of these parameters."""
     if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
-        got = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        got = listed(state) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
             f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
-            f"got {got}"
+            f"got {got}; None begins anew"
         )
     step = _checked_step(xp, state["step"])
     for slot in slots:
@@ -190,6 +190,8 @@ def _learning_rate(lr: Any) -> Any:
 def check_dict(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         hint = f"; give its .{name}" if hasattr(value, name) else ""
+        if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
+            hint = "; give its first entry"  # such as of what clip_by_global_norm returns
         raise TypeError(f"{name}: expected a dict of arrays, got {type(value).__name__}{hint}")
 
 

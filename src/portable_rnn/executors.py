@@ -17,7 +17,6 @@ holds as it is called is left to Python.
 from contextlib import AbstractContextManager
 
 from ._arrays import checks as check
-from ._arrays.namespace import DTYPES, dtype_name
 from ._executors.choose import COMPILED_DTYPES, NAMES, asked, no_compiler
 from ._executors.choose import use as _use
 from .model import RNN
@@ -86,12 +85,12 @@ def explain(model: RNN, dtype: str = "float32") -> str:
     """
     if not isinstance(model, RNN):
         raise TypeError(f"model: expected an RNN, got {check.said(model)}")
+    dtype = check.named_dtype("dtype", dtype)
     name = asked()
     if name == "eager":
         return "eager: asked for by name"
     other = "refused" if name == "compiled" else "eager"
-    dtype = dtype if isinstance(dtype, str) else dtype_name(dtype)
-    if check.choice("dtype", dtype, DTYPES) not in COMPILED_DTYPES:
+    if dtype not in COMPILED_DTYPES:
         return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):
         return f"{other}: {reason}"

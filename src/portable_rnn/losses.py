@@ -9,7 +9,8 @@ Common options, which every loss here takes:
 
 weights : array, shape of the outputs without their last axis, optional
     Weight of each step of each sequence. A boolean mask will do. Zero leaves a step out,
-    whatever its outputs and targets are: NaN and labels out of range too.
+    whatever its outputs and targets are: NaN and labels out of range too. Weights may be negative;
+    of NaN the loss is NaN.
 reduction : {"mean", "sum"}
     "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
     "mean" divides it by the weight of all steps, as torch does. Where all weights are zero the

@@ -139,7 +139,13 @@ def load_weights(
     ...     load_weights(f"{folder}/w.safetensors", xp=np)
     {'w': array([1., 1., 1.], dtype=float32)}
     """
-    return load_arrays(path, xp=xp, device=device)[0]
+    arrays, header = load_arrays(path, xp=xp, device=device)
+    if "run" in header and "format" in header:
+        raise CheckpointError(
+            f"{path}: expected weights, got a checkpoint of a training; go on from it with "
+            "train(..., resume=True), and save the params of the run"
+        )
+    return arrays
 
 
 @check.named_options

@@ -85,7 +85,9 @@ def like(name: str, array: Array, other_name: str, other: Array) -> None:
 def _same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
-        remedy = f"; give {_conversion(name, array, wanted)}"
+        # A tape is no array: the pass that makes it has to be run again.
+        again = "; run forward with params of that dtype"
+        remedy = again if name == "tape" else f"; give {_conversion(name, array, wanted)}"
         if wanted == got:  # NumPy's other byte order
             wanted, got = str(other.dtype), str(array.dtype)
         elif other_name == "params" and got in DTYPES:
@@ -221,6 +223,17 @@ def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     """Check the shape of an array."""
     if array.shape != shape and tuple(array.shape) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
+
+
+def named_dtype(name: str, dtype: Any) -> str:
+    """Return the standard's name of a dtype that the calculus is written for, given it or that."""
+    try:
+        found = dtype if isinstance(dtype, str) else dtype_name(dtype)
+    except Exception:  # of what is no dtype, and cannot be printed either
+        found = ""
+    if isinstance(dtype, str) or found in DTYPES:
+        return choice(name, found, DTYPES)
+    raise TypeError(f"{name}: expected a floating dtype, such as 'float32', got {said(dtype)}")
 
 
 def floating(name: str, array: Array, xp: Namespace) -> None:

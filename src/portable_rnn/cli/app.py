@@ -248,8 +248,8 @@ def book(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="An equation, such as 10.21; or several. Q1 to Q3 are not in the book: they "
-            "settle how 10.18 and 10.19 agree with differentiating through ŷ."
+            help="An equation, such as 10.21; repeat it for several. Q1 to Q3 are not in the "
+            "book: they settle how 10.18 and 10.19 agree with differentiating through ŷ."
         ),
     ] = None,
     digits: Annotated[int, typer.Option(min=1, max=40, help="Decimals that are shown.")] = 5,
@@ -293,13 +293,15 @@ def bench(
     ] = "train",
     cell: Annotated[list[str] | None, typer.Option(help="Or several. (default: gru)")] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(help="B, or several. (default: 1, 16, 64)")
+        list[int] | None, typer.Option(help="B; repeat it for several. (default: 1, 16, 64)")
     ] = None,
     hidden: Annotated[
-        list[int] | None, typer.Option(help="H, or several. (default: 32, 128, 512)")
+        list[int] | None, typer.Option(help="H; repeat it for several. (default: 32, 128, 512)")
     ] = None,
     inputs: Annotated[int | None, typer.Option(help="I. (default: as H)")] = None,
-    steps: Annotated[list[int] | None, typer.Option(help="T, or several. (default: 128)")] = None,
+    steps: Annotated[
+        list[int] | None, typer.Option(help="T; repeat it for several. (default: 128)")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     rounds: Annotated[int, typer.Option(help="In each, all are timed once.")] = 7,
     to: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A record.")] = None,

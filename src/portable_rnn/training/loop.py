@@ -62,7 +62,9 @@ def train(
     steps : int
         Updates in all, those before a resume included.
     optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``
+        Other options by ``functools.partial``, but not ``lr``.
     lr : float, or callable from the step to a float
+        Learning rate, 0.001 by default.
     loss : callable
         As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any.
     max_norm : float, optional

@@ -74,6 +74,12 @@ class Options:
         self._check_sources()
         form = "(params, grads, state, lr=...)"
         check.function("optimizer", self.optimizer, form, "params", "grads", "state", lr=0.0)
+        fixed = getattr(self.optimizer, "keywords", {})  # of functools.partial
+        if "lr" in fixed:
+            raise ValueError(
+                f"optimizer: lr={fixed['lr']!r} is fixed in it, and would be replaced; give it to "
+                "train, lr=..."
+            )
         if not callable(self.loss):
             raise TypeError(f"loss: expected a callable, got {check.said(self.loss)}")
         self.seed = check.integer("seed", self.seed, least=0)
