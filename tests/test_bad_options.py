@@ -300,6 +300,33 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(function, option, me
         function(**{option: 3})
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: prnn.training.train(MODEL, PARAMS, X, X, steps=3),
+            r"^train: expected at most 3 arguments .*\(model, params, batches\), got 4",
+        ),
+        (
+            lambda: prnn.batches.Shuffled(X, X, 3),
+            r"^Shuffled: expected at most 2 arguments without a name \(x, targets\), got 3; ",
+        ),
+        (
+            lambda: prnn.optimizers.adam(PARAMS, PARAMS, None, 0.1),
+            r"^adam: expected at most 3 .* 4",
+        ),
+        (
+            lambda: prnn.stream(MODEL, PARAMS).feed(X, X),
+            r"^Stream\.feed: expected at most 1 .* got 2",
+        ),
+    ],
+    ids=["train", "Shuffled", "adam", "feed"],
+)
+def test_what_goes_by_name_is_not_taken_by_its_place(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
 def test_another_type_error_stays_what_it_is():
     with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'steps'"):
         prnn.training.train(MODEL, PARAMS, None)

@@ -90,10 +90,24 @@ def _hinting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         try:
             return function(*args, **given)
         except TypeError:
+            _refuse_too_many(function, name, len(args))
             _refuse_unknown(function, name, given)
             raise
 
     return call
+
+
+def _refuse_too_many(function: Callable[..., Any], name: str, count: int) -> None:
+    """Raise the error of more arguments than go by their place, if there are more."""
+    parameters = inspect.signature(function).parameters.values()
+    placed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if count <= len(placed) or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return
+    bound = placed[:1] == ["self"]
+    raise TypeError(
+        f"{name}: expected at most {len(placed) - bound} arguments without a name "
+        f"({', '.join(placed[bound:])}), got {count - bound}; what else there is goes by name"
+    ) from None
 
 
 def _refuse_unknown(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> None:
