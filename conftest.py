@@ -1,11 +1,21 @@
 """What all tests run on, unless they say otherwise."""
 
 import os
+import sys
 
 import pytest
 
 # The executor for NumPy's arrays, unless the environment says which; before the library reads it.
 os.environ.setdefault("PORTABLE_RNN_EXECUTOR", "eager")
+
+
+@pytest.fixture(autouse=True)
+def jax_is_as_before():
+    """Take back what a command in a test has told JAX of float64: others follow in its process."""
+    before = "jax" in sys.modules and sys.modules["jax"].config.jax_enable_x64
+    yield
+    if "jax" in sys.modules and sys.modules["jax"].config.jax_enable_x64 != before:
+        sys.modules["jax"].config.update("jax_enable_x64", before)
 
 
 @pytest.fixture(scope="module")
