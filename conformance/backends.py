@@ -22,7 +22,7 @@ from .libraries import (
     strided,
 )
 
-__all__ = ["BACKENDS", "by_environment", "support_table", "with_support_table"]
+__all__ = ["BACKENDS", "by_environment", "replace_between", "support_table", "with_support_table"]
 
 HALF = ("float64", "float32", "float16")
 HALVES = (*HALF, "bfloat16")
@@ -162,11 +162,16 @@ def support_table() -> str:
 
 def with_support_table(readme: str) -> str:
     """Return the text of a README with the table between its two marks as it should be."""
-    before, _, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"expected a line {BEGIN.strip()} and a later one {END}")
-    return f"{before}{BEGIN}\n{support_table()}\n{END}{after}"
+    return replace_between(readme, BEGIN, END, support_table())
+
+
+def replace_between(page: str, begin: str, end: str, text: str) -> str:
+    """Return a page with a text in place of what stands between two marks."""
+    before, _, rest = page.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"expected a line {begin.strip()} and a later one {end}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _run(row: Backend) -> str:

@@ -6,6 +6,8 @@
 import re
 from pathlib import Path
 
+from conformance.backends import replace_between
+
 from portable_rnn.cells import CELLS
 from portable_rnn.cells.protocol import vectors_of
 
@@ -45,11 +47,7 @@ def _size(multiple: int) -> str:
 
 def with_table(page: str) -> str:
     """Return the text of the page with the table between its two marks as it should be."""
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"expected a line {BEGIN.strip()} and a later one {END}")
-    return f"{before}{BEGIN}\n{table()}\n\n{END}{after}"
+    return replace_between(page, BEGIN, END, f"{table()}\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.namespace import dtype_name
 from ._arrays.scalars import counted
 from ._engine.affine import LEAF
 from ._engine.checkpointing import evaluations
@@ -193,8 +192,8 @@ def plan(
     if not isinstance(model, RNN):
         raise TypeError(f"model: expected an RNN, got {check.said(model)}")
     steps, batch = check.count("steps", steps), check.count("batch", batch)
-    itemsize = _itemsize(dtype)
-    name = dtype if isinstance(dtype, str) else dtype_name(dtype)
+    name = check.named_dtype("dtype", dtype)
+    itemsize = _itemsize(name)
     compiled = name in COMPILED_DTYPES and explain(model, name).startswith("compiled")
     costs = _Costs(model, steps, batch, itemsize, compiled=compiled)
     if memory is not None and checkpoint_every is not None:
@@ -359,20 +358,9 @@ def _on_tape(part: Any) -> dict[int, Any]:
     return found
 
 
-def _itemsize(dtype: Any) -> int:
-    """Return the size of a number of a floating dtype, by its name."""
-    try:
-        name = dtype if isinstance(dtype, str) else dtype_name(dtype)
-        found = np.dtype("float16" if name == "bfloat16" else name)
-        good = found.kind in "fc" and name in (found.name, "bfloat16")
-    except Exception:  # NumPy has its own words for what is no dtype
-        good = False
-    if not good:
-        raise TypeError(
-            f"dtype: expected the name of a floating type, such as 'float32', "
-            f"got {check.said(dtype)}"
-        )
-    return found.itemsize
+def _itemsize(name: str) -> int:
+    """Return the size of a number of a floating dtype."""
+    return np.dtype("float16" if name == "bfloat16" else name).itemsize
 
 
 def _bytes(memory: str | int) -> int:

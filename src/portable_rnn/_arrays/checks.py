@@ -74,20 +74,21 @@ __all__ = [
 FLOATING: set[Any] = set()  # dtypes of NumPy that `floating` has let through
 
 
-def like(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Check that two arrays share library, dtype and device."""
+def like(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
+    """Check that two arrays share library, dtype and device.
+
+    ``remedy`` says what to do about another dtype, where the array is not to be converted.
+    """
     if type(array) in PLAIN and type(array) is type(other) and array.dtype is other.dtype:
         return
     same_library_and_device(name, array, other_name, other)
-    _same_dtype(name, array, other_name, other)
+    _same_dtype(name, array, other_name, other, remedy)
 
 
-def _same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
+def _same_dtype(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
     if array.dtype != other.dtype:
         wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
-        # A tape is no array: the pass that makes it has to be run again.
-        again = "; run forward with params of that dtype"
-        remedy = again if name == "tape" else f"; give {_conversion(name, array, wanted)}"
+        remedy = f"; {remedy or f'give {_conversion(name, array, wanted)}'}"
         if wanted == got:  # NumPy's other byte order
             wanted, got = str(other.dtype), str(array.dtype)
         elif other_name == "params" and got in DTYPES:
@@ -231,9 +232,11 @@ def named_dtype(name: str, dtype: Any) -> str:
         found = dtype if isinstance(dtype, str) else dtype_name(dtype)
     except Exception:  # of what is no dtype, and cannot be printed either
         found = ""
-    if isinstance(dtype, str) or found in DTYPES:
-        return choice(name, found, DTYPES)
-    raise TypeError(f"{name}: expected a floating dtype, such as 'float32', got {said(dtype)}")
+    if found not in DTYPES:
+        raise TypeError(
+            f"{name}: expected the name of a floating type, such as 'float32', got {said(dtype)}"
+        )
+    return found
 
 
 def floating(name: str, array: Array, xp: Namespace) -> None:

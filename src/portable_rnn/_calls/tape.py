@@ -69,7 +69,8 @@ def check_tape(
             raise TypeError(f"tape: expected the tape of forward, got one with {name}={held!r:.40}")
     check_model(tape.model, "tape.model")
     check_same_model("tape", model, tape.model)
-    check.like("tape", tape.x, "params", next(iter(params.values())))
+    again = "run forward with params of that dtype"
+    check.like("tape", tape.x, "params", next(iter(params.values())), again)
     # The first states are always kept, until a budget has them taken out.
     if not any(one.kept.get(0) for one in tape.stack_tapes):
         raise ValueError("tape: under a memory budget a tape can be pulled back only once")

@@ -115,7 +115,7 @@ def jvp(
     """
     check.options(jvp, options, options_of(predict, without=("state",)))
     check_real(model, params)
-    given = {n: options.get(n) for n in ("lengths", "mask", "check_finite") if n in options}
+    given = {name: value for name, value in options.items() if name in CallOptions._fields}
     call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
     if d_params is not None:
         _check_direction("d_params", params, d_params)

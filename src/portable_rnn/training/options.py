@@ -74,10 +74,10 @@ class Options:
         self._check_sources()
         form = "(params, grads, state, lr=...)"
         check.function("optimizer", self.optimizer, form, "params", "grads", "state", lr=0.0)
-        fixed = getattr(self.optimizer, "keywords", {})  # of functools.partial
-        if "lr" in fixed:
+        given = self.optimizer.keywords if isinstance(self.optimizer, functools.partial) else {}
+        if "lr" in given:
             raise ValueError(
-                f"optimizer: lr={fixed['lr']!r} is fixed in it, and would be replaced; give it to "
+                f"optimizer: lr={given['lr']!r} is fixed in it, and would be replaced; give it to "
                 "train, lr=..."
             )
         if not callable(self.loss):
