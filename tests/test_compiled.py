@@ -16,6 +16,7 @@ from conformance.mutants import compiled_here
 from conformance.tolerances import K, error_in_eps
 
 from portable_rnn._engine.affine import SUMS, Linear
+from portable_rnn._engine.bptt import Inputs
 from portable_rnn._engine.recurrence import Weights, recurrence_of
 from portable_rnn._engine.setup import Setup
 from portable_rnn._executors import kernel as kernels
@@ -106,10 +107,11 @@ class Problem:
         w = Weights(ih, hh._replace(scale=cast(self.factors)), None, tuple(map(cast, self.own)))
         setup = Setup(np, EAGER, recurrence_of(self.cell, held=bool(self.held)), reverse=reverse)
         state, update, x = tuple(map(cast, self.state)), tuple(map(cast, self.update)), cast(self.x)
-        hidden, after, record = EAGER.layer(setup, w, x, state, update)
+        given = Inputs(x, update)
+        hidden, after, record = EAGER.layer(setup, w, given, state)
         d_w, d_x, d_before = EAGER.layer_vjp(
-            *(setup, w, x, record, cast(self.d_hidden) if d_hidden else None),
-            *(tuple(map(cast, self.d_state)), update),
+            *(setup, w, given, record, cast(self.d_hidden) if d_hidden else None),
+            *(tuple(map(cast, self.d_state)), None),
         )
         return named(np.stack(hidden), after, d_w, d_x, d_before)
 

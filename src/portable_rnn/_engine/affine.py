@@ -89,7 +89,7 @@ class Linear(NamedTuple):
 
     def __call__(self, xp: Namespace, x: Array) -> Array:
         """Return ``y`` (..., O) of ``x`` (..., I)."""
-        y = matmul(xp, _rows(xp, x if self.scale is None else self._scaled(x)), self.weight.T)
+        y = matmul(xp, _rows(xp, self.scaled(x)), self.weight.T)
         if self.bias is not None:
             y = y + self.bias
         return y if x.ndim == 2 else reshape(xp, y, (*x.shape[:-1], y.shape[1]))
@@ -99,7 +99,7 @@ class Linear(NamedTuple):
         d_x = matmul(xp, _rows(xp, d_y), self.weight)
         if d_y.ndim != 2:
             d_x = reshape(xp, d_x, (*d_y.shape[:-1], d_x.shape[1]))
-        return d_x if self.scale is None else self._scaled(d_x)
+        return self.scaled(d_x)
 
     def vjp_parameters(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> "Linear":
         """Return the cotangents of W and b, from all steps."""
@@ -108,15 +108,18 @@ class Linear(NamedTuple):
 
     def vjp_weight(self, xp: Namespace, x: Array, d_y: Array, products: Products) -> Any:
         """Return the cotangent of W alone."""
-        return products.weight(xp, x if self.scale is None else self._scaled(x), d_y)
+        return products.weight(xp, self.scaled(x), d_y)
 
     def rows(self, part: slice) -> "Linear":
         """Return the map to a part of ``y``."""
         bias = None if self.bias is None else self.bias[..., part]
         return Linear(self.weight[part, :], bias, self.scale)
 
-    def _scaled(self, x: Array) -> Array:
-        return x * (self.scale if x.ndim == 2 else self.scale[None, ...])  # type: ignore[index]
+    def scaled(self, x: Array) -> Array:
+        """Return what is multiplied: ``x`` times the factors, if there are any."""
+        if self.scale is None:
+            return x
+        return x * (self.scale if x.ndim == 2 else self.scale[None, ...])
 
 
 def matmul(xp: Namespace, a: Array, b: Array) -> Array:

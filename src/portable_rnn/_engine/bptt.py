@@ -34,10 +34,17 @@ from typing import Any, NamedTuple
 
 from .._arrays.namespace import Array
 from ..cells import State
-from .recurrence import Weights, plus
+from .recurrence import Weights, added, plus
 from .setup import Sequence, Setup
 
-__all__ = ["Record", "layer", "layer_vjp"]
+__all__ = ["Inputs", "Record", "layer", "layer_vjp"]
+
+
+class Inputs(NamedTuple):
+    """What a layer is given of a chunk of time, besides the state before it."""
+
+    x: Array
+    update: tuple[Array, ...] = ()  # of each state, if it may be held
 
 
 class Record(NamedTuple):
@@ -48,14 +55,12 @@ class Record(NamedTuple):
     residuals: Sequence
 
 
-def layer(
-    s: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
-) -> tuple[Sequence, State, Record]:
+def layer(s: Setup, w: Weights, given: Inputs, state: State) -> tuple[Sequence, State, Record]:
     """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
 
     The record has no residuals unless they are to be kept.
     """
-    xp, loop = s.xp, s.executor
+    xp, loop, (x, update) = s.xp, s.executor, given
     ax = w.ih(xp, x)
 
     def step(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, Any]]:
@@ -70,14 +75,17 @@ def layer(
 def layer_vjp(
     s: Setup,
     w: Weights,
-    x: Array,
+    given: Inputs,
     record: Record,
     d_hidden: Array | None,
     d_state: State,
-    update: tuple[Array, ...],
+    total: Weights | None,
 ) -> tuple[Weights, Array | None, State]:
-    """Return the cotangents of the weights, of ``x``, and of the state before."""
-    xp, loop = s.xp, s.executor
+    """Return the cotangents of the weights, of ``x``, and of the state before.
+
+    Those of the weights are added to ``total``, which is of the chunks that come after this one.
+    """
+    xp, loop, (x, update) = s.xp, s.executor, given
 
     def step_vjp(d_state: State, inputs: tuple[Any, ...]) -> tuple[State, tuple[Array, ...]]:
         residuals, d_h, *update = inputs
@@ -91,4 +99,4 @@ def layer_vjp(
     h = loop.join(xp, loop.shift(xp, record.before[0], record.hidden, reverse=s.reverse))
     rows = tuple(loop.join(xp, sequence) for sequence in rows)
     d_w, d_ax = s.recurrence.weights_vjp(xp, w, x, h, rows, s.products)
-    return d_w, w.ih.vjp_x(xp, d_ax) if s.grad_x else None, d_state
+    return added(total, d_w), w.ih.vjp_x(xp, d_ax) if s.grad_x else None, d_state

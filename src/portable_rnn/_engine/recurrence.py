@@ -30,6 +30,7 @@ __all__ = [
     "Recurrence",
     "TwoProducts",
     "Weights",
+    "added",
     "plus",
     "recurrence_of",
 ]
@@ -210,6 +211,17 @@ class Held:
 def plus(a: Array | None, b: Array | None) -> Array | None:
     """Add two cotangents, of which None is zero."""
     return b if a is None else a if b is None else a + b
+
+
+def added(total: Any, part: Any) -> Any:
+    """Add a tree of new arrays to another, in place where arrays can be written; None is zero."""
+    if total is None or part is None:
+        return part if total is None else total
+    if isinstance(total, tuple):
+        both = map(added, total, part)
+        return type(total)(*both) if hasattr(total, "_fields") else tuple(both)
+    total += part
+    return total
 
 
 def _apart(w: Weights, rows: Rows) -> tuple[Rows, Array, Array]:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from .._arrays.namespace import Array, device_of
 from .checkpointing import initial_checkpoints, reverse_segments
 from .chunks import Chunk, cut_into_chunks, write_chunk
-from .recurrence import Weights
+from .recurrence import Weights, added
 from .select import where_true
 from .setup import Setup
-from .stack import Stack, States, part, run_chunk, run_chunk_vjp
+from .stack import Stack, StackChunk, States, part
 
 __all__ = ["StackTape", "run_stack", "run_stack_vjp"]
 
@@ -41,7 +41,7 @@ def run_stack(s: Setup, stack: Stack, x: Array, states: States) -> tuple[Array, 
             tape.kept[number] = states
         last = number == len(groups) - 1
         for chunk in segment:
-            hidden, states, records = run_chunk(s if last else light, stack, x, states, chunk)
+            hidden, states, records = StackChunk(s if last else light, stack, x, chunk).run(states)
             y = s.executor.join(xp, hidden)
             if stack.readout is not None:
                 y = stack.readout(xp, y)
@@ -65,7 +65,7 @@ def run_stack_vjp(
     def run_segments(states: States, start: int, end: int) -> States:
         light = s._replace(keep=False)
         for chunk in (chunk for segment in groups[start:end] for chunk in segment):
-            _, states, _ = run_chunk(light, stack, x, states, chunk)
+            _, states, _ = StackChunk(light, stack, x, chunk).run(states)
         return states
 
     kept = tape.kept if s.segments else dict(tape.kept)
@@ -77,18 +77,17 @@ def run_stack_vjp(
         records = _kept(s, tape) if last else _again(s, stack, x, groups[number], states)
         for chunk in reversed(groups[number]):
             if chunk.block != block:
-                d_stack, d_block, block = _plus(d_stack, d_block), None, chunk.block
+                d_stack, d_block, block = added(d_stack, d_block), None, chunk.block
             d_y = None
             if d_outputs is not None:
                 d_y = where_true(xp, part(s, s.mask, chunk), chunk.of(xp, d_outputs))
-            d_part, d_x_part, d_states = run_chunk_vjp(
-                s, stack, x, records.pop(), d_y, d_states, chunk
+            d_block, d_x_part, d_states = StackChunk(s, stack, x, chunk).vjp(
+                records.pop(), d_y, d_states, d_block
             )
-            d_block = _plus(d_block, d_part)
             if s.grad_x:
                 d_x = write_chunk(xp, d_x, d_x_part, chunk, size)
-            del d_part, d_x_part  # before the next chunk makes its own
-    d_stack = _plus(d_stack, d_block)
+            del d_x_part  # before the next chunk makes its own
+    d_stack = added(d_stack, d_block)
     if d_stack is None:  # no sequence has a step
         d_stack = Stack((NOTHING,) * len(stack.layers))
         d_x = xp.zeros_like(x) if s.grad_x else None
@@ -109,7 +108,7 @@ def _again(
     """Run a segment again; return its records."""
     found = []
     for chunk in segment:
-        _, states, records = run_chunk(s, stack, x, states, chunk)
+        _, states, records = StackChunk(s, stack, x, chunk).run(states)
         found.append(records)
     return found
 
@@ -125,14 +124,3 @@ def _zeros(s: Setup, x: Array, stack: Stack) -> Array:
     last = stack.layers[-1].hh.weight
     size = last.shape[1] if stack.readout is None else stack.readout.weight.shape[0]
     return s.xp.zeros((*x.shape[:2], size), dtype=x.dtype, device=device_of(x))
-
-
-def _plus(total: Any, part: Any) -> Any:
-    """Add a tree of new arrays to another, in place where arrays can be written; None is zero."""
-    if total is None or part is None:
-        return part if total is None else total
-    if isinstance(total, tuple):
-        added = map(_plus, total, part)
-        return type(total)(*added) if hasattr(total, "_fields") else tuple(added)
-    total += part
-    return total

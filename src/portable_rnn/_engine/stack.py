@@ -10,12 +10,13 @@ from .._arrays.functions import copied
 from .._arrays.namespace import Array
 from ..cells import State
 from .affine import Linear
+from .bptt import Inputs
 from .chunks import Chunk
-from .recurrence import Held, Weights
+from .recurrence import Held, Weights, added
 from .select import where_true
 from .setup import Sequence, Setup
 
-__all__ = ["Stack", "States", "part", "run_chunk", "run_chunk_vjp", "step"]
+__all__ = ["Stack", "StackChunk", "States", "part", "step"]
 
 States: TypeAlias = tuple[State, ...]  # of one layer after another
 
@@ -27,54 +28,81 @@ class Stack(NamedTuple):
     readout: Linear | None = None
 
 
-def run_chunk(
-    s: Setup, stack: Stack, x: Array, states: States, chunk: Chunk
-) -> tuple[Sequence, States, tuple[Any, ...]]:
-    """Take all layers through one chunk; return the hidden states of the last.
+class StackChunk(NamedTuple):
+    """A stack of layers over one chunk of time."""
 
-    And the states after it, and the record of each layer.
-    """
-    after: list[State] = []
-    records: list[Any] = []
-    hidden = None
-    for number, state in enumerate(states):
-        y = _input(s, x, chunk, number, hidden)
-        w, update = _weights(s, stack, chunk, number), _update(s, state, chunk, number)
-        hidden, new, record = s.executor.layer(s, w, y, chunk.take_active(state), update)
-        after.append(chunk.restore_inactive(s.xp, new, state))
-        if s.keep:
-            records.append(record)
-    return hidden, tuple(after), tuple(records)
+    setup: Setup
+    stack: Stack
+    x: Array  # (T, B, I); of all of time
+    chunk: Chunk
 
+    def run(self, states: States) -> tuple[Sequence, States, tuple[Any, ...]]:
+        """Take all layers through the chunk; return the hidden states of the last.
 
-def run_chunk_vjp(
-    s: Setup,
-    stack: Stack,
-    x: Array,
-    records: tuple[Any, ...],
-    d_y: Array | None,
-    d_states: States,
-    chunk: Chunk,
-) -> tuple[Stack, Array | None, States]:
-    """Take the cotangents of all layers back through one chunk."""
-    d_readout = None
-    if d_y is not None and stack.readout is not None:
-        h = s.executor.join(s.xp, records[-1].hidden)
-        d_readout = stack.readout.vjp_parameters(s.xp, h, d_y, s.products)
-        d_y = stack.readout.vjp_x(s.xp, d_y)
-    d_layers: list[Weights] = []
-    d_before: list[State] = []
-    for number in reversed(range(len(records))):
-        y = _input(s, x, chunk, number, records[number - 1].hidden)
-        w, d_state = _weights(s, stack, chunk, number), d_states[number]
-        update, d_active = _update(s, d_state, chunk, number), chunk.take_active(d_state)
-        one = s if s.grad_x or not number else s._replace(grad_x=True)  # of the layer below
-        d_w, d_y, d_new = s.executor.layer_vjp(one, w, y, records[number], d_y, d_active, update)
-        if number and s.between:
-            d_y = d_y * chunk.of(s.xp, s.between[number - 1])
-        d_layers.insert(0, d_w)
-        d_before.insert(0, chunk.restore_inactive(s.xp, d_new, d_state))
-    return Stack(tuple(d_layers), d_readout), d_y, tuple(d_before)
+        And the states after it, and the record of each layer.
+        """
+        s, chunk = self.setup, self.chunk
+        after: list[State] = []
+        records: list[Any] = []
+        hidden = None
+        for number, state in enumerate(states):
+            given = self._inputs(number, hidden, state)
+            active = chunk.take_active(state)
+            hidden, new, record = s.executor.layer(s, self._weights(number), given, active)
+            after.append(chunk.restore_inactive(s.xp, new, state))
+            if s.keep:
+                records.append(record)
+        return hidden, tuple(after), tuple(records)
+
+    def vjp(
+        self, records: tuple[Any, ...], d_y: Array | None, d_states: States, total: Stack | None
+    ) -> tuple[Stack, Array | None, States]:
+        """Take the cotangents of all layers back; those of parameters are added to ``total``."""
+        s, stack, _, chunk = self
+        total = total or Stack((None,) * len(records))  # type: ignore[arg-type]
+        d_readout = None
+        if d_y is not None and stack.readout is not None:
+            h = s.executor.join(s.xp, records[-1].hidden)
+            d_readout = stack.readout.vjp_parameters(s.xp, h, d_y, s.products)
+            d_y = stack.readout.vjp_x(s.xp, d_y)
+        d_layers: list[Weights] = []
+        d_before: list[State] = []
+        for number in reversed(range(len(records))):
+            w, d_state, d_w = self._weights(number), d_states[number], total.layers[number]
+            given = self._inputs(number, records[number - 1].hidden, d_state)
+            d_active = chunk.take_active(d_state)
+            one = s if s.grad_x or not number else s._replace(grad_x=True)  # of the layer below
+            d_w, d_y, d_new = s.executor.layer_vjp(
+                one, w, given, records[number], d_y, d_active, d_w
+            )
+            if number and s.between:
+                d_y = d_y * chunk.of(s.xp, s.between[number - 1])
+            d_layers.insert(0, d_w)
+            d_before.insert(0, chunk.restore_inactive(s.xp, d_new, d_state))
+        return Stack(tuple(d_layers), added(total.readout, d_readout)), d_y, tuple(d_before)
+
+    def _inputs(self, number: int, below: Sequence, state: State) -> Inputs:
+        """Return what a layer is given: the first one ``x``, where there are steps."""
+        s, _, x, chunk = self
+        mask = part(s, s.mask, chunk)
+        if not number:
+            y = where_true(s.xp, mask, chunk.of(s.xp, x))
+        else:
+            y = s.executor.join(s.xp, below)
+            y = y * chunk.of(s.xp, s.between[number - 1]) if s.between else y
+        # Where the new state takes the place of the old, if not everywhere.
+        if not s.update:
+            return Inputs(y, () if mask is None else (mask,) * len(state))
+        update = (chunk.of(s.xp, u) for u in s.update[number])
+        return Inputs(y, tuple(where_true(s.xp, mask, u) for u in update))
+
+    def _weights(self, number: int) -> Weights:
+        """Return the weights of a layer; recurrent dropout scales what W_hh multiplies."""
+        s, w = self.setup, self.stack.layers[number]
+        if not s.recurrent:
+            return w
+        scale = self.chunk.sequences(s.xp, s.recurrent[number], axis=0)
+        return w._replace(hh=w.hh._replace(scale=scale))
 
 
 def step(
@@ -103,29 +131,3 @@ def step(
 def part(s: Setup, array: Array | None, chunk: Chunk) -> Array | None:
     """Return the part of an array (T, B, ...) that lies in a chunk, if there is one."""
     return None if array is None else chunk.of(s.xp, array)
-
-
-def _input(s: Setup, x: Array, chunk: Chunk, number: int, below: Sequence) -> Array:
-    """Return the input of a layer: of the first one ``x``, where there are steps."""
-    if not number:
-        return where_true(s.xp, part(s, s.mask, chunk), chunk.of(s.xp, x))
-    y = s.executor.join(s.xp, below)
-    return y * chunk.of(s.xp, s.between[number - 1]) if s.between else y
-
-
-def _weights(s: Setup, stack: Stack, chunk: Chunk, number: int) -> Weights:
-    """Return the weights of a layer; recurrent dropout scales what W_hh multiplies."""
-    w = stack.layers[number]
-    if not s.recurrent:
-        return w
-    scale = chunk.sequences(s.xp, s.recurrent[number], axis=0)
-    return w._replace(hh=w.hh._replace(scale=scale))
-
-
-def _update(s: Setup, state: State, chunk: Chunk, number: int) -> tuple[Array, ...]:
-    """Return where the new state of a layer takes the place of the old, if not everywhere."""
-    mask = part(s, s.mask, chunk)
-    if not s.update:
-        return () if mask is None else (mask,) * len(state)
-    update = (chunk.of(s.xp, u) for u in s.update[number])
-    return tuple(where_true(s.xp, mask, u) for u in update)

@@ -11,6 +11,7 @@ from typing import Any
 from .._arrays.namespace import Array, Namespace
 from .._engine import bptt
 from .._engine.affine import AT_ONCE, SUMS, Products
+from .._engine.bptt import Inputs
 from .._engine.recurrence import Weights
 from .._engine.setup import Sequence, Setup, Step
 from ..cells import State
@@ -54,27 +55,30 @@ class Executor(ABC):
         return w
 
     def layer(
-        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+        self, setup: Setup, w: Weights, given: Inputs, state: State
     ) -> tuple[Sequence, State, Any]:
         """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
 
         The record is for the executor that made it, and for the readout, which takes its
         ``hidden``.
         """
-        return bptt.layer(setup, w, x, state, update)
+        return bptt.layer(setup, w, given, state)
 
     def layer_vjp(
         self,
         setup: Setup,
         w: Weights,
-        x: Array,
+        given: Inputs,
         record: Any,
         d_hidden: Array | None,
         d_state: State,
-        update: tuple[Array, ...],
+        total: Weights | None,
     ) -> tuple[Weights, Array | None, State]:
-        """Return the cotangents of the weights, of ``x``, and of the state before."""
-        return bptt.layer_vjp(setup, w, x, record, d_hidden, d_state, update)
+        """Return the cotangents of the weights, of ``x``, and of the state before.
+
+        Those of the weights are added to ``total``, which is of the chunks that come after.
+        """
+        return bptt.layer_vjp(setup, w, given, record, d_hidden, d_state, total)
 
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]

@@ -7,13 +7,16 @@ steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why
 import logging
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, dtype_name
-from .._engine.affine import Linear, Products, affine_vjp_bias, affine_vjp_weight, matmul
-from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights
+from .._engine.affine import Linear, Products, matmul
+from .._engine.bptt import Inputs
+from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights, added
 from .._engine.setup import Sequence, Setup
 from ..cells import State
 from .compiled_layer import Cotangents, Layer, Stepper
@@ -22,6 +25,7 @@ from .eager import Eager
 from .kernel import Kernel, of_program
 from .llvm_target import host
 from .program import Program
+from .sums import Sums, sums
 from .trace import NotPointwise, trace
 
 __all__ = ["Compiled", "loops_of", "why_not"]
@@ -31,11 +35,28 @@ logger = logging.getLogger("portable_rnn")
 MOST = 32  # programs of one class of cells that may change
 _made: dict[type, set[Program]] = {}
 
-# Rows that one product adds up. Sums of numbers that are all alike, the worst there are, were up to
-# 9.8 eps off of the 16 that are allowed; 14 with 128 rows, and 22 with 256, which took 0.9 to 1.0
-# of the time.
-LEAF = 96
-SUMS = Products(weight=partial(affine_vjp_weight, leaf=LEAF), bias=affine_vjp_bias)
+
+def _weight_sum(xp: Namespace, x: Array, d_y: Array) -> Array:
+    """Return the cotangent of a weight, (O, I)."""
+    total = xp.zeros((d_y.shape[-1], x.shape[-1]), dtype=d_y.dtype)
+    _sums(d_y).add(d_y, None, (total, x))
+    return total
+
+
+def _bias_sum(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
+    """Return the cotangent of a bias, (O,)."""
+    if bias is None:
+        return None
+    total = xp.zeros((d_y.shape[-1],), dtype=d_y.dtype)
+    _sums(d_y).add(d_y, total)
+    return total
+
+
+def _sums(array: Array) -> Sums:
+    return sums(dtype_name(array.dtype), host())
+
+
+SUMS = Products(weight=_weight_sum, bias=_bias_sum)
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,7 @@ class Compiled(Eager):
 
     @property
     def sums(self) -> Products:
-        """Larger products than those of the loop in Python, which is slower than they are."""
+        """Sums by a compiled loop."""
         return SUMS
 
     def pack(self, setup: Setup, w: Weights) -> Weights:
@@ -68,15 +89,15 @@ class Compiled(Eager):
         return w._replace(packed=_Packed(layer))
 
     def layer(
-        self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
+        self, setup: Setup, w: Weights, given: Inputs, state: State
     ) -> tuple[Sequence, State, Any]:
         """Project the input of all steps, then run the loop."""
         if w.packed is None:
-            return super().layer(setup, w, x, state, update)
-        ax = Linear(w.ih.weight)(setup.xp, x)  # the loop adds the bias
+            return super().layer(setup, w, given, state)
+        ax = Linear(w.ih.weight)(setup.xp, given.x)  # the loop adds the bias
         how = {"reverse": setup.reverse, "keep": setup.keep}
         found: tuple[Sequence, State, Any] = w.packed.layer.forward(
-            ax, state, update, w.hh.scale, **how
+            ax, state, given.update, w.hh.scale, **how
         )
         return found
 
@@ -84,24 +105,28 @@ class Compiled(Eager):
         self,
         setup: Setup,
         w: Weights,
-        x: Array,
+        given: Inputs,
         record: Any,
         d_hidden: Array | None,
         d_state: State,
-        update: tuple[Array, ...],
+        total: Weights | None,
     ) -> tuple[Weights, Array | None, State]:
         """Run the loop back, then the products for the gradients."""
         if not isinstance(record, LayerRecord):
-            return super().layer_vjp(setup, w, x, record, d_hidden, d_state, update)
+            return super().layer_vjp(setup, w, given, record, d_hidden, d_state, total)
         if w.packed is None:
             raise ValueError("tape: made by the compiled loop, which cannot run here")
-        xp = setup.xp
-        found = w.packed.backward(record, d_hidden, d_state, again=setup.products is self.sums)
-        rows = (*found.d_own, found.d_ax)
-        rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
-        h = record.hidden_before
-        d_w, d_ax = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
-        return d_w, w.ih.vjp_x(xp, d_ax) if setup.grad_x else None, found.d_state
+        xp, x, h = setup.xp, given.x, record.hidden_before
+        summed = setup.products is SUMS
+        found = w.packed.backward(record, d_hidden, d_state, again=summed)
+        if summed:
+            total = w.packed.add(total, w, (x, w.hh.scaled(h)), found)
+        else:
+            rows = (*found.d_own, found.d_ax)
+            rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
+            d_w, _ = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
+            total = added(total, d_w)
+        return total, w.ih.vjp_x(xp, found.d_ax) if setup.grad_x else None, found.d_state
 
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
@@ -128,6 +153,7 @@ class _Packed:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
+        self._sums = sums(layer.kernel.dtype.name, layer.kernel.target)
         self._before: Cotangents | None = None
         self._steppers: dict[int, Stepper] = {}
 
@@ -144,6 +170,33 @@ class _Packed:
         found = self.layer.backward(record, d_hidden, d_state, into=self._before)
         self._before = found if again else None
         return found
+
+    def add(
+        self, total: Weights | None, w: Weights, inputs: tuple[Array, Array], d: Cotangents
+    ) -> Weights:
+        """Add the gradients of a chunk to a total, in place; ``inputs`` are of both products."""
+        if total is None:
+            total = Weights(_zeros(w.ih), _zeros(w.hh), own=tuple(map(np.zeros_like, w.own)))
+        x, h = inputs
+        (d_ih, d_b, _), (d_hh, d_c, _) = total.ih, total.hh
+        add = self._sums.add
+        if d.d_ah is d.d_ax:
+            add(d.d_ax, d_c if d_b is None else d_b, (d_ih, x), (d_hh, h))
+            if d_b is not None and d_c is not None:
+                d_c[...] = d_b
+        else:
+            add(d.d_ax, d_b, (d_ih, x))
+            add(d.d_ah, d_c, (d_hh, h))
+        for d_own, given in zip(total.own, d.d_own, strict=True):
+            add(given, d_own)
+        return total
+
+
+def _zeros(linear: Linear) -> Linear:
+    """Return gradients to be added to."""
+    (outputs, inputs), dtype = linear.weight.shape, linear.weight.dtype
+    bias = None if linear.bias is None else np.zeros(outputs, dtype)
+    return Linear(np.zeros((outputs, inputs), dtype), bias)
 
 
 def loops_of(

@@ -30,6 +30,7 @@ SOURCES = (
     "llvm_function",
     "llvm_product",
     "llvm_loop",
+    "llvm_sums",
     "tables",
     "llvm_cache",
 )

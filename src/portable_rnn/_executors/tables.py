@@ -6,12 +6,17 @@ Read by who writes the loops and by who calls them; see `llvm_loop`.
 from .program import Program
 
 __all__ = [
+    "LEAF",
     "LINE",
     "MOST_ROWS",
+    "PANEL",
+    "PIECE",
+    "SUM_FIELDS",
     "backward_fields",
     "blocks_at_a_time",
     "forward_fields",
     "most_blocks",
+    "widest",
 ]
 
 # Of a tile of the recurrent product.
@@ -28,6 +33,22 @@ COMMON = (
     *("steps", "batch", "units", "direction", "blocks", "tile", "a_row"),
     *("sums", "weight"),
 )
+
+
+# Of the sums over rows (see `llvm_sums`): the columns of d in a panel, a multiple of the height of
+# each tile; rows that are added one after another; and rows whose sums are added to the gradient.
+PANEL = 12
+LEAF = 48
+PIECE = 8 * LEAF
+SUM_FIELDS = (
+    *("rows", "outputs", "d", "bias", "room_d", "room_x", "sums"),
+    *(f"{name}.{i}" for i in range(2) for name in ("x", "inputs", "weight")),
+)
+
+
+def widest(accumulators: int) -> int:
+    """Return how many vectors the widest tile of a gradient has, of at least 6 rows."""
+    return _power_of_2(accumulators // 6)
 
 
 def forward_fields(program: Program, *, scaled: bool) -> tuple[str, ...]:
