@@ -17,7 +17,8 @@ LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_stric
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
     *("_arrays.host", "_arrays.libraries", "_calls.valid_steps", "_files.safetensors"),
-    *("_executors.compiled_layer", "_executors.kernel", "_executors.slabs"),
+    *("_executors.compiled", "_executors.compiled_layer", "_executors.kernel"),
+    *("_executors.slabs", "_executors.sums"),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
     *("book.computed", "book.files"),
 }

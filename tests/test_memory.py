@@ -9,7 +9,7 @@ import pytest
 from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
-from portable_rnn._engine import run
+from portable_rnn._engine.stack import StackChunk
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 
@@ -213,13 +213,13 @@ def test_gradients_of_single_steps_are_added_by_chunks():
 def test_each_step_is_run_twice(batch, every, monkeypatch):
     """Whatever fits into a chunk, and however many of those into a segment."""
     model, steps, ran = prnn.RNN(2, 3), 200, []
-    run_chunk = run.run_chunk
+    run_chunk = StackChunk.run
 
-    def counted(s, stack, x, states, chunk, *args, **kwargs):
-        ran.append(chunk.rows.stop - chunk.rows.start)
-        return run_chunk(s, stack, x, states, chunk, *args, **kwargs)
+    def counted(one, states):
+        ran.append(one.chunk.rows.stop - one.chunk.rows.start)
+        return run_chunk(one, states)
 
-    monkeypatch.setattr(run, "run_chunk", counted)
+    monkeypatch.setattr(StackChunk, "run", counted)
     params, x, targets = inputs(model, steps, batch)
     prnn.bptt(model, params, x, targets, checkpoint_every=every)
     segments = -(-steps // every)

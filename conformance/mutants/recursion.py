@@ -16,9 +16,9 @@ RECURSION = [
     Mutant(
         "last cotangent ignored",
         "_engine/run.py",
-        "            d_part, d_x_part, d_states = run_chunk_vjp(\n",
+        "            totals[level], d_x_part, d_states = StackChunk(",
         "            d_y = xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n"
-        "            d_part, d_x_part, d_states = run_chunk_vjp(\n",
+        "            totals[level], d_x_part, d_states = StackChunk(",
         gradients("lstm-outputs_only"),
     ),
     Mutant(
@@ -45,8 +45,8 @@ RECURSION = [
     Mutant(
         "transposed input weights",
         "_engine/affine.py",
-        "self._scaled(x)), self.weight.T)",
-        "self._scaled(x)), self.weight if self.weight.shape[0] == x.shape[-1] else self.weight.T)",
+        "self.scaled(x)), self.weight.T)",
+        "self.scaled(x)), self.weight if self.weight.shape[0] == x.shape[-1] else self.weight.T)",
         gradients("elman-square"),
     ),
     Mutant(
@@ -73,15 +73,15 @@ RECURSION = [
     Mutant(
         "accumulator started from the parameters",
         "_engine/run.py",
-        "d_stack: Stack | None = None\n",
-        "d_stack: Stack | None = Stack(stack.layers)\n",
+        "totals: list[Stack | None] = [None, None, None]\n",
+        "totals: list[Stack | None] = [None, None, Stack(stack.layers)]\n",
         gradients("elman-default"),
     ),
     Mutant(
         "only the last chunk's weight gradients",
         "_engine/run.py",
-        "d_stack = _plus(d_stack, d_block)\n",
-        "d_stack = d_block\n",
+        "records.pop(), d_y, d_states, totals[level]\n",
+        "records.pop(), d_y, d_states, None\n",
         gradients("elman-600_steps"),
     ),
     Mutant(

@@ -19,17 +19,17 @@ LEAF = 32
 FEW = 8  # rows that are added one after another
 
 
-def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array, leaf: int = LEAF) -> Array:
+def affine_vjp_weight(xp: Namespace, x: Array, d_y: Array) -> Array:
     """Return the cotangent of ``weight``: ``d_yᵀ x`` summed over all rows, shape (O, I).
 
-    Over (T, B, ...), time is halved until a product has ``leaf`` rows: rounding then grows with the
+    Over (T, B, ...), time is halved until a product has ``LEAF`` rows: rounding then grows with the
     logarithm of T (Higham 2002, section 4.2). Sums of half precision are float32.
     """
     steps = d_y.shape[0]
-    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > leaf:
+    if d_y.ndim == 3 and steps > 1 and steps * d_y.shape[1] > LEAF:
         half = steps // 2
-        total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...], leaf)
-        total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...], leaf)
+        total = affine_vjp_weight(xp, x[:half, ...], d_y[:half, ...])
+        total += affine_vjp_weight(xp, x[half:, ...], d_y[half:, ...])
         return total
     product = matmul(xp, _rows(xp, d_y).T, _rows(xp, x))
     return to_accumulation_dtype(xp, product)

@@ -18,7 +18,7 @@ from .._arrays.namespace import Array, Namespace, device_of
 from ..cells import State
 from .setup import Setup
 
-__all__ = ["Chunk", "cut_into_chunks", "full_steps", "most_rows", "write_chunk"]
+__all__ = ["ROWS", "Chunk", "cut_into_chunks", "full_steps", "most_rows", "write_chunk"]
 
 # As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
 ROWS = 384

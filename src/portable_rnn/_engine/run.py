@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .._arrays.namespace import Array, device_of
 from .checkpointing import initial_checkpoints, reverse_segments
-from .chunks import Chunk, cut_into_chunks, write_chunk
+from .chunks import ROWS, Chunk, cut_into_chunks, write_chunk
 from .recurrence import Weights, added
 from .select import where_true
 from .setup import Setup
@@ -17,6 +17,9 @@ from .stack import Stack, StackChunk, States, part
 
 __all__ = ["StackTape", "run_stack", "run_stack_vjp"]
 
+# Rows of blocks whose gradients are added one after another. A sum of more is made of the sums of
+# so many, or rounding would grow as the number of blocks does.
+SOME = 64 * ROWS
 NOTHING = Weights(None, None, own=None)  # type: ignore[arg-type]  # the gradients of no steps
 
 
@@ -59,8 +62,10 @@ def run_stack_vjp(
 ) -> tuple[Stack, Array | None, States]:
     """Return the cotangents of the parameters, of the input, and of the initial states."""
     xp, x, size = s.xp, tape.x, (tape.x.shape[0], tape.x.shape[1])
-    d_stack: Stack | None = None
-    d_block, d_x, block, groups = d_stack, None, -1, _segments(s, x)
+    d_x, block, groups = None, -1, _segments(s, x)
+    # Gradients of a block, of some of them, and of all. Without a budget, a block is one chunk.
+    totals: list[Stack | None] = [None, None, None]
+    some, level = max(1, SOME // s.rows), 0 if s.segments else 1
 
     def run_segments(states: States, start: int, end: int) -> States:
         light = s._replace(keep=False)
@@ -77,21 +82,30 @@ def run_stack_vjp(
         records = _kept(s, tape) if last else _again(s, stack, x, groups[number], states)
         for chunk in reversed(groups[number]):
             if chunk.block != block:
-                d_stack, d_block, block = added(d_stack, d_block), None, chunk.block
+                last_of_some = chunk.block // some != block // some
+                _carry(totals, 2 if last_of_some else 1)
+                block = chunk.block
             d_y = None
             if d_outputs is not None:
                 d_y = where_true(xp, part(s, s.mask, chunk), chunk.of(xp, d_outputs))
-            d_block, d_x_part, d_states = StackChunk(s, stack, x, chunk).vjp(
-                records.pop(), d_y, d_states, d_block
+            totals[level], d_x_part, d_states = StackChunk(s, stack, x, chunk).vjp(
+                records.pop(), d_y, d_states, totals[level]
             )
             if s.grad_x:
                 d_x = write_chunk(xp, d_x, d_x_part, chunk, size)
             del d_x_part  # before the next chunk makes its own
-    d_stack = added(d_stack, d_block)
+    _carry(totals, 2)
+    d_stack = totals[2]
     if d_stack is None:  # no sequence has a step
         d_stack = Stack((NOTHING,) * len(stack.layers))
         d_x = xp.zeros_like(x) if s.grad_x else None
     return d_stack, d_x, d_states
+
+
+def _carry(totals: list[Stack | None], levels: int) -> None:
+    """Add the lower sums to those above."""
+    for i in range(levels):
+        totals[i], totals[i + 1] = None, added(totals[i + 1], totals[i])
 
 
 def _kept(s: Setup, tape: StackTape) -> list[tuple[Any, ...]]:

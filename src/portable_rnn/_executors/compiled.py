@@ -26,6 +26,7 @@ from .kernel import Kernel, of_program
 from .llvm_target import host
 from .program import Program
 from .sums import Sums, sums
+from .tables import PIECE
 from .trace import NotPointwise, trace
 
 __all__ = ["Compiled", "loops_of", "why_not"]
@@ -94,7 +95,7 @@ class Compiled(Eager):
         """Project the input of all steps, then run the loop."""
         if w.packed is None:
             return super().layer(setup, w, given, state)
-        ax = Linear(w.ih.weight)(setup.xp, given.x)  # the loop adds the bias
+        ax = w.packed.product("ax", given.x, w.ih.weight.T)  # the loop adds the bias
         how = {"reverse": setup.reverse, "keep": setup.keep}
         found: tuple[Sequence, State, Any] = w.packed.layer.forward(
             ax, state, given.update, w.hh.scale, **how
@@ -126,7 +127,8 @@ class Compiled(Eager):
             rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
             d_w, _ = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
             total = added(total, d_w)
-        return total, w.ih.vjp_x(xp, found.d_ax) if setup.grad_x else None, found.d_state
+        d_x = w.packed.product("d_x", found.d_ax, w.ih.weight) if setup.grad_x else None
+        return total, d_x, found.d_state
 
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
@@ -155,6 +157,7 @@ class _Packed:
         self.layer = layer
         self._sums = sums(layer.kernel.dtype.name, layer.kernel.target)
         self._before: Cotangents | None = None
+        self._products: dict[str, Array] = {}
         self._steppers: dict[int, Stepper] = {}
 
     def stepper(self, batch: int) -> Stepper:
@@ -162,6 +165,21 @@ class _Packed:
         if batch not in self._steppers:
             self._steppers = {batch: Stepper(self.layer, batch)}
         return self._steppers[batch]
+
+    def product(self, name: str, rows: Array, weight: Array) -> Array:
+        """Multiply all rows of a chunk, into the memory of the chunk before if they are as many.
+
+        What was written there is no longer needed: the projected input by the loop, the cotangent
+        of the input by the layer below, or by the whole that it was copied to.
+        """
+        steps, batch, inputs = rows.shape
+        found = self._products.get(name)
+        if found is None or found.shape[:2] != (steps, batch):
+            found = np.empty((steps, batch, weight.shape[1]), self.layer.kernel.dtype)
+            self._products[name] = found
+        outputs = found.reshape(-1, weight.shape[1])
+        np.matmul(rows.reshape(-1, inputs), weight, out=outputs)
+        return found
 
     def backward(
         self, record: LayerRecord, d_hidden: Array | None, d_state: State, *, again: bool
@@ -174,7 +192,13 @@ class _Packed:
     def add(
         self, total: Weights | None, w: Weights, inputs: tuple[Array, Array], d: Cotangents
     ) -> Weights:
-        """Add the gradients of a chunk to a total, in place; ``inputs`` are of both products."""
+        """Add the gradients of a chunk to a total; ``inputs`` are of both products.
+
+        In place if they are one sum, and else when they have become one: so they have the same
+        bits under a memory budget.
+        """
+        if total is not None and d.d_ax.shape[0] * d.d_ax.shape[1] > PIECE:
+            return added(total, self.add(None, w, inputs, d))  # type: ignore[no-any-return]
         if total is None:
             total = Weights(_zeros(w.ih), _zeros(w.hh), own=tuple(map(np.zeros_like, w.own)))
         x, h = inputs

@@ -94,12 +94,9 @@ def _pack_panels(v: Vectors) -> Any:
         with b.if_else(b.icmp_signed("==", width, index(PANEL))) as (whole, partly):
             with whole:
                 copied(d, panels.at, four, PANEL // FOUR)
-            with partly:
-                with f.loop(width) as column:
-                    copied(d, f.sum(panels.at, column.at), number, 1)
-                with f.loop(b.sub(index(PANEL), width)) as column, f.loop(rows) as row:
-                    at = f.sum(f.times(row.at, index(PANEL)), width, column.at)
-                    b.store(ir.Constant(number, 0.0), f.address(panel, at), align=v.bytes)
+            # The columns that are missing come to rows of a tile that are not added to W.
+            with partly, f.loop(width) as column:
+                copied(d, f.sum(panels.at, column.at), number, 1)
     b.ret_void()
     return f.function
 
