@@ -89,9 +89,8 @@ def compiled(session: nox.Session) -> None:
     """Every cell compiled, and the functions of vectors on all 2**32 numbers of float32."""
     install(session, "-e.", groups=("test",))
     every = ONE_THREAD | {"EVERY_CELL": "1", "EXHAUSTIVE": "1"}
-    session.run(
-        "pytest", "-n", "auto", "tests/test_compiled.py", "tests/test_compiled_math.py", env=every
-    )
+    files = [f"tests/test_compiled{name}.py" for name in ("", "_code", "_math", "_sums")]
+    session.run("pytest", "-n", "auto", *files, env=every)
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}

@@ -18,7 +18,7 @@ LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_stric
 HOST_SIDE = {
     *("_arrays.host", "_arrays.libraries", "_calls.valid_steps", "_files.safetensors"),
     *("_executors.compiled", "_executors.compiled_layer", "_executors.kernel"),
-    *("_executors.slabs", "_executors.sums"),
+    *("_executors.buffers", "_executors.sums"),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
     *("book.computed", "book.files"),
 }

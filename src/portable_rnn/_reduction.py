@@ -13,6 +13,7 @@ __all__ = [
     "counted_steps",
     "counted_values",
     "divisor",
+    "divisor_of_all",
     "multiply",
     "reduce_losses",
     "row_weights",
@@ -63,6 +64,11 @@ def row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
     return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
 
 
+def divisor_of_all(shape: tuple[int, ...], reduction: str) -> float | None:
+    """Return what the sum over all rows is divided by, which is known without a look at them."""
+    return None if reduction == "sum" else float(math.prod(shape))
+
+
 def divisor(
     xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
 ) -> tuple[Any, Any, Array]:
@@ -73,10 +79,10 @@ def divisor(
     """
     if reduction == "sum":
         return None, None, rows
-    if not chosen and (count := math.prod(rows.shape)):
-        return float(count), None, rows
-    unit = far_unit(xp, scale)
-    scale, rows = scale / unit, rows / unit
+    if not chosen and math.prod(rows.shape):
+        return divisor_of_all(rows.shape, reduction), None, rows
+    if (unit := far_unit(xp, scale)) is not None:
+        scale, rows = scale / unit, rows / unit
     weight = xp.asarray(_sum(xp, scale))
     nothing = xp.asarray(~xp.any(scale != 0))
     weight = xp.where(nothing, xp.ones_like(weight), weight)
@@ -103,10 +109,10 @@ def reduce_losses(
     NaN where nothing counts. The losses are squares of differences counted in ``unit``, if given.
     """
     own = far_unit(xp, losses)
-    value = _sum(xp, losses / own)
+    value = _sum(xp, losses if own is None else losses / own)
     if weight is not None:
         value, d_outputs = value / weight, d_outputs / weight
-    value = xp.asarray(value * own)  # NumPy sums to a scalar
+    value = xp.asarray(value if own is None else value * own)  # NumPy sums to a scalar
     if unit is not None:
         value, d_outputs = value * unit * unit, d_outputs * unit
     if nothing is not None:
@@ -119,5 +125,6 @@ def reduce_losses(
 def _sum(xp: Namespace, array: Array) -> Array:
     """Sum over all axes, the last first: partial sums round less than one long one."""
     while array.ndim:
-        array = sum_over(xp, array, axis=array.ndim - 1)
+        one = array.shape[-1] == 1
+        array = array[..., 0] if one else sum_over(xp, array, axis=array.ndim - 1)
     return array

@@ -38,6 +38,7 @@ from ._reduction import (
     counted_steps,
     counted_values,
     divisor,
+    divisor_of_all,
     multiply,
     reduce_losses,
     row_weights,
@@ -204,12 +205,16 @@ def mean_squared_error(
     xp = check_outputs(outputs, weights, reduction)
     check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
-    rows = row_weights(xp, outputs, weights)
-    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
     difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
-    difference = difference / unit
-    weighted = difference * with_last_axis(xp, rows)
+    difference = difference if unit is None else difference / unit
+    if weights is None and all(outputs.shape):
+        weight, nothing = divisor_of_all(outputs.shape[:-1], reduction), None
+        weighted = difference
+    else:
+        rows = row_weights(xp, outputs, weights)
+        weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
+        weighted = difference * with_last_axis(xp, rows)
     if weight is not None:
         weight = weight * outputs.shape[-1]
     squares, d_outputs = weighted * difference, 2.0 * weighted

@@ -34,6 +34,8 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 def stack(xp: Namespace, arrays: list[Array]) -> Array:
     """Return arrays (...) as one, (N, ...)."""
     plain = PLAIN.get(type(arrays[0])) is xp
+    if plain and len(arrays) == 1:
+        return arrays[0][None, ...].copy()
     if not plain or len(set(map(_shape_of, arrays))) > 1:
         return xp.stack(arrays)
     return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)

@@ -52,13 +52,13 @@ def far_unit(xp: Namespace, array: Array) -> Any:
     """Return by what to divide an array so that products and sums of its numbers are safe.
 
     That is 1, which rounds nothing, unless the largest is far from 1; or infinite, for then so is
-    what is made of it.
+    what is made of it. None where it is known on the host to be 1.
     """
     if 0 in array.shape:
         return xp.ones((), dtype=array.dtype, device=device_of(array))
     plain = PLAIN.get(type(array)) is xp and array.dtype.kind == "f"
     if plain and 2.0**-20 < abs(array).max() < 2.0**20:  # known at once on the host
-        return 1.0
+        return None
     largest = xp.max(xp.abs(array))
     unit = square_unit_of(xp, largest)
     near = ((largest > 2.0**-20) & (largest < 2.0**20)) | (largest == float("inf"))

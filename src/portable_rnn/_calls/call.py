@@ -42,6 +42,7 @@ __all__ = [
     "setup_of",
     "states_of",
     "valid_steps_of",
+    "weights_of",
 ]
 
 Parameters: TypeAlias = Mapping[str, Array]
@@ -94,7 +95,8 @@ class Call(NamedTuple):
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
         setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.segments)
-        return self._replace(setup=setup).from_state(state)
+        w = weights_of(setup, self.model, self.params)
+        return self._replace(weights=w, setup=setup).from_state(state)
 
     def with_arrays(
         self, params: Parameters, x: Array, state: Any, lift: Callable[[Any], Any]
@@ -109,11 +111,11 @@ class Call(NamedTuple):
         name = "auto" if asked() == "compiled" else None  # complex steps are Python's
         executor = choose(s.xp, (x, *params.values(), *parts), name)
         masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
-        w, steps = model.weights(params), Steps(s.widths, s.order, s.inverse, s.mask)
+        steps = Steps(s.widths, s.order, s.inverse, s.mask)
         setup = setup_of(s.xp, executor, model, steps, masks)
         if s.segments is not None:
             setup = setup._replace(segments=_segments(setup, model, x, *budget))
-        sequence = layout.time_major(s.xp, model, x)
+        w, sequence = weights_of(setup, model, params), layout.time_major(s.xp, model, x)
         states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
             params=params, given=x, weights=w, x=sequence, state=states, setup=setup
@@ -151,10 +153,10 @@ def prepare(
         if lengths is not None:
             size = layout.sizes(model, x)
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)
-    w, masks = model.weights(params), _masks(xp, model, x, dropout)
-    setup = setup_of(xp, executor, model, steps, masks)
+    setup = setup_of(xp, executor, model, steps, _masks(xp, model, x, dropout))
     if memory is not None or every is not None:
         setup = setup._replace(segments=_segments(setup, model, x, memory, every))
+    w = weights_of(setup, model, params)
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
     return Call(model, params, x, w, sequence, states, setup, lengths, again)
@@ -207,9 +209,13 @@ def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup
         mean = xp.full((1, 1), 1.0 - model.zoneout, dtype=first.dtype, device=device_of(first))
         masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
     setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
-    weights = model.weights(params)
-    layers = tuple(setup.executor.pack(setup, w) for (w,) in weights.layers)
-    return setup._replace(keep=False), Stack(layers, weights.readout)
+    weights = weights_of(setup, model, params)
+    return setup._replace(keep=False), Stack(tuple(w for (w,) in weights.layers), weights.readout)
+
+
+def weights_of(setup: Setup, model: RNN, params: Parameters) -> Weights:
+    """Return the arrays of a network, by layer and direction, as the executor takes them."""
+    return network.prepared(setup, model.weights(params))
 
 
 def setup_of(

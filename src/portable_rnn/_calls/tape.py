@@ -9,7 +9,7 @@ from .._engine.setup import Segments
 from .._executors.base import Executor
 from ..model import RNN
 from . import layout
-from .call import Call, Parameters, setup_of
+from .call import Call, Parameters, setup_of, weights_of
 from .checks import check_model, check_parameters, check_same_model, check_state
 from .masks import Masks
 from .valid_steps import Steps
@@ -92,6 +92,6 @@ def tape_of(call: Call, records: tuple[StackTape, ...]) -> Tape:
 def call_of(tape: Tape, params: Parameters) -> Call:
     """Return the call that a checked tape is of, to be gone back through."""
     model, xp = tape.model, namespace_of(x=tape.x)
-    weights, x = model.weights(params), layout.time_major(xp, model, tape.x)
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
+    weights, x = weights_of(setup, model, params), layout.time_major(xp, model, tape.x)
     return Call(model, params, tape.x, weights, x, (), setup)

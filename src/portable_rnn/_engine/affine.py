@@ -7,7 +7,7 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .._arrays.functions import reshape, sum_over, to_accumulation_dtype
+from .._arrays.functions import copied, reshape, sum_over, to_accumulation_dtype
 from .._arrays.namespace import PLAIN, Array, Namespace
 
 __all__ = ["AT_ONCE", "SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
@@ -43,6 +43,8 @@ def affine_vjp_bias(xp: Namespace, bias: Array | None, d_y: Array) -> Array | No
     if bias is None:
         return None
     d_y = to_accumulation_dtype(xp, _rows(xp, d_y))
+    if d_y.shape[0] == 1:
+        return copied(xp, d_y[0, ...])
     while d_y.shape[0] > FEW:
         half = d_y.shape[0] // 2
         folded = d_y[:half, ...] + d_y[half : 2 * half, ...]

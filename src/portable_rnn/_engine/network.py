@@ -17,7 +17,7 @@ from .run import StackTape, run_stack, run_stack_vjp
 from .setup import Setup
 from .stack import Stack, States
 
-__all__ = ["Parameters", "StackTape", "run", "run_vjp"]
+__all__ = ["Parameters", "StackTape", "prepared", "run", "run_vjp"]
 
 
 class Parameters(NamedTuple):
@@ -31,7 +31,6 @@ def run(
     s: Setup, p: Parameters, x: Array, states: States
 ) -> tuple[Array, States, tuple[StackTape, ...]]:
     """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
-    p = _packed(s, p)
     if len(p.layers[0]) == 1:
         y, states, tape = run_stack(s, _whole(p), x, states)
         return y, states, (tape,)
@@ -59,7 +58,6 @@ def run_vjp(
     d_states: States,
 ) -> tuple[Parameters, Array | None, States]:
     """Return the cotangents of the parameters, of the input, and of the initial states."""
-    p = _packed(s, p)
     if len(p.layers[0]) == 1:
         d_stack, d_x, d_states = run_stack_vjp(s, _whole(p), stack_tapes[0], d_outputs, d_states)
         layers = tuple((w,) for w in d_stack.layers)
@@ -88,9 +86,9 @@ def run_vjp(
     return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
-def _packed(s: Setup, p: Parameters) -> Parameters:
-    """Return the weights as the executor takes them."""
-    layers = tuple(tuple(s.executor.pack(s, w) for w in both) for both in p.layers)
+def prepared(s: Setup, p: Parameters) -> Parameters:
+    """Return the weights as the executor takes them; once for all passes of a call."""
+    layers = tuple(tuple(s.executor.prepare(s, w) for w in both) for both in p.layers)
     return p._replace(layers=layers)
 
 

@@ -46,7 +46,7 @@ class Weights(NamedTuple):
     hh: Linear  # (G·H, H); W
     hr: Any = None  # Linear (P, H); then h has size P, and the weight of hh is (G·H, P)
     own: tuple[Array, ...] = ()  # (k·H,) each; the cell's
-    packed: Any = None  # what an executor has made of them for itself
+    prepared: Any = None  # what an executor has made of them for itself
 
 
 def recurrence_of(cell: Cell, *, projected: bool = False, held: bool = False) -> Recurrence:

@@ -47,10 +47,10 @@ class Executor(ABC):
 
     # -------------------------------------------------------------------- a layer at a time
 
-    def pack(self, setup: Setup, w: Weights) -> Weights:
+    def prepare(self, setup: Setup, w: Weights) -> Weights:
         """Return the weights of a layer as `layer` and `layer_vjp` take them.
 
-        Asked for once in each pass, before the first chunk of time.
+        Asked for once in each call, before the first chunk of time.
         """
         return w
 

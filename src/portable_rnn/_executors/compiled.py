@@ -77,7 +77,7 @@ class Compiled(Eager):
         """Sums by a compiled loop."""
         return SUMS
 
-    def pack(self, setup: Setup, w: Weights) -> Weights:
+    def prepare(self, setup: Setup, w: Weights) -> Weights:
         """Add the layer whose loops will run, or nothing if it cannot be compiled."""
         dtype = dtype_name(w.hh.weight.dtype)
         held = _kind_of_update(setup)
@@ -87,17 +87,17 @@ class Compiled(Eager):
                 raise ValueError(f"executor: expected a model that can be compiled; {loops}")
             return w
         layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
-        return w._replace(packed=_Packed(layer))
+        return w._replace(prepared=_PreparedLayer(layer))
 
     def layer(
         self, setup: Setup, w: Weights, given: Inputs, state: State
     ) -> tuple[Sequence, State, Any]:
         """Project the input of all steps, then run the loop."""
-        if w.packed is None:
+        if w.prepared is None:
             return super().layer(setup, w, given, state)
-        ax = w.packed.product("ax", given.x, w.ih.weight.T)  # the loop adds the bias
+        ax = w.prepared.product("ax", given.x, w.ih.weight.T)  # the loop adds the bias
         how = {"reverse": setup.reverse, "keep": setup.keep}
-        found: tuple[Sequence, State, Any] = w.packed.layer.forward(
+        found: tuple[Sequence, State, Any] = w.prepared.layer.forward(
             ax, state, given.update, w.hh.scale, **how
         )
         return found
@@ -115,19 +115,19 @@ class Compiled(Eager):
         """Run the loop back, then the products for the gradients."""
         if not isinstance(record, LayerRecord):
             return super().layer_vjp(setup, w, given, record, d_hidden, d_state, total)
-        if w.packed is None:
+        if w.prepared is None:
             raise ValueError("tape: made by the compiled loop, which cannot run here")
         xp, x, h = setup.xp, given.x, record.hidden_before
         summed = setup.products is SUMS
-        found = w.packed.backward(record, d_hidden, d_state, again=summed)
+        found = w.prepared.backward(record, d_hidden, d_state, again=summed)
         if summed:
-            total = w.packed.add(total, w, (x, w.hh.scaled(h)), found)
+            total = w.prepared.add(total, w, (x, w.hh.scaled(h)), found)
         else:
             rows = (*found.d_own, found.d_ax)
             rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
             d_w, _ = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
             total = added(total, d_w)
-        d_x = w.packed.product("d_x", found.d_ax, w.ih.weight) if setup.grad_x else None
+        d_x = w.prepared.product("d_x", found.d_ax, w.ih.weight) if setup.grad_x else None
         return total, d_x, found.d_state
 
     def step(
@@ -139,10 +139,10 @@ class Compiled(Eager):
                 "executor: compiled was asked for; a step that may hold its state (a mask, "
                 "zoneout) is run in Python"
             )
-        if w.packed is None or update:
+        if w.prepared is None or update:
             return super().step(setup, w, x, state, update)
         ax = matmul(setup.xp, x, w.ih.weight.T)
-        found: State = w.packed.stepper(x.shape[0])(ax, state)
+        found: State = w.prepared.stepper(x.shape[0])(ax, state)
         return found
 
     def join(self, xp: Namespace, sequence: Sequence) -> Array:
@@ -150,12 +150,12 @@ class Compiled(Eager):
         return stack(xp, sequence) if isinstance(sequence, list) else sequence.copy()
 
 
-class _Packed:
+class _PreparedLayer:
     """A layer, and what is used again: what the chunk before has written, and single steps."""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        self._sums = sums(layer.kernel.dtype.name, layer.kernel.target)
+        self._sums = layer.kernel.sums
         self._before: Cotangents | None = None
         self._products: dict[str, Array] = {}
         self._steppers: dict[int, Stepper] = {}

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernel import Array, Kernel, address, whole
-from .slabs import Slabs
+from .buffers import Array, Slabs, address, whole
+from .kernel import Kernel
 from .tables import blocks_at_a_time, most_blocks
 
 __all__ = ["Cotangents", "Layer", "Record", "Stepper"]
@@ -80,7 +80,7 @@ class Layer:
             raise ValueError(f"weight: expected {kernel.program.gates} gates, got {weight.shape}")
         self._weight, self.rows, self.units = whole(weight, dtype), rows, units
         self._biases = tuple(
-            np.zeros(rows, dtype) if bias is None else self._whole(bias.reshape(-1), (rows,))
+            np.zeros(rows, dtype) if bias is None else whole(bias.reshape(rows), dtype)
             for bias in (bias_ax, bias_ah)
         )
         self._own_sizes = tuple(vector.shape[0] for vector in own)
@@ -94,7 +94,7 @@ class Layer:
             "own": 0 if self._own is None else address(self._own),
         }
         self._packed: dict[bool, Array] = {}
-        self._plans: dict[tuple[bool, int], tuple[dict[str, int], Array]] = {}
+        self._tables: dict[tuple[bool, int], Table] = {}
 
     def forward(
         self,
@@ -136,7 +136,7 @@ class Layer:
         begin = steps - 1 if reverse else 0
         # If nothing is to be kept, every step writes into the same place.
         stored_first, stored_step = (begin, direction * plane) if keep else (0, 0)
-        held = tuple(self._update(each, shape) for each in update)
+        held = tuple(self._update(each, shape) for each in update) if update else ()
         factors = None if scale is None else self._whole(scale, shape[1:])
         record = Record(reverse, held, factors, states, stored)
         ax = whole(ax, dtype)
@@ -145,13 +145,14 @@ class Layer:
             "stored_step": stored_step,
             **_planes("state", states, first),
             **_planes("stored", stored, stored_first),
-            **self._options(record, begin),
         }
+        kept = self._options(record, begin, values)
         if factors is not None:
             scaled = np.empty((steps + 1, batch, units), dtype)
             np.multiply(states[0, first], factors, out=scaled[first])
             values["scaled"] = address(scaled) + first * scaled.strides[0]
         self._run(shape, direction, values, back=False)
+        del kept
         last = 0 if reverse else steps
         return record.hidden, tuple(each[last].copy() for each in states), record
 
@@ -190,17 +191,21 @@ class Layer:
         d_before = np.empty((p.states, 1, batch, units), dtype)
         for mine, given in zip(d_before, d_state, strict=True):
             mine[0] = given
-        values = {
-            **self._d_hidden(d_hidden, (steps, batch, units), begin, direction),
+        values: dict[str, Any] = {
             **_planes("state", record.states, begin + 1 if reverse else begin),
             **_planes("stored", record.stored, begin),
-            **self._options(record, begin),
             "d_ax": address(d_ax) + begin * d_ax.strides[0],
-            "d_ah": address(d_ah) + begin * d_ah.strides[0],
-            "d_own": address(d_own) + begin * d_own.strides[0],
             **_planes("d_state", d_before, 0),
         }
-        self._run((steps, batch, units), direction, values, back=True)
+        if not p.same:
+            values["d_ah"] = address(d_ah) + begin * d_ah.strides[0]
+        if p.own:
+            values["d_own"] = address(d_own) + begin * d_own.strides[0]
+        shape = (steps, batch, units)
+        kept = self._options(record, begin, values)
+        kept.append(self._d_hidden(d_hidden, shape, (begin, direction), values))
+        self._run(shape, direction, values, back=True)
+        del kept
         found, start = [], 0
         for size in self._own_sizes:
             found.append(d_own[:, :, start : start + size])
@@ -216,16 +221,15 @@ class Layer:
         (steps, batch, units), kernel = shape, self.kernel
         if not (steps and batch and units):
             return
-        if (back, batch) not in self._plans:
-            self._plans[back, batch] = self.plan(batch, back=back)
-        values |= self._plans[back, batch][0]
+        if (back, batch) not in self._tables:
+            self._tables[back, batch] = self.table(batch, back=back)
+        table = self._tables[back, batch]
         values["steps"], values["direction"] = steps, direction
-        names = kernel.backward_fields if back else kernel.forward_fields
-        table = (ctypes.c_int64 * len(names))(*[values[name] for name in names])
-        (kernel.backward if back else kernel.forward)(ctypes.addressof(table))
+        table.write(values)
+        (kernel.backward if back else kernel.forward)(table.address)
 
-    def plan(self, batch: int, *, back: bool) -> tuple[dict[str, int], Array]:
-        """Return what is the same in every call with as many sequences, and room for sums."""
+    def table(self, batch: int, *, back: bool) -> "Table":
+        """Return a table with what is the same in every call with as many sequences."""
         kernel, rows, units = self.kernel, self.rows, self.units
         gates = 1 if back else kernel.program.gates
         if back not in self._packed:
@@ -233,7 +237,9 @@ class Layer:
         tile = most_blocks(gates, kernel.target.accumulators, batch)
         blocks = blocks_at_a_time(gates, batch, kernel.vector, tile)
         sums = kernel.aligned(batch * blocks * gates * kernel.lanes)
-        return {
+        fields = kernel.backward_fields if back else kernel.forward_fields
+        table = Table(fields, sums)
+        values = {
             **self._addresses,
             "batch": batch,
             "units": units,
@@ -242,27 +248,40 @@ class Layer:
             "a_row": rows if back else units,
             "sums": address(sums),
             "weight": address(self._packed[back]),
-        }, sums
+        }
+        table.write({name: values[name] for name in fields if name in values})
+        return table
 
-    def _options(self, record: Record, begin: int) -> dict[str, Any]:
-        """Return the addresses of what a layer may have more, in the step that comes first."""
-        found: dict[str, Any] = {}
+    def _options(self, record: Record, begin: int, values: dict[str, Any]) -> list[Array]:
+        """Add the addresses of what a layer may have more, in the step that comes first.
+
+        Return arrays to be kept until the loop has run.
+        """
+        kept = []
         for i, each in enumerate(record.update):
             held = self._with_room(each)
-            found[f"update.{i}"] = address(held) + begin * held.strides[0]
-            found[f" {i}"] = held  # kept by the dict until the loop has run
+            values[f"update.{i}"] = address(held) + begin * held.strides[0]
+            kept.append(held)
         if record.scale is not None:
-            found["scale"] = address(record.scale)
-        return found
+            values["scale"] = address(record.scale)
+        return kept
 
     def _d_hidden(
-        self, given: Array | None, shape: tuple[int, int, int], begin: int, direction: int
-    ) -> dict[str, Any]:
-        """Return where the cotangents of hidden states are; rows need not lie side by side."""
+        self,
+        given: Array | None,
+        shape: tuple[int, int, int],
+        time: tuple[int, int],
+        values: dict[str, Any],
+    ) -> Array:
+        """Add where the cotangents of hidden states are; rows need not lie side by side.
+
+        Return an array to be kept until the loop has run.
+        """
+        begin, direction = time
         if given is None:
-            zeros = np.zeros(shape[1:], self.kernel.dtype)
-            # Held by the dict until the loop has run.
-            return {"d_y": address(zeros), "d_y_step": 0, "d_y_row": shape[2], "": zeros}
+            given = np.zeros(shape[1:], self.kernel.dtype)
+            values |= {"d_y": address(given), "d_y_step": 0, "d_y_row": shape[2]}
+            return given
         if given.shape != shape:
             raise ValueError(f"d_hidden: expected shape {shape}, got {given.shape}")
         size = self.kernel.dtype.itemsize
@@ -271,12 +290,12 @@ class Layer:
             given = whole(given, self.kernel.dtype)
         given = whole(given, self.kernel.dtype) if not given.flags.aligned else given
         step, row, _ = given.strides
-        return {
+        values |= {
             "d_y": address(given) + begin * step,
             "d_y_step": direction * step // size,
             "d_y_row": row // size,
-            "": given,
         }
+        return given
 
     # ----------------------------------------------------------------------------------- arrays
 
@@ -304,6 +323,22 @@ class Layer:
         return self._update(update, update.shape)
 
 
+class Table:
+    """What a loop is given: the entries of `tables`, of which many stay from call to call."""
+
+    def __init__(self, fields: tuple[str, ...], sums: Array) -> None:
+        self._entries = (ctypes.c_int64 * len(fields))()
+        self._places = {name: i for i, name in enumerate(fields)}
+        self._sums = sums  # whose address is one of the entries
+        self.address = ctypes.addressof(self._entries)
+
+    def write(self, values: dict[str, int]) -> None:
+        """Set entries by name."""
+        entries, places = self._entries, self._places
+        for name, value in values.items():
+            entries[places[name]] = value
+
+
 class Stepper:
     """One step after another, each from where the last has ended, in memory that stays.
 
@@ -321,16 +356,16 @@ class Stepper:
         stored = np.empty((len(program.stored), 1, batch, units), kernel.dtype)
         self._slots = [tuple(states[:, slot]) for slot in (0, 1)]
         self._run = kernel.forward
-        plan, room = layer.plan(batch, back=False)
         tables = []
         for slot in (0, 1):  # to and fro
-            values = plan | _planes("state", states, slot) | _planes("stored", stored, 0)
+            table = layer.table(batch, back=False)
+            values = _planes("state", states, slot) | _planes("stored", stored, 0)
             values |= {"ax": address(self._ax), "steps": 1, "stored_step": 0}
             values["direction"] = 1 - 2 * slot
-            names = kernel.forward_fields
-            tables.append((ctypes.c_int64 * len(names))(*[values[name] for name in names]))
-        self._tables = [ctypes.addressof(table) for table in tables]
-        self._held = layer, room, stored, tables  # what the addresses are of
+            table.write(values)
+            tables.append(table)
+        self._tables = [table.address for table in tables]
+        self._held = layer, stored, tables  # what the addresses are of
 
     def __call__(self, ax: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the state after a step, which is written over in the next but one.
@@ -353,5 +388,8 @@ class Stepper:
 
 def _planes(name: str, arrays: Array, step: int) -> dict[str, int]:
     """Return the addresses of several arrays (T, ...) in one, in some step."""
-    start, (each, one_step, *_) = address(arrays), arrays.strides
-    return {f"{name}.{i}": start + i * each + step * one_step for i in range(arrays.shape[0])}
+    if not (count := arrays.shape[0]):
+        return {}
+    each, one_step, *_ = arrays.strides
+    start = address(arrays) + step * one_step
+    return {f"{name}.{i}": start + i * each for i in range(count)}

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import Array, address, aligned
 from .llvm_cache import Code, load
 from .llvm_target import Target, host
 from .program import Program
-from .tables import LINE, backward_fields, forward_fields
+from .sums import sums
+from .tables import backward_fields, forward_fields
 from .trace import trace
 
-__all__ = ["Array", "Kernel", "address", "aligned", "kernel", "of_program", "whole"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Kernel", "kernel", "of_program"]
 
 logger = logging.getLogger("portable_rnn")
 
@@ -57,6 +57,7 @@ class Kernel:
         sizes = (pointer, pointer, integer, integer)
         self._pack_forward = self._code.function("pack_forward", *sizes)
         self._pack_backward = self._code.function("pack_backward", *sizes)
+        self.sums = sums(dtype, target)
         self.forward_fields = forward_fields(program, scaled=scaled)
         self.backward_fields = backward_fields(program, scaled=scaled)
 
@@ -114,30 +115,3 @@ def kernel(
 def of_program(program: Program, dtype: str, target: Target, scaled: bool) -> Kernel:
     """Return the compiled loops of a program; the first time, they are made or reloaded."""
     return Kernel(program, dtype, target, scaled=scaled)
-
-
-def aligned(dtype: np.dtype[Any], size: int) -> Array:
-    """Return room for numbers that begins where a line of the cache does."""
-    room = np.empty(size + LINE // dtype.itemsize, dtype)
-    first = -address(room) % LINE // dtype.itemsize
-    return room[first : first + size]
-
-
-def address(array: Array) -> int:
-    """Return where the numbers of an array begin."""
-    try:
-        return ctypes.addressof(_byte_of(array))  # a fifth of the time of what is below
-    except (BufferError, TypeError, ValueError):  # read-only, not in one piece, or empty
-        found: int = array.__array_interface__["data"][0]
-        return found
-
-
-_byte_of: Any = ctypes.c_byte.from_buffer
-
-
-def whole(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return an array in one piece, whose numbers lie where the processor wants them."""
-    flags = array.flags
-    if array.dtype is dtype and flags.c_contiguous and flags.aligned:
-        return array
-    return np.require(array, dtype, ("C", "A"))

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .kernel import Array, address, aligned, whole
+from .buffers import Array, address, aligned, whole
 from .llvm_cache import load
 from .llvm_target import Target
 from .tables import PANEL, PIECE, SUM_FIELDS, widest
@@ -48,12 +48,13 @@ class Sums:
         d = whole(d, self.dtype)
         outputs = d.shape[-1]
         rows = d.size // outputs if outputs else 0
-        size = min(rows, PIECE)
-        room_d = aligned(self.dtype, size * (outputs + -outputs % PANEL))
-        room_x = aligned(self.dtype, size * self._columns)
-        sums = aligned(self.dtype, PANEL * self._columns)
+        of_x, of_sums = min(rows, PIECE) * self._columns, PANEL * self._columns
+        of_d = min(rows, PIECE) * (outputs + -outputs % PANEL)
+        room = aligned(self.dtype, of_x + of_sums + of_d)  # the first two are whole vectors
+        start, size = address(room), self.dtype.itemsize
+        rooms = (start + (of_x + of_sums) * size, start, start + of_x * size)
         bias = np.empty(outputs, self.dtype) if bias is None else bias
-        values = [rows, outputs, *map(address, (d, bias, room_d, room_x, sums))]
+        values = [rows, outputs, address(d), address(bias), *rooms]
         held = []
         for weight, x in products:
             x = whole(x, self.dtype)
