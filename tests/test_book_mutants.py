@@ -112,9 +112,9 @@ BROKEN = [
         "10.19",
         "the last output ignored",
         "_engine/stack.py",
-        "        d_y = stack.readout.vjp_x(s.xp, d_y)\n",
-        "        d_y = stack.readout.vjp_x(s.xp, d_y)\n"
-        "        d_y = s.xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n",
+        "            d_y = stack.readout.vjp_x(s.xp, d_y)\n",
+        "            d_y = stack.readout.vjp_x(s.xp, d_y)\n"
+        "            d_y = s.xp.concat([d_y[:-1, ...], 0.0 * d_y[-1:, ...]])\n",
     ),
     (
         "10.19",
@@ -164,9 +164,9 @@ BROKEN = [
         "10.24",
         "h(t-1) for h(t)",
         "_engine/stack.py",
-        "        h = s.executor.join(s.xp, records[-1].hidden)\n",
-        "        h = [records[-1].before[0], *records[-1].hidden[:-1]]\n"
-        "        h = s.executor.join(s.xp, h)\n",
+        "            h = s.executor.join(s.xp, records[-1].hidden)\n",
+        "            h = [records[-1].before[0], *records[-1].hidden[:-1]]\n"
+        "            h = s.executor.join(s.xp, h)\n",
     ),
     (
         "10.25",

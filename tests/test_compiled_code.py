@@ -83,15 +83,15 @@ def test_tiles_keep_their_sums_in_registers(processor, name, dtype):
 @pytest.mark.skipif(not EVERY, reason="nox -s compiled reads the code of many processors")
 def test_tiles_of_gradients_keep_their_sums_in_registers(processor, dtype):
     target, product, register = PROCESSORS[processor]
-    tiles = {
-        k: v for k, v in assembly(llvm_sums.write(dtype, target), target).items() if "tile" in k
-    }
+    text = llvm_sums.write(dtype, target)
+    tiles = {k: v for k, v in assembly(text, target).items() if "tile_" in k}
     assert len(tiles) > 1
     for tile, lines in tiles.items():
         width = int(tile.split("_")[1])
-        products = [line for line in lines if line.startswith(product) and register in line]
-        assert len(products) == width * min(PANEL, target.accumulators // width)
-        assert not [line for line in lines if SPILLED.search(line)], tile
+        at = [i for i, line in enumerate(lines) if line.startswith(product) and register in line]
+        assert len(at) == width * min(PANEL, target.accumulators // width)
+        # Between leaves they may be anywhere.
+        assert not [line for line in lines[at[0] : at[-1]] if SPILLED.search(line)], tile
 
 
 # ------------------------------------------------------------------------------------- refusals

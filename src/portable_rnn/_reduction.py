@@ -13,7 +13,6 @@ __all__ = [
     "counted_steps",
     "counted_values",
     "divisor",
-    "divisor_of_all",
     "multiply",
     "reduce_losses",
     "row_weights",
@@ -64,11 +63,6 @@ def row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
     return xp.ones(outputs.shape[:-1], dtype=dtype, device=device_of(outputs))
 
 
-def divisor_of_all(shape: tuple[int, ...], reduction: str) -> float | None:
-    """Return what the sum over all rows is divided by, which is known without a look at them."""
-    return None if reduction == "sum" else float(math.prod(shape))
-
-
 def divisor(
     xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
 ) -> tuple[Any, Any, Array]:
@@ -79,8 +73,8 @@ def divisor(
     """
     if reduction == "sum":
         return None, None, rows
-    if not chosen and math.prod(rows.shape):
-        return divisor_of_all(rows.shape, reduction), None, rows
+    if not chosen and (count := math.prod(rows.shape)):
+        return float(count), None, rows
     if (unit := far_unit(xp, scale)) is not None:
         scale, rows = scale / unit, rows / unit
     weight = xp.asarray(_sum(xp, scale))

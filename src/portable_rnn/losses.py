@@ -38,7 +38,6 @@ from ._reduction import (
     counted_steps,
     counted_values,
     divisor,
-    divisor_of_all,
     multiply,
     reduce_losses,
     row_weights,
@@ -209,7 +208,8 @@ def mean_squared_error(
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
     difference = difference if unit is None else difference / unit
     if weights is None and all(outputs.shape):
-        weight, nothing = divisor_of_all(outputs.shape[:-1], reduction), None
+        count = float(math.prod(outputs.shape[:-1]))
+        weight, nothing = None if reduction == "sum" else count, None
         weighted = difference
     else:
         rows = row_weights(xp, outputs, weights)
