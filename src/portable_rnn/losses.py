@@ -19,6 +19,7 @@ reduction : {"mean", "sum"}
 Losses of float16 and bfloat16 are computed in float32, and rounded once.
 """
 
+import math
 from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
