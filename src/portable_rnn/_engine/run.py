@@ -7,6 +7,7 @@ one, all of time is the last segment, of which everything is kept.
 
 from typing import Any, NamedTuple
 
+from .._arrays.functions import copied
 from .._arrays.namespace import Array, device_of
 from .checkpointing import initial_checkpoints, reverse_segments
 from .chunks import ROWS, Chunk, cut_into_chunks, write_chunk
@@ -50,6 +51,8 @@ def run_stack(s: Setup, stack: Stack, x: Array, states: States) -> tuple[Array, 
                 y = stack.readout(xp, y)
             y = where_true(xp, part(s, s.mask, chunk), y)
             outputs = write_chunk(xp, outputs, y, chunk, size)
+            if outputs is hidden and not s.executor.whole_sequence:  # a part of the record
+                outputs = copied(xp, outputs)
             if s.keep and last:
                 tape.records.append(records)
     if outputs is None:

@@ -121,7 +121,10 @@ class Executor(ABC):
 
     @abstractmethod
     def join(self, xp: Namespace, sequence: Sequence) -> Array:
-        """Turn a sequence of arrays (...) into one array (T, ...)."""
+        """Turn a sequence of arrays (...) into one array (T, ...), to be read.
+
+        It may be a part of the record.
+        """
 
     @abstractmethod
     def shift(

@@ -146,8 +146,8 @@ class Compiled(Eager):
         return found
 
     def join(self, xp: Namespace, sequence: Sequence) -> Array:
-        """Copy the steps into one array."""
-        return stack(xp, sequence) if isinstance(sequence, list) else sequence.copy()
+        """Return the steps as one array, which is a part of the record where the loop wrote it."""
+        return stack(xp, sequence) if isinstance(sequence, list) else sequence
 
 
 class _PreparedLayer:

@@ -11,7 +11,6 @@ __all__ = ["BITS", "Target", "Unavailable", "host"]
 # Bits of a vector, to have others than the widest of the processor.
 BITS = "PORTABLE_RNN_VECTOR_BITS"
 WIDTHS = (128, 256, 512)
-MOST = 256  # bits by default
 
 
 class Unavailable(RuntimeError):
@@ -56,8 +55,8 @@ def host(bits: int | None = None) -> Target:
     ----------
     bits : int, optional
         Of a vector: 128, 256 or 512. By default what the environment variable
-        ``PORTABLE_RNN_VECTOR_BITS`` says, or the most that it has, up to `MOST`. Wider ones than it
-        has are put together from several, and what is computed is the same.
+        ``PORTABLE_RNN_VECTOR_BITS`` says, or the most that it has. Wider ones than it has are put
+        together from several, and what is computed is the same.
 
     Raises
     ------
@@ -92,14 +91,15 @@ def _host(bits: int | None) -> Target:
     llvm = binding()
     if bits is not None and bits not in WIDTHS:
         raise ValueError(f"vectors: expected {', '.join(map(str, WIDTHS))} bits, got {bits}")
-    asked, bits = bits is not None, bits or MOST
     # Said of this process: a 32-bit one on a 64-bit processor has fewer registers.
     triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
     found = dict(llvm.get_host_cpu_features())
     if platform.machine().lower() in ("arm64", "aarch64"):
         widest, registers = 128, 32
+        bits = bits or widest
     elif found.get("avx2") and found.get("fma"):
         widest = 512 if found.get("avx512f") and found.get("avx512vl") else 256
+        bits = bits or widest
         registers = 32 if bits > 256 and widest > 256 else 16
     else:
         raise Unavailable(f"no fused multiply-add on vectors: {cpu}")
@@ -107,7 +107,7 @@ def _host(bits: int | None) -> Target:
         # To do without: then without the instructions too, as a processor that lacks them.
         found |= {name: False for name in found if name.startswith(("avx512", "avx10"))}
     features = ",".join(f"{'+' if has else '-'}{name}" for name, has in sorted(found.items()))
-    return Target(triple, cpu, features, bits if asked else min(bits, widest), registers)
+    return Target(triple, cpu, features, bits, registers)
 
 
 @lru_cache(maxsize=1)
