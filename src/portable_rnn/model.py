@@ -283,7 +283,7 @@ class RNN:
                 found |= zip(own, w.own or (), strict=False)
         for names, product in named:
             if names is not None and product is not None:
-                found[names[0]], found[names[1]], _ = product
+                found[names[0]], found[names[1]] = product.weight, product.bias
         if missing := [name for name in like if found.get(name) is None]:
             xp = namespace_of(params=next(iter(like.values())))
             found |= {name: xp.zeros_like(like[name]) for name in missing}

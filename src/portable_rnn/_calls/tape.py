@@ -93,5 +93,6 @@ def call_of(tape: Tape, params: Parameters) -> Call:
     """Return the call that a checked tape is of, to be gone back through."""
     model, xp = tape.model, namespace_of(x=tape.x)
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
-    weights, x = weights_of(setup, model, params), layout.time_major(xp, model, tape.x)
+    x = layout.time_major(xp, model, tape.x)
+    weights = weights_of(setup, model, params, x.shape[0])
     return Call(model, params, tape.x, weights, x, (), setup)

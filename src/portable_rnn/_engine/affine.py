@@ -88,12 +88,14 @@ class Linear(NamedTuple):
     weight: Array  # W, (O, I)
     bias: Array | None = None  # b, (1, O)
     scale: Array | None = None  # (B, I); factors of x, the same at all steps
+    transposed: Array | None = None  # Wᵀ, (I, O), as an array of its own, if that is faster
 
     def __call__(self, xp: Namespace, x: Array) -> Array:
         """Return ``y`` (..., O) of ``x`` (..., I)."""
-        y = matmul(xp, _rows(xp, self.scaled(x)), self.weight.T)
+        weight_t = self.weight.T if self.transposed is None else self.transposed
+        y = matmul(xp, _rows(xp, self.scaled(x)), weight_t)
         if self.bias is not None:
-            y = y + self.bias
+            y += self.bias
         return y if x.ndim == 2 else reshape(xp, y, (*x.shape[:-1], y.shape[1]))
 
     def vjp_x(self, xp: Namespace, d_y: Array) -> Array:
@@ -115,7 +117,8 @@ class Linear(NamedTuple):
     def rows(self, part: slice) -> "Linear":
         """Return the map to a part of ``y``."""
         bias = None if self.bias is None else self.bias[..., part]
-        return Linear(self.weight[part, :], bias, self.scale)
+        transposed = None if self.transposed is None else self.transposed[:, part]
+        return Linear(self.weight[part, :], bias, self.scale, transposed)
 
     def scaled(self, x: Array) -> Array:
         """Return what is multiplied: ``x`` times the factors, if there are any."""

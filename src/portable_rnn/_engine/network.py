@@ -86,9 +86,9 @@ def run_vjp(
     return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
-def prepared(s: Setup, p: Parameters) -> Parameters:
+def prepared(s: Setup, p: Parameters, steps: int) -> Parameters:
     """Return the weights as the executor takes them; once for all passes of a call."""
-    layers = tuple(tuple(s.executor.prepare(s, w) for w in both) for both in p.layers)
+    layers = tuple(tuple(s.executor.prepare(s, w, steps) for w in both) for both in p.layers)
     return p._replace(layers=layers)
 
 
@@ -101,7 +101,7 @@ def _stacks(p: Parameters) -> list[tuple[Stack, Stack]]:
     """Return a network of two directions as pairs of stacks of one layer each."""
     pairs = [(Stack((one,)), Stack((other,))) for one, other in p.layers]
     if p.readout is not None:
-        v, c, _ = p.readout
+        v, c = p.readout.weight, p.readout.bias
         size = v.shape[1] // 2
         one, other = p.layers[-1]
         pairs[-1] = (Stack((one,), Linear(v[:, :size], c)), Stack((other,), Linear(v[:, size:])))

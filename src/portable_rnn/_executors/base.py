@@ -47,10 +47,10 @@ class Executor(ABC):
 
     # -------------------------------------------------------------------- a layer at a time
 
-    def prepare(self, setup: Setup, w: Weights) -> Weights:
+    def prepare(self, setup: Setup, w: Weights, steps: int) -> Weights:
         """Return the weights of a layer as `layer` and `layer_vjp` take them.
 
-        Asked for once in each call, before the first chunk of time.
+        Asked for once in each call of so many steps, before the first chunk of time.
         """
         return w
 

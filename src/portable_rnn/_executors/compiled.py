@@ -77,7 +77,7 @@ class Compiled(Eager):
         """Sums by a compiled loop."""
         return SUMS
 
-    def prepare(self, setup: Setup, w: Weights) -> Weights:
+    def prepare(self, setup: Setup, w: Weights, steps: int) -> Weights:
         """Add the layer whose loops will run, or nothing if it cannot be compiled."""
         dtype = dtype_name(w.hh.weight.dtype)
         held = _kind_of_update(setup)
@@ -85,7 +85,7 @@ class Compiled(Eager):
         if isinstance(loops, str):
             if self.asked:
                 raise ValueError(f"executor: expected a model that can be compiled; {loops}")
-            return w
+            return super().prepare(setup, w, steps)
         layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
         return w._replace(prepared=_PreparedLayer(layer))
 
@@ -202,7 +202,7 @@ class _PreparedLayer:
         if total is None:
             total = Weights(_zeros(w.ih), _zeros(w.hh), own=tuple(map(np.zeros_like, w.own)))
         x, h = inputs
-        (d_ih, d_b, _), (d_hh, d_c, _) = total.ih, total.hh
+        (d_ih, d_b, *_), (d_hh, d_c, *_) = total.ih, total.hh
         add = self._sums.add
         if d.d_ah is d.d_ax:
             add(d.d_ax, d_c if d_b is None else d_b, (d_ih, x), (d_hh, h))

