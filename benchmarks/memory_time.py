@@ -1,4 +1,4 @@
-"""Time and memory of a training step under budgets, over those of the full tape, beside the plans.
+"""Time and memory of a training step under budgets, over those of the full tape, and the plans.
 
 An LSTM of 256 units over 4096 steps of 16 sequences, forward and backward in float32. All plans run
 in turn, round by round, on one pinned thread; what is reported is the median over rounds of the

@@ -1,4 +1,4 @@
-"""Characters per second of the training that `portable-rnn train` does, beside the same in torch.
+"""Characters per second of the training of `portable-rnn train`, compared with the same in torch.
 
 A GRU of 128 units on windows of 64 characters of 16 places of a text, softmax cross-entropy, the
 norm of all gradients clipped at 1, Adam. Contenders take some steps each, in turn; what counts is

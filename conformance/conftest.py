@@ -130,7 +130,7 @@ def _plain(value):
 
 @pytest.fixture
 def record_error(record_property):
-    """Call with a label and an error of one oracle beside another; the worst are printed."""
+    """Call with a label and an error of one oracle compared with another; the worst are printed."""
     return lambda label, error, unit="eps": record_property(
         "measured", (f"{label} [{unit}]", float(error))
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .problems import CELLS, Inputs, Problem
+from .problems import TORCH_CELLS, Inputs, Problem
 from .standard import STANDARD
 
 __all__ = ["FEW", "LENGTHS", "MORE", "SOME", "given", "inputs", "of", "problems", "shapes"]
@@ -26,7 +26,7 @@ MORE = (
 
 def of(names: Iterable[str]) -> list[Problem]:
     """Return the standard problems of these names, with each cell that they are for."""
-    pairs = ((cell, name) for cell in CELLS for name in names)
+    pairs = ((cell, name) for cell in TORCH_CELLS for name in names)
     return [STANDARD[f"{cell}-{name}"] for cell, name in pairs if name != "relu" or cell == "elman"]
 
 

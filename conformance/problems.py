@@ -19,10 +19,10 @@ import portable_rnn as prnn
 from .backend import host_dtype
 from .cells import KINDS
 
-__all__ = ["CELLS", "DEEP", "GROUPS", "MORE", "Inputs", "Problem", "draw", "group"]
+__all__ = ["DEEP", "GROUPS", "OTHER_CELLS", "TORCH_CELLS", "Inputs", "Problem", "draw", "group"]
 
-CELLS = ("elman", "gru", "lstm")  # of torch.nn: these are held to the most problems
-MORE = tuple(name for name in KINDS if name not in CELLS)
+TORCH_CELLS = ("elman", "gru", "lstm")  # of torch.nn: these are held to the most problems
+OTHER_CELLS = tuple(name for name in KINDS if name not in TORCH_CELLS)
 SIZE = 20  # problems of one group, which is one test
 # 200 problems as torch.nn has them, 20 with options, 2 of many steps, 80 that are stacked, in both
 # directions or ragged, and 10 with gaps.
@@ -182,7 +182,7 @@ def draw_deep(cell, seed, ragged=None) -> Problem:
 
     One with gaps is small: its reference is a loop over scalars.
     """
-    rng = np.random.default_rng([seed, CELLS.index(cell), 2])
+    rng = np.random.default_rng([seed, TORCH_CELLS.index(cell), 2])
     tops = (5, 4, 4, 4) if ragged == "mask" else (12, 6, 9, 9)
 
     def size(top):

@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from .cells import KINDS
-from .problems import CELLS, MORE, Inputs, Problem
+from .problems import OTHER_CELLS, TORCH_CELLS, Inputs, Problem
 
 __all__ = ["OPTIONS", "STANDARD", "Standard", "few", "long", "pairs", "singles"]
 
@@ -155,7 +155,7 @@ def long(cell) -> list[Standard]:
     return [make(cell, name) for name in LONG]
 
 
-# Options meet in the engine, which does not know one cell from another: the cells of `MORE` are
+# Options meet in the engine, which does not know one cell from another: those of `OTHER_CELLS` are
 # tried with each kind of code in it, once.
 FEW = (
     *((), ("one_unit",), ("saturated",), ("40_steps",), ("state_only",)),
@@ -165,11 +165,11 @@ FEW = (
 
 
 def few(cell) -> list[Standard]:
-    """Return the problems of a cell of `MORE`."""
+    """Return the problems of a cell of `OTHER_CELLS`."""
     projected = "projection_size" in KINDS[cell].options
     small = [("one_unit",)] if projected else []  # nothing to project
     return [make(cell, *names) for names in FEW if names not in small]
 
 
-STANDARD = {p.id: p for cell in CELLS for p in (*singles(cell), *pairs(cell), *long(cell))}
-STANDARD |= {p.id: p for cell in MORE for p in few(cell)}
+STANDARD = {p.id: p for cell in TORCH_CELLS for p in (*singles(cell), *pairs(cell), *long(cell))}
+STANDARD |= {p.id: p for cell in OTHER_CELLS for p in few(cell)}

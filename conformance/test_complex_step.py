@@ -13,7 +13,7 @@ from portable_rnn import losses
 from .cells import KINDS
 from .complex_step import STEP, gradient
 from .losses import LOSSES
-from .problems import CELLS, MORE
+from .problems import OTHER_CELLS, TORCH_CELLS
 from .tolerances import assert_close
 
 INPUTS, HIDDEN, OUTPUTS = 3, 4, 5
@@ -46,11 +46,11 @@ def states(model, batch, rng):
 
 @pytest.mark.parametrize("loss", KINDS_OF_TARGETS)
 @pytest.mark.parametrize(
-    ("cell", "nonlinearity"), [*((cell, "tanh") for cell in CELLS), ("elman", "relu")]
+    ("cell", "nonlinearity"), [*((cell, "tanh") for cell in TORCH_CELLS), ("elman", "relu")]
 )
 @pytest.mark.parametrize(("steps", "batch"), [(1, 1), (5, 2)])
 def test_every_gradient_of_bptt(cell, nonlinearity, loss, steps, batch):
-    rng = np.random.default_rng([CELLS.index(cell), steps])
+    rng = np.random.default_rng([TORCH_CELLS.index(cell), steps])
     model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell, nonlinearity=nonlinearity)
     params = model.init(seed=1, dtype="float64")
     function, draw_targets = KINDS_OF_TARGETS[loss]
@@ -113,7 +113,7 @@ def test_the_gradient_of_a_loss_is_analytic(loss):
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *MORE])
+@pytest.mark.parametrize("cell", [*TORCH_CELLS, *OTHER_CELLS])
 def test_the_gradient_itself_is_analytic(cell):
     """Hessian-vector products come from the same source: forward over a written backward."""
     rng = np.random.default_rng(11)

@@ -13,7 +13,7 @@ import portable_rnn as prnn
 from portable_rnn.dropout import Masks, draw
 
 from .complex_step import gradient
-from .problems import CELLS, Problem
+from .problems import TORCH_CELLS, Problem
 from .selection import full_precision
 from .subject import put, results
 from .tolerances import allowed_eps, assert_close
@@ -113,7 +113,7 @@ def reference(cell, ragged, dtype):
 
 
 @pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
     if backend.slow and (cell, ragged) != ("lstm", "mask"):
         pytest.skip("not run: one cell will do where every new shape takes long")

@@ -4,7 +4,7 @@ Outputs, final state, and the gradients of parameters, inputs and initial state;
 dtype, library and device, inputs left as they were, the same bits when run twice.
 """
 
-from .problems import CELLS, MORE
+from .problems import OTHER_CELLS, TORCH_CELLS
 from .references import load
 from .standard import few, long, pairs, singles
 from .subject import check
@@ -14,7 +14,7 @@ def cases(row, dtype):
     """Return the problems of a row; fewer where every new shape takes long, or digits are few."""
     found = []
     whole = not row.slow or dtype == row.dtypes[0]
-    for cell in CELLS:
+    for cell in TORCH_CELLS:
         if row.slow:
             names = FEW if whole and cell == "lstm" else FEWEST
             found += [p for p in singles(cell) if p.id.split("-")[1] in names]
@@ -25,7 +25,7 @@ def cases(row, dtype):
         if not row.shapes_only and dtype not in HALVES:
             found += long(cell) + (pairs(cell) if has_pairs(row, dtype) else [])
     if whole:
-        for cell in MORE_OF_A_KIND if row.slow else MORE:
+        for cell in MORE_OF_A_KIND if row.slow else OTHER_CELLS:
             found += few(cell)[:1] if row.slow or row.variant else few(cell)
     # Rounding of half precision adds up over many steps, and says nothing about the code.
     return found if dtype not in HALVES else [p for p in found if p.steps <= 7]
@@ -39,12 +39,14 @@ def when_named(row, dtype, problem):
     engine. `array-api-strict` adds up as NumPy does, at ten times the cost: float64 and
     many steps are left. Where there are no values, one problem of each other cell stays.
     """
-    if row.id != "numpy" and problem.cell in CELLS and problem.id.count("-") == 2:
+    if row.id != "numpy" and problem.cell in TORCH_CELLS and problem.id.count("-") == 2:
         return True
     if row.library == "array_api_strict":
         return (dtype == "float64" and not row.variant) or problem.steps > 40
     if row.shapes_only:
-        return problem.steps > 7 or (problem.cell in MORE and not problem.id.endswith("-default"))
+        return problem.steps > 7 or (
+            problem.cell in OTHER_CELLS and not problem.id.endswith("-default")
+        )
     if row.id == "jax-x32":
         return not problem.id.endswith("-default")
     return row.id == "jax" and dtype in HALVES

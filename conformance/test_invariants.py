@@ -6,7 +6,7 @@ The whole and its parts are both computed by the backend; no oracle is asked.
 import numpy as np
 import pytest
 
-from .problems import CELLS, Inputs, Problem
+from .problems import TORCH_CELLS, Inputs, Problem
 from .selection import full_precision
 from .subject import largest, leaves, put, solve
 from .tolerances import allowed_eps, assert_close
@@ -21,7 +21,7 @@ dtypes = full_precision
 
 # Of the module's scope, so that the tests of one cell come one after another: with
 # `--dist worksteal`, one process then builds the graphs of one cell for all of them.
-@pytest.fixture(params=CELLS, scope="module")
+@pytest.fixture(params=TORCH_CELLS, scope="module")
 def problem(request):
     return Problem(request.param, 7, STEPS, BATCH, 3, 5, 2, "both", False)
 

@@ -4,12 +4,12 @@ import pytest
 
 import portable_rnn as prnn
 
-from .problems import CELLS
+from .problems import TORCH_CELLS
 
 pytestmark = pytest.mark.oracle("jax")
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_what_is_compiled_does_not_grow_with_time(cell):
     import jax
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .problems import CELLS
+from .problems import TORCH_CELLS
 from .references import load
 from .standard import STANDARD
 from .subject import check, put, solve_in_little_memory
@@ -13,7 +13,7 @@ NAMES = ("default", "40_steps", "two_layers-both_directions", "both_directions-l
 def cases(row, dtype):
     """Return a few problems of each cell."""
     names = NAMES[:1] if row.slow or dtype in ("float16", "bfloat16") else NAMES
-    return [STANDARD[f"{cell}-{name}"] for cell in CELLS for name in names]
+    return [STANDARD[f"{cell}-{name}"] for cell in TORCH_CELLS for name in names]
 
 
 def test_equals_the_reference_in_little_memory(backend, dtype, problem, record):

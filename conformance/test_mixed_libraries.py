@@ -17,7 +17,7 @@ def arrays(put):
     return params, put(np.ones((5, 2, 3))), put(np.zeros((5, 2), dtype=np.int64))
 
 
-def test_numpy_beside_another_library(backend):
+def test_numpy_with_another_library(backend):
     if isinstance(backend, (NumPy, Custom)) or backend.dtypes[0] != "float64":
         pytest.skip("not run: NumPy's own, or arrays whose dtype would be named first")
     params, x, targets = arrays(backend.put)

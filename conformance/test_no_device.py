@@ -31,7 +31,7 @@ def suite(*arguments):
     return run(sys.executable, "-m", "pytest", "conformance/test_gradients.py", *quiet, *arguments)
 
 
-def test_numpy_trains_beside_it(backend):
+def test_numpy_trains_where_cupy_is_installed(backend):
     code = """
 import cupy, numpy as np, portable_rnn as prnn
 model = prnn.RNN(input_size=2, hidden_size=3, output_size=2)

@@ -1,4 +1,4 @@
-"""Every optimizer on every backend, in every dtype: steps beside plain formulas in float64.
+"""Every optimizer on every backend, in every dtype: steps compared with plain formulas in float64.
 
 Five ordinary ones, and three of gradients from the smallest number of a dtype to the largest.
 """

@@ -1,4 +1,4 @@
-"""Optimizers, step by step, beside ``torch.optim`` in float64, on NumPy.
+"""Optimizers, step by step, compared with ``torch.optim`` in float64, on NumPy.
 
 On every backend they are held to plain formulas, in test_optimizers.py.
 """

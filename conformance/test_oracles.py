@@ -19,7 +19,7 @@ from .oracles import differences, jax_autograd, scalar_loop
 from .oracles.numbers import COMPLEX, FLOAT
 from .oracles.scalars import recurrent
 from .oracles.tape import Tape, Value
-from .problems import CELLS, MORE
+from .problems import OTHER_CELLS, TORCH_CELLS
 from .references import DERIVATIVES, GRADIENTS, load
 from .standard import STANDARD, Standard, few, singles
 from .subject import largest, leaves
@@ -33,18 +33,21 @@ def by_the_session(case):
 
 # Shapes are dear where each is compiled, and so are problems where each entry is moved.
 FEW = [
-    *(f"{cell}-default" for cell in CELLS),
+    *(f"{cell}-default" for cell in TORCH_CELLS),
     "elman-unbatched-relu",
     "gru-gaps-no_bias",
     "lstm-readout-batch_first",
 ]
 TORCH = ["elman", *map(by_the_session, ["gru", "lstm", "projected_lstm"])]
-ALL = ["lstm", *map(by_the_session, [cell for cell in (*CELLS, *MORE) if cell != "lstm"])]
+ALL = [
+    "lstm",
+    *map(by_the_session, [cell for cell in (*TORCH_CELLS, *OTHER_CELLS) if cell != "lstm"]),
+]
 
 
 def short(cell):
     """Return the problems of a cell that plain loops are through with soon."""
-    return singles(cell) if cell in CELLS else [p for p in few(cell) if p.steps <= 7]
+    return singles(cell) if cell in TORCH_CELLS else [p for p in few(cell) if p.steps <= 7]
 
 
 DIGITS_OF_DIFFERENCES = 1e-8 / np.finfo(np.float64).eps  # 8 of 16, said in eps
@@ -130,7 +133,7 @@ def test_jax(name, record_error):
     record_error("oracles: jax.vjp", worst(found, STANDARD[name]))
 
 
-@pytest.mark.parametrize("name", [*FEW, *(f"{cell}-default" for cell in MORE)])
+@pytest.mark.parametrize("name", [*FEW, *(f"{cell}-default" for cell in OTHER_CELLS)])
 def test_complex_step(name, record_error):
     record_error("oracles: complex step", worst(by_complex_step(STANDARD[name]), STANDARD[name]))
 
@@ -141,7 +144,7 @@ def test_differences(name, record_error):
     record_error("oracles: central differences", error / DIGITS_OF_DIFFERENCES, "1e-8")
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *MORE])
+@pytest.mark.parametrize("cell", [*TORCH_CELLS, *OTHER_CELLS])
 def test_forward_of_the_library_is_the_scalar_loop(cell, record_error):
     for problem in short(cell):
         inputs = problem.arrays("float64")
@@ -211,7 +214,7 @@ def test_the_store_holds_the_standard_problems():
 def test_the_store_is_what_is_computed(store, every):
     """Bit for bit, on some of the short problems, and on one of each other cell."""
     short = [problem for problem in store.problems() if problem.steps < 40]
-    others = {problem.cell: problem for problem in short if problem.cell in MORE}
+    others = {problem.cell: problem for problem in short if problem.cell in OTHER_CELLS}
     for problem in (*short[::every], *others.values()):
         assert store.compute(problem).tobytes() == store.stored[store.key(problem)].tobytes()
 

@@ -14,7 +14,7 @@ import portable_rnn as prnn
 from portable_rnn import losses
 
 from .losses import LOSSES
-from .problems import CELLS, Inputs, Problem
+from .problems import TORCH_CELLS, Inputs, Problem
 from .selection import full_precision
 from .subject import device_of, largest, leaves, put, results, solve
 from .tolerances import allowed_eps, assert_close
@@ -75,8 +75,8 @@ def some(backend):
     if backend.slow or backend.shapes_only:
         return [("elman", "stacked")]
     if backend.variant:
-        return [(cell, kind) for cell, kind in zip(CELLS, cycle(KINDS), strict=False)]
-    return [(cell, kind) for cell in CELLS for kind in KINDS]
+        return [(cell, kind) for cell, kind in zip(TORCH_CELLS, cycle(KINDS), strict=False)]
+    return [(cell, kind) for cell in TORCH_CELLS for kind in KINDS]
 
 
 STEPS_GIVEN = {"lengths": {"lengths": LENGTHS}, "mask": {"mask": GAPS}}
@@ -191,7 +191,7 @@ def test_a_sequence_without_steps_keeps_its_state(backend, dtype, how):
 
 def test_the_reverse_direction_begins_at_each_sequences_end(backend, dtype):
     """Each sequence alone, without padding, has the same outputs, states and gradients."""
-    cells = ("elman",) if backend.slow else CELLS
+    cells = ("elman",) if backend.slow else TORCH_CELLS
     for cell in cells:
         problem = make(cell, "both_directions")
         host = drawn(problem, dtype, lengths=LENGTHS)

@@ -9,7 +9,7 @@ import pytest
 
 import portable_rnn as prnn
 
-from .problems import CELLS
+from .problems import TORCH_CELLS
 from .tolerances import assert_close
 
 torch = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ DIGITS = 1e-12  # relative
 
 
 def setup(cell, options):
-    rng = np.random.default_rng([CELLS.index(cell), len(options)])
+    rng = np.random.default_rng([TORCH_CELLS.index(cell), len(options)])
     model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, cell=cell, **options)
     params, u, v = (model.init(seed=seed, dtype="float64") for seed in range(3))
     x = rng.standard_normal((STEPS, BATCH, INPUTS))
@@ -68,7 +68,7 @@ def hold(got, want, what):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_hessian_products(cell, network):
     model, params, x, targets, u, v = setup(cell, NETWORKS[network])
     named, run = outputs_of(model, x)
@@ -84,7 +84,7 @@ def test_hessian_products(cell, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_jacobian_and_gauss_newton_products(cell, network):
     model, params, x, targets, u, v = setup(cell, NETWORKS[network])
     named, run = outputs_of(model, x)
@@ -135,7 +135,7 @@ def sequence_loss(cell, params, x, targets):
     return total / (STEPS * BATCH)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_gradients_of_single_sequences(cell):
     model, params, x, targets, *_ = setup(cell, {})
     each = torch.func.vmap(

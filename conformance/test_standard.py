@@ -12,7 +12,7 @@ from .backends import BACKENDS
 from .cells import KINDS
 from .oracles import scalar_loop
 from .oracles.numbers import Numbers
-from .problems import CELLS, MORE
+from .problems import OTHER_CELLS, TORCH_CELLS
 from .standard import OPTIONS, STANDARD, few, long, pairs, singles
 from .subject import leaves
 from .test_gradients import HALVES, cases
@@ -22,7 +22,7 @@ from .tolerances import EPS
 def test_ids_name_problems():
     assert STANDARD["gru-one_unit-state_only"].hidden == 1
     assert str(STANDARD["elman-default"]) == "elman-default"
-    for cell in CELLS:
+    for cell in TORCH_CELLS:
         problems = [*singles(cell), *pairs(cell), *long(cell)]
         assert len({problem.id for problem in problems}) == len(problems)
         assert len({problem.seed for problem in problems}) == len(problems)
@@ -30,7 +30,7 @@ def test_ids_name_problems():
 
 
 def test_every_option_changes_something_and_meets_most_others():
-    for cell in CELLS:
+    for cell in TORCH_CELLS:
         default = vars(singles(cell)[0])
         for changes in OPTIONS.values():
             assert any(default[name] != value for name, value in changes.items())
@@ -56,7 +56,7 @@ def test_every_number_has_eight_bits():
 
 
 def test_other_cells_meet_every_kind_of_code_in_the_engine():
-    for cell in MORE:
+    for cell in OTHER_CELLS:
         problems = few(cell)
         assert problems[0].id == f"{cell}-default"
         assert {p.layers for p in problems} == {1, 2}
@@ -76,7 +76,7 @@ def test_every_cell_is_tried():
 
 def test_clips_clip():
     """Else they would prove nothing of a gradient."""
-    for cell in MORE:
+    for cell in OTHER_CELLS:
         options = KINDS[cell].options
         if getattr(options["cell"], "clip", None) is not None:
             problem = STANDARD[f"{cell}-saturated"]
@@ -136,7 +136,7 @@ def halves():
     return found.values()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_options_do_what_they_say(cell):
     def inputs(name):
         return STANDARD[f"{cell}-{name}"].arrays("float64")
@@ -160,7 +160,7 @@ def test_options_do_what_they_say(cell):
     assert weights["weight_ih_l0"].shape == weights["weight_hh_l0"].shape
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_saturated_problems_saturate(cell):
     """By what x sends into the units and gates: where it is 4, tanh is within 1e-3 of 1."""
     problem = STANDARD[f"{cell}-saturated"]
@@ -169,7 +169,7 @@ def test_saturated_problems_saturate(cell):
     assert np.mean(np.abs(sent) > 4.0) > 0.25
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_the_longest_problem_is_cut_into_chunks(cell):
     """By the number of rows; whatever that is, this must be above it."""
     problem = STANDARD[f"{cell}-600_steps"]

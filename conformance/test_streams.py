@@ -4,7 +4,7 @@ import pytest
 
 import portable_rnn as prnn
 
-from .problems import CELLS, Problem
+from .problems import TORCH_CELLS, Problem
 from .selection import full_precision
 from .subject import put
 from .tolerances import allowed_eps, assert_close
@@ -42,7 +42,7 @@ def states(state):
 
 
 @pytest.mark.parametrize("ragged", ["", "mask"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_parts_are_the_whole(backend, dtype, cell, ragged, record):
     problem = Problem(cell, 3, STEPS, 3, 4, 5, 2, "outputs", False, layers=2, ragged=ragged)
     inputs = put(backend, problem.arrays(dtype))
@@ -66,7 +66,7 @@ def test_parts_are_the_whole(backend, dtype, cell, ragged, record):
         record(cell, f"stream-{cell}", name, STEPS, eps, allowed)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_a_chunk_of_no_steps_changes_nothing(backend, dtype, cell):
     problem = Problem(cell, 3, STEPS, 3, 4, 5, 2, "outputs", False, layers=2)
     inputs = put(backend, problem.arrays(dtype))

@@ -32,7 +32,7 @@ def test_error_is_counted_in_eps_of_the_tested_dtype():
         (np.ones(2, dtype=np.int64), np.ones(2)),
         (np.ones(2), np.asarray([1.0, np.nan])),
         (np.ones(0), np.ones(0)),
-        (np.full(2, 1e-300), np.zeros(2)),  # nothing is small beside zero
+        (np.full(2, 1e-300), np.zeros(2)),  # nothing is small compared with zero
     ],
 )
 def test_what_is_not_comparable_is_not_close(got, ref):

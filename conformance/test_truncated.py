@@ -14,7 +14,7 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn.losses import mean_squared_error
 
-from .problems import CELLS, Problem
+from .problems import TORCH_CELLS, Problem
 from .selection import full_precision
 from .subject import put, results
 from .tolerances import allowed_eps, assert_close
@@ -67,7 +67,7 @@ def cases(row, dtype):
     if row.slow or row.shapes_only or row.variant:
         one = make("lstm", 4, 6, layers=2, ragged="lengths")
         return [one] if dtype == row.dtypes[0] else []
-    return [case for cell in CELLS for case in all_cases(cell)]
+    return [case for cell in TORCH_CELLS for case in all_cases(cell)]
 
 
 def solve(static, inputs):

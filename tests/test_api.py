@@ -5,7 +5,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from conformance.problems import CELLS, Problem
+from conformance.problems import TORCH_CELLS, Problem
 from conformance.subject import results, solve
 from conformance.tolerances import assert_close
 
@@ -63,7 +63,7 @@ def scalar_affine(weight, bias, v):
     ]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_forward_equals_loops_over_numbers(cell):
     model, (p, x, state, *_) = problem(cell)
     fwd = prnn.forward(model, p, x, state)
@@ -82,7 +82,7 @@ def test_forward_equals_loops_over_numbers(cell):
 # ----------------------------------------------------------------------------- promises
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_predict_is_forward_without_the_tape(cell):
     model, (params, x, state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
@@ -92,7 +92,7 @@ def test_predict_is_forward_without_the_tape(cell):
     assert np.array_equal(prnn.predict(model, params, x, state), outputs)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_no_state_is_a_state_of_zeros(cell):
     model, inputs = problem(cell)
     zeros = tuple(np.zeros_like(part) for part in parts(inputs.state))
@@ -101,7 +101,7 @@ def test_no_state_is_a_state_of_zeros(cell):
     )
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_bptt_is_forward_loss_and_backward(cell):
     model, (params, x, state, *_) = problem(cell)
     targets = np.random.default_rng(5).integers(0, OUTPUTS, (STEPS, BATCH))
@@ -129,7 +129,7 @@ def test_a_loss_of_ones_own_decides_the_gradient():
     assert bits(found.grads) == bits(want.params)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_a_tape_can_be_used_again(cell):
     model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
@@ -143,7 +143,7 @@ def test_a_tape_can_be_used_again(cell):
     assert back(1.0) == first
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_results_are_not_doors_into_the_tape(cell):
     """A caller may reset the state in place between two batches, before the backward pass."""
     model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
@@ -154,7 +154,7 @@ def test_results_are_not_doors_into_the_tape(cell):
     assert bits(prnn.backward(model, params, fwd.tape, d_outputs, d_state).params) == before
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_without_grad_x_nothing_else_changes(cell):
     model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)
@@ -167,7 +167,7 @@ def test_without_grad_x_nothing_else_changes(cell):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_every_result_has_the_dtype_of_the_inputs(cell, dtype):
     model, _ = problem(cell)
     params = model.init(seed=0, dtype=dtype)
@@ -177,7 +177,7 @@ def test_every_result_has_the_dtype_of_the_inputs(cell, dtype):
     assert {array.dtype.name for array in (found.loss, *named.values())} == {dtype}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_gradients_come_in_the_order_and_shapes_of_the_parameters(cell):
     model, (params, x, state, d_outputs, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)

@@ -6,7 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 from conformance.complex_step import gradient
-from conformance.problems import CELLS, Inputs, Problem
+from conformance.problems import TORCH_CELLS, Inputs, Problem
 from conformance.subject import solve
 from conformance.tolerances import assert_close
 
@@ -38,7 +38,7 @@ def assert_same(got, want, *, k=8):
 
 
 @pytest.mark.parametrize("rows", [1, BATCH, 4 * BATCH + 1, STEPS * BATCH - 1])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_stretches_change_nothing(cell, rows, monkeypatch):
     """Stretches of 1, 1, 4 and 10 steps, of 11: the last one is shorter."""
     model, inputs = problem(cell)
@@ -63,7 +63,7 @@ def test_a_chunk_has_more_rows_where_they_are_short(monkeypatch):
 
 
 @pytest.mark.parametrize("missing", ["d_outputs", "d_state"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_stretches_change_nothing_for_one_cotangent_alone(cell, missing, monkeypatch):
     model, inputs = problem(cell)
     inputs = inputs._replace(**{missing: None})
@@ -73,7 +73,7 @@ def test_stretches_change_nothing_for_one_cotangent_alone(cell, missing, monkeyp
 
 
 @pytest.mark.parametrize("cut", [1, 6, STEPS - 1])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_time_can_be_split_if_the_state_is_carried(cell, cut):
     model, inputs = problem(cell)
     params, x, state, d_outputs, d_state = inputs[:5]
@@ -95,7 +95,7 @@ def test_time_can_be_split_if_the_state_is_carried(cell, cut):
             assert_close(part, want, name, scale=3.0, k=4)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_sequences_of_a_batch_do_not_know_of_each_other(cell):
     model, inputs = problem(cell)
 
@@ -115,7 +115,7 @@ def test_sequences_of_a_batch_do_not_know_of_each_other(cell):
     assert_same(joined, solve(model, inputs))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_cotangents_add_up(cell):
     model, inputs = problem(cell)
     both = solve(model, inputs)

@@ -72,17 +72,17 @@ def test_step_vjp_is_the_derivative_of_step(name):
             assert_close(got, want, f"{name}, argument {index}", scale=scale, k=16)
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if hasattr(ALL[name], "late")])
+@pytest.mark.parametrize("name", [name for name in ALL if hasattr(ALL[name], "second_product")])
 def test_early_vjp_is_the_derivative_of_early(name):
     cell = ALL[name]
     ax, ah, state, (d_v,) = arrays(cell)
-    early = (cell.gates - cell.late) * HIDDEN
+    early = (cell.gates - cell.second_product) * HIDDEN
 
     def pulled(ax, ah, *state):
-        return np.sum(d_v * cell.early(np, ax, ah[:, :early], state)[0])
+        return np.sum(d_v * cell.before_product(np, ax, ah[:, :early], state)[0])
 
-    _, residuals = cell.early(np, ax, ah[:, :early], tuple(state))
-    d_ax, d_ah, d_before = cell.early_vjp(np, residuals, d_v)
+    _, residuals = cell.before_product(np, ax, ah[:, :early], tuple(state))
+    d_ax, d_ah, d_before = cell.before_product_vjp(np, residuals, d_v)
     for index, got in enumerate([d_ax, d_ah, *d_before]):
         want = gradient(pulled, [ax, ah, *state], index)
         assert_close(got, want, f"{name}, argument {index}", scale=np.abs(d_v).max(), k=8)
@@ -184,7 +184,7 @@ def test_clipped_cells_clip():
     (held,), _ = GRU(clip=0.9).step(np, ax, ah, tuple(state))
     assert np.any(free != held)
     bounded = np.clip(ax[:, :HIDDEN] + ah[:, :HIDDEN], -0.9, 0.9)
-    v, _ = ResetBeforeGRU(clip=0.9).early(np, ax, ah[:, : 2 * HIDDEN], tuple(state))
+    v, _ = ResetBeforeGRU(clip=0.9).before_product(np, ax, ah[:, : 2 * HIDDEN], tuple(state))
     np.testing.assert_allclose(v, state[0] / (1.0 + np.exp(-bounded)), rtol=1e-14)
 
 

@@ -73,7 +73,7 @@ def test_products_are_linear_whatever_the_length_of_the_vector():
             assert np.all(array == 0.0)
 
 
-def test_a_part_of_a_vector_may_be_small_beside_the_others():
+def test_a_part_of_a_vector_may_be_small_compared_with_the_others():
     """The step is that of the largest entry of all, wherever it stands."""
     assert next(iter(PARAMS)) == "weight_ih_l0"
     small = V | {"weight_ih_l0": 1e-60 * V["weight_ih_l0"]}

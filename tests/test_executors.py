@@ -24,7 +24,7 @@ if reason := choose.no_compiler(by_name=False):
 # Each with the words of its reason.
 NOT_COMPILED = {
     "layer_norm_elman": (prnn.RNN(INPUTS, H, cell="layer_norm_elman"), "its cell: "),
-    "late gates": (prnn.RNN(INPUTS, H, cell="reset_before_gru"), "late gates"),
+    "second product": (prnn.RNN(INPUTS, H, cell="reset_before_gru"), "second product"),
     "projection": (prnn.RNN(INPUTS, H, cell="lstm", projection_size=2), "projection"),
 }
 

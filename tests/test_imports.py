@@ -16,7 +16,8 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_arrays.host", "_arrays.libraries", "_calls.valid_steps", "_files.safetensors"),
+    *("_arrays.host", "_arrays.libraries", "_calls.masks"),
+    *("_calls.valid_steps", "_files.safetensors"),
     *("_executors.compiled", "_executors.compiled_layer", "_executors.kernel"),
     *("_executors.buffers", "_executors.sums"),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),

@@ -20,7 +20,7 @@ CELLS = {
     "elman": {"cell": "elman"},
     "gru": {"cell": "gru"},
     "lstm": {"cell": "lstm"},
-    "late gates": {"cell": "reset_before_gru"},
+    "second product": {"cell": "reset_before_gru"},
     "own vectors": {"cell": "layer_norm_lstm"},
     "peepholes, projected": {"cell": LSTM(peepholes=True), "projection_size": 3},
 }

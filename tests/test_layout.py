@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conformance.problems import CELLS, Inputs, Problem
+from conformance.problems import TORCH_CELLS, Inputs, Problem
 from conformance.subject import solve
 from conformance.tolerances import assert_close
 
@@ -29,7 +29,7 @@ def assert_same(got, want):
 
 
 @pytest.mark.parametrize("outputs", [None, 2])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_batch_first_is_a_transposition(cell, outputs):
     """Of sequences only: states are (1, B, H) either way, as in torch."""
     model, inputs = problem(cell, outputs)
@@ -43,7 +43,7 @@ def test_batch_first_is_a_transposition(cell, outputs):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("outputs", [None, 2])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_unbatched_is_a_batch_of_one(cell, outputs, batch_first):
     model, inputs = problem(cell, outputs, batch=1)
     lone, _ = problem(cell, outputs, batch_first=batch_first)
@@ -60,7 +60,7 @@ def test_unbatched_is_a_batch_of_one(cell, outputs, batch_first):
     )
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_without_bias_is_with_zero_bias(cell):
     model, inputs = problem(cell, 2)
     bare, _ = problem(cell, 2, bias=False)

@@ -95,7 +95,7 @@ def test_predict_on_a_stack_does_not_grow_with_time():
 @pytest.mark.no_products
 @pytest.mark.parametrize("cell", TAPE)
 def test_a_ragged_tape_holds_the_steps_that_are_there(cell):
-    steps, batch, hidden = 64, 32, 256  # wide, beside what Python needs for an array object
+    steps, batch, hidden = 64, 32, 256  # wide, compared with what Python needs for an array object
     model = prnn.RNN(4, hidden, cell=cell)
     params = model.init(seed=0)
     x = np.zeros((steps, batch, 4), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What a step may have more: late gates, a projected state, and a cell's own vectors."""
+"""What a step may have more: a second product, a projected state, and a cell's own vectors."""
 
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("short_chunks")
 
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 2, 4
 MODELS = {
-    "late": prnn.RNN(INPUTS, HIDDEN, cell="reset_before_gru"),
-    "late, clipped": prnn.RNN(INPUTS, HIDDEN, cell=ResetBeforeGRU(clip=0.6)),
+    "second product": prnn.RNN(INPUTS, HIDDEN, cell="reset_before_gru"),
+    "second product, clipped": prnn.RNN(INPUTS, HIDDEN, cell=ResetBeforeGRU(clip=0.6)),
     "projected": prnn.RNN(INPUTS, HIDDEN, 2, cell="lstm", projection_size=3),
     "own": prnn.RNN(INPUTS, HIDDEN, cell="layer_norm_elman"),
     "own and projected": prnn.RNN(INPUTS, HIDDEN, cell="layer_norm_lstm", projection_size=2),
@@ -68,7 +68,7 @@ def test_all_gradients_with_every_kind_of_dropout(name, bidirectional):
             )
 
 
-def test_late_gates_see_what_recurrent_dropout_leaves_of_the_state():
+def test_the_second_product_sees_what_recurrent_dropout_leaves_of_the_state():
     """With the reset gate open, it makes no difference where it stands."""
     after = prnn.RNN(INPUTS, HIDDEN, cell="gru", recurrent_dropout=0.5)
     before = replace(after, cell="reset_before_gru")

@@ -124,7 +124,7 @@ IN_FUNCTION = {
     },
     "training.Run.stop": {"reason": "text"},
 }
-CELL_METHODS = ("step", "step_vjp", "early", "early_vjp")
+CELL_METHODS = ("step", "step_vjp", "before_product", "before_product_vjp")
 BY_NAME = {name: kind for kind, names in NAMED.items() for name in names.split()}
 
 

@@ -100,7 +100,7 @@ def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tupl
     if isinstance(error, MemoryError) or re.search(r"alloc|out of memory", said, re.IGNORECASE):
         return HUNG, text
     names = set(call.replaced)
-    if verdicts != {"refused"}:  # beside each other, another may be the one that does not fit
+    if verdicts != {"refused"}:  # together, another may be the one that does not fit
         names |= set(arguments(call.function))
         if any(kind_of(call.function, a).endswith("source") for a in arguments(call.function)):
             names |= set(Batch._fields)  # of which a loss, given a batch, speaks

@@ -59,7 +59,7 @@ DERIVATIVES = [
         "derivatives/complex_step.py",
         "[v for v in tangents if v is not None])",
         "[next(v for v in tangents if v is not None)])",
-        "tests/test_curvature.py::test_a_part_of_a_vector_may_be_small_beside_the_others",
+        "tests/test_curvature.py::test_a_part_of_a_vector_may_be_small_compared_with_the_others",
     ),
     Mutant(
         "magnitude where nothing analytic has one",

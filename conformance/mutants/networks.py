@@ -45,8 +45,8 @@ NETWORKS = [
     Mutant(
         "directions' halves of the readout exchanged",
         "_engine/network.py",
-        "beside(s.xp, d_one.readout.weight, d_other.readout.weight)",
-        "beside(s.xp, d_other.readout.weight, d_one.readout.weight)",
+        "concat(s.xp, d_one.readout.weight, d_other.readout.weight)",
+        "concat(s.xp, d_other.readout.weight, d_one.readout.weight)",
         gradients("lstm-readout-both_directions"),
     ),
     Mutant(
@@ -192,10 +192,10 @@ NETWORKS = [
         "[800-1-same2-other2]",
     ),
     Mutant(
-        "late gates' rows counted from the front",
+        "rows of the second product counted from the front",
         "_engine/recurrence.py",
-        "size = w.hh.weight.shape[0] // self.cell.gates * (self.cell.gates - self.cell.late)",
-        "size = w.hh.weight.shape[0] // self.cell.gates * self.cell.late",
+        "size = w.hh.weight.shape[0] // gates * (gates - second)",
+        "size = w.hh.weight.shape[0] // gates * second",
         gradients("reset_before_gru-default"),
     ),
 ]

@@ -45,12 +45,12 @@ RECURSION = [
     Mutant(
         "transposed input weights",
         "_engine/affine.py",
-        "self.scaled(x)), self.weight.T)",
-        "self.scaled(x)), self.weight if self.weight.shape[0] == x.shape[-1] else self.weight.T)",
+        "weight_t = self.weight.T if self.transposed is None else self.transposed",
+        "weight_t = self.weight if self.weight.shape[0] == x.shape[-1] else self.weight.T",
         gradients("elman-square"),
     ),
     Mutant(
-        "late gates with the state's product",
+        "second product with the state's vector",
         "_engine/recurrence.py",
         "w.hh.vjp_weight(xp, rows[0], of_v, products)",
         "w.hh.vjp_weight(xp, h, of_v, products)",

@@ -46,7 +46,7 @@ def forward(p, y):
 
 
 def recursion(p, y):
-    """Equations 10.18 to 10.28, with the gradients in x and h(0) beside them.
+    """Equations 10.18 to 10.28, and the gradients with respect to x and h(0).
 
     Named as in `portable_rnn.book.Quantities`; ``d_x`` and ``d_h0`` are not of the book.
     """

@@ -23,7 +23,7 @@ import numpy as np
 import portable_rnn as prnn
 
 from ..complex_step import directional
-from ..problems import CELLS, Problem
+from ..problems import TORCH_CELLS, Problem
 from ..subject import largest, leaves
 from ..tolerances import assert_close, error_in_eps
 from ..torch_oracle import reference
@@ -148,11 +148,13 @@ def main():
 
     torch.set_num_threads(1)
     console = Console()
-    checked = {cell: cross_check(cell) for cell in CELLS}
+    checked = {cell: cross_check(cell) for cell in TORCH_CELLS}
     rows = []
     with Progress(console=console) as progress:
-        task = progress.add_task("measuring", total=len(CELLS) * len(STEPS) * options.problems)
-        for cell, steps in itertools.product(CELLS, STEPS):
+        task = progress.add_task(
+            "measuring", total=len(TORCH_CELLS) * len(STEPS) * options.problems
+        )
+        for cell, steps in itertools.product(TORCH_CELLS, STEPS):
             tick = partial(progress.advance, task)
             rows.append(case(cell, steps, options.problems, advance=tick))
     record = {

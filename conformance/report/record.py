@@ -25,7 +25,7 @@ def markdown(document: dict[str, Any]) -> str:
         f"{'Passed' if passed(document) else 'FAILED'}: {verdict(document)}",
         *(f"\n{caveat}" for caveat in caveats(document)),
         "",
-        "Errors are the worst of any array, in eps of the dtype, beside what is allowed.",
+        "Errors are the worst of any array, in eps of the dtype, and what is allowed.",
         "",
         _row("backend", *(dtype or "other checks" for dtype in columns), "version and device"),
         _row(*["---"] * (len(columns) + 2)),

@@ -2,19 +2,17 @@
 
 from typing import Any
 
-from ._arrays import checks as check
-from ._arrays.functions import row
+from ._arrays.devices import on_host
+from ._arrays.functions import nan_where, real_part, row
 from ._arrays.namespace import (
     Array,
     Namespace,
+    check_shaped,
     device_of,
     dtype_name,
     is_traced,
     namespace_of,
-    nan_where,
-    on_host,
     read_flag,
-    real_part,
 )
 
 __all__ = [
@@ -47,7 +45,7 @@ def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
             f"{dtype_name(outputs.dtype)}, got {dtype_name(targets.dtype)} of shape "
             f"{tuple(targets.shape)}"
         )
-    check.shaped("targets", targets, shape, "outputs", outputs)
+    check_shaped("targets", targets, shape, "outputs", outputs)
     return False
 
 

@@ -5,16 +5,20 @@ from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.devices import with_device_of_arguments
 from ._arrays.functions import accumulation_dtype
 from ._arrays.namespace import (
     Array,
     Namespace,
+    check_array,
+    check_library_and_device,
+    check_shape,
+    check_shaped,
     dtype_name,
     is_array,
     is_traced,
     namespace_of,
     same_device,
-    with_device_of_arguments,
 )
 
 __all__ = ["Arrays", "Rule", "State", "Update", "check_dict", "check_real", "listed", "take_step"]
@@ -106,7 +110,7 @@ def _check_arrays(
             if eps is not None:
                 _check_eps(xp, p, eps, share)
         if not _alike(grads[name], p, p.dtype):
-            check.shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), label, p)
+            check_shaped(f"grads[{name!r}]", grads[name], tuple(p.shape), label, p)
     return xp, {name: wide[p.dtype] for name, p in params.items()}
 
 
@@ -141,9 +145,9 @@ def _checked_state(
             if _alike(held[name], p, wide[name]):
                 continue
             label, array = f"state[{slot!r}][{name!r}]", held[name]
-            check.any_array(label, array)
-            check.of_shape(label, array, tuple(p.shape))
-            check.same_library_and_device(label, array, f"params[{name!r}]", p)
+            check_array(label, array)
+            check_shape(label, array, tuple(p.shape))
+            check_library_and_device(label, array, f"params[{name!r}]", p)
             if array.dtype != wide[name]:
                 raise TypeError(
                     f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from ._arrays import checks as check
-from ._arrays.functions import accumulation_dtype, sum_over, to_accumulation_dtype
-from ._arrays.namespace import Array, Namespace, device_of, namespace_of, nan_where
+from ._arrays.functions import accumulation_dtype, nan_where, sum_over, to_accumulation_dtype
+from ._arrays.namespace import Array, Namespace, device_of, namespace_of
 from ._arrays.norms import far_unit
 
 __all__ = [

@@ -5,7 +5,8 @@ the forward pass already holds (``tanh' = 1 - tanh**2``). All of them are analyt
 so on the real part: the same lines run at complex128 for complex-step checks.
 """
 
-from ._arrays.namespace import Array, Namespace, is_positive, real_part
+from ._arrays.functions import is_positive, real_part
+from ._arrays.namespace import Array, Namespace
 
 __all__ = [
     "relu",

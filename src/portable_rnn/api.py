@@ -7,7 +7,8 @@ through ``_engine/network.py``, by the calculus of ``_engine/bptt.py``.
 from typing import Any, Literal, NamedTuple
 
 from ._arrays import checks as check
-from ._arrays.namespace import Array, with_device_of_arguments
+from ._arrays.devices import with_device_of_arguments
+from ._arrays.namespace import Array
 from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
 from ._calls.loss import Loss, loss_and_gradient
 from ._calls.masks import Masks

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.namespace import Array, device_of, namespace_of
+from ._arrays.namespace import Array, check_library_and_device, check_shape, device_of, namespace_of
 from ._calls.valid_steps import read_lengths
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
@@ -145,7 +145,7 @@ class Shuffled:
                 f"got shape {tuple(targets.shape)}"
             )
         if weights is not None:
-            check.of_shape("weights", weights, tuple(x.shape[:2]))
+            check_shape("weights", weights, tuple(x.shape[:2]))
         batch_size = check.count("batch_size", batch_size)
         if batch_size > count:
             raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
@@ -284,7 +284,7 @@ class Windows:
         if self._encode is None:
             return x
         found = self._encode(x)
-        check.same_library_and_device("what encode returns", found, "x", x)
+        check_library_and_device("what encode returns", found, "x", x)
         if tuple(found.shape[:2]) != tuple(x.shape[:2]):
             raise ValueError(
                 f"what encode returns: expected shape {(*x.shape[:2], 'I')}, "
@@ -306,7 +306,7 @@ def _check_arrays(arrays: Mapping[str, Array]) -> None:
     """Check that arrays hold numbers, and are of one library and on one device."""
     namespace_of(**arrays)
     for name, array in arrays.items():
-        check.same_library_and_device(name, array, "x", arrays["x"])
+        check_library_and_device(name, array, "x", arrays["x"])
         check.numeric(name, array)
 
 

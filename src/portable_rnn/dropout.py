@@ -15,21 +15,17 @@ What is left by the first two is scaled by 1/(1-p), so that prediction needs nei
 predicts with the expected state, ``p old + (1-p) new``.
 """
 
-import numpy as np
-
 from ._arrays import checks as check
-from ._arrays.host import from_host
 from ._arrays.namespace import (
     Array,
     Namespace,
     check_namespace,
-    device_of,
-    dtype_name,
+    check_of_namespace,
     namespace_of,
 )
 from ._calls.checks import check_layout, check_model
-from ._calls.layout import sizes
-from ._calls.masks import Masks, mean_masks
+from ._calls.layout import time_major
+from ._calls.masks import Masks, drawn_masks, mean_masks
 from .model import RNN
 
 __all__ = ["Masks", "draw", "expected"]
@@ -71,32 +67,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     xp = namespace_of(x=x)
     check.floating("x", x, xp)
     check_layout(model, x)
-    rng = np.random.default_rng(check.seed("seed", seed))
-    steps, batch = sizes(model, x)
-    hidden, directions = model.recurrent_size, model.directions
-    count, shapes = model.num_layers * directions, model.state_shapes(batch)
-
-    def factors(p: float, *shape: int) -> Array:
-        kept = (rng.random(shape, dtype=np.float32) >= p) / (1.0 - p)
-        return from_host(kept, xp, dtype_name(x.dtype), device_of(x))
-
-    def choices(p: float, shape: tuple[int, ...]) -> Array:
-        new = rng.random((steps, *shape[1:]), dtype=np.float32) >= p
-        return xp.asarray(new, device=device_of(x))
-
-    between: tuple[Array, ...] = ()
-    recurrent: tuple[Array, ...] = ()
-    update: tuple[tuple[Array, ...], ...] = ()
-    if model.dropout:
-        size = directions * hidden
-        between = tuple(
-            factors(model.dropout, steps, batch, size) for _ in range(model.num_layers - 1)
-        )
-    if model.recurrent_dropout:
-        recurrent = tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))
-    if model.zoneout:
-        update = tuple(tuple(choices(model.zoneout, s) for s in shapes) for _ in range(count))
-    return Masks(between, recurrent, update)
+    return drawn_masks(xp, model, time_major(xp, model, x), check.seed("seed", seed))
 
 
 @check.named_options
@@ -130,6 +101,6 @@ def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     """
     check_model(model)
     check_namespace(xp)
-    check.floating("x", x, check.of_namespace("x", x, xp))
+    check.floating("x", x, check_of_namespace("x", x, xp))
     check_layout(model, x)
-    return mean_masks(xp, model, x)
+    return mean_masks(xp, model, time_major(xp, model, x))

@@ -23,14 +23,15 @@ import math
 from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
-from ._arrays.functions import row, sum_over, to_accumulation_dtype, with_last_axis
+from ._arrays.devices import with_device_of_arguments
+from ._arrays.functions import real_part, row, sum_over, to_accumulation_dtype, with_last_axis
 from ._arrays.namespace import (
     Array,
     Namespace,
+    check_of_namespace,
+    check_shaped,
     dtype_name,
     library_name,
-    real_part,
-    with_device_of_arguments,
 )
 from ._arrays.norms import far_unit
 from ._labels import check_labels, check_probabilities, is_index, mark_wrong, one_hot_rows, signed
@@ -119,7 +120,7 @@ def softmax_cross_entropy(
     label_smoothing = check.number("label_smoothing", label_smoothing, least=0.0, most=1.0)
     dtype, classes = outputs.dtype, outputs.shape[-1]
     if class_weights is not None:
-        check.shaped("class_weights", class_weights, (classes,), "outputs", outputs)
+        check_shaped("class_weights", class_weights, (classes,), "outputs", outputs)
     if ignore_index is not None:
         ignore_index = check.integer("ignore_index", ignore_index)
     if check_targets is not None:
@@ -203,7 +204,7 @@ def mean_squared_error(
     1.0 [0.2 0.2]
     """
     xp = check_outputs(outputs, weights, reduction)
-    check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
+    check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
     difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
     unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
@@ -268,7 +269,7 @@ def binary_cross_entropy(
     0.6931
     """
     xp = check_outputs(outputs, weights, reduction)
-    check.shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
+    check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     if check_targets is not None:
         check_targets = check.flag("check_targets", check_targets)
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
@@ -327,7 +328,7 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     [[0. 0. 1.]
      [1. 0. 0.]]
     """
-    found = check.of_namespace("labels", labels, xp)
+    found = check_of_namespace("labels", labels, xp)
     if not found.isdtype(labels.dtype, "integral"):
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype

@@ -34,7 +34,7 @@ class RNN:
     """What a recurrent network is: sizes, cell and layout, without any array.
 
     A description is frozen and hashable, so it can be a static argument of ``jax.jit``, a
-    dictionary key, or a line in a configuration file. Parameters live beside it in a plain
+    dictionary key, or a line in a configuration file. Parameters are apart from it, in a plain
     dict, with the names and shapes of ``torch.nn.RNN``, ``GRU`` and ``LSTM``.
 
     Parameters
@@ -186,7 +186,7 @@ class RNN:
         return shapes
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone: what is cached beside them is made again where it is needed."""
+        """Return the fields alone: what is cached besides is made again where it is needed."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property

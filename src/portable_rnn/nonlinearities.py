@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from ._arrays.namespace import Array, Namespace, is_positive, real_part
+from ._arrays.functions import is_positive, real_part
+from ._arrays.namespace import Array, Namespace
 from ._arrays.scalars import number, said
 from .activations import (
     relu,

@@ -14,15 +14,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ._arrays import checks as check
+from ._arrays.devices import with_device_of_arguments
 from ._arrays.functions import accumulation_dtype
-from ._arrays.namespace import (
-    Array,
-    Namespace,
-    is_array,
-    namespace_of,
-    same_device,
-    with_device_of_arguments,
-)
+from ._arrays.namespace import Array, Namespace, check_like, is_array, namespace_of, same_device
 from ._arrays.norms import root_mean_square, square_unit_of
 from ._optimizer_step import Arrays, Rule, State, Update, check_dict, check_real, listed, take_step
 
@@ -293,7 +287,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     check_real(xp, other, first)
     for label, g in labelled.items():
         if g.dtype != first.dtype or not same_device(g, first):
-            check.like(label, g, other, first)
+            check_like(label, g, other, first)
     if empty := [name for name, g in grads.items() if 0 in g.shape]:
         raise ValueError(f"grads: expected arrays with values, got none in {listed(empty)}")
     dtype = accumulation_dtype(xp, first.dtype)

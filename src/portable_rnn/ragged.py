@@ -14,7 +14,15 @@ import numpy as np
 
 from ._arrays import checks as check
 from ._arrays.host import to_host
-from ._arrays.namespace import Array, device_of, is_array, is_traced, namespace_of
+from ._arrays.namespace import (
+    Array,
+    check_array,
+    check_shaped,
+    device_of,
+    is_array,
+    is_traced,
+    namespace_of,
+)
 from ._calls.valid_steps import read_lengths
 
 __all__ = ["pack", "unpack"]
@@ -68,7 +76,7 @@ def pack(
         if array.ndim == 0:
             raise ValueError(f"{name}: expected an array (T, ...), got a number")
         check.numeric(name, array)
-        check.shaped(name, array, (array.shape[0], *first.shape[1:]), "sequences[0]", first)
+        check_shaped(name, array, (array.shape[0], *first.shape[1:]), "sequences[0]", first)
     lengths = np.asarray([array.shape[0] for array in sequences], dtype=np.int64)
     longest, padded = int(lengths.max()), []
     if longest == 0:
@@ -107,7 +115,7 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     >>> [a.shape for a in prnn.ragged.unpack(np.zeros((3, 2, 4)), [2, 3])]
     [(2, 4), (3, 4)]
     """
-    check.any_array("packed", packed)
+    check_array("packed", packed)
     check.numeric("packed", packed)
     batch_first = check.flag("batch_first", batch_first)
     batch_axis = 0 if batch_first else 1

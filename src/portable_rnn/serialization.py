@@ -15,7 +15,14 @@ import numpy as np
 
 from ._arrays import checks as check
 from ._arrays.host import check_device, from_bits, from_host
-from ._arrays.namespace import Array, Namespace, dtype_name, library_name, resolve_namespace
+from ._arrays.namespace import (
+    Array,
+    Namespace,
+    check_array,
+    dtype_name,
+    library_name,
+    resolve_namespace,
+)
 from ._files.atomic import NO_CHECKSUM, write_atomically
 from ._files.safetensors import (
     CODES,
@@ -233,7 +240,7 @@ def check_dtype(name: str, array: Array) -> None:
     >>> check_dtype("w", np.ones(2))
     """
     check.text("name", name)
-    check.any_array(name, array)
+    check_array(name, array)
     if dtype_name(array.dtype) not in CODES:
         raise TypeError(
             f"{name}: files hold the dtypes {', '.join(CODES)}, got {dtype_name(array.dtype)}"

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._arrays import checks as check
+from ._arrays.devices import with_device_of_arguments
 from ._arrays.functions import copied
 from ._arrays.namespace import (
     PLAIN,
     Array,
     Namespace,
+    check_array,
+    check_like,
+    check_shape,
     device_of,
     namespace_of,
-    with_device_of_arguments,
 )
 from ._calls.call import prepare_stream, states_of
 from ._calls.checks import (
@@ -107,22 +110,22 @@ class Stream:
         if mask is None and self._like_the_last(x):
             return self._step(x, None)
         self._taken = None
-        check.any_array("x", x)
+        check_array("x", x)
         size = self._model.input_size
         if x.ndim not in (1, 2) or x.shape[-1] != size or 0 in x.shape:
             raise ValueError(
                 f"x: expected one step of shape (B, {size}) or ({size},), got {tuple(x.shape)}"
             )
         if mask is not None:
-            check.any_array("mask", mask)
-            check.of_shape("mask", mask, tuple(x.shape[:-1]))
+            check_array("mask", mask)
+            check_shape("mask", mask, tuple(x.shape[:-1]))
         xp = namespace_of(x=x)
         if xp is not self._setup.xp:  # another namespace came into use, or x is of another library
-            check.like("x", x, "params", next(iter(self._params.values())))
+            check_like("x", x, "params", next(iter(self._params.values())))
             self.state = self.state
             self._setup, self._weights = prepare_stream(xp, self._model, self._params)
         if not self._setup.executor.whole_sequence:
-            check.like("x", x, "params", self._weights.layers[0].hh.weight)
+            check_like("x", x, "params", self._weights.layers[0].hh.weight)
             outputs = self._step(x, mask)
             self._taken = type(x), x.shape, x.dtype
             return outputs
@@ -187,7 +190,7 @@ class Stream:
         TypeError, ValueError
             As `predict` does; the state is then as it was.
         """
-        check.any_array("x", x)
+        check_array("x", x)
         axis = 1 if self._model.batch_first and x.ndim == 3 else 0
         if x.ndim and x.shape[axis] == 0:
             return self._nothing(x, axis, lengths, mask)

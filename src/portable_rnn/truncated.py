@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ._arrays import checks as check
-from ._arrays.namespace import Array, with_device_of_arguments
+from ._arrays.devices import with_device_of_arguments
+from ._arrays.namespace import Array
 from ._calls.call import Call, CallOptions, prepare, run, run_vjp
 from ._calls.checks import check_one_direction
 from ._calls.loss import Loss, loss_and_gradient
@@ -75,7 +76,7 @@ def truncated_bptt(
     Notes
     -----
     A window's steps are computed twice, once for the loss and once for the tape, so that only one
-    window is held; beside it stand x, the outputs, and their gradients.
+    window is held; besides, x, the outputs, and their gradients.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
-    # Floating arrays of another shape are good ones, beside which others do not fit.
+    # Floating arrays of another shape are good ones, to which others do not fit.
     fine = ["axis 0 doubled"]
     if place.function.startswith("dropout"):  # which takes any batch and dtype
         fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
@@ -249,7 +249,7 @@ def sequences(place: Place) -> list[Value]:
     put = place.valid.row.put
     own = [
         Value("numbers", of([1, 2])),
-        Value("a number beside an array", lambda: [put(first), 1]),
+        Value("a number and an array", lambda: [put(first), 1]),
         Value("no rank", lambda: [put(np.asarray(1.0)), put(first)]),
         Value("other features", lambda: [put(first), put(np.ones((2, 7)))]),
         Value("other ranks", lambda: [put(first), put(np.ones(2))]),

@@ -15,15 +15,15 @@ from .namespace import (
     PLAIN,
     Array,
     Namespace,
-    device_of,
+    check_dtype,
+    check_library_and_device,
+    check_shape,
+    conversion,
     dtype_name,
     is_array,
     is_traced,
-    library_name,
     namespace_of,
     read_flag,
-    resolve_namespace,
-    same_device,
 )
 from .scalars import (
     choice,
@@ -41,7 +41,6 @@ from .signatures import loss, named_options, options
 
 __all__ = [
     "FLOATING",
-    "any_array",
     "choice",
     "count",
     "finite",
@@ -49,20 +48,15 @@ __all__ = [
     "floating",
     "function",
     "integer",
-    "like",
     "loss",
     "loss_value",
     "named_options",
     "number",
     "numeric",
-    "of_namespace",
-    "of_shape",
     "options",
     "path",
     "said",
-    "same_library_and_device",
     "seed",
-    "shaped",
     "state_of",
     "state_parts",
     "suggestion",
@@ -72,45 +66,6 @@ __all__ = [
 ]
 
 FLOATING: set[Any] = set()  # dtypes of NumPy that `floating` has let through
-
-
-def like(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
-    """Check that two arrays share library, dtype and device.
-
-    ``remedy`` says what to do about another dtype, where the array is not to be converted.
-    """
-    if type(array) in PLAIN and type(array) is type(other) and array.dtype is other.dtype:
-        return
-    same_library_and_device(name, array, other_name, other)
-    _same_dtype(name, array, other_name, other, remedy)
-
-
-def _same_dtype(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
-    if array.dtype != other.dtype:
-        wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
-        remedy = f"; {remedy or f'give {_conversion(name, array, wanted)}'}"
-        if wanted == got:  # NumPy's other byte order
-            wanted, got = str(other.dtype), str(array.dtype)
-        elif other_name == "params" and got in DTYPES:
-            remedy += f", or params of model.init(dtype={got!r})"
-        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}{remedy}")
-
-
-def _conversion(name: str, array: Array, dtype: str) -> str:
-    """Say how to bring an array to a dtype, in the words of its library."""
-    if hasattr(array, "astype"):
-        return f"{name}.astype({dtype!r})"
-    library = library_name(namespace_of(**{name: array}))
-    return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
-
-
-def same_library_and_device(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Check that two arrays share library and device."""
-    namespace_of(**{other_name: other, name: array})
-    if not same_device(array, other):
-        raise ValueError(
-            f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
-        )
 
 
 def seed(name: str, value: Any) -> tuple[int, ...]:
@@ -132,7 +87,7 @@ def loss_value(value: Any, x: Array) -> None:
         real, got = isinstance(value, Real), type(value).__name__
     else:
         xp, got = namespace_of(x=x, **{name: value}), dtype_name(value.dtype)
-        of_shape(name, value, ())
+        check_shape(name, value, ())
         real = value.dtype == x.dtype or xp.isdtype(value.dtype, "real floating")
     # Where a complex step is made, the value is complex with the outputs.
     if not real and not (got.startswith("complex") and dtype_name(x.dtype).startswith("complex")):
@@ -143,25 +98,18 @@ def weights(value: Any, other_name: str, other: Array) -> None:
     """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
     weights_of_any_dtype(value, other_name, other)
     if dtype_name(value.dtype) != "bool":
-        _same_dtype("weights", value, other_name, other)
+        check_dtype("weights", value, other_name, other)
 
 
 def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
     """Check weights of the steps of ``other`` whose dtype is for the loss to check."""
-    same_library_and_device("weights", value, other_name, other)
+    check_library_and_device("weights", value, other_name, other)
     shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
         raise ValueError(
             f"weights: expected shape {shape}, that of {other_name} without the last axis, "
             f"got {tuple(value.shape)}"
         )
-
-
-def shaped(name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array) -> None:
-    """Check that an array has a shape, and library, dtype and device of another."""
-    any_array(name, array)
-    of_shape(name, array, shape)
-    like(name, array, other_name, other)
 
 
 def finite(name: str, array: Array, valid: Array | None = None) -> None:
@@ -193,12 +141,6 @@ def state_of(parts: Sequence[Array]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def any_array(name: str, array: Any) -> None:
-    """Check that ``array`` is an array of some library."""
-    if type(array) not in PLAIN:
-        namespace_of(**{name: array})
-
-
 def numeric(name: str, array: Array) -> None:
     """Check that an array holds numbers, or truth values."""
     try:
@@ -207,23 +149,6 @@ def numeric(name: str, array: Array) -> None:
         good = dtype_name(array.dtype) == "bfloat16"
     if not good:
         raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
-
-
-def of_namespace(name: str, array: Any, xp: Namespace) -> Namespace:
-    """Check that an array is one of the library ``xp``; return its namespace."""
-    found = namespace_of(**{name: array})
-    if xp is not found and resolve_namespace(xp) is not found:
-        raise TypeError(
-            f"{name}: expected an array of {library_name(xp)} like xp, got one of "
-            f"{library_name(found)}"
-        )
-    return found
-
-
-def of_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    """Check the shape of an array."""
-    if array.shape != shape and tuple(array.shape) != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
 
 
 def named_dtype(name: str, dtype: Any) -> str:
@@ -254,7 +179,7 @@ def floating(name: str, array: Array, xp: Namespace) -> None:
             f"{name}: expected a floating dtype, such as float32, got {dtype_name(dtype)}"
         )
     if not getattr(dtype, "isnative", True):
-        remedy = _conversion(name, array, dtype_name(dtype))
+        remedy = conversion(name, array, dtype_name(dtype))
         raise TypeError(
             f"{name}: expected numbers in the byte order of this machine, got {dtype}; "
             f"give {remedy}"

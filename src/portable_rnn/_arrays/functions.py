@@ -3,11 +3,14 @@
 from operator import attrgetter
 from typing import Any
 
-from .namespace import PLAIN, Array, Namespace, dtype_name
+from .namespace import PLAIN, Array, Namespace, dtype_name, is_jax_namespace
 
 __all__ = [
     "accumulation_dtype",
     "copied",
+    "is_positive",
+    "nan_where",
+    "real_part",
     "reshape",
     "row",
     "stack",
@@ -82,3 +85,27 @@ def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
 def row(xp: Namespace, vector: Array, ndim: int) -> Array:
     """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
     return reshape(xp, vector, (1,) * (ndim - 1) + (-1,))
+
+
+def real_part(xp: Namespace, array: Array) -> Array:
+    """Return what decides where a function has pieces: an array, or of a complex one the real part.
+
+    So such a function is analytic on each piece, and complex steps go through it.
+    """
+    return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
+
+
+def is_positive(xp: Namespace, array: Array) -> Array:
+    """Return 1 where (the real part of) ``array`` is above zero, else 0, in its dtype."""
+    return xp.astype(real_part(xp, array) > 0, array.dtype)
+
+
+def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
+    """Return an array with NaN where ``wrong``, without a NaN anywhere on the way if nowhere is.
+
+    JAX may be told to raise at any NaN (``jax_debug_nans``), and does at one among constants too.
+    """
+    if is_jax_namespace(xp):
+        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root it is
+        return array + xp.sqrt(minus_one)
+    return xp.where(wrong, xp.full_like(array, float("nan")), array)

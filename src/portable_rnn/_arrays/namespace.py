@@ -1,18 +1,17 @@
-"""The library, dtype and device that arrays belong to.
+"""The library, dtype and device that arrays belong to, and whether those of two are the same.
 
 The only module that imports array-api-compat. Everything else receives the namespace
 ``xp`` found here and calls the array API standard on it, so no other line of the
 calculus knows whose arrays it is working on.
 """
 
-import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace as _array_namespace
+from array_api_compat import array_namespace as own_namespace
 from array_api_compat import device as _device
 from array_api_compat import (
     is_array_api_obj,
@@ -36,28 +35,35 @@ __all__ = [
     "PLAIN",
     "Array",
     "Namespace",
+    "check_array",
+    "check_dtype",
+    "check_library_and_device",
+    "check_like",
     "check_namespace",
-    "compile_step",
-    "detached",
+    "check_of_namespace",
+    "check_shape",
+    "check_shaped",
+    "conversion",
     "device_of",
     "dtype_name",
     "is_array",
+    "is_array_api_strict_namespace",
+    "is_cupy_array",
+    "is_dask_namespace",
+    "is_jax_namespace",
+    "is_ndonnx_namespace",
+    "is_numpy_array",
+    "is_numpy_namespace",
     "is_numpys",
-    "is_positive",
+    "is_torch_array",
     "is_traced",
     "library_name",
-    "make_static",
     "namespace_of",
-    "nan_where",
-    "on_host",
+    "own_namespace",
     "read_flag",
-    "real_part",
     "resolve_namespace",
     "same_device",
-    "uncompilable_argument",
     "use_namespace",
-    "whole_sequence",
-    "with_device_of_arguments",
 ]
 
 # The standard has no runtime type for "an array of some conforming library".
@@ -68,9 +74,6 @@ Namespace: TypeAlias = Any
 # narrow ones of 8 bits hold no sums.
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 is_array = is_array_api_obj
 
 _chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
@@ -79,7 +82,6 @@ _known: dict[type, Namespace] = {}
 # The type of NumPy's own arrays, once one was seen, and their namespace. They live together, on the
 # host, and what a function of that namespace does at length, a method does at once.
 PLAIN: dict[type, Namespace] = {}
-_static: set[type] = set()
 _names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
 
 
@@ -178,7 +180,7 @@ def _home(name: str, array: Any) -> Namespace:
         )
     if reason := _unlike_others(name, array):
         raise TypeError(f"{name}: expected an array like any other, got {reason}")
-    xp = _array_namespace(array)
+    xp = own_namespace(array)
     if is_numpy_namespace(xp) or is_cupy_namespace(xp) or is_jax_namespace(xp):
         _known[kind] = xp  # tensors and lazy arrays of one type need not be alike
         if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
@@ -225,7 +227,7 @@ def resolve_namespace(xp: Namespace) -> Namespace:
     if xp is not None and xp is _chosen.get():
         return xp
     try:
-        return _array_namespace(xp.zeros(1))
+        return own_namespace(xp.zeros(1))
     except (AttributeError, TypeError):
         raise TypeError(
             f"xp: expected an array module such as numpy, cupy, torch or jax.numpy, got {said(xp)}"
@@ -260,34 +262,80 @@ def same_device(a: Array, b: Array) -> bool:
     return device_a is None or device_b is None or bool(device_a == device_b)
 
 
-def on_host(array: Array) -> bool:
-    """Tell whether a value of ``array`` can be read, and without a device transfer."""
-    if type(array) in PLAIN:
-        return True
-    xp = _array_namespace(array)
-    if is_torch_array(array):
-        return bool(array.device.type == "cpu")
-    if is_jax_namespace(xp):
-        return not is_traced(xp, array) and {d.platform for d in array.devices()} == {"cpu"}
-    return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
-
-
 def is_numpys(xp: Namespace) -> bool:
     """Tell whether NumPy's arrays are computed with by NumPy's own functions."""
     return bool(is_numpy_namespace(xp)) and _chosen.get() is None
 
 
-def whole_sequence(xp: Namespace) -> bool:
-    """Tell whether time is never cut: lazy libraries optimise one graph, JAX writes into none."""
-    return bool(is_jax_namespace(xp) or is_dask_namespace(xp) or is_ndonnx_namespace(xp))
+def check_array(name: str, array: Any) -> None:
+    """Check that ``array`` is an array of some library."""
+    if type(array) not in PLAIN:
+        namespace_of(**{name: array})
 
 
-def make_static(xp: Namespace, kind: type) -> None:
-    """Tell JAX that objects of a type hold no arrays; ``jax.jit`` may then return them."""
-    if is_jax_namespace(xp) and kind not in _static:
-        _static.add(kind)
-        with suppress(ValueError):  # the caller has told it already
-            sys.modules["jax"].tree_util.register_static(kind)
+def check_of_namespace(name: str, array: Any, xp: Namespace) -> Namespace:
+    """Check that an array is one of the library ``xp``; return its namespace."""
+    found = namespace_of(**{name: array})
+    if xp is not found and resolve_namespace(xp) is not found:
+        raise TypeError(
+            f"{name}: expected an array of {library_name(xp)} like xp, got one of "
+            f"{library_name(found)}"
+        )
+    return found
+
+
+def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Check the shape of an array."""
+    if array.shape != shape and tuple(array.shape) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(array.shape)}")
+
+
+def check_shaped(
+    name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array
+) -> None:
+    """Check that an array has a shape, and library, dtype and device of another."""
+    check_array(name, array)
+    check_shape(name, array, shape)
+    check_like(name, array, other_name, other)
+
+
+def check_like(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
+    """Check that two arrays share library, dtype and device.
+
+    ``remedy`` says what to do about another dtype, where the array is not to be converted.
+    """
+    if type(array) in PLAIN and type(array) is type(other) and array.dtype is other.dtype:
+        return
+    check_library_and_device(name, array, other_name, other)
+    check_dtype(name, array, other_name, other, remedy)
+
+
+def check_library_and_device(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Check that two arrays share library and device."""
+    namespace_of(**{other_name: other, name: array})
+    if not same_device(array, other):
+        raise ValueError(
+            f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
+        )
+
+
+def check_dtype(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
+    if array.dtype != other.dtype:
+        wanted, got = dtype_name(other.dtype), dtype_name(array.dtype)
+        remedy = f"; {remedy or f'give {conversion(name, array, wanted)}'}"
+        if wanted == got:  # NumPy's other byte order
+            wanted, got = str(other.dtype), str(array.dtype)
+        elif other_name == "params" and got in DTYPES:
+            remedy += f", or params of model.init(dtype={got!r})"
+        raise TypeError(f"{name}: expected dtype {wanted} like {other_name}, got {got}{remedy}")
+
+
+def conversion(name: str, array: Array, dtype: str) -> str:
+    """Say how to bring an array to a dtype, in the words of its library."""
+    if hasattr(array, "astype"):
+        return f"{name}.astype({dtype!r})"
+    library = library_name(namespace_of(**{name: array}))
+    return f"{name}.to(torch.{dtype})" if library == "torch" else f"xp.astype({name}, xp.{dtype})"
 
 
 def is_traced(xp: Namespace, *arrays: Array) -> bool:
@@ -308,92 +356,3 @@ def read_flag(array: Array) -> bool | None:
         return bool(array)
     except (TypeError, RuntimeError):
         return None
-
-
-def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
-    """Run ``f`` with the device of its first array argument current, if that is CuPy's.
-
-    CuPy allocates on the current device, whatever device the operands live on. NumPy may be told
-    to raise where a number underflows (``np.seterr``); here that is rounding, such as a softmax's
-    probability of 1e-50 in float32, which is 0, and no error.
-    """
-
-    @functools.wraps(f)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        of_numpy = False
-        for arg in (*args, *kwargs.values()):
-            array: Any = arg
-            if type(arg) not in PLAIN and (type(arg) is dict or isinstance(arg, Mapping)):
-                array = next(iter(arg.values()), None)
-            if type(array) in PLAIN:
-                of_numpy = True
-                if array is not arg:  # of parameters: then all others are NumPy's, or refused
-                    break
-                continue
-            if not hasattr(array, "dtype"):
-                continue
-            if is_cupy_array(array):
-                with array.device:
-                    return f(*args, **kwargs)
-            of_numpy = of_numpy or is_numpy_array(array)
-        if of_numpy:
-            with sys.modules["numpy"].errstate(under="ignore"):
-                return f(*args, **kwargs)
-        return f(*args, **kwargs)
-
-    return call
-
-
-def real_part(xp: Namespace, array: Array) -> Array:
-    """Return what decides where a function has pieces: an array, or of a complex one the real part.
-
-    So such a function is analytic on each piece, and complex steps go through it.
-    """
-    return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
-
-
-def is_positive(xp: Namespace, array: Array) -> Array:
-    """Return 1 where (the real part of) ``array`` is above zero, else 0, in its dtype."""
-    return xp.astype(real_part(xp, array) > 0, array.dtype)
-
-
-def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
-    """Return an array with NaN where ``wrong``, without a NaN anywhere on the way if nowhere is.
-
-    JAX may be told to raise at any NaN (``jax_debug_nans``), and does at one among constants too.
-    """
-    if is_jax_namespace(xp):
-        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root it is
-        return array + xp.sqrt(minus_one)
-    return xp.where(wrong, xp.full_like(array, float("nan")), array)
-
-
-def detached(array: Array) -> Array:
-    """Return a torch tensor without its autograd graph, and any other array as it is."""
-    return array.detach() if is_torch_array(array) else array
-
-
-def uncompilable_argument(xp: Namespace, value: Any) -> Any:
-    """Return the first thing in a value that a function of `compile_step` cannot be given, or None.
-
-    JAX compiles a function of arrays and numbers, in containers that it knows.
-    """
-    leaves = sys.modules["jax"].tree.leaves(value) if is_jax_namespace(xp) else ()
-    taken = (bool, int, float, complex)
-    return next((one for one in leaves if not isinstance(one, taken) and not is_array(one)), None)
-
-
-def compile_step(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``f`` as one unit of work: JAX compiles it, Dask computes all its results at once.
-
-    Elsewhere ``f`` itself. Dask's arrays stay Dask's, and keep only their values: left lazy, what
-    one call hands to the next would hold the graph of every call before it, and each reading of
-    a value would compute them all over again.
-    """
-    if is_jax_namespace(xp):
-        jitted: Callable[..., Any] = sys.modules["jax"].jit(f)
-        return jitted
-    if is_dask_namespace(xp):
-        persist = sys.modules["dask"].persist
-        return lambda *args: persist(f(*args))[0]
-    return f

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from .functions import to_accumulation_dtype
-from .namespace import PLAIN, Array, Namespace, device_of, library_name, whole_sequence
+from .namespace import PLAIN, Array, Namespace, device_of, library_name
+from .tracing import whole_sequence
 
 __all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 

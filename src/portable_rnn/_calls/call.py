@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
 from .._arrays.functions import accumulation_dtype
-from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name, make_static
+from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name
+from .._arrays.tracing import make_static
 from .._engine import network
 from .._engine.affine import Products
 from .._engine.chunks import most_rows
@@ -24,12 +25,11 @@ from .._engine.stack import Stack
 from .._executors.base import Executor
 from .._executors.choose import asked, choose
 from ..cells import State
-from ..dropout import draw
 from ..memory import Plan, plan
 from ..model import RNN
 from . import layout
 from .checks import check_parameters, check_same_model, check_sequence, check_state
-from .masks import Masks, check_masks, mean_masks
+from .masks import Masks, check_masks, drawn_masks, mean_masks
 from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths, resolve
 
 __all__ = [
@@ -113,12 +113,15 @@ class Call(NamedTuple):
         parts = check.state_parts(state) if state is not None else ()
         name = "auto" if asked() == "compiled" else None  # complex steps are Python's
         executor = choose(s.xp, (x, *params.values(), *parts), name)
-        masks = lift(dropout) if isinstance(dropout, Masks) else _masks(s.xp, model, x, dropout)
+        sequence = layout.time_major(s.xp, model, x)
+        if isinstance(dropout, Masks):
+            masks = lift(dropout)
+        else:
+            masks = _masks(s.xp, model, sequence, dropout)
         steps = Steps(s.widths, s.order, s.inverse, s.mask)
         setup = setup_of(s.xp, executor, model, steps, masks)
         if s.segments is not None:
-            setup = setup._replace(segments=_segments(setup, model, x, *budget))
-        sequence = layout.time_major(s.xp, model, x)
+            setup = setup._replace(segments=_segments(setup, model, sequence, *budget))
         w = weights_of(setup, model, params, sequence.shape[0])
         states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
@@ -157,9 +160,9 @@ def prepare(
         if lengths is not None:
             size = layout.sizes(model, x)
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)
-    setup = setup_of(xp, executor, model, steps, _masks(xp, model, x, dropout))
+    setup = setup_of(xp, executor, model, steps, _masks(xp, model, sequence, dropout))
     if memory is not None or every is not None:
-        setup = setup._replace(segments=_segments(setup, model, x, memory, every))
+        setup = setup._replace(segments=_segments(setup, model, sequence, memory, every))
     w = weights_of(setup, model, params, sequence.shape[0])
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
@@ -276,15 +279,14 @@ def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any)
 
 
 def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
-    """Return what is dropped out: as drawn by the caller, or from a seed, or nothing."""
+    """Return what is dropped out: drawn by the caller, or from a seed, or nothing; x (T, B, I)."""
     if isinstance(dropout, Masks):
-        check_masks(model, dropout, x, *layout.sizes(model, x))
+        check_masks(model, dropout, x)
         return dropout
     if dropout is False:
         return mean_masks(xp, model, x)
     if dropout is not None:
-        check.seed("dropout, a seed", dropout)
-        return draw(model, x, dropout)
+        return drawn_masks(xp, model, x, check.seed("dropout, a seed", dropout))
     if model.dropout or model.recurrent_dropout or model.zoneout:
         chances = [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]
         raise ValueError(
@@ -297,13 +299,13 @@ def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
 def _segments(
     setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
 ) -> Segments:
-    """Return how to keep to a memory budget."""
+    """Return how to keep to a memory budget; x (T, B, I)."""
     if setup.executor.whole_sequence:
         raise ValueError(
             f"memory, checkpoint_every: not with arrays of {library_name(setup.xp)}, for which the "
             "whole sequence is one computation"
         )
-    steps, batch = layout.sizes(model, x)
+    steps, batch, _ = x.shape
     if isinstance(memory, Plan):
         if checkpoint_every is not None:
             raise ValueError("memory, checkpoint_every: expected one of them, got both")

@@ -5,7 +5,16 @@ from dataclasses import fields
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import PLAIN, Array, Namespace, namespace_of, same_device
+from .._arrays.namespace import (
+    PLAIN,
+    Array,
+    Namespace,
+    check_array,
+    check_like,
+    check_shape,
+    namespace_of,
+    same_device,
+)
 from ..model import RNN
 
 __all__ = [
@@ -48,9 +57,9 @@ def check_parameters(model: RNN, params: Any) -> Namespace:
     for name, shape in expected.items():
         array = params[name]
         if tuple(array.shape) != shape:
-            check.of_shape(f"params[{name!r}]", array, shape)
+            check_shape(f"params[{name!r}]", array, shape)
         if array.dtype != first.dtype or not same_device(array, first):
-            check.like(f"params[{name!r}]", array, "params", first)
+            check_like(f"params[{name!r}]", array, "params", first)
     return xp
 
 
@@ -77,12 +86,12 @@ def _fit(model: RNN, params: dict[str, Array]) -> bool:
 def check_sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
     """Check the input sequence: rank, sizes, dtype and device."""
     check_layout(model, x)
-    check.like("x", x, "params", params["weight_ih_l0"])
+    check_like("x", x, "params", params["weight_ih_l0"])
 
 
 def check_layout(model: RNN, x: Any) -> None:
     """Check rank and sizes of an input sequence."""
-    check.any_array("x", x)
+    check_array("x", x)
     axes = "(B, T, {})" if model.batch_first else "(T, B, {})"
     wanted = f"{axes.format(model.input_size)} or (T, {model.input_size})"
     if x.ndim not in (2, 3) or x.shape[-1] != model.input_size:
@@ -105,7 +114,7 @@ def check_state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> No
     """Check a state before there is an ``x``: for as many sequences as it is made for."""
     batch = None
     for first in check.state_parts(value)[:1]:
-        check.any_array("state", first)
+        check_array("state", first)
         if 0 in first.shape:
             raise ValueError(
                 f"state: expected at least one sequence, got shape {tuple(first.shape)}"
@@ -124,9 +133,9 @@ def _check_parts(
         raise ValueError(f"{name}: expected {wanted}, got {len(parts)} of them")
     for index, (part, shape) in enumerate(zip(parts, model.state_shapes(batch), strict=True)):
         label = name if states == 1 else f"{name}[{index}]"
-        check.any_array(label, part)
-        check.of_shape(label, part, shape)
-        check.like(label, part, other_name, other)
+        check_array(label, part)
+        check_shape(label, part, shape)
+        check_like(label, part, other_name, other)
 
 
 def check_same_model(name: str, wanted: RNN, got: RNN) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, namespace_of
+from .._arrays.namespace import Array, check_shaped, namespace_of
 from ..model import RNN
 from .call import valid_steps_of
 
@@ -39,7 +39,7 @@ def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Ar
         )
     value, d_outputs = returned
     check.loss_value(value, x)
-    check.shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
+    check_shaped("d_outputs returned by the loss", d_outputs, tuple(outputs.shape), "x", x)
     return value, d_outputs
 
 

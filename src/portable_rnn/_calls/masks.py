@@ -1,14 +1,25 @@
-"""Masks of dropout and zoneout: what they are, those of prediction, and whether given ones fit."""
+"""Masks of dropout and zoneout: what they are, drawn, of prediction, and whether given ones fit."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .._arrays import checks as check
-from .._arrays.namespace import Array, Namespace, device_of, dtype_name, namespace_of, real_part
-from ..model import RNN
-from .layout import sizes
+import numpy as np
 
-__all__ = ["Masks", "check_masks", "mean_masks"]
+from .._arrays.functions import real_part
+from .._arrays.host import from_host
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    check_array,
+    check_library_and_device,
+    check_like,
+    device_of,
+    dtype_name,
+    namespace_of,
+)
+from ..model import RNN
+
+__all__ = ["Masks", "check_masks", "drawn_masks", "mean_masks"]
 
 
 class Masks(NamedTuple):
@@ -36,22 +47,51 @@ class Masks(NamedTuple):
 
 
 def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
-    """Return what prediction uses: nothing, or the mean of zoneout's choices."""
+    """Return what prediction uses: nothing, or the mean of zoneout's choices; x (T, B, I)."""
     if not model.zoneout:
         return Masks()
-    steps, _ = sizes(model, x)
-    shape = (steps, 1, 1)
-    mean = xp.full(shape, 1.0 - model.zoneout, dtype=x.dtype, device=device_of(x))
+    mean = xp.full_like(x[:, :1, :1], 1.0 - model.zoneout)
     count = model.num_layers * model.directions
     return Masks(update=((mean,) * model.cell_object.states,) * count)
 
 
-def check_masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> None:
+def drawn_masks(xp: Namespace, model: RNN, x: Array, seed: tuple[int, ...]) -> Masks:
+    """Draw what is dropped out while training; see `dropout.draw`. x (T, B, I)."""
+    rng = np.random.default_rng(seed)
+    steps, batch, _ = x.shape
+    hidden, directions = model.recurrent_size, model.directions
+    count, shapes = model.num_layers * directions, model.state_shapes(batch)
+
+    def factors(p: float, *shape: int) -> Array:
+        kept = (rng.random(shape, dtype=np.float32) >= p) / (1.0 - p)
+        return from_host(kept, xp, dtype_name(x.dtype), device_of(x))
+
+    def choices(p: float, shape: tuple[int, ...]) -> Array:
+        new = rng.random((steps, *shape[1:]), dtype=np.float32) >= p
+        return xp.asarray(new, device=device_of(x))
+
+    between: tuple[Array, ...] = ()
+    recurrent: tuple[Array, ...] = ()
+    update: tuple[tuple[Array, ...], ...] = ()
+    if model.dropout:
+        size = directions * hidden
+        between = tuple(
+            factors(model.dropout, steps, batch, size) for _ in range(model.num_layers - 1)
+        )
+    if model.recurrent_dropout:
+        recurrent = tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))
+    if model.zoneout:
+        update = tuple(tuple(choices(model.zoneout, s) for s in shapes) for _ in range(count))
+    return Masks(between, recurrent, update)
+
+
+def check_masks(model: RNN, value: Masks, x: Array) -> None:
     """Check masks of dropout: how many of each kind, shapes, library, dtype and device.
 
     Of each kind that the model has a chance for there must be all; of the others there may be.
     An axis may be 1, for all sequences or features; the axis of time may not.
     """
+    steps, batch, _ = x.shape
     count, size = model.num_layers * model.directions, model.recurrent_size
     between = (steps, batch, model.directions * size)
     update = [(steps, *shape[1:]) for shape in model.state_shapes(batch)]
@@ -67,16 +107,16 @@ def check_masks(model: RNN, value: Masks, x: Array, steps: int, batch: int) -> N
         parts = [tuple(part) if name == "update" else (part,) for part in found]
         arrays = [array for part in parts for array in part]
         for array in arrays:
-            check.any_array(f"dropout.{name}", array)
+            check_array(f"dropout.{name}", array)
         if (found or chance) and (got := _describe_mismatch(parts, many, shapes)):
             wanted = f"{many} of shape {' and '.join(map(str, shapes))}"
             raise ValueError(f"dropout: expected Masks with {name} {wanted}, got {got}")
         for array in arrays:
-            check.same_library_and_device(f"dropout.{name}", array, "x", x)
+            check_library_and_device(f"dropout.{name}", array, "x", x)
             if name != "update" or dtype_name(array.dtype) != "bool":
                 # A complex x, moved off for a complex step, is masked by real numbers too.
                 real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
-                check.like(f"dropout.{name}", array, "x", real)
+                check_like(f"dropout.{name}", array, "x", real)
 
 
 def _check_tuple(name: str, value: Any) -> None:

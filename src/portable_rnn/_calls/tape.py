@@ -2,8 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from .._arrays import checks as check
-from .._arrays.namespace import Array, namespace_of
+from .._arrays.namespace import Array, check_like, check_shaped, namespace_of
 from .._engine.network import StackTape
 from .._engine.setup import Segments
 from .._executors.base import Executor
@@ -70,13 +69,13 @@ def check_tape(
     check_model(tape.model, "tape.model")
     check_same_model("tape", model, tape.model)
     again = "run forward with params of that dtype"
-    check.like("tape", tape.x, "params", next(iter(params.values())), again)
+    check_like("tape", tape.x, "params", next(iter(params.values())), again)
     # The first states are always kept, until a budget has them taken out.
     if not any(one.kept.get(0) for one in tape.stack_tapes):
         raise ValueError("tape: under a memory budget a tape can be pulled back only once")
     if d_outputs is not None:
         shape = (*tape.x.shape[:-1], model.feature_size)
-        check.shaped("d_outputs", d_outputs, shape, "x", tape.x)
+        check_shaped("d_outputs", d_outputs, shape, "x", tape.x)
     if d_state is not None:
         check_state(model, "d_state", d_state, tape.x)
 

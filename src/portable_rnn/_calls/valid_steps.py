@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import checks as check
+from .._arrays.devices import on_host
 from .._arrays.host import from_host, is_kind, to_host
 from .._arrays.namespace import (
     Array,
     Namespace,
+    check_library_and_device,
+    check_shape,
     device_of,
     dtype_name,
     is_array,
-    on_host,
 )
 
 __all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
@@ -57,16 +59,16 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
 def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
     """Check the lengths of a batch, before anything else is done with it."""
     if read_lengths(value, steps, batch) is None:
-        check.same_library_and_device("lengths", value, "x", x)
+        check_library_and_device("lengths", value, "x", x)
 
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
     """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
     if not is_kind("mask", value, "bool"):
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
-    check.of_shape("mask", value, shape)
+    check_shape("mask", value, shape)
     if not isinstance(value, np.ndarray):
-        check.same_library_and_device("mask", value, "x", x)
+        check_library_and_device("mask", value, "x", x)
 
 
 def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) -> Steps:
@@ -95,19 +97,13 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) ->
 def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
     """Return which steps there are, (T, B) boolean, of the library and on the device of ``x``."""
     steps, batch = x.shape[:2]
-    if mask is not None:
-        return _moved(xp, mask, x)
-    values = read_lengths(lengths, steps, batch)
+    values = read_lengths(lengths, steps, batch) if mask is None else None
     if values is not None:
-        return _moved(xp, values[None, :] > np.arange(steps)[:, None], x)
+        mask = values[None, :] > np.arange(steps)[:, None]
+    if mask is not None:
+        moved = isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray)
+        return xp.asarray(mask, device=device_of(x)) if moved else mask
     # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
     time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
     counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
     return xp.expand_dims(time, axis=1) < counts
-
-
-def _moved(xp: Namespace, mask: Any, x: Array) -> Array:
-    """Move a mask from NumPy, if it is there, to where ``x`` is."""
-    if isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray):
-        return xp.asarray(mask, device=device_of(x))
-    return mask

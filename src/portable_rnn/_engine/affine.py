@@ -62,7 +62,7 @@ def sum_of_rows(xp: Namespace, bias: Array | None, d_y: Array) -> Array | None:
     return None if bias is None else sum_over(xp, to_accumulation_dtype(xp, _rows(xp, d_y)), axis=0)
 
 
-def beside(xp: Namespace, one: Array, other: Array) -> Array:
+def concat(xp: Namespace, one: Array, other: Array) -> Array:
     """Return the cotangent of a weight from those of its left and right halves."""
     return xp.concat([one, other], axis=1)
 
@@ -75,7 +75,7 @@ class Products(NamedTuple):
 
     weight: Callable[[Namespace, Array, Array], Any] = affine_vjp_weight
     bias: Callable[[Namespace, Array | None, Array], Any] = affine_vjp_bias
-    beside: Callable[[Namespace, Any, Any], Any] = beside
+    concat: Callable[[Namespace, Any, Any], Any] = concat
 
 
 SUMS = Products()

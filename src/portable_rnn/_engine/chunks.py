@@ -1,8 +1,8 @@
 """How time is cut into chunks.
 
 A network is walked in chunks of some rows (steps times sequences, `most_rows`), so that what is
-hoisted out of the time loop fits a cache and stays small beside the tape. Libraries that trace, or
-cannot write into an array, get one chunk.
+hoisted out of the time loop fits a cache and stays small compared with the tape. Libraries that
+trace, or cannot write into an array, get one chunk.
 
 Sequences of different lengths, sorted by length, are a staircase: a chunk ends where a sequence
 does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole

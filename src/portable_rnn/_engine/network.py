@@ -79,7 +79,7 @@ def run_vjp(
             if number and s.between:
                 d_y = d_y * s.between[number - 1]
         if d_one.readout is not None and d_other.readout is not None:
-            d_v = s.products.beside(s.xp, d_one.readout.weight, d_other.readout.weight)
+            d_v = s.products.concat(s.xp, d_one.readout.weight, d_other.readout.weight)
             d_readout = Linear(d_v, d_one.readout.bias)
         d_layers.insert(0, (*d_one.layers, *d_other.layers))
         d_before = [*d_first, *d_second, *d_before]

@@ -3,7 +3,7 @@
 ::
 
     Plain        state' = cell.step(ax, h W_hhᵀ + b_hh, state, *own)
-    TwoProducts  v = cell.early(ax, h W_hhᵀ + b_hh, state)       the last rows of W_hh multiply v
+    TwoProducts  v = cell.before_product(ax, h W_hhᵀ + b_hh, state)    the last rows of W_hh times v
     Projected    h' = m W_hrᵀ, where m is what the pair within calls its hidden state
     Held         the old state again, where ``update`` does not let the new one in
 
@@ -51,7 +51,7 @@ class Weights(NamedTuple):
 
 def recurrence_of(cell: Cell, *, projected: bool = False, held: bool = False) -> Recurrence:
     """Return the step of a layer; ``held``, if it is given an update."""
-    found: Recurrence = TwoProducts(cell) if getattr(cell, "late", 0) else Plain(cell)
+    found: Recurrence = TwoProducts(cell) if getattr(cell, "second_product", 0) else Plain(cell)
     if projected:
         found = Projected(found)
     return Held(found) if held else found
@@ -100,25 +100,25 @@ class TwoProducts:
         """Return the new state, and residuals."""
         first, second = self._halves(w)
         ah = first(xp, state[0])
-        v, early = self.cell.early(xp, ax, ah, state)
+        v, first_residuals = self.cell.before_product(xp, ax, ah, state)
         ah = xp.concat([ah, second(xp, v)], axis=1)
         state, residuals = self.cell.step(xp, ax, ah, state, *w.own)
-        return state, (v, early, residuals)
+        return state, (v, first_residuals, residuals)
 
     def step_vjp(
         self, xp: Namespace, w: Weights, residuals: Any, d_state: State
     ) -> tuple[State, Rows]:
         """Back through the cell, the second product, what made ``v``, and the first product."""
-        v, early, residuals = residuals
+        v, first_residuals, residuals = residuals
         first, second = self._halves(w)
         size = first.weight.shape[0]
         d_ax, d_ah, d_before, *d_own = self.cell.step_vjp(xp, residuals, d_state, *w.own)
         d_v = second.vjp_x(xp, d_ah[:, size:])
-        early_ax, early_ah, early_before = self.cell.early_vjp(xp, early, d_v)
-        same = d_ax is d_ah and early_ax is early_ah
-        d_ah = d_ah + early_ah
-        d_ax = d_ah if same else d_ax + early_ax
-        d_before = tuple(map(plus, d_before, early_before))
+        first_ax, first_ah, first_before = self.cell.before_product_vjp(xp, first_residuals, d_v)
+        same = d_ax is d_ah and first_ax is first_ah
+        d_ah = d_ah + first_ah
+        d_ax = d_ah if same else d_ax + first_ax
+        d_before = tuple(map(plus, d_before, first_before))
         d_h = first.vjp_x(xp, d_ah[:, :size])
         rows = (v, *d_own, d_ax) if same else (v, *d_own, d_ax, d_ah)
         return (plus(d_h, d_before[0]), *d_before[1:]), rows
@@ -143,7 +143,8 @@ class TwoProducts:
 
     def _halves(self, w: Weights) -> tuple[Linear, Linear]:
         """Return the product of ``h`` and that of ``v``."""
-        size = w.hh.weight.shape[0] // self.cell.gates * (self.cell.gates - self.cell.late)
+        gates, second = self.cell.gates, self.cell.second_product
+        size = w.hh.weight.shape[0] // gates * (gates - second)
         return w.hh.rows(slice(None, size)), w.hh.rows(slice(size, None))
 
 

@@ -10,16 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from .._arrays import scalars as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    dtype_name,
-    is_numpys,
-    is_traced,
-    library_name,
-    make_static,
-    whole_sequence,
-)
+from .._arrays.namespace import Array, Namespace, dtype_name, is_numpys, is_traced, library_name
+from .._arrays.tracing import make_static, whole_sequence
 from .base import Executor
 from .eager import EAGER, WHOLE
 from .lax import LAX

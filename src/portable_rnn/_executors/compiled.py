@@ -252,7 +252,7 @@ def why_not(recurrence: Recurrence) -> str:
     if isinstance(inner, Projected):
         return "the projection of its hidden state is a second product in each step"
     if not isinstance(inner, Plain):
-        return "its cell has late gates, a second product in each step"
+        return "its cell has a second product in each step"
     try:
         _program(inner.cell, "")
     except NotPointwise as reason:

@@ -95,7 +95,7 @@ class Program:
     held: str  # "", or how an update lets the new state in: "choose" (booleans), "mix" (numbers)
     operations: tuple[Op, ...]
     new: tuple[int, ...]  # each new state
-    stored: tuple[int, ...]  # what must be kept beside the states, for going back
+    stored: tuple[int, ...]  # what must be kept besides the states, for going back
     d_ax: tuple[int, ...]  # of each gate
     d_ah: tuple[int, ...]
     d_state: tuple[int | None, ...]  # of each state before; None: zero, but for the product

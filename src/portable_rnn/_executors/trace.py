@@ -59,8 +59,8 @@ def trace(cell: Any, held: str = "") -> Program:
     d_state = None
     d_own =
     """
-    if getattr(cell, "late", 0):
-        raise NotPointwise("its last gates wait for a second product (late gates)")
+    if getattr(cell, "second_product", 0):
+        raise NotPointwise("its last gates wait for a second product")
     try:
         first, second = (_Trace(cell, held, *sizes).program() for sizes in SIZES)
     except NotPointwise:

@@ -126,8 +126,8 @@ class Equation:
     steps : {"all", "each", "last", "before last", "first two"}
         Which steps of time the quantities have; "all" for one that has no step.
     forward : bool
-        Whether it belongs to the forward pass. Errors of gradients are measured beside the
-        largest cotangent, others beside the largest parameter or sum of |U| |x|.
+        Whether it belongs to the forward pass. Errors of gradients are relative to the
+        largest cotangent, others to the largest parameter or sum of |U| |x|.
     one_hot : bool
         Whether it speaks of y(t) as one class.
 

@@ -1,10 +1,11 @@
 """Reverse-mode differentiation of scalars, on Python's own decimal numbers.
 
 The independent value of every quantity comes from here. It had to share no code with the
-library and no formula with the derivation, be exact beside float64, and need nothing that is not
-installed with Python: so not autodiff of another array library (it rounds as we do), not symbolic
-differentiation (its expressions grow with every step), and not mpmath (a package more, and the
-decimals of the standard library, written in C, are as precise as they are asked to be).
+library and no formula with the derivation, be exact compared with float64, and need nothing
+that is not installed with Python: so not autodiff of another array library (it rounds as we do),
+not symbolic differentiation (its expressions grow with every step), and not mpmath (a package
+more, and the decimals of the standard library, written in C, are as precise as they are asked to
+be).
 
 A tape knows five elementary operations and their derivatives. It has not heard of networks, of
 softmax, or of any equation.

@@ -1,4 +1,4 @@
-"""Recurrent cells: pointwise maps, each ``step`` beside its ``step_vjp``, each kind on its page.
+"""Recurrent cells: pointwise maps, each ``step`` with its ``step_vjp``, each kind on its page.
 
 `Cell` says what the engine asks of them. `CELLS` are those that :class:`portable_rnn.RNN` knows by
 name; options go with an object, ``RNN(..., cell=LSTM(peepholes=True))``, or, in a configuration

@@ -130,9 +130,11 @@ class ResetBeforeGRU(GRU):
     True
     """
 
-    late = 1
+    second_product = 1
 
-    def early(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[Array, Residuals]:
+    def before_product(
+        self, xp: Namespace, ax: Array, ah: Array, state: State
+    ) -> tuple[Array, Residuals]:
         """The reset gate, and ``v = r * h``; the residuals are h and r."""
         (f, _), _ = self._functions
         (h,) = state
@@ -141,7 +143,7 @@ class ResetBeforeGRU(GRU):
         r = f(xp, a)
         return r * h, (h, r, *inside)
 
-    def early_vjp(
+    def before_product_vjp(
         self, xp: Namespace, residuals: Residuals, d_v: Array
     ) -> tuple[Array, Array, StateCotangent]:
         """Cotangents of the reset gate."""
@@ -166,7 +168,7 @@ class ResetBeforeGRU(GRU):
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """Cotangents of the rest of the step; `early_vjp` adds those of the reset gate."""
+        """Cotangents of the rest of the step; `before_product_vjp` adds those of the reset gate."""
         (_, f_derivative), (_, g_derivative) = self._functions
         h, z, n, *inside = residuals
         (d_h,) = d_state

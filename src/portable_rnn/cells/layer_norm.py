@@ -31,7 +31,7 @@ __all__ = ["LayerNormElman", "LayerNormLSTM"]
 
 EPSILON = 1e-5  # added to the variance, as torch.nn.LayerNorm does
 # A factor before squares, so that those of 1e30 are numbers of float32. A smaller one has no room:
-# squares too small to count beside EPSILON's must be all that XLA takes for 0, those below 2**-126.
+# squares that EPSILON's makes nothing of must be all that XLA takes for 0, those below 2**-126.
 SMALL = 2.0**-42
 
 

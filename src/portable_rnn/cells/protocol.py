@@ -18,15 +18,15 @@ Three things that most cells do without, and then need not mention:
   cotangent, and it returns behind everything else, for each of them, its cotangent by sequence,
   (B, multiple·H). The engine sums them over the batch and over time.
 - ``biased = False``: the projections have no biases, since the cell has its own.
-- ``late``: how many gates, the last ones, are not of ``h`` but of another vector ``v`` (B, H),
-  which the cell makes of the gates before them (see `LateCell`). Two products in each step.
+- ``second_product``: how many gates, the last ones, are not of ``h`` but of another vector ``v``
+  (B, H), which the cell makes of the gates before them (see `TwoProductCell`).
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from .._arrays.namespace import Array, Namespace
 
-__all__ = ["Cell", "LateCell", "Residuals", "State", "StateCotangent", "Vector", "vectors_of"]
+__all__ = ["Cell", "Residuals", "State", "StateCotangent", "TwoProductCell", "Vector", "vectors_of"]
 
 State: TypeAlias = tuple[Array, ...]
 Residuals: TypeAlias = tuple[Array, ...]
@@ -88,21 +88,23 @@ class Cell(Protocol):
         """Pull the cotangent of the new state back through one step."""
 
 
-class LateCell(Cell, Protocol):
-    """A cell of which the last ``late`` gates are projections of another vector than ``h``.
+class TwoProductCell(Cell, Protocol):
+    """A cell of which the last ``second_product`` gates are projections of another vector than h.
 
-    First comes ``early``, which is given ``ah`` of the other gates; then the engine multiplies;
-    then ``step``, which is given ``ah`` of all gates. Both are pointwise.
+    First comes ``before_product``, which is given ``ah`` of the other gates; then the engine
+    multiplies; then ``step``, which is given ``ah`` of all gates. Both are pointwise.
     """
 
     @property
-    def late(self) -> int:
+    def second_product(self) -> int:
         """Number of gates that are projections of ``v``; the last ones."""
 
-    def early(self, xp: Namespace, ax: Array, ah: Array, state: State) -> tuple[Array, Residuals]:
+    def before_product(
+        self, xp: Namespace, ax: Array, ah: Array, state: State
+    ) -> tuple[Array, Residuals]:
         """Return ``v`` (B, H), and residuals."""
 
-    def early_vjp(
+    def before_product_vjp(
         self, xp: Namespace, residuals: Residuals, d_v: Array
     ) -> tuple[Array, Array, StateCotangent]:
         """Return what ``v`` adds to the cotangents that `step_vjp` returns."""

@@ -1,4 +1,4 @@
-"""The commands and their options. What they do is in the modules beside this one."""
+"""The commands and their options. What they do is in the other modules of this folder."""
 
 import re
 import sys
@@ -306,7 +306,7 @@ def bench(
     rounds: Annotated[int, typer.Option(help="In each, all are timed once.")] = 7,
     to: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A record.")] = None,
 ) -> None:
-    """Time a layer of your sizes here, beside torch, JAX or onnxruntime where they are installed.
+    """Time a layer of your sizes here, and in torch, JAX and onnxruntime if they are installed.
 
     The floor is the time of the same matrix products by BLAS alone.
     """

@@ -64,7 +64,7 @@ class Options:
 
 
 def show_book(options: Options, console: Console) -> bool:
-    """Print every quantity beside its independent value; return whether all agree.
+    """Print every quantity and its independent value; return whether all agree.
 
     Raises
     ------

@@ -115,7 +115,7 @@ class Settings:
             raise CheckpointError(f"{folder / CONFIG}: unknown settings ({error})") from None
 
     def write(self, folder: Path, **facts: Any) -> None:
-        """Write the settings, and facts beside them, to a run's folder."""
+        """Write the settings, and some facts, to a run's folder."""
         config = {"settings": dataclasses.asdict(self)} | facts
         config[CHECKSUM] = checksum(config)
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"

@@ -15,15 +15,8 @@ from typing import Any
 
 from .. import losses
 from .._arrays import checks as check
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    dtype_name,
-    is_array,
-    namespace_of,
-    on_host,
-    read_flag,
-)
+from .._arrays.devices import on_host
+from .._arrays.namespace import Array, Namespace, dtype_name, is_array, namespace_of, read_flag
 from .._arrays.norms import unit_of
 from .complex_step import STEPS, lifted
 
@@ -136,7 +129,7 @@ def _differ(
     dtype = xp.complex128 if dtype_name(y.dtype) == "float64" else xp.complex64
     z, direction = xp.astype(y, dtype), xp.astype(along, dtype)
     slopes = [xp.imag(gradient(z + direction * (s * 1j))) / s for s in (step, 0.7 * step)]
-    # What the gradient may be small beside, and rounds like: its values at other outputs.
+    # What the gradient may be small compared with, and rounds like: its values at other outputs.
     others = (here, ahead, back, gradient(xp.zeros_like(y)), gradient(-y))
     sizes = xp.max(xp.abs(xp.stack(others)), axis=0)
     rounding = _largest(xp, sizes) * (16.0 * eps)

@@ -1,6 +1,6 @@
 """Derivatives along a direction, by running the same source a little off the real axis.
 
-Everything in this library is analytic, so for a step ``h`` so small that ``h²`` vanishes beside
+Everything in this library is analytic, so for a step ``h`` so small that ``1 + h²`` is
 1, ``Im f(a + i h v) / h`` is the derivative of ``f`` along ``v`` and no digit is lost to
 subtraction (Squire and Trapp, *Using complex variables to estimate derivatives of real
 functions*, SIAM Review 40, 1998). Applied to the hand-written gradient it gives products
@@ -32,7 +32,7 @@ __all__ = ["directional", "lifted"]
 Arrays: TypeAlias = tuple[Array, ...]
 Lift: TypeAlias = Callable[[Any], Any]
 
-# Squares of the steps vanish beside 1, and numbers 1e-26 (1e-270) times the largest are normal.
+# 1 plus the square of a step is 1, and numbers 1e-26 (1e-270) times the largest are normal.
 STEPS = {"complex64": 2.0**-40, "complex128": 2.0**-100}
 # The fifth root of eps balances what is truncated and what is rounded.
 DIFFERENCES = {"float32": 2.0**-7, "float64": 2.0**-12}

@@ -16,13 +16,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .._arrays import checks as check
+from .._arrays.devices import with_device_of_arguments
 from .._arrays.namespace import (
     Array,
     Namespace,
+    check_like,
+    check_shaped,
     dtype_name,
     is_array,
     namespace_of,
-    with_device_of_arguments,
 )
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
@@ -120,7 +122,7 @@ def jvp(
     if d_params is not None:
         _check_direction("d_params", params, d_params)
     if d_x is not None:
-        check.shaped("d_x", d_x, tuple(x.shape), "x", x)
+        check_shaped("d_x", d_x, tuple(x.shape), "x", x)
     if d_state is not None:
         check_state(model, "d_state", d_state, x)
     if not d_params and d_x is None and d_state is None:
@@ -360,7 +362,7 @@ def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
     if not is_array(tree) or not tree.ndim or namespace_of(**{name: tree}) is not xp:
         return
     if tree.dtype != like.dtype and xp.isdtype(tree.dtype, "real floating"):
-        check.like(name, tree, "params", like)
+        check_like(name, tree, "params", like)
 
 
 def _check_direction(name: str, params: Parameters, direction: Any) -> None:
@@ -373,4 +375,4 @@ def _check_direction(name: str, params: Parameters, direction: Any) -> None:
         )
     for key, array in direction.items():
         label = f"params[{key!r}]"
-        check.shaped(f"{name}[{key!r}]", array, tuple(params[key].shape), label, params[key])
+        check_shaped(f"{name}[{key!r}]", array, tuple(params[key].shape), label, params[key])

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .._arrays import checks as check
+from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype
-from .._arrays.namespace import Array, Namespace, device_of, namespace_of, with_device_of_arguments
+from .._arrays.namespace import Array, Namespace, device_of, namespace_of
 from .._arrays.norms import norm, unit_of
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp, valid_steps_of
 from .._calls.layout import mask_inward, time_major

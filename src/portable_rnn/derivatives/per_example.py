@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
+from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype
-from .._arrays.namespace import Array, Namespace, device_of, with_device_of_arguments
+from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
@@ -188,7 +189,7 @@ def _factors(
     _, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **of_loss
     )
-    products = Products(weight=_pair, bias=_lone, beside=_both)
+    products = Products(weight=_pair, bias=_lone, concat=_both)
     found, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=products)
     return call, found
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.functions import accumulation_dtype
-from .._arrays.namespace import Array, compile_step, device_of, is_array, namespace_of
+from .._arrays.namespace import Array, device_of, is_array, namespace_of
+from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
 from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, Namespace, detached, device_of
+from .._arrays.namespace import Array, Namespace, device_of
+from .._arrays.tracing import detached
 from .._calls.loss import Loss
 from ..batches import Batches
 from ..dropout import draw

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, namespace_of, uncompilable_argument
+from .._arrays.namespace import Array, namespace_of
+from .._arrays.tracing import uncompilable_argument
 from .._calls.checks import check_sequence, check_state
 from .._calls.layout import sizes
 from .._calls.valid_steps import check_lengths

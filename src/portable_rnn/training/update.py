@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .._arrays.namespace import Array, Namespace, compile_step, namespace_of
+from .._arrays.namespace import Array, Namespace, namespace_of
+from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
 from .._calls.loss import Loss
 from .._calls.masks import Masks

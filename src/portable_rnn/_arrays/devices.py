@@ -1,0 +1,70 @@
+"""On which device a call computes, and whether values can be read."""
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from .namespace import (
+    PLAIN,
+    Array,
+    is_array_api_strict_namespace,
+    is_cupy_array,
+    is_jax_namespace,
+    is_numpy_array,
+    is_numpy_namespace,
+    is_torch_array,
+    is_traced,
+    own_namespace,
+)
+
+__all__ = ["on_host", "with_device_of_arguments"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def on_host(array: Array) -> bool:
+    """Tell whether a value of ``array`` can be read, and without a device transfer."""
+    if type(array) in PLAIN:
+        return True
+    xp = own_namespace(array)
+    if is_torch_array(array):
+        return bool(array.device.type == "cpu")
+    if is_jax_namespace(xp):
+        return not is_traced(xp, array) and {d.platform for d in array.devices()} == {"cpu"}
+    return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
+
+
+def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
+    """Run ``f`` with the device of its first array argument current, if that is CuPy's.
+
+    CuPy allocates on the current device, whatever device the operands live on. NumPy may be told
+    to raise where a number underflows (``np.seterr``); here that is rounding, such as a softmax's
+    probability of 1e-50 in float32, which is 0, and no error.
+    """
+
+    @functools.wraps(f)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        of_numpy = False
+        for arg in (*args, *kwargs.values()):
+            array: Any = arg
+            if type(arg) not in PLAIN and (type(arg) is dict or isinstance(arg, Mapping)):
+                array = next(iter(arg.values()), None)
+            if type(array) in PLAIN:
+                of_numpy = True
+                if array is not arg:  # of parameters: then all others are NumPy's, or refused
+                    break
+                continue
+            if not hasattr(array, "dtype"):
+                continue
+            if is_cupy_array(array):
+                with array.device:
+                    return f(*args, **kwargs)
+            of_numpy = of_numpy or is_numpy_array(array)
+        if of_numpy:
+            with sys.modules["numpy"].errstate(under="ignore"):
+                return f(*args, **kwargs)
+        return f(*args, **kwargs)
+
+    return call
