@@ -39,6 +39,7 @@ from .terminal import Console, messages_on
 
 __all__ = ["Sizes", "bench"]
 
+WIDE = 110  # columns of a terminal that has room for all figures
 PART = 0.02  # seconds of a round that each contender takes, at least
 ALLOWED = {"float32": 1e-4, "float64": 1e-10}  # of the largest: far below any mistake
 # That of the process, unless it ticks too slowly, as on Windows.
@@ -99,7 +100,8 @@ def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
             rows.append(case | {"first_call_s": first, "peak_bytes": peak})
             rows[-1] |= summary(measure(runs, sizes.rounds), steps)
     record = about(sizes) | {"rows": rows}
-    console.print(Group(*(table(record, cell) for cell in sizes.cells)))
+    wide = console.width >= WIDE
+    console.print(Group(*(table(record, cell, wide=wide) for cell in sizes.cells)))
     if to is not None:
         write_atomically(to, (json.dumps(record, indent=1) + "\n").encode())
 
@@ -228,8 +230,8 @@ def about(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def table(record: dict[str, Any], cell: str) -> Table:
-    """Return the figures of a cell."""
+def table(record: dict[str, Any], cell: str, *, wide: bool = True) -> Table:
+    """Return the figures of a cell; spreads, first calls and memory where there is room."""
     rows = [row for row in record["rows"] if row["cell"] == cell]
     mine = rows[0]["ours"]
     others = [name for name in rows[0]["process_us_per_step"] if name != mine]
@@ -242,18 +244,18 @@ def table(record: dict[str, Any], cell: str) -> Table:
     for name in others:
         over = "ours\n/ floor" if name == "floor" else f"{name}\n/ ours"
         found.add_column(over, justify="right", no_wrap=True)
-    found.add_column("first\ncall, s", justify="right")
-    found.add_column("MiB", justify="right")
+    for name in ("first\ncall, s", "MiB") if wide else ():
+        found.add_column(name, justify="right")
     for row in rows:
         shown = []
         for name in others:
             middle, low, high = row["ratios"][name]
-            shown.append(f"{middle:.2f} ±{(high - low) / 2:.2f}")
+            shown.append(f"{middle:.2f}" + f" ±{(high - low) / 2:.2f}" * wide)
+        more = f"{row['first_call_s'][mine]:.2f}", f"{row['peak_bytes'][mine] / 2**20:.1f}"
         found.add_row(
             f"{row['T']}, {row['B']}, {row['H']}",
             f"{row['process_us_per_step'][mine]:.1f}",
             *shown,
-            f"{row['first_call_s'][mine]:.2f}",
-            f"{row['peak_bytes'][mine] / 2**20:.1f}",
+            *(more if wide else ()),
         )
     return found

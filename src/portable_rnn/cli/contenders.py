@@ -48,7 +48,10 @@ def draw(cell: str, batch: int, hidden: int, inputs: int, steps: int, dtype: str
 
 
 def contenders(work: str, p: Problem) -> dict[str, Run]:
-    """Return who can do the work: ours first, and ``floor``, the matrix products alone, last."""
+    """Return who can do the work: ours first, and ``floor``, the matrix products alone, last.
+
+    ``jitted`` is this library on JAX's arrays, the whole step compiled by ``jax.jit``.
+    """
     found = {name: ours(work, p, name) for name in ("compiled", "eager")}
     with executors.use("auto"):
         if not executors.explain(p.model, p.x.dtype.name).startswith("compiled"):
@@ -57,6 +60,8 @@ def contenders(work: str, p: Problem) -> dict[str, Run]:
         found["torch.nn"] = torch_nn(work, p)
     if work == "train" and find_spec("jax") and p.model.cell in TORCH:
         found["jax.grad"] = jax_grad(p)
+    if work == "train" and find_spec("jax"):
+        found["jitted"] = jitted(p)
     runs_onnx = find_spec("onnxruntime") and find_spec("onnx") and p.x.dtype == np.float32
     if work != "train" and runs_onnx and p.model.cell in TORCH:
         found["onnxruntime"] = onnx_operator(work, p)
@@ -160,6 +165,28 @@ def jax_grad(p: Problem) -> Run:
         with wide(p.x.dtype == np.float64):
             y, (d_w, d_x, d_state) = both(p.params, p.x, state, p.d_y)
             found = [y, *(d_w[name] for name in p.params), d_x, *(s[None] for s in d_state)]
+            return [np.asarray(array) for array in found]
+
+    return run
+
+
+def jitted(p: Problem) -> Run:
+    """Return this library's step as JAX compiles it."""
+    jax: Any = import_module("jax")
+    given = p.state if len(p.state) > 1 else p.state[0]
+
+    def step(params: Any, x: Any, state: Any, d_y: Any) -> Any:
+        fwd = forward(p.model, params, x, state)
+        return fwd.outputs, backward(p.model, params, fwd.tape, d_y)
+
+    wide = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    compiled = jax.jit(step)
+
+    def run() -> list[Any]:
+        with wide(p.x.dtype == np.float64):
+            y, grads = compiled(p.params, p.x, given, p.d_y)
+            d_state = grads.state if isinstance(grads.state, tuple) else (grads.state,)
+            found = [y, *(grads.params[name] for name in p.params), grads.x, *d_state]
             return [np.asarray(array) for array in found]
 
     return run
