@@ -50,6 +50,13 @@ RECURSION = [
         gradients("elman-square"),
     ),
     Mutant(
+        "transposed weights of the first gates for the last",
+        "_engine/affine.py",
+        "else self.transposed[:, part]",
+        "else self.transposed[:, : self.weight[part, :].shape[0]]",
+        gradients("reset_before_gru-default"),
+    ),
+    Mutant(
         "second product with the state's vector",
         "_engine/recurrence.py",
         "w.hh.vjp_weight(xp, rows[0], of_v, products)",
