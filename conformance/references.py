@@ -8,11 +8,12 @@ was computed from: a problem that has changed is not found.
     python -m conformance.references --all  # and everything else again
 """
 
+import inspect
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import directions
+from .cells import KINDS
 from .oracles import results
 from .problems import Problem
 from .standard import STANDARD
@@ -43,8 +45,8 @@ class Store:
         """Return the results of a problem by name, float64, or raise LookupError."""
         if (flat := self.stored.get(self.key(problem))) is None:
             raise LookupError(
-                f"{self.path.name} has no results of {problem} with these inputs: "
-                "the problem has changed since; run python -m conformance.references"
+                f"{self.path.name} has no results of {problem} with these inputs and "
+                "formulas: one of them is new; run python -m conformance.references"
             )
         wanted = self.shapes(problem)
         ends = np.cumsum([int(np.prod(shape)) for shape in wanted.values()])
@@ -59,8 +61,8 @@ class Store:
         }
 
     def key(self, problem: Problem) -> str:
-        """Return the id of a problem and a fingerprint of all its inputs."""
-        digest = sha256()
+        """Return the id of a problem, and a fingerprint of its inputs and its cell's formulas."""
+        digest = sha256(_formulas(problem.cell))
         for name, value in self.inputs(problem).items():
             if isinstance(value, tuple) and len({part.shape for part in value}) > 1:
                 value = np.concat(value, axis=-1)
@@ -80,6 +82,12 @@ class Store:
         """Return all results of a problem, end to end."""
         found = self.solve(problem)
         return np.concatenate([found[name].ravel() for name in self.shapes(problem)])
+
+
+@cache
+def _formulas(cell: str) -> bytes:
+    """Return the formulas of a cell, as they are written on its page."""
+    return inspect.getsource(KINDS[cell].step).encode()
 
 
 def _gradient_inputs(problem: Problem) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def cases(row, dtype):
         if not row.shapes_only and dtype not in HALVES:
             found += long(cell) + (pairs(cell) if has_pairs(row, dtype) else [])
     if whole:
-        for cell in MORE_OF_A_KIND if row.slow else OTHER_CELLS:
+        for cell in OTHER_CELLS:
             found += few(cell)[:1] if row.slow or row.variant else few(cell)
     # Rounding of half precision adds up over many steps, and says nothing about the code.
     return found if dtype not in HALVES else [p for p in found if p.steps <= 7]
@@ -37,7 +37,8 @@ def when_named(row, dtype, problem):
     Those of `jax` in half precision are: `jax-jit` runs them compiled; and `jax-x32` runs the
     default problems. On every change only NumPy's row runs pairs of options, which meet in the
     engine. `array-api-strict` adds up as NumPy does, at ten times the cost: float64 and
-    many steps are left. Where there are no values, one problem of each other cell stays.
+    many steps are left. Where there are no values, one problem of each other cell stays; on slow
+    rows, that of one cell of each kind of code.
     """
     if row.id != "numpy" and problem.cell in TORCH_CELLS and problem.id.count("-") == 2:
         return True
@@ -47,6 +48,8 @@ def when_named(row, dtype, problem):
         return problem.steps > 7 or (
             problem.cell in OTHER_CELLS and not problem.id.endswith("-default")
         )
+    if row.slow and problem.cell in OTHER_CELLS and problem.cell not in MORE_OF_A_KIND:
+        return True
     if row.id == "jax-x32":
         return not problem.id.endswith("-default")
     return row.id == "jax" and dtype in HALVES

@@ -281,3 +281,13 @@ def test_nothing_is_read_under_vmap(monkeypatch):
     assert seen == ["__bool__: refused"]
     monkeypatch.undo()
     np.testing.assert_allclose(np.asarray(got[0]), want, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_of_a_single_class_are_refused():
+    """As from `bptt` without a loss, on real targets: loss and gradients would be 0."""
+    model = prnn.RNN(1, 4, 1)
+    x, targets = np.ones((5, 2, 1), np.float32), np.full((5, 2, 1), 0.5, np.float32)
+    with pytest.raises(ValueError, match=r"^targets: .*two classes.*loss=mean_squared_error"):
+        prnn.bptt(model, model.init(seed=0), x, targets)
+    labels = np.zeros((5, 2), np.int64)  # of a vocabulary that has not grown yet
+    assert float(prnn.bptt(model, model.init(seed=0), x, labels).loss) == 0.0

@@ -16,7 +16,7 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # By their nature these work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_arrays.host", "_arrays.libraries", "_calls.masks"),
+    *("_arrays.host", "_arrays.libraries", "_calls.dropout_masks"),
     *("_calls.valid_steps", "_files.safetensors"),
     *("_executors.compiled", "_executors.compiled_layer", "_executors.kernel"),
     *("_executors.buffers", "_executors.sums"),
@@ -33,7 +33,7 @@ FLOORS = [
     {"_executors"},
     {"_engine"},
     {"model"},
-    {"_calls.checks", "_calls.layout", "_calls.masks"},
+    {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
     {"api", "ragged", "optimizers", "_optimizer_step", "batches"},

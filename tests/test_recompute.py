@@ -5,7 +5,11 @@ from functools import lru_cache
 
 import pytest
 
-from portable_rnn._engine.checkpointing import evaluations, initial_checkpoints, reverse_segments
+from portable_rnn._engine.gradient_checkpointing import (
+    evaluations,
+    initial_checkpoints,
+    reverse_segments,
+)
 
 
 def walk(n, checkpoints):

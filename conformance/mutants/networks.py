@@ -122,7 +122,7 @@ NETWORKS = [
     ),
     Mutant(
         "run again from an older state",
-        "_engine/checkpointing.py",
+        "_engine/gradient_checkpointing.py",
         "yield end - 1, state if end == n else advance(state, start, end - 1)",
         "yield end - 1, state",
         "tests/test_memory.py::test_a_budget_changes_no_bit[gru-options0]",

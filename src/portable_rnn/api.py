@@ -10,8 +10,8 @@ from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array
 from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
+from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient
-from ._calls.masks import Masks
 from ._calls.tape import Tape, call_of, check_tape, tape_of
 from .losses import softmax_cross_entropy
 from .memory import Plan

@@ -24,8 +24,8 @@ from ._arrays.namespace import (
     namespace_of,
 )
 from ._calls.checks import check_layout, check_model
+from ._calls.dropout_masks import Masks, drawn_masks, mean_masks
 from ._calls.layout import time_major
-from ._calls.masks import Masks, drawn_masks, mean_masks
 from .model import RNN
 
 __all__ = ["Masks", "draw", "expected"]

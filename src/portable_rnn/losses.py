@@ -136,6 +136,12 @@ def softmax_cross_entropy(
         if ignore_index is not None:
             valid = labels != ignore_index
             counts = valid if counts is None else counts & valid
+    elif classes == 1:
+        raise ValueError(
+            "targets: expected class indices, or rows of at least two classes (of one alone the "
+            f"loss is 0, whatever it is), got shape {tuple(targets.shape)}; for numbers give "
+            "loss=mean_squared_error, for yes or no binary_cross_entropy"
+        )
     elif ignore_index is not None:
         raise ValueError("ignore_index: expected class indices as targets, got rows")
     rows = zero_uncounted(xp, row_weights(xp, outputs, weights), counts)

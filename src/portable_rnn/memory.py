@@ -1,8 +1,9 @@
 """Exact gradients under a memory budget: what is kept, what is run again, and what that costs.
 
 The tape of a forward pass grows with T. Under a budget, only some states are kept, and the backward
-pass runs the steps between them again, segment by segment (``_engine/checkpointing.py``). The
-gradients are those of the full tape: nothing is approximated.
+pass runs the steps between them again, segment by segment
+(``_engine/gradient_checkpointing.py``). The gradients are those of the full tape: nothing is
+approximated.
 
 A budget is for the tape and for what the passes need while they work, Python's objects included, as
 large as NumPy's are. Inputs, outputs, their cotangents and the gradients come on top: they are
@@ -26,8 +27,8 @@ import numpy as np
 from ._arrays import checks as check
 from ._arrays.scalars import counted
 from ._engine.affine import LEAF
-from ._engine.checkpointing import evaluations
 from ._engine.chunks import full_steps, most_rows
+from ._engine.gradient_checkpointing import evaluations
 from ._engine.setup import Segments
 from ._executors.choose import COMPILED_DTYPES
 from .executors import explain

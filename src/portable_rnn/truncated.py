@@ -15,8 +15,8 @@ from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array
 from ._calls.call import Call, CallOptions, prepare, run, run_vjp
 from ._calls.checks import check_one_direction
+from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient
-from ._calls.masks import Masks
 from ._windows import Overlap, Sum, Window, steps_of, windows
 from .api import Result
 from .losses import softmax_cross_entropy

@@ -1,4 +1,4 @@
-"""On which device a call computes, and whether values can be read."""
+"""On which device a call computes, what it does not raise, and whether values can be read."""
 
 import functools
 import sys

@@ -29,7 +29,7 @@ from ..memory import Plan, plan
 from ..model import RNN
 from . import layout
 from .checks import check_parameters, check_same_model, check_sequence, check_state
-from .masks import Masks, check_masks, drawn_masks, mean_masks
+from .dropout_masks import Masks, check_masks, drawn_masks, mean_masks
 from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths, resolve
 
 __all__ = [

@@ -10,7 +10,7 @@ from ..model import RNN
 from . import layout
 from .call import Call, Parameters, setup_of, weights_of
 from .checks import check_model, check_parameters, check_same_model, check_state
-from .masks import Masks
+from .dropout_masks import Masks
 from .valid_steps import Steps
 
 __all__ = ["Tape", "call_of", "check_tape", "tape_of"]

@@ -1,16 +1,16 @@
 """One direction through all of time: a stack of layers, chunk after chunk.
 
 Under a memory budget time is cut into segments of chunks. The first run keeps some of the states
-between them, and the way back runs each segment again (see ``_engine/checkpointing.py``). Without
-one, all of time is the last segment, of which everything is kept.
+between them, and the way back runs each segment again (``_engine/gradient_checkpointing.py``).
+Without one, all of time is the last segment, of which everything is kept.
 """
 
 from typing import Any, NamedTuple
 
 from .._arrays.functions import copied
 from .._arrays.namespace import Array, device_of
-from .checkpointing import initial_checkpoints, reverse_segments
 from .chunks import ROWS, Chunk, cut_into_chunks, write_chunk
+from .gradient_checkpointing import initial_checkpoints, reverse_segments
 from .recurrence import Weights, added
 from .select import where_true
 from .setup import Setup

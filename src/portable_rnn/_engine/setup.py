@@ -21,7 +21,7 @@ class Segments(NamedTuple):
 
     chunk: int  # most rows of a chunk
     segment: int  # most rows of a segment
-    checkpoints: int  # states that are kept (see _engine/checkpointing.py)
+    checkpoints: int  # states that are kept (see _engine/gradient_checkpointing.py)
 
 
 class Setup(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 from .._arrays.namespace import Array, Namespace, namespace_of
 from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
+from .._calls.dropout_masks import Masks
 from .._calls.loss import Loss
-from .._calls.masks import Masks
 from ..api import bptt
 from ..batches import Batch
 from ..model import RNN
