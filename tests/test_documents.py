@@ -20,6 +20,7 @@ from conformance.libraries import NumPy
 from docs import blocks, catalogue
 
 import portable_rnn
+from portable_rnn.cells import CELLS
 
 pytestmark = pytest.mark.no_products
 
