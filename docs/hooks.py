@@ -24,7 +24,9 @@ from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
-BENCH = {work: RECORDS / f"2026-11-{work}.json" for work in ("train", "train-avx2", "predict", "step")}
+BENCH = {
+    work: RECORDS / f"2026-11-{work}.json" for work in ("train", "train-avx2", "predict", "step")
+}
 COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
 FIGURES = (".png", ".svg")
 

@@ -3,7 +3,7 @@
 from operator import attrgetter
 from typing import Any
 
-from .namespace import PLAIN, Array, Namespace, dtype_name, is_jax_namespace
+from .namespace import PLAIN, Array, Namespace, device_of, dtype_name, is_jax_namespace
 
 __all__ = [
     "accumulation_dtype",
@@ -17,6 +17,7 @@ __all__ = [
     "sum_over",
     "to_accumulation_dtype",
     "with_last_axis",
+    "zeros_of",
 ]
 
 _shape_of = attrgetter("shape")
@@ -47,6 +48,15 @@ def stack(xp: Namespace, arrays: list[Array]) -> Array:
 def copied(xp: Namespace, array: Array) -> Array:
     """Return a copy."""
     return array.copy() if PLAIN.get(type(array)) is xp else xp.asarray(array, copy=True)
+
+
+def zeros_of(xp: Namespace, shape: tuple[int, ...], like: Array) -> Array:
+    """Return zeros of the dtype and on the device of another array."""
+    if PLAIN.get(type(like)) is xp:
+        found: Array = type(like)(shape, like.dtype)
+        found.fill(0)
+        return found
+    return xp.zeros(shape, dtype=like.dtype, device=device_of(like))
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:

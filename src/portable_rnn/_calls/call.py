@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.functions import accumulation_dtype
+from .._arrays.functions import accumulation_dtype, zeros_of
 from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name
 from .._arrays.tracing import make_static
 from .._engine import network
@@ -324,8 +324,5 @@ def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> t
     """Return a caller's state as arrays (B, H) for each layer and direction, or zeros for None."""
     if state is not None:
         return layout.state_inward(s.xp, state, s.order, batched=batched)
-    zeros = tuple(
-        s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))
-        for size in model.state_sizes
-    )
+    zeros = tuple(zeros_of(s.xp, (x.shape[1], size), x) for size in model.state_sizes)
     return (zeros,) * (model.num_layers * model.directions)

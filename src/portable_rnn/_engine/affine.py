@@ -133,4 +133,8 @@ def matmul(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 def _rows(xp: Namespace, x: Array) -> Array:
-    return x if x.ndim == 2 else reshape(xp, x, (-1, x.shape[-1]))
+    if x.ndim == 2:
+        return x
+    if PLAIN.get(type(x)) is xp:
+        return x.reshape(-1, x.shape[-1])
+    return xp.reshape(x, (-1, x.shape[-1]))
