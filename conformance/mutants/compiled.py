@@ -186,7 +186,7 @@ COMPILED = [
     Mutant(
         "a cell that was changed compiled as it was",
         f"{FOLDER}/compiled.py",
-        "    if _is_fixed(inner.cell):",
+        "    if _is_known_fixed(inner.cell):",
         "    if inner.cell is not None:",
         "tests/test_compiled_cells.py::test_a_cell_that_is_changed_is_traced_again",
     ),

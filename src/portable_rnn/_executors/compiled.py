@@ -5,10 +5,12 @@ steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why
 """
 
 import logging
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -35,6 +37,7 @@ logger = logging.getLogger("portable_rnn")
 
 MOST = 32  # programs of one class of cells that may change
 _made: dict[type, set[Program]] = {}
+_fixed: WeakValueDictionary[int, Any] = WeakValueDictionary()  # cells that do not change, by id
 
 
 def _weight_sum(xp: Namespace, x: Array, d_y: Array) -> Array:
@@ -240,7 +243,7 @@ def loops_of(
     inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
     if not isinstance(inner, Plain):
         return why_not(recurrence)
-    if _is_fixed(inner.cell):
+    if _is_known_fixed(inner.cell):
         return _found(inner.cell, _source(inner.cell), dtype, held, scaled)
     # What another one holds may have changed since its step was traced.
     return _traced(inner.cell, dtype, held, scaled)
@@ -311,6 +314,17 @@ def _source(cell: Any) -> Any:
     kind = type(cell)
     held = tuple(type(getattr(cell, field.name)) for field in fields(cell))
     return kind.step, kind.step_vjp, held
+
+
+def _is_known_fixed(cell: Any) -> bool:
+    """Return `_is_fixed`; of an object that is, it is asked once."""
+    if _fixed.get(id(cell)) is cell:
+        return True
+    if not _is_fixed(cell):
+        return False
+    with suppress(TypeError):  # an object that cannot be referred to weakly
+        _fixed[id(cell)] = cell
+    return True
 
 
 def _is_fixed(part: Any) -> bool:
