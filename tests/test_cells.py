@@ -73,7 +73,7 @@ def test_step_vjp_is_the_derivative_of_step(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if hasattr(ALL[name], "second_product")])
-def test_early_vjp_is_the_derivative_of_early(name):
+def test_before_product_vjp_is_the_derivative_of_before_product(name):
     cell = ALL[name]
     ax, ah, state, (d_v,) = arrays(cell)
     early = (cell.gates - cell.second_product) * HIDDEN
@@ -258,3 +258,13 @@ def test_zero_rows_in_half_precision_are_right_or_seen_to_overflow(cell, steps):
         assert seen.all() or (steps > 1 and not name.startswith("readout")), name
         tolerance = 16 * 2.0**-10 * max(1.0, np.abs(want).max())
         assert np.all(np.abs(got - want)[seen] <= tolerance), name
+
+
+def test_a_cell_with_a_former_name_is_refused():
+    """As a plain cell, it would compute something else."""
+
+    class Former(prnn.cells.Elman):
+        late = 1
+
+    with pytest.raises(TypeError, match="second_product, got late"):
+        prnn.RNN(3, 4, cell=Former())

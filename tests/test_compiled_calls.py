@@ -231,3 +231,19 @@ def test_second_derivatives_take_complex_steps_whatever_is_asked_for():
         got = prnn.hvp(MODEL, PARAMS, X, TARGETS, PARAMS)
     for one, other in zip(got, want, strict=True):
         assert one is None or not isinstance(one, np.ndarray) or np.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(5, 10), (4, 8), (2, 6)])
+def test_windows_of_one_call_do_not_share_what_they_hand_out(k1, k2):
+    """Windows that overlap, of the same length: each adds to the cotangent of the input."""
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm")
+    params = model.init(seed=0, dtype="float64")
+    rng = np.random.default_rng(4)
+    x, targets = rng.standard_normal((20, 3, INPUTS)), rng.integers(0, OUTPUTS, (20, 3))
+    found = {}
+    for name in ("eager", "compiled"):
+        with executors.use(name):
+            found[name] = prnn.truncated_bptt(model, params, x, targets, k1=k1, k2=k2)
+    assert np.abs(found["eager"].grad_x - found["compiled"].grad_x).max() < 1e-14
+    for key, want in found["eager"].grads.items():
+        assert np.abs(found["compiled"].grads[key] - want).max() < 1e-14

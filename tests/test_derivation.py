@@ -34,7 +34,7 @@ def test_every_equation_stands_there_once_with_its_number():
 
 
 def test_a_changed_quotation_or_number_is_seen():
-    line = "        y += self.bias\n"
+    line = "        y = y + self.bias\n"
     assert PAGE.count(line) == 1
     for right, wrong in ((line, line.replace("+", "-")), ("0.29492", "0.29493")):
         assert derivation.renewed(PAGE.replace(right, wrong)) == PAGE != PAGE.replace(right, wrong)

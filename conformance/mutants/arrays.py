@@ -15,16 +15,16 @@ ARRAYS = [
     ),
     Mutant(
         "device forgotten",
-        "_calls/call.py",
-        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
-        "s.xp.zeros((x.shape[1], size), dtype=x.dtype)",
+        "_arrays/functions.py",
+        "xp.zeros(shape, dtype=like.dtype, device=device_of(like))",
+        "xp.zeros(shape, dtype=like.dtype)",
         gradients("elman-zero_state", "array-api-strict-device1"),
     ),
     Mutant(
         "dtype forgotten",
-        "_calls/call.py",
-        "s.xp.zeros((x.shape[1], size), dtype=x.dtype, device=device_of(x))",
-        "s.xp.zeros((x.shape[1], size), device=device_of(x))",
+        "_arrays/functions.py",
+        "type(like)(shape, like.dtype)",
+        "type(like)(shape)",
         gradients("elman-zero_state", dtype="float32"),
     ),
     Mutant(

@@ -177,6 +177,13 @@ COMPILED = [
         "tests/test_compiled_sums.py::test_sums_are_those_of_longer_floats[512-float32-size4]",
     ),
     Mutant(
+        "the cotangent of the input in the memory of the window before",
+        f"{FOLDER}/compiled.py",
+        "new=total is None",
+        "new=False",
+        "tests/test_compiled_calls.py::test_windows_of_one_call_do_not_share_what_they_hand_out",
+    ),
+    Mutant(
         "gradients of a chunk in place of those before",
         f"{FOLDER}/compiled.py",
         "        if total is None:\n            total = Weights(",

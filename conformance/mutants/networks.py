@@ -81,8 +81,8 @@ NETWORKS = [
     Mutant(
         "every chunk added to the whole sum",
         "_engine/run.py",
-        "level = max(1, SOME // s.rows), 0 if s.segments else 1",
-        "level = max(1, SOME // s.rows), 1",
+        "max(1, GROUP_ROWS // s.rows), 0 if cut else 1",
+        "max(1, GROUP_ROWS // s.rows), 1",
         "tests/test_memory.py::test_gradients_of_single_steps_are_added_by_chunks",
     ),
     Mutant(
@@ -94,14 +94,14 @@ NETWORKS = [
     ),
     Mutant(
         "what dropout leaves not scaled up",
-        "dropout.py",
+        "_calls/dropout_masks.py",
         "dtype=np.float32) >= p) / (1.0 - p)",
         "dtype=np.float32) >= p) / 1.0",
         "tests/test_dropout.py::test_masks_drop_as_often_as_they_should_and_keep_the_mean",
     ),
     Mutant(
         "one mask of recurrent dropout for all layers",
-        "dropout.py",
+        "_calls/dropout_masks.py",
         "tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))",
         "(factors(model.recurrent_dropout, batch, hidden),) * count",
         "tests/test_dropout.py::test_each_layer_and_direction_has_masks_of_its_own",

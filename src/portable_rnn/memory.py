@@ -29,8 +29,10 @@ from ._arrays.scalars import counted
 from ._engine.affine import LEAF
 from ._engine.chunks import full_steps, most_rows
 from ._engine.gradient_checkpointing import evaluations
+from ._engine.run import GROUP_ROWS
 from ._engine.setup import Segments
 from ._executors.choose import COMPILED_DTYPES
+from ._executors.eager import pays
 from .executors import explain
 from .model import RNN
 
@@ -258,7 +260,7 @@ class _Costs:
         ) * layers
         sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
         self.weight, self.weights = max(sizes), sum(sizes)
-        self.packed = self._packed(itemsize) if compiled else 0
+        self.prepared = self._prepared(itemsize, compiled)
         if compiled and model.zoneout:  # numbers of which are then there for all units
             self.record += cell.states * hidden * itemsize * layers
         # A bidirectional layer has its whole input at hand, and gives the gradient of it.
@@ -269,12 +271,17 @@ class _Costs:
         count = self.weights // itemsize
         self.step_time += 6 * PRODUCT * count * batch + READ * self.weights
 
-    def _packed(self, itemsize: int) -> int:
-        """Bytes of the recurrent weights as the compiled loop reads them, forward and back."""
-        model, lanes = self.model, 64 // itemsize
+    def _prepared(self, itemsize: int, compiled: bool) -> int:
+        """Bytes of the recurrent weights as the compiled loop reads them, forward and back.
+
+        Or, for the loop in Python, transposed if that pays.
+        """
+        if not compiled and not pays(self.steps, self.batch):
+            return 0
+        model, lanes = self.model, 64 // itemsize if compiled else 1
         units = -(-model.hidden_size // lanes) * lanes
         one = model.cell_object.gates * units * units * itemsize
-        return 2 * one * model.num_layers * model.directions
+        return (2 if compiled else 1) * one * model.num_layers * model.directions
 
     def plan(self, segment: int, checkpoints: int, chunk: int | None = None) -> Plan:
         """Plan segments of so many steps, in chunks of so many, or as few as there can be."""
@@ -285,12 +292,12 @@ class _Costs:
         # level; and those of a block of chunks, where one is not a block.
         sums = self.weights + self.weight * max(0, math.ceil(math.log2(chunk_rows / LEAF)))
         full = min(self.full, self.steps)
-        if chunk < full or segment % full:
+        if chunk < full or segment % full or self.steps * self.batch > GROUP_ROWS:
             sums += self.weights
         peak = (
             FIRST
             + self.base
-            + self.packed
+            + self.prepared
             + self.step
             + sums
             + self.work * chunk_rows

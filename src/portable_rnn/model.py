@@ -125,6 +125,8 @@ class RNN:
                 "cell: expected a name or an object with gates, states, step and step_vjp, "
                 f"got {check.said(self.cell)}"
             )
+        if hasattr(self.cell, "late") and not hasattr(self.cell, "second_product"):
+            raise TypeError("cell: expected second_product, got late, its former name; see Cell")
         if not isinstance(self.cell, str):
             for name in ("gates", "states"):
                 check.count(f"cell.{name}", getattr(self.cell, name))

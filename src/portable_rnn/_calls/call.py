@@ -48,9 +48,6 @@ __all__ = [
 Parameters: TypeAlias = Mapping[str, Array]
 
 
-MANY = 10**6  # steps of a stream, which may go on
-
-
 class Call(NamedTuple):
     """A network and a sequence: checked, time-major and batched; states in order of lengths."""
 
@@ -98,7 +95,7 @@ class Call(NamedTuple):
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
         setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.segments)
-        w = weights_of(setup, self.model, self.params, self.x.shape[0])
+        w = weights_of(setup, self.model, self.params, self.x.shape[:2])
         return self._replace(weights=w, setup=setup).from_state(state)
 
     def with_arrays(
@@ -122,7 +119,7 @@ class Call(NamedTuple):
         setup = setup_of(s.xp, executor, model, steps, masks)
         if s.segments is not None:
             setup = setup._replace(segments=_segments(setup, model, sequence, *budget))
-        w = weights_of(setup, model, params, sequence.shape[0])
+        w = weights_of(setup, model, params, sequence.shape[:2])
         states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
             params=params, given=x, weights=w, x=sequence, state=states, setup=setup
@@ -163,7 +160,7 @@ def prepare(
     setup = setup_of(xp, executor, model, steps, _masks(xp, model, sequence, dropout))
     if memory is not None or every is not None:
         setup = setup._replace(segments=_segments(setup, model, sequence, memory, every))
-    w = weights_of(setup, model, params, sequence.shape[0])
+    w = weights_of(setup, model, params, sequence.shape[:2])
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
     return Call(model, params, x, w, sequence, states, setup, lengths, again)
@@ -216,13 +213,18 @@ def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup
         mean = xp.full((1, 1), 1.0 - model.zoneout, dtype=first.dtype, device=device_of(first))
         masks = Masks(update=((mean,) * model.cell_object.states,) * model.num_layers)
     setup = setup_of(xp, choose(xp, params.values()), model, Steps(), masks)
-    weights = weights_of(setup, model, params, MANY)
+    weights = weights_of(setup, model, params)
     return setup._replace(keep=False), Stack(tuple(w for (w,) in weights.layers), weights.readout)
 
 
-def weights_of(setup: Setup, model: RNN, params: Parameters, steps: int) -> Weights:
-    """Return the arrays of a network, by layer and direction, as the executor takes them."""
-    return network.prepared(setup, model.weights(params), steps)
+def weights_of(
+    setup: Setup, model: RNN, params: Parameters, size: tuple[int, int] = (0, 0)
+) -> Weights:
+    """Return the arrays of a network, by layer and direction, as the executor takes them.
+
+    ``size`` is how many steps of how many sequences are run forwards, if that is known.
+    """
+    return network.prepared(setup, model.weights(params), size)
 
 
 def setup_of(

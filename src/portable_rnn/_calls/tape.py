@@ -93,5 +93,6 @@ def call_of(tape: Tape, params: Parameters) -> Call:
     model, xp = tape.model, namespace_of(x=tape.x)
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
     x = layout.time_major(xp, model, tape.x)
-    weights = weights_of(setup, model, params, x.shape[0])
+    again = (0, 0) if tape.segments is None else x.shape[:2]
+    weights = weights_of(setup, model, params, again)
     return Call(model, params, tape.x, weights, x, (), setup)

@@ -95,7 +95,7 @@ class Linear(NamedTuple):
         weight_t = self.weight.T if self.transposed is None else self.transposed
         y = matmul(xp, _rows(xp, self.scaled(x)), weight_t)
         if self.bias is not None:
-            y += self.bias
+            y = y + self.bias
         return y if x.ndim == 2 else reshape(xp, y, (*x.shape[:-1], y.shape[1]))
 
     def vjp_x(self, xp: Namespace, d_y: Array) -> Array:

@@ -86,9 +86,9 @@ def run_vjp(
     return Parameters(tuple(d_layers), d_readout), d_y, tuple(d_before)
 
 
-def prepared(s: Setup, p: Parameters, steps: int) -> Parameters:
+def prepared(s: Setup, p: Parameters, size: tuple[int, int]) -> Parameters:
     """Return the weights as the executor takes them; once for all passes of a call."""
-    layers = tuple(tuple(s.executor.prepare(s, w, steps) for w in both) for both in p.layers)
+    layers = tuple(tuple(s.executor.prepare(s, w, size) for w in both) for both in p.layers)
     return p._replace(layers=layers)
 
 

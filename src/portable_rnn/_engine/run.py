@@ -16,11 +16,11 @@ from .select import where_true
 from .setup import Setup
 from .stack import Stack, StackChunk, States, part
 
-__all__ = ["StackTape", "run_stack", "run_stack_vjp"]
+__all__ = ["GROUP_ROWS", "StackTape", "run_stack", "run_stack_vjp"]
 
 # Rows of blocks whose gradients are added one after another. A sum of more is made of the sums of
 # so many, or rounding would grow as the number of blocks does.
-SOME = 64 * ROWS
+GROUP_ROWS = 64 * ROWS
 NOTHING = Weights(None, None, own=None)  # type: ignore[arg-type]  # the gradients of no steps
 
 
@@ -66,9 +66,12 @@ def run_stack_vjp(
     """Return the cotangents of the parameters, of the input, and of the initial states."""
     xp, x, size = s.xp, tape.x, (tape.x.shape[0], tape.x.shape[1])
     d_x, block, groups = None, -1, _segments(s, x)
-    # Gradients of a block, of some of them, and of all. Without a budget, a block is one chunk.
+    # Gradients of a block, of a group of blocks, and of all. A block that a budget cuts into chunks
+    # is summed first, and then needs no groups; any other is one chunk.
     totals: list[Stack | None] = [None, None, None]
-    some, level = max(1, SOME // s.rows), 0 if s.segments else 1
+    blocks = [chunk.block for segment in groups for chunk in segment] if s.segments else []
+    cut = len(set(blocks)) < len(blocks)
+    together, level = 1 if cut else max(1, GROUP_ROWS // s.rows), 0 if cut else 1
 
     def run_segments(states: States, start: int, end: int) -> States:
         light = s._replace(keep=False)
@@ -85,8 +88,8 @@ def run_stack_vjp(
         records = _kept(s, tape) if last else _again(s, stack, x, groups[number], states)
         for chunk in reversed(groups[number]):
             if chunk.block != block:
-                last_of_some = chunk.block // some != block // some
-                _carry(totals, 2 if last_of_some else 1)
+                last_of_group = chunk.block // together != block // together
+                _add_up(totals, 2 if last_of_group else 1)
                 block = chunk.block
             d_y = None
             if d_outputs is not None:
@@ -97,7 +100,7 @@ def run_stack_vjp(
             if s.grad_x:
                 d_x = write_chunk(xp, d_x, d_x_part, chunk, size)
             del d_x_part  # before the next chunk makes its own
-    _carry(totals, 2)
+    _add_up(totals, 2)
     d_stack = totals[2]
     if d_stack is None:  # no sequence has a step
         d_stack = Stack((NOTHING,) * len(stack.layers))
@@ -105,7 +108,7 @@ def run_stack_vjp(
     return d_stack, d_x, d_states
 
 
-def _carry(totals: list[Stack | None], levels: int) -> None:
+def _add_up(totals: list[Stack | None], levels: int) -> None:
     """Add the lower sums to those above."""
     for i in range(levels):
         totals[i], totals[i + 1] = None, added(totals[i + 1], totals[i])

@@ -47,10 +47,11 @@ class Executor(ABC):
 
     # -------------------------------------------------------------------- a layer at a time
 
-    def prepare(self, setup: Setup, w: Weights, steps: int) -> Weights:
+    def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
         """Return the weights of a layer as `layer` and `layer_vjp` take them.
 
-        Asked for once in each call of so many steps, before the first chunk of time.
+        Asked for once in each call, before the first chunk of time; it will be run forwards through
+        so many steps of so many sequences.
         """
         return w
 

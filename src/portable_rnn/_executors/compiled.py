@@ -80,7 +80,7 @@ class Compiled(Eager):
         """Sums by a compiled loop."""
         return SUMS
 
-    def prepare(self, setup: Setup, w: Weights, steps: int) -> Weights:
+    def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
         """Add the layer whose loops will run, or nothing if it cannot be compiled."""
         dtype = dtype_name(w.hh.weight.dtype)
         held = _kind_of_update(setup)
@@ -88,7 +88,7 @@ class Compiled(Eager):
         if isinstance(loops, str):
             if self.asked:
                 raise ValueError(f"executor: expected a model that can be compiled; {loops}")
-            return super().prepare(setup, w, steps)
+            return super().prepare(setup, w, size)
         layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
         return w._replace(prepared=_PreparedLayer(layer))
 
@@ -121,17 +121,19 @@ class Compiled(Eager):
         if w.prepared is None:
             raise ValueError("tape: made by the compiled loop, which cannot run here")
         xp, x, h = setup.xp, given.x, record.hidden_before
-        summed = setup.products is SUMS
+        summed, d_x = setup.products is SUMS, None
         found = w.prepared.backward(record, d_hidden, d_state, again=summed)
+        if setup.grad_x:
+            # That of the first chunk may be handed out, if there is no other.
+            d_x = w.prepared.product("d_x", found.d_ax, w.ih.weight, new=total is None)
         if summed:
-            total = w.prepared.add(total, w, (x, w.hh.scaled(h)), found)
+            gradients = w.prepared.add(total, w, (x, w.hh.scaled(h)), found)
         else:
             rows = (*found.d_own, found.d_ax)
             rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
             d_w, _ = setup.recurrence.weights_vjp(xp, w, x, h, rows, setup.products)
-            total = added(total, d_w)
-        d_x = w.prepared.product("d_x", found.d_ax, w.ih.weight) if setup.grad_x else None
-        return total, d_x, found.d_state
+            gradients = added(total, d_w)
+        return gradients, d_x, found.d_state
 
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
@@ -169,14 +171,15 @@ class _PreparedLayer:
             self._steppers = {batch: Stepper(self.layer, batch)}
         return self._steppers[batch]
 
-    def product(self, name: str, rows: Array, weight: Array) -> Array:
+    def product(self, name: str, rows: Array, weight: Array, *, new: bool = False) -> Array:
         """Multiply all rows of a chunk, into the memory of the chunk before if they are as many.
 
-        What was written there is no longer needed: the projected input by the loop, the cotangent
-        of the input by the layer below, or by the whole that it was copied to.
+        What was written there is no longer needed: the projected input, since the loop has run, the
+        cotangent of the input, since the layer below has taken it or it was copied into the whole.
+        Unless a ``new`` array is asked for, which nothing but the chunks of this pass writes into.
         """
         steps, batch, inputs = rows.shape
-        found = self._products.get(name)
+        found = None if new else self._products.get(name)
         if found is None or found.shape[:2] != (steps, batch):
             found = np.empty((steps, batch, weight.shape[1]), self.layer.kernel.dtype)
             self._products[name] = found
@@ -197,8 +200,8 @@ class _PreparedLayer:
     ) -> Weights:
         """Add the gradients of a chunk to a total; ``inputs`` are of both products.
 
-        In place if they are one sum, and else when they have become one: so they have the same
-        bits under a memory budget.
+        With one piece of rows, into the total; with several, the chunk is summed first, so that a
+        memory budget gives the same bits.
         """
         if total is not None and d.d_ax.shape[0] * d.d_ax.shape[1] > PIECE:
             return added(total, self.add(None, w, inputs, d))  # type: ignore[no-any-return]
