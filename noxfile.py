@@ -57,7 +57,7 @@ def tests(session: nox.Session) -> None:
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     quick = ONE_THREAD | {"PYTHONDONTWRITEBYTECODE": "", "XLA_FLAGS": flags.strip()}
     session.run("pytest", "-n", "auto", *session.posargs, env=quick)
-    if not session.posargs:  # once more, compiled, and with other products beside the loop
+    if not session.posargs:  # once more, compiled, and with other products around the loop
         other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PORTABLE_RNN_EXECUTOR": "auto"}
         session.run(*other, "--", "tests", "-m", "not no_products", env=compiled)
@@ -212,7 +212,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time per step beside torch and JAX, of ragged batches and of budgets, on an idle machine."""
+    """Time per step of ours, torch and JAX, of ragged batches and of budgets, on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     RECORDS.mkdir(parents=True, exist_ok=True)
     cells = [f"--cell={name}" for name in ("elman", "gru", "lstm")]

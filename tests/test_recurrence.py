@@ -10,6 +10,7 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn._engine import bptt, chunks
 from portable_rnn._engine.bptt import layer_vjp
+from portable_rnn._executors import eager
 from portable_rnn.cells import LSTM, ResetBeforeGRU
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
@@ -120,3 +121,27 @@ def test_chunks_add_up(name, monkeypatch):
     for key, want in (whole.params | {"x": whole.x}).items():
         got = (parts.params | {"x": parts.x})[key]
         assert_close(got, want, key, scale=np.abs(d_outputs).max(), k=128)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_transposed_weights_are_the_weights(name, monkeypatch):
+    """From some steps and sequences on, NumPy is given W_hh transposed: also under dropout."""
+    model = replace(MODELS[name], **DROPPED)
+    rng = np.random.default_rng(0)
+    params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
+    x = rng.standard_normal((eager.STEPS, eager.BATCH, INPUTS))
+    d_outputs = rng.standard_normal((*x.shape[:2], model.feature_size))
+
+    def run():
+        with prnn.executors.use("eager"):
+            fwd = prnn.forward(model, params, x, dropout=1)
+            return fwd.outputs, prnn.backward(model, params, fwd.tape, d_outputs).params
+
+    outputs, grads = run()
+    asked = []
+    monkeypatch.setattr(eager, "pays", lambda *size: asked.append(size))
+    want, want_grads = run()
+    assert (eager.STEPS, eager.BATCH) in asked
+    assert_close(outputs, want, "outputs", k=64)
+    for key, array in want_grads.items():
+        assert_close(grads[key], array, key, scale=np.abs(d_outputs).max(), k=1024)

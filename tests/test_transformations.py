@@ -102,3 +102,18 @@ def test_a_subclass_of_a_model_that_jax_knows_already_is_left_alone():
     params = mine.init(seed=0, xp=jax.numpy)
     fwd = jax.jit(lambda x: prnn.forward(mine, params, x))(X[0].astype(np.float32))
     assert type(fwd.tape.model) is Mine
+
+
+@pytest.mark.parametrize("name", ["bias_hh_l0", "readout.bias", "weight_ih_l0"])
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_one_parameter_may_be_batched(library, name):
+    """An operation in place would not fit what is not batched."""
+    module = pytest.importorskip(library)
+    xp, vmap = (module, module.func.vmap) if library == "torch" else (module.numpy, module.vmap)
+    params = MODEL.init(seed=0, xp=xp)
+    x, labels = xp.asarray(X[0].astype(np.float32)), xp.asarray(LABELS[0])
+    several = xp.stack([params[name], 2 * params[name]])
+    found = vmap(lambda one_: one(MODEL, params | {name: one_}, x, labels)["loss"])(several)
+    for n in range(2):
+        want = one(MODEL, params | {name: several[n]}, x, labels)["loss"]
+        np.testing.assert_allclose(float(found[n]), float(want), rtol=1e-5)

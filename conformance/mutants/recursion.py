@@ -54,7 +54,7 @@ RECURSION = [
         "_engine/affine.py",
         "else self.transposed[:, part]",
         "else self.transposed[:, : self.weight[part, :].shape[0]]",
-        gradients("reset_before_gru-default"),
+        "tests/test_recurrence.py::test_transposed_weights_are_the_weights[second product]",
     ),
     Mutant(
         "second product with the state's vector",
