@@ -212,7 +212,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time per step of ours, torch and JAX, of ragged batches and of budgets, on an idle machine."""
+    """Time per step of ours, torch and JAX, of ragged batches and budgets, on an idle machine."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     RECORDS.mkdir(parents=True, exist_ok=True)
     cells = [f"--cell={name}" for name in ("elman", "gru", "lstm")]
