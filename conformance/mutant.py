@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Mutant", "gradients"]
+__all__ = ["Mutant", "gradients", "loss", "optimizer"]
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,14 @@ def gradients(problem, backend="numpy", dtype="float64"):
     """Return the id of the test that compares a problem of ``standard.py`` with its reference."""
     test = "conformance/test_gradients.py::test_equals_the_reference[{}]"
     return test.format(f"{backend}-{dtype}-{problem}")
+
+
+def loss(case, reduction="mean", steps="all"):
+    """Return the id of the test that compares a case of a loss with its definition."""
+    test = "conformance/test_losses.py::test_a_loss_is_its_definition[{}]"
+    return test.format(f"numpy-float64-{case}-{reduction}-{steps}")
+
+
+def optimizer(claim, case):
+    """Return the id of a test of the optimizers, in float64."""
+    return f"conformance/test_optimizers.py::test_{claim}[numpy-float64-{case}]"

@@ -1,7 +1,7 @@
 """What the losses are held to: a page for each, with its ``DEFINITION``.
 
-Whatever page lies in this folder takes part. Values and gradients are computed one number at a
-time, and differentiated by the tape.
+And with ``MUTANTS``, bugs that the suite must notice. Whatever page lies in this folder takes part.
+Values and gradients are computed one number at a time, and differentiated by the tape.
 """
 
 import numpy as np
@@ -11,10 +11,20 @@ from ..oracles.tape import Tape
 from ..pages import by_name, load_pages
 from .definition import CLASSES, FACTORS, Case, Definition
 
-__all__ = ["CASES", "CLASSES", "FACTORS", "LOSSES", "Case", "Definition", "value_and_gradient"]
+__all__ = [
+    "CASES",
+    "CLASSES",
+    "FACTORS",
+    "LOSSES",
+    "MUTANTS",
+    "Case",
+    "Definition",
+    "value_and_gradient",
+]
 
 _PAGES = load_pages(__name__, __path__, without="definition")
 LOSSES: dict[str, Definition] = by_name((p.DEFINITION.name, p.DEFINITION) for p in _PAGES)
+MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]
 # All cases by name: of which loss, and what it is given.
 CASES: dict[str, tuple[Definition, Case]] = by_name(
     (name, (loss, case)) for loss in LOSSES.values() for name, case in loss.cases.items()

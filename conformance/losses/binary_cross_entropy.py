@@ -1,8 +1,9 @@
 """The cross-entropy of independent probabilities, from logits."""
 
+from ..mutant import Mutant
 from .definition import Case, Definition, unit
 
-__all__ = ["DEFINITION"]
+__all__ = ["DEFINITION", "MUTANTS"]
 
 
 def binary_cross_entropy(num, outputs, targets, weights):
@@ -21,3 +22,13 @@ DEFINITION = Definition(
     {"logits": Case(unit, {}, {})},
     torch="binary_cross_entropy_with_logits",
 )
+
+MUTANTS = [
+    Mutant(
+        "magnitude where nothing analytic has one",
+        "losses.py",
+        "shrinking = xp.exp(xp.where(positive, -outputs, outputs))",
+        "shrinking = xp.exp(-xp.abs(outputs))",
+        "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",
+    ),
+]

@@ -1,8 +1,9 @@
 """The mean squared error."""
 
+from ..mutant import Mutant, loss
 from .definition import Case, Definition, unit
 
-__all__ = ["DEFINITION"]
+__all__ = ["DEFINITION", "MUTANTS"]
 
 
 def mean_squared_error(num, outputs, targets, weights):
@@ -16,3 +17,13 @@ def mean_squared_error(num, outputs, targets, weights):
 
 
 DEFINITION = Definition(mean_squared_error, {"squares": Case(unit, {}, {})}, torch="mse_loss")
+
+MUTANTS = [
+    Mutant(
+        "squares' gradient without the 2",
+        "losses.py",
+        "weighted * difference, 2.0 * weighted",
+        "weighted * difference, weighted",
+        loss("squares"),
+    ),
+]

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..mutant import Mutant, loss
 from .definition import FACTORS, Case, Definition, labels, probabilities, unit
 
-__all__ = ["DEFINITION"]
+__all__ = ["DEFINITION", "MUTANTS"]
 
 
 def softmax_cross_entropy(
@@ -67,3 +68,20 @@ DEFINITION = Definition(
     torch="cross_entropy",
     labels=True,
 )
+
+MUTANTS = [
+    Mutant(
+        "row sum left out of the softmax gradient",
+        "losses.py",
+        "xp.exp(log_p) * total - y",
+        "xp.exp(log_p) - y",
+        loss("rows-of-any-sum"),
+    ),
+    Mutant(
+        "no shift in the softmax",
+        "losses.py",
+        "z = z - xp.astype(xp.max(real_part(xp, z), axis=-1, keepdims=True), z.dtype)",
+        "z = z",
+        "conformance/test_losses.py::test_extreme_logits_do_not_overflow[numpy]",
+    ),
+]

@@ -2,10 +2,11 @@
 
 The mistakes are those that people make, and some that published code has been found to contain. A
 suite that lets one live would prove little; test_mutants.py plants them one by one. Each file has
-those of one part of the library; those of cells stand with what the cells are held to.
+those of one part of the library; those of cells, losses and optimizers stand with what
+these are held to.
 """
 
-from .. import cells
+from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
 from .compiled import COMPILED
@@ -22,6 +23,8 @@ MUTANTS = [
     *NETWORKS,
     *SEQUENCES,
     *cells.MUTANTS,
+    *losses.MUTANTS,
+    *optimizers.MUTANTS,
     *TRAINING,
     *DERIVATIVES,
     *ARRAYS,

@@ -62,13 +62,6 @@ DERIVATIVES = [
         "tests/test_curvature.py::test_a_part_of_a_vector_may_be_small_compared_with_the_others",
     ),
     Mutant(
-        "magnitude where nothing analytic has one",
-        "losses.py",
-        "shrinking = xp.exp(xp.where(positive, -outputs, outputs))",
-        "shrinking = xp.exp(-xp.abs(outputs))",
-        "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",
-    ),
-    Mutant(
         "loss step off by one",
         "derivatives/flow.py",
         "loss_step == t,",

@@ -1,6 +1,7 @@
 """What the optimizers are held to: a page for each kind, with its ``RULES``.
 
-Whatever page lies in this folder takes part. Steps are computed one Python float at a time.
+And with ``MUTANTS``, bugs that the suite must notice. Whatever page lies in this folder takes part.
+Steps are computed one Python float at a time.
 """
 
 import math
@@ -12,10 +13,11 @@ import numpy as np
 from ..pages import by_name, load_pages
 from .rule import Rule
 
-__all__ = ["ALL_CASES", "CASES", "RULES", "Rule", "clipped", "steps"]
+__all__ = ["ALL_CASES", "CASES", "MUTANTS", "RULES", "Rule", "clipped", "steps"]
 
 _PAGES = load_pages(__name__, __path__, without="rule")
 RULES: dict[str, Rule] = by_name((rule.name, rule) for page in _PAGES for rule in page.RULES)
+MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]
 # By name: of which optimizer, and its options. First those with which five steps are exact enough.
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = by_name(
     (case, (rule.name, options)) for rule in RULES.values() for case, options in rule.cases.items()

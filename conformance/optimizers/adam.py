@@ -2,9 +2,10 @@
 
 import math
 
+from ..mutant import Mutant, optimizer
 from .rule import Rule
 
-__all__ = ["RULES"]
+__all__ = ["MUTANTS", "RULES"]
 
 
 def adam(p, g, kept, step, *, lr, betas=(0.9, 0.999), eps=1e-8):
@@ -36,5 +37,15 @@ RULES = [
         cases={"adamw": {"lr": 0.125, "weight_decay": 0.25, "eps": 2.0**-8}},
         any_size={"adamw": {"lr": 2.0**-7}},
         torch="AdamW",
+    ),
+]
+
+MUTANTS = [
+    Mutant(
+        "mean's correction a step ahead",
+        "optimizers.py",
+        "return 1.0 - beta**u.step",
+        "return 1.0 - beta ** (u.step + 1)",
+        optimizer("five_steps_equal_the_formulas", "adam"),
     ),
 ]

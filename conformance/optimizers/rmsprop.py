@@ -2,9 +2,10 @@
 
 import math
 
+from ..mutant import Mutant, optimizer
 from .rule import Rule
 
-__all__ = ["RULES"]
+__all__ = ["MUTANTS", "RULES"]
 
 
 def rmsprop(p, g, kept, _, *, lr, alpha=0.99, eps=1e-8):
@@ -21,4 +22,14 @@ RULES = [
         any_size={"rmsprop": {"lr": 2.0**-7}},
         torch="RMSprop",
     )
+]
+
+MUTANTS = [
+    Mutant(
+        "eps inside of the root",
+        "optimizers.py",
+        "return u.p - u.lr * (u.g / (root + eps)), root",
+        "return u.p - u.lr * (u.g / (root * root + eps) ** 0.5), root",
+        optimizer("five_steps_equal_the_formulas", "rmsprop"),
+    ),
 ]

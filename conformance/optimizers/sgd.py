@@ -1,8 +1,9 @@
 """Stochastic gradient descent, with momentum or without."""
 
+from ..mutant import Mutant, optimizer
 from .rule import Rule
 
-__all__ = ["RULES"]
+__all__ = ["MUTANTS", "RULES"]
 
 
 def sgd(p, g, kept, _, *, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -33,4 +34,14 @@ RULES = [
         others={"sgd-all": {"lr": 0.125, **NESTEROV, "weight_decay": 0.25}},
         torch="SGD",
     )
+]
+
+MUTANTS = [
+    Mutant(
+        "Nesterov's momentum left out",
+        "optimizers.py",
+        "return u.p - u.lr * g - u.lr * momentum * m, m",
+        "return u.p - u.lr * m, m",
+        optimizer("five_steps_equal_the_formulas", "sgd-nesterov"),
+    ),
 ]
