@@ -36,6 +36,8 @@ def run_stack(s: Setup, stack: Stack, x: Array, states: States) -> tuple[Array, 
     """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
     xp, size, outputs = s.xp, (x.shape[0], x.shape[1]), None
     groups, light = _segments(s, x), s._replace(keep=False) if s.segments else s
+    for w in stack.layers:
+        s.executor.begin(w)
     checkpoints = (
         {0, *initial_checkpoints(len(groups), s.segments.checkpoints)} if s.segments else {0}
     )

@@ -55,6 +55,9 @@ class Executor(ABC):
         """
         return w
 
+    def begin(self, w: Weights) -> None:  # noqa: B027 (most have nothing to do)
+        """Have the records of the pass that begins share no memory with those of another."""
+
     def layer(
         self, setup: Setup, w: Weights, given: Inputs, state: State
     ) -> tuple[Sequence, State, Any]:

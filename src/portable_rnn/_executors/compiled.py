@@ -92,6 +92,11 @@ class Compiled(Eager):
         layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
         return w._replace(prepared=_PreparedLayer(layer))
 
+    def begin(self, w: Weights) -> None:
+        """Take new slabs."""
+        if w.prepared is not None:
+            w.prepared.layer.begin()
+
     def layer(
         self, setup: Setup, w: Weights, given: Inputs, state: State
     ) -> tuple[Sequence, State, Any]:

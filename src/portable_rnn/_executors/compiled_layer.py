@@ -87,7 +87,8 @@ class Layer:
         if sum(self._own_sizes) != kernel.program.own * units:
             raise ValueError(f"own: expected {kernel.program.own * units} numbers")
         self._own = np.concatenate(own).astype(dtype, copy=False) if own else None
-        self._slabs = Slabs(dtype, exact=exact)
+        self._exact = exact
+        self.begin()
         self._addresses = {
             "bias_ax": address(self._biases[0]),
             "bias_ah": address(self._biases[1]),
@@ -95,6 +96,10 @@ class Layer:
         }
         self._packed: dict[bool, Array] = {}
         self._tables: dict[tuple[bool, int], Table] = {}
+
+    def begin(self) -> None:
+        """Take new slabs: those of a pass live no longer than its records."""
+        self._slabs = Slabs(self.kernel.dtype, exact=self._exact)
 
     def forward(
         self,
