@@ -95,7 +95,7 @@ class Call(NamedTuple):
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
         setup = setup_of(s.xp, s.executor, self.model, steps, masks, s.segments)
-        w = weights_of(setup, self.model, self.params, self.x.shape[:2])
+        w = weights_of(setup, self.model, self.params, self.x)
         return self._replace(weights=w, setup=setup).from_state(state)
 
     def with_arrays(
@@ -119,7 +119,7 @@ class Call(NamedTuple):
         setup = setup_of(s.xp, executor, model, steps, masks)
         if s.segments is not None:
             setup = setup._replace(segments=_segments(setup, model, sequence, *budget))
-        w = weights_of(setup, model, params, sequence.shape[:2])
+        w = weights_of(setup, model, params, sequence)
         states = states_of(setup, model, state, sequence, batched=self.batched)
         return self._replace(
             params=params, given=x, weights=w, x=sequence, state=states, setup=setup
@@ -160,7 +160,7 @@ def prepare(
     setup = setup_of(xp, executor, model, steps, _masks(xp, model, sequence, dropout))
     if memory is not None or every is not None:
         setup = setup._replace(segments=_segments(setup, model, sequence, memory, every))
-    w = weights_of(setup, model, params, sequence.shape[:2])
+    w = weights_of(setup, model, params, sequence)
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
     return Call(model, params, x, w, sequence, states, setup, lengths, again)
@@ -217,13 +217,15 @@ def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup
     return setup._replace(keep=False), Stack(tuple(w for (w,) in weights.layers), weights.readout)
 
 
-def weights_of(
-    setup: Setup, model: RNN, params: Parameters, size: tuple[int, int] = (0, 0)
-) -> Weights:
+def weights_of(setup: Setup, model: RNN, params: Parameters, x: Array | None = None) -> Weights:
     """Return the arrays of a network, by layer and direction, as the executor takes them.
 
-    ``size`` is how many steps of how many sequences are run forwards, if that is known.
+    ``x`` is what will be run forwards, (T, B, I), if that is known. Steps beyond all lengths do not
+    count: they change no bit.
     """
+    size = (0, 0) if x is None else x.shape[:2]
+    if x is not None and setup.widths is not None:
+        size = (len(setup.widths) - setup.widths.count(0), size[1])
     return network.prepared(setup, model.weights(params), size)
 
 

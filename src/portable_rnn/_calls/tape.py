@@ -93,6 +93,5 @@ def call_of(tape: Tape, params: Parameters) -> Call:
     model, xp = tape.model, namespace_of(x=tape.x)
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
     x = layout.time_major(xp, model, tape.x)
-    again = (0, 0) if tape.segments is None else x.shape[:2]
-    weights = weights_of(setup, model, params, again)
+    weights = weights_of(setup, model, params, None if tape.segments is None else x)
     return Call(model, params, tape.x, weights, x, (), setup)
