@@ -27,9 +27,9 @@ __all__ = ["in_place_of_numpys", "matmul", "pytest_configure"]
 SIZE = 2**20  # numbers of the pattern, of which every shape has a part of its own
 
 
-def matmul(a: Any, b: Any, /) -> Any:
+def matmul(a: Any, b: Any, /, out: Any = None) -> Any:
     """Return ``a @ b``, one number in eight multiplied by 1 - eps or 1 + eps."""
-    product = np.matmul(a, b)
+    product = np.matmul(a, b, out=out)
     if product.dtype.kind not in "fc":
         return product
     factors, flat = pattern(product.real.dtype.name), product.reshape(-1)

@@ -103,7 +103,8 @@ class Compiled(Eager):
         """Project the input of all steps, then run the loop."""
         if w.prepared is None:
             return super().layer(setup, w, given, state)
-        ax = w.prepared.product("ax", given.x, w.ih.weight.T)  # the loop adds the bias
+        # The loop adds the bias.
+        ax = w.prepared.product(setup.xp, "ax", (given.x, w.ih.weight.T))
         how = {"reverse": setup.reverse, "keep": setup.keep}
         found: tuple[Sequence, State, Any] = w.prepared.layer.forward(
             ax, state, given.update, w.hh.scale, **how
@@ -130,7 +131,7 @@ class Compiled(Eager):
         found = w.prepared.backward(record, d_hidden, d_state, again=summed)
         if setup.grad_x:
             # That of the first chunk may be handed out, if there is no other.
-            d_x = w.prepared.product("d_x", found.d_ax, w.ih.weight, new=total is None)
+            d_x = w.prepared.product(xp, "d_x", (found.d_ax, w.ih.weight), new=total is None)
         if summed:
             gradients = w.prepared.add(total, w, (x, w.hh.scaled(h)), found)
         else:
@@ -176,20 +177,23 @@ class _PreparedLayer:
             self._steppers = {batch: Stepper(self.layer, batch)}
         return self._steppers[batch]
 
-    def product(self, name: str, rows: Array, weight: Array, *, new: bool = False) -> Array:
+    def product(
+        self, xp: Namespace, name: str, factors: tuple[Array, Array], *, new: bool = False
+    ) -> Array:
         """Multiply all rows of a chunk, into the memory of the chunk before if they are as many.
 
         What was written there is no longer needed: the projected input, since the loop has run, the
         cotangent of the input, since the layer below has taken it or it was copied into the whole.
         Unless a ``new`` array is asked for, which nothing but the chunks of this pass writes into.
         """
+        rows, weight = factors
         steps, batch, inputs = rows.shape
         found = None if new else self._products.get(name)
         if found is None or found.shape[:2] != (steps, batch):
             found = np.empty((steps, batch, weight.shape[1]), self.layer.kernel.dtype)
             self._products[name] = found
         outputs = found.reshape(-1, weight.shape[1])
-        np.matmul(rows.reshape(-1, inputs), weight, out=outputs)
+        xp.matmul(rows.reshape(-1, inputs), weight, out=outputs)  # NumPy's, or what stands for it
         return found
 
     def backward(
