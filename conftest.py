@@ -28,6 +28,20 @@ def short_chunks():
         yield
 
 
+@pytest.fixture(scope="module")
+def compiled_anew(tmp_path_factory):
+    """Keep compiled code in a new folder, for the tests of one file."""
+    from conformance.mutants import compiled_here
+
+    from portable_rnn._executors import llvm_cache
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in compiled_here.ON.items():
+            patch.setenv(name, value)
+        patch.setenv(llvm_cache.FOLDER, str(tmp_path_factory.mktemp("code")))
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def time_is_cut():
     """Cut time as for larger networks: of the tests' small ones, a chunk has thousands of rows.

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conformance.mutants import compiled_here
 
-from portable_rnn._executors import llvm_cache
 from portable_rnn._executors.buffers import Slabs
 from portable_rnn._executors.compiled_layer import Layer
 from portable_rnn._executors.kernel import kernel
@@ -33,17 +32,7 @@ from .compiled_problem import (
     bits,
 )
 
-pytestmark = pytest.mark.no_products
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _own_folder(tmp_path_factory):
-    """Compile anew, once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in compiled_here.ON.items():
-            patch.setenv(name, value)
-        patch.setenv(llvm_cache.FOLDER, str(tmp_path_factory.mktemp("code")))
-        yield
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("compiled_anew")]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

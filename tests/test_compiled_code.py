@@ -26,17 +26,7 @@ from portable_rnn._executors import llvm_loop, llvm_sums
 
 from .compiled_problem import CELLS, EVERY, Problem, bits
 
-pytestmark = pytest.mark.no_products
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _own_folder(tmp_path_factory):
-    """Compile anew, once for all tests here."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in compiled_here.ON.items():
-            patch.setenv(name, value)
-        patch.setenv(llvm_cache.FOLDER, str(tmp_path_factory.mktemp("code")))
-        yield
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("compiled_anew")]
 
 
 def assembly(text, target):
