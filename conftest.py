@@ -1,17 +1,17 @@
-"""What all tests run on, unless they say otherwise."""
+"""Settings and fixtures for all tests."""
 
 import os
 import sys
 
 import pytest
 
-# The executor for NumPy's arrays, unless the environment says which; before the library reads it.
+# The executor for NumPy's arrays, unless the environment sets one; before the library reads it.
 os.environ.setdefault("PORTABLE_RNN_EXECUTOR", "eager")
 
 
 @pytest.fixture(autouse=True)
 def jax_is_as_before():
-    """Take back what a command in a test has told JAX of float64: others follow in its process."""
+    """Restore JAX's float64 setting, which a command may change, for later tests of the process."""
     before = "jax" in sys.modules and sys.modules["jax"].config.jax_enable_x64
     yield
     if "jax" in sys.modules and sys.modules["jax"].config.jax_enable_x64 != before:
@@ -20,7 +20,7 @@ def jax_is_as_before():
 
 @pytest.fixture(scope="module")
 def short_chunks():
-    """Cut time every 384 rows, as for networks of some hundred units, whatever the executor."""
+    """Cut time every 384 rows, as for networks with hundreds of units, whatever the executor."""
     from portable_rnn._engine import chunks
 
     with pytest.MonkeyPatch.context() as patch:
@@ -44,9 +44,9 @@ def compiled_anew(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def time_is_cut():
-    """Cut time as for larger networks: of the tests' small ones, a chunk has thousands of rows.
+    """Cut time as for larger networks: chunks of the small ones in tests have thousands of rows.
 
-    With another executor, as in the second run of the session `tests`, it is cut as users have it.
+    With another executor, as in the second run of the session `tests`, time is cut as for users.
     """
     from portable_rnn._engine import chunks
 

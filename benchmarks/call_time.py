@@ -1,9 +1,9 @@
-"""Time of small calls, where what counts is what a call costs besides its arithmetic.
+"""Time small calls, where most of the cost is overhead around the arithmetic.
 
-Beside each call stands the same arithmetic as a few lines of bare NumPy. Both run in turn, round
-by round, on one pinned thread in float32; reported are the medians over rounds of microseconds,
-by the clock and of processor time, and of the ratio of two processor times of the same round.
-Below stands how many Python functions of checks, layout and namespaces one `bptt` goes through.
+Each call is compared with the same arithmetic in a few lines of bare NumPy. Both run alternately,
+round by round, on one pinned thread in float32. Reported are medians over rounds: microseconds of
+wall-clock and of processor time, and the ratio of the two processor times of a round. The last
+line counts the Python functions of checks, layout and namespaces that one `bptt` calls.
 
     python benchmarks/call_time.py [--rounds N] [--json FILE]
 """
@@ -86,7 +86,7 @@ def functions_around() -> int:
 
 
 def measure(runs: tuple[Run, Run], rounds: int, repeats: int = 200) -> dict[str, float]:
-    """Time both once a round, in turn; return medians, times in microseconds."""
+    """Time both alternately, once per round; return medians, times in microseconds."""
     found: list[list[float]] = []
     for run in runs:
         run()

@@ -1,6 +1,6 @@
-"""One pinned thread, and one form of record, for every benchmark here.
+"""Pin the process to one thread and write records, for all benchmarks.
 
-To be imported first: before any library starts its threads.
+Import it first, before any library starts its threads.
 """
 
 import json
@@ -17,13 +17,13 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def pin() -> None:
-    """Stay on one core, where the system can be told so."""
+    """Pin the process to one core, where the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def write(path: Path, libraries: tuple[ModuleType, ...], **found: Any) -> None:
-    """Write what was found as JSON, with the machine and the versions it was found on."""
+    """Write results as JSON, with the machine and the versions of ``libraries``."""
     record = {
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),

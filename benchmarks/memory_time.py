@@ -1,9 +1,9 @@
-"""Time and memory of a training step under budgets, over those of the full tape, and the plans.
+"""Time and memory of a training step under budgets, relative to the full tape, and as planned.
 
 An LSTM of 256 units over 4096 steps of 16 sequences, forward and backward in float32. All plans run
-in turn, round by round, on one pinned thread; what is reported is the median over rounds of the
-ratio of two times of the same round. Peaks are of one more run, by tracemalloc, beyond outputs and
-gradients.
+alternately, round by round, on one pinned thread; reported is the median over rounds of the ratio
+of two times of the same round. Peaks are measured in one more run, by tracemalloc, without outputs
+and gradients.
 
     python benchmarks/memory_time.py [--rounds N] [--json FILE]
 """
@@ -35,14 +35,14 @@ def plans(model: prnn.RNN) -> dict[str, prnn.memory.Plan]:
 
 
 def measure(model: prnn.RNN, chosen: dict[str, prnn.memory.Plan], rounds: int) -> list[Any]:
-    """Run all plans in turn; return what each took and what it said it would."""
+    """Run all plans alternately; return time and memory of each, measured and planned."""
     rng = np.random.default_rng(0)
     params = model.init(seed=0)
     x = rng.standard_normal((STEPS, BATCH, INPUTS), dtype=np.float32)
     d_y = rng.standard_normal((STEPS, BATCH, HIDDEN), dtype=np.float32)
 
     def run(plan: prnn.memory.Plan) -> tuple[Any, ...]:
-        # Without a plan it is the full tape: the path that everybody takes.
+        # The full tape is run without a plan, as users run it.
         memory = plan if plan.segments > 1 else None
         fwd = prnn.forward(model, params, x, memory=memory)
         grads = prnn.backward(model, params, fwd.tape, d_y)

@@ -16,7 +16,7 @@ COLOURS = ("#1f4e79", "#b45309", "#3f7d4e", "#7a3b8f")
 
 
 def svg(record: dict[str, Any]) -> bytes:
-    """Return, for each cell, the peer's time by ours over the units, a line for each batch."""
+    """Plot the peer's time divided by ours against units: a panel per cell, a line per batch."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
-"""Time of forward plus backward on a ragged batch, over that of the same batch padded.
+"""Time of forward plus backward on a ragged batch, relative to the same batch padded.
 
-Lengths are uniform in 1 to T, in no order. Both batches run in turn, round by round, on one pinned
-thread in float32; what is reported is the median over rounds of the ratio of two times of the same
-round. Beside it stands the share of steps that are there: no time could be below that.
+Lengths are uniform in 1 to T, unsorted. Both batches run alternately, round by round, on one pinned
+thread in float32; reported is the median over rounds of the ratio of two times of the same round.
+The share of valid steps is printed with it, as a lower bound.
 
     python benchmarks/ragged_time.py [--rounds N] [--cells gru lstm] [--sorted] [--json FILE]
 """
@@ -23,7 +23,7 @@ GOAL = 0.65
 
 
 def measure(cell: str, lengths: Any, rounds: int) -> dict[str, Any]:
-    """Time both batches in turn; return the medians in seconds, and of the ratio."""
+    """Time both batches alternately; return the medians in seconds, and of the ratio."""
     rng = np.random.default_rng(0)
     model = prnn.RNN(HIDDEN, HIDDEN, cell=cell)
     params = model.init(seed=0)
@@ -64,7 +64,7 @@ def main() -> None:
     lengths = -np.sort(-lengths) if options.sorted else lengths
     share = float(lengths.sum() / (STEPS * BATCH))
     print(
-        f"B={BATCH}, lengths uniform in 1..{STEPS}, H={HIDDEN}: {share:.3f} of the steps are there"
+        f"B={BATCH}, lengths uniform in 1..{STEPS}, H={HIDDEN}: {share:.3f} of the steps are valid"
     )
     rows = []
     for cell in options.cells:

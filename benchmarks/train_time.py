@@ -1,9 +1,9 @@
 """Characters per second of the training of `portable-rnn train`, compared with the same in torch.
 
-A GRU of 128 units on windows of 64 characters of 16 places of a text, softmax cross-entropy, the
-norm of all gradients clipped at 1, Adam. Contenders take some steps each, in turn; what counts is
+A GRU of 128 units on windows of 64 characters from 16 places of a text, softmax cross-entropy, the
+norm of all gradients clipped at 1, Adam. Contenders run some steps each, alternately; reported is
 the median over rounds of the ratio of two times of the same round. Losses of the first steps are
-compared before.
+compared first.
 
     python benchmarks/train_time.py [--rounds N] [--json FILE]
 """

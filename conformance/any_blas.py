@@ -1,10 +1,10 @@
-"""A matrix product that no BLAS has, to take the place of all: its rounding depends on its shapes.
+"""A matrix product that stands in for every BLAS: its rounding depends on the shapes.
 
 How a BLAS library rounds depends on the processor, on the number of threads, and on the shape of
-a product: the same row may have other last digits among 24 rows than among 23. A test that relies
-on more than "the same product twice has the same bits" passes until it meets another machine.
-Here one number in eight moves by one eps, up or down, and which ones do is a matter of the shape.
-Whatever has equal bits with this product does not rely on how one shape of a product rounds.
+a product: the same row may have different last digits among 24 rows and among 23. A test that
+relies on more than "the same product twice has the same bits" passes until it runs on another
+machine. Here one number in eight is off by one eps, up or down; which ones depends on the shape.
+Results that have equal bits with this product do not rely on how a product of one shape rounds.
 
 It is a row of the suite, and a plugin for the tests of NumPy alone::
 
@@ -24,7 +24,7 @@ from portable_rnn._engine import affine
 
 __all__ = ["in_place_of_numpys", "matmul", "pytest_configure"]
 
-SIZE = 2**20  # numbers of the pattern, of which every shape has a part of its own
+SIZE = 2**20  # length of the pattern; each shape uses a different part of it
 
 
 def matmul(a: Any, b: Any, /, out: Any = None) -> Any:
@@ -41,7 +41,7 @@ def matmul(a: Any, b: Any, /, out: Any = None) -> Any:
 
 
 def layout(array: Any) -> str:
-    """Return how a BLAS sees a matrix: its rows or its columns in one piece, or neither."""
+    """Return which of a matrix is contiguous, as a BLAS sees it: rows, columns, or neither."""
     row, column = (
         size == 1 or stride == array.itemsize
         for size, stride in zip(array.shape[-2:], array.strides[-2:], strict=True)
@@ -51,14 +51,14 @@ def layout(array: Any) -> str:
 
 @cache
 def pattern(dtype: str) -> Any:
-    """Return the factors, drawn once: tests that measure memory should not find them again."""
+    """Return the factors, drawn only once: tests that measure memory should not count them."""
     moves = np.random.default_rng(0).choice([-1, 0, 1], SIZE, p=[1 / 16, 7 / 8, 1 / 16])
     return 1 + np.finfo(dtype).eps * moves.astype(dtype)
 
 
 @contextmanager
 def in_place_of_numpys() -> Iterator[None]:
-    """Make it the product of NumPy's arrays, as `portable_rnn` finds it: function and operator."""
+    """Replace the product of NumPy's arrays, as `portable_rnn` calls it: function and operator."""
     own, operator = array_api_compat.numpy.matmul, affine.matmul
     array_api_compat.numpy.matmul = matmul
     affine.matmul = lambda xp, a, b: xp.matmul(a, b)
@@ -69,7 +69,7 @@ def in_place_of_numpys() -> Iterator[None]:
 
 
 def pytest_configure(config: Any) -> None:
-    """Make it that for all tests."""
+    """Replace the product in all tests."""
     for dtype in ("float16", "float32", "float64"):
         pattern(dtype)
     product = in_place_of_numpys()

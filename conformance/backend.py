@@ -1,4 +1,4 @@
-"""What every row of `backends.py` can do: move arrays there and back, and say why it cannot run."""
+"""The interface of the rows of `backends.py`: move arrays, and say why a row cannot run."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """One library on one device in one layout, as NumPy arrays would have it done.
+    """One library on one device in one layout; the methods here suit a NumPy-like library.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Backend:
     library : str
         The module to import.
     title : str
-        The name people call the library by.
+        The common name of the library.
     environment : str
         The nox session that runs the row, each with packages of its own.
     packages : tuple of str
@@ -35,11 +35,11 @@ class Backend:
     slow : bool
         Whether every operation, or every new shape, takes long, so that fewer problems are tried.
     many_steps : bool
-        Whether 512 steps are tried even so.
+        Whether 512 steps are tried nevertheless.
     pairs : bool
         Whether all pairs of options are tried too.
     one_piece : bool
-        Whether time cannot be cut, for the library sees the whole sequence as one computation.
+        Whether time cannot be cut, since the library sees the whole sequence as one computation.
     variant : bool
         Whether the row is another layout, device or setting of a library that has a row with
         more problems.
@@ -53,7 +53,7 @@ class Backend:
     gpu : bool
         Whether the row needs a CUDA device.
     needs : str
-        What it takes, where installing it does not do.
+        What the row needs besides its installed packages.
     proves : str
         What the row shows that others do not; for the README's table.
     """
@@ -103,11 +103,11 @@ class Backend:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Hold for the duration of one test."""
+        """Apply settings for the duration of one test."""
         yield
 
     def available(self) -> None:
-        """Raise Unavailable if the library is here and its device is not."""
+        """Raise Unavailable if the library is installed and its device is missing."""
 
     def device(self) -> str:
         """Name the device for the report."""
@@ -122,11 +122,11 @@ class Backend:
             return str(getattr(sys.modules.get(self.library), "__version__", ""))
 
     def environ(self, bin_folder: str) -> list[tuple[str, str]]:
-        """Return what the environment must hold before Python starts."""
+        """Return the environment variables to set before Python starts."""
         return []
 
     def probe(self) -> None:
-        """Use the device for real, or raise Unavailable with the reason."""
+        """Compute on the device, or raise Unavailable with the reason."""
         try:
             xp = self.xp
         except ModuleNotFoundError as error:
@@ -156,7 +156,7 @@ class Backend:
 
 
 def host_dtype(name: str) -> Any:
-    """Return NumPy's dtype of that name; bfloat16 is one of ml_dtypes, which must be installed."""
+    """Return NumPy's dtype of that name; bfloat16 is from ml_dtypes, which must be installed."""
     import numpy as np
 
     return np.dtype(import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name)

@@ -1,8 +1,8 @@
-"""Whose arrays the suite runs on: one row per backend.
+"""The backends that the suite runs on, one row each.
 
-The single source for the fixtures, the nox sessions, the reasons of what does not run, and the
-table in the README, which ``python -m conformance.backends`` writes anew. Importing this module
-imports no array library; `Backend.probe` does, and uses the device for real.
+The single source for the fixtures, the nox sessions, the reasons why rows do not run, and the
+table in the README, which ``python -m conformance.backends`` regenerates. Importing this module
+imports no array library; `Backend.probe` does, and computes on the device.
 """
 
 from pathlib import Path
@@ -88,7 +88,7 @@ BACKENDS: dict[str, Backend] = {
             gpu=True,
             proves="no host constant, no TF32",
         ),
-        # Compiled is how JAX is used, and takes the same paths but one, that of the time loop.
+        # JAX is normally used compiled, which takes the same paths except for the time loop.
         Jax(
             "jax",
             dtypes=HALVES,
@@ -128,7 +128,7 @@ BACKENDS: dict[str, Backend] = {
             packages=("nvidia-cupynumeric",),
             gpu=True,
             # 26.6.1: "libcuda.so.1: cannot open shared object file" on a machine without one.
-            needs="and its import needs libcuda.so.1, which comes with a driver of NVIDIA's",
+            needs="and its import needs libcuda.so.1, which comes with an NVIDIA driver",
             proves="distributed arrays",
         ),
     )
@@ -161,12 +161,12 @@ def support_table() -> str:
 
 
 def with_support_table(readme: str) -> str:
-    """Return the text of a README with the table between its two marks as it should be."""
+    """Return a README with the table between its two marks regenerated."""
     return replace_between(readme, BEGIN, END, support_table())
 
 
 def replace_between(page: str, begin: str, end: str, text: str) -> str:
-    """Return a page with a text in place of what stands between two marks."""
+    """Return a page with the text between two marks replaced."""
     before, _, rest = page.partition(begin)
     _, found, after = rest.partition(end)
     if not found:

@@ -52,8 +52,8 @@ def pytest_configure(config):
         known = ", ".join(BACKENDS)
         raise pytest.UsageError(f"--backend: no row {', '.join(unknown)}; there are {known}")
     if config.getoption("--suite") and named(config):
-        raise pytest.UsageError("--suite: belongs to no row, and so goes without --backend or --xp")
-    if not hasattr(config, "workerinput"):  # with xdist, the workers' reports come together here
+        raise pytest.UsageError("--suite: expected neither --backend nor --xp")
+    if not hasattr(config, "workerinput"):  # with xdist, the controller collects all reports
         config.pluginmanager.register(Collector(), "conformance-collector")
 
 
@@ -87,7 +87,7 @@ def _xfails(config):
 
 @pytest.fixture
 def backend(request, record_property):
-    """A row of BACKENDS, in session for the test; skipped, or failed if named, if it cannot run."""
+    """A row of BACKENDS, set up for the test. If it cannot run: skip, or fail if it was named."""
     row = request.param
     record_property("backend", row.id)
     dtype = request.getfixturevalue("dtype") if "dtype" in request.fixturenames else ""
@@ -110,7 +110,7 @@ def backend(request, record_property):
 
 @pytest.fixture(autouse=True)
 def oracle(request):
-    """Skip a test of no row whose oracle is not here."""
+    """Skip a test of no row if its oracle is not installed."""
     if "backend" not in request.fixturenames and (reason := no_oracle(request.node)):
         pytest.skip(f"not run: {reason}")
 
@@ -124,7 +124,7 @@ def record(record_property):
 
 
 def _plain(value):
-    """Turn NumPy's numbers into Python's, which pass between processes."""
+    """Convert NumPy's numbers to Python's, which can be sent between processes."""
     return value.item() if hasattr(value, "item") else value
 
 
@@ -137,7 +137,7 @@ def record_error(record_property):
 
 
 class Collector:
-    """Gathers what every test recorded, prints the matrix and writes the report."""
+    """Collect what every test recorded, print the matrix and write the report."""
 
     def __init__(self):
         self.tests, self.errors, self.ran_on, self.reasons = [], [], {}, {}
@@ -173,7 +173,7 @@ class Collector:
             self.errors += [report.Error(backend, dtype, *e) for e in found.get("errors", [])]
 
     def rows(self, names):
-        """Yield all rows, or the named ones and, since it is known, what became of their kin."""
+        """Yield all rows, or those of the libraries of the named ones."""
         libraries = {BACKENDS[name].library for name in names}
         for row in BACKENDS.values():
             if names and row.library not in libraries:
@@ -191,9 +191,9 @@ class Collector:
             terminalreporter.write_line(f"worst of {label:45}{error:6.2f}")
         path = config.getoption("--report-json")
         if not path and not any(test.backend for test in self.tests):
-            return  # a few tests of the suite itself: no matrix belongs to that
+            return  # only tests of the suite itself: there is no matrix
         rows = list(self.rows(named(config)))
-        # To find every package takes longer than a test, and only a file says which there are.
+        # Finding all packages takes longer than a test, and only the file lists them.
         given: dict[str, Any] | None = None if path else {"packages": {}}
         document = report.build(rows, self.tests, self.errors, self.planted, given)
         terminalreporter.section("conformance")

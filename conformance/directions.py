@@ -1,6 +1,6 @@
-"""Problems of derivatives beyond the gradient: with targets, and a direction to move in.
+"""Problems for derivatives beyond the gradient: with targets and a direction.
 
-Of the standard problems, for `jvp`, `hvp`, `gauss_newton_product` and gradients of single
+They are standard problems, for `jvp`, `hvp`, `gauss_newton_product` and gradients of single
 sequences. The loss is the sum of softmax cross-entropies.
 """
 
@@ -25,7 +25,7 @@ MORE = (
 
 
 def of(names: Iterable[str]) -> list[Problem]:
-    """Return the standard problems of these names, with each cell that they are for."""
+    """Return the standard problems of these names, for each cell that has them."""
     pairs = ((cell, name) for cell in TORCH_CELLS for name in names)
     return [STANDARD[f"{cell}-{name}"] for cell, name in pairs if name != "relu" or cell == "elman"]
 
@@ -36,7 +36,7 @@ def problems() -> list[Problem]:
 
 
 def given(problem: Problem, dtype: str) -> tuple[Inputs, np.ndarray, Inputs]:
-    """Return inputs, targets, and a direction for all that can move; exact in every dtype."""
+    """Return inputs, targets, and a direction for each input; exact in every dtype."""
     inputs = problem.arrays(dtype)._replace(d_outputs=None, d_state=None)
     rng = np.random.default_rng(problem.seed)
 

@@ -1,6 +1,6 @@
 """Every public function of arrays, called once with ordinary numbers.
 
-`calls` gives a name and a function for each. What comes out is not looked at here.
+`calls` returns functions by name. Their results are not checked here.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ T, B, C = 4, 3, 2
 
 
 def calls(name, dtype, put):
-    """Return functions by name for the model of a name, or for None those without a model.
+    """Return functions by name: those of a named model, or for None those without a model.
 
-    ``put`` moves an array of NumPy's to the library.
+    ``put`` moves a NumPy array to the library.
     """
     rng = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def calls(name, dtype, put):
 
 def _plain(draw, labels, put, dtype):
     o, rows, factors = draw(T, B, C), abs(draw(T, B, C)), abs(draw(C))
-    rows = rows / (1.0 + rows)  # and so are probabilities
+    rows = rows / (1.0 + rows)  # probabilities, too
     weights = put(np.ones((T, B), dtype=dtype))
     mask = put(np.arange(T * B).reshape(T, B) % 3 > 0)
     masked = put(np.where(np.arange(C) == 1, -np.inf, np.ones((T, B, C))).astype(dtype))

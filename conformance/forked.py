@@ -1,13 +1,13 @@
-"""Runs of pytest in copies of a process that has imported what all of them need.
+"""Run pytest in forks of a process that has imported what all runs need.
 
-Planted bugs are a hundred runs of one test each, on another copy of the library. To start Python
-and pytest takes longer than the test: here that is done once, and each run is a fork of it. ::
+Planted bugs are a hundred runs of one test each, each on another copy of the library. Starting
+Python and pytest takes longer than the test, so it is done once, and each run is a fork. ::
 
     with Forked() as forked:
         ended = forked.run(["tests/test_schedules.py"], source)
 
-Nothing of the library is imported before the fork. Where there is no fork (Windows), each run is a
-process of its own.
+The library is not imported before the fork. Where there is no fork (Windows), each run is a new
+process.
 """
 
 import json
@@ -21,19 +21,19 @@ __all__ = ["Ended", "Forked"]
 
 ROOT = Path(__file__).parent.parent
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest")
-# Without the library: not the tests, which import it, nor what has threads, which do not survive.
+# Neither tests, which import the library, nor modules with threads, which do not survive a fork.
 NEEDED = ("numpy", "mpmath", "rich.table", "rich.console", "array_api_compat.numpy")
 
 
 class Ended(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     returncode: int
     stdout: str
 
 
 class Forked:
-    """A process to be forked; for one thread."""
+    """A process that is forked for each run; not thread-safe."""
 
     def __enter__(self) -> "Forked":
         self._process: Any = None
@@ -69,7 +69,7 @@ class Forked:
 
 
 def _serve() -> None:
-    """Fork for each line that comes in; answer with what came of it."""
+    """Fork for each line of standard input; answer with the result."""
     import importlib
 
     import pytest

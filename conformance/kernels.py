@@ -1,16 +1,16 @@
-"""The tests of NumPy once more, under other matrix kernels than this machine would take.
+"""Run the NumPy tests with other matrix kernels than this machine would use.
 
-OpenBLAS chooses its kernels by the processor, and each rounds in its own way. Told to by
-``OPENBLAS_CORETYPE``, it takes those of another one whose instructions are here too. ::
+OpenBLAS chooses its kernels by the processor, and each rounds differently. ``OPENBLAS_CORETYPE``
+selects those of another processor, if this one has their instructions. ::
 
     python -m conformance.kernels                        # every kernel, one thread and two
     python -m conformance.kernels --threads 1 --other    # another and any BLAS, in one run
     python -m conformance.kernels --kernel SkylakeX -- tests conformance --backend=numpy
 
-Each runs in processes of its own, and `conformance.any_blas` is tried as well: it stands for the
-kernels that are not here. ``--other`` saves time: one kernel that is not the machine's own, with
-`conformance.any_blas` on top of it. A test that relies on the bits of a kernel fails there, and
-one run for each kernel says of which. What follows ``--`` is given to pytest.
+Each kernel runs in its own processes, and `conformance.any_blas` is tried as well: it stands for
+the kernels that are not available. ``--other`` saves time: one kernel other than the machine's own,
+with `conformance.any_blas` on top of it. A test that relies on the bits of a kernel fails there,
+and one run for each kernel shows which kernel. Arguments after ``--`` are passed to pytest.
 """
 
 import argparse
@@ -26,9 +26,8 @@ from typing import NamedTuple
 __all__ = ["KERNELS", "available", "main"]
 
 ROOT = Path(__file__).parent.parent
-# What a processor must be able to do, in the words of Linux, for each kernel that the OpenBLAS of
-# NumPy's wheels has for x86. Others, such as Zen or Cooperlake, are names for one of these there,
-# which `available` finds out.
+# The processor flags, as Linux names them, that each x86 kernel of the OpenBLAS in NumPy's wheels
+# needs. Some names, such as Zen or Cooperlake, are aliases there, which `available` finds out.
 KERNELS = {
     "Prescott": {"pni"},
     "Nehalem": {"sse4_2"},
@@ -42,7 +41,7 @@ ANY_BLAS = "any BLAS, emulated"
 
 
 def flags() -> set[str]:
-    """Return what the processor can do, as Linux tells; nothing elsewhere."""
+    """Return the processor's flags as Linux lists them; an empty set elsewhere."""
     try:
         found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text("utf-8"), re.M)
     except OSError:
@@ -51,7 +50,7 @@ def flags() -> set[str]:
 
 
 def taken(kernel: str | None) -> str:
-    """Return the kernel that NumPy computes with, told to take ``kernel``; "" if not OpenBLAS."""
+    """Return the kernel that NumPy uses when asked for ``kernel``; "" if not OpenBLAS."""
     code = (
         "import numpy, threadpoolctl\n"
         "found = [i for i in threadpoolctl.threadpool_info() if i['internal_api'] == 'openblas']\n"
@@ -66,7 +65,7 @@ def taken(kernel: str | None) -> str:
 
 
 def available() -> dict[str, str]:
-    """Return by the kernel that is then taken the name to ask for it, each kernel once."""
+    """Return the available kernels, each with a name that selects it."""
     found: dict[str, str] = {}
     has = flags()
     for name, needed in KERNELS.items():
@@ -85,11 +84,11 @@ class Run(NamedTuple):
 
 
 def runs(options: argparse.Namespace) -> Iterator[Run]:
-    """Yield what is to run."""
+    """Yield the runs to make."""
     kernels, own = available(), taken(os.environ.get("OPENBLAS_CORETYPE"))
     if options.kernel:
         kernels = {taken(name): name for name in options.kernel}
-    elif options.other:  # the last is the newest, and differs most from what there was before it
+    elif options.other:  # the last is the newest, and differs most from the others
         kernels = dict([(k, name) for k, name in kernels.items() if k != own][-1:])
     if not kernels:
         print("no kernel to choose from: only OpenBLAS on x86 under Linux has several")
@@ -102,10 +101,10 @@ def runs(options: argparse.Namespace) -> Iterator[Run]:
 
 
 def run(one: Run, arguments: list[str]) -> tuple[int, str]:
-    """Run the tests; return the exit status and the last line that says what came of them."""
+    """Run the tests; return the exit status and pytest's summary line."""
     plugin = ["-p", "conformance.any_blas"] if one.any_blas else []
     limits = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), str(one.threads))
-    workers = max(1, (os.cpu_count() or 1) // one.threads)  # more would fight over the cores
+    workers = max(1, (os.cpu_count() or 1) // one.threads)  # more would oversubscribe the cores
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", f"-n{workers}", *plugin, *arguments],
         cwd=ROOT,
@@ -149,7 +148,7 @@ def main() -> int:
 
 
 def show(found: list[tuple[str, int, int, str, float]]) -> None:
-    """Print what came of each run."""
+    """Print the result of each run."""
     from rich.console import Console
     from rich.table import Table
 

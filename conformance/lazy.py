@@ -1,4 +1,4 @@
-"""The libraries that compute later: JAX when it compiles, Dask's lazy arrays, ndonnx's graphs."""
+"""The libraries that defer computation: compiled JAX, Dask's lazy arrays, ndonnx's graphs."""
 
 import contextlib
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Dask(Backend):
         dask = import_module("dask")
         with dask.config.set(scheduler=refuse):
             found = function(static, *arrays)
-        # All at once: each alone would begin with the first step again.
+        # All at once: each alone would start again from the first step.
         computed = dask.persist(*found.values(), scheduler="synchronous")
         return dict(zip(found, computed, strict=True))
 
@@ -92,7 +92,7 @@ class Ndonnx(Backend):
         return array.unwrap_numpy().copy()
 
     def call(self, function, static, *arrays):
-        # Building takes seconds, so a graph is kept for what has the same shapes and dtypes.
+        # Building takes seconds, so graphs are cached by shapes and dtypes.
         like = repr(_mapped(lambda array: (tuple(array.shape), str(array.dtype)), arrays))
         key = (function, static, like)
         if key not in _GRAPHS:
@@ -103,14 +103,14 @@ class Ndonnx(Backend):
         return {name: self.xp.asarray(array) for name, array in zip(names, results, strict=True)}
 
     def build(self, function, static, arrays):
-        """Trace ``function``; return what runs its graph, and the names of inputs and results."""
+        """Trace ``function``; return a call of its graph, and the names of inputs and results."""
 
         def argument(array):
             return self.xp.argument(shape=tuple(array.shape), dtype=array.dtype)
 
         arguments = tuple(_mapped(argument, tree) for tree in arrays)
-        # Constants are folded while the graph is built. By onnxruntime, as ndonnx has it, each of
-        # them takes a session, and most are shapes for a case that `matmul` must provide for.
+        # Constants are folded while the graph is built. With onnxruntime, ndonnx's default, each of
+        # them needs a session, and most are shapes for a special case of `matmul`.
         spox = import_module("spox._future")
         with spox.value_prop_backend(spox.ValuePropBackend.REFERENCE):
             found = function(static, *arguments)

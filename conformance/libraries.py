@@ -1,4 +1,4 @@
-"""The libraries that compute at once: how each takes an array from NumPy, and gives it back."""
+"""The libraries that compute eagerly: how each converts arrays from NumPy and back."""
 
 import contextlib
 import logging
@@ -78,7 +78,7 @@ class NumPy(Backend):
                 yield
         finally:
             logger.removeHandler(warned)
-        assert not said, said  # such as that what can be compiled was not
+        assert not said, said  # such as a warning that nothing was compiled
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Torch(Backend):
         if self.on == "meta":
             import numpy as np
 
-            # Not what memory happens to hold: that may be what NumPy warns of.
+            # Not uninitialised memory, which may hold values that NumPy warns of.
             nan = np.nan if np.dtype(dtype).kind in "fcV" else 0
             return np.full(tuple(array.shape), nan, dtype=dtype)
         if dtype == "bfloat16":
@@ -163,11 +163,11 @@ class Dpnp(Backend):
     slow: bool = True
 
     def environ(self, bin_folder):
-        # Its OpenCL driver for CPUs comes in the wheel, and is found by name only.
+        # Its OpenCL driver for CPUs comes in the wheel, and is only found by name.
         lib = os.path.join(os.path.dirname(bin_folder), "lib")
         driver = os.path.join(lib, "libintelocl.so")
         if not os.path.exists(driver):
-            return []  # whoever runs it in an environment of their own has it where they want it
+            return []  # not from the wheel: the caller's environment has to provide it
         return [("OCL_ICD_FILENAMES", driver), ("LD_LIBRARY_PATH", lib)]
 
     def get(self, array):
@@ -255,7 +255,7 @@ class CuPyWithoutDevice(CuPy):
     gpu: bool = False
 
     def available(self):
-        pass  # the tests hide what devices there are
+        pass  # the tests hide all devices
 
     def device(self):
         return "no device"
@@ -283,7 +283,7 @@ class Custom(Backend):
 
     @contextlib.contextmanager
     def session(self):
-        # The module under test, whatever namespace its arrays would name as their own.
+        # The module under test, whichever namespace its arrays report.
         from portable_rnn import use_namespace
 
         with use_namespace(self.xp):

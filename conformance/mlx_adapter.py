@@ -1,8 +1,8 @@
-"""The few names by which MLX differs from the array API standard.
+"""The few names in which MLX differs from the array API standard.
 
 As of MLX 0.32, arrays have no ``device``, creation functions take none, ``sum`` takes no ``dtype``,
-``bool`` has another name, and ``astype`` and ``isdtype`` are missing. An example, too, of what an
-adapter takes.
+``bool`` has another name, and ``astype`` and ``isdtype`` are missing. This is also an example of
+an adapter.
 """
 
 import types

@@ -1,4 +1,4 @@
-"""Folders of the suite of which every page takes part."""
+"""Load the folders of the suite in which every page takes part."""
 
 import importlib
 import pkgutil
@@ -10,13 +10,13 @@ __all__ = ["by_name", "load_pages"]
 
 
 def load_pages(package: str, path: Iterable[str], *, without: str) -> list[ModuleType]:
-    """Import all modules of a package but the one that says what a page holds."""
+    """Import all modules of a package except the one that defines the contents of a page."""
     names = [found.name for found in pkgutil.iter_modules(path) if found.name != without]
     return [importlib.import_module(f"{package}.{name}") for name in names]
 
 
 def by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a dict of pairs, of which no two may have the same name."""
+    """Return a dict of pairs; raise if two have the same name."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

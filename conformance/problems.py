@@ -1,7 +1,7 @@
 """Seeded random problems: a network, its inputs, and cotangents to pull back.
 
-A problem is only its description: the arrays are drawn from its seed when asked for, so a
-name in a failure is enough to have it again (`Problem.arrays`).
+A problem is only its description: the arrays are drawn from its seed when needed, so the name
+in a failure is enough to reproduce it (`Problem.arrays`).
 
 The recurrent weights are drawn as torch draws them, uniform in ±1/√H, which keeps the gain
 of the recurrence below about 1. A chaotic network amplifies rounding in any implementation,
@@ -21,7 +21,7 @@ from .cells import KINDS
 
 __all__ = ["DEEP", "GROUPS", "OTHER_CELLS", "TORCH_CELLS", "Inputs", "Problem", "draw", "group"]
 
-TORCH_CELLS = ("elman", "gru", "lstm")  # of torch.nn: these are held to the most problems
+TORCH_CELLS = ("elman", "gru", "lstm")  # of torch.nn: these have the most problems
 OTHER_CELLS = tuple(name for name in KINDS if name not in TORCH_CELLS)
 SIZE = 20  # problems of one group, which is one test
 # 200 problems as torch.nn has them, 20 with options, 2 of many steps, 80 that are stacked, in both
@@ -44,7 +44,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One network on one input, and which cotangents come back."""
+    """One network on one input, and which cotangents to pull back."""
 
     cell: str
     seed: int
@@ -64,7 +64,7 @@ class Problem:
 
     @property
     def id(self) -> str:
-        """A name that finds the problem again: its group, cell and seed."""
+        """A name that identifies the problem: its group, cell and seed."""
         return f"random-{self.cell}-{self.seed}"
 
     @property
@@ -90,7 +90,7 @@ class Problem:
             return self._draw(rng, shape, bound).astype(wanted)
 
         bound = self.hidden**-0.5
-        # Where one unit adds up many inputs, less, so that what it adds up to stays about 1.
+        # Smaller where one unit adds up many inputs, so that the sum stays about 1.
         bounds = {"weight_ih_l0": max(self.hidden, self.inputs) ** -0.5}
         params = {
             name: numbers(shape, bounds.get(name.removesuffix("_reverse"), bound))
@@ -112,9 +112,9 @@ class Problem:
         )
 
     def there(self) -> Any:
-        """Return which steps there are, (T, B): all, up to a length each, or any of them.
+        """Return the mask of valid steps, (T, B): all, up to a length each, or any of them.
 
-        The last sequence has all, the first, if there are three, none: they are not sorted.
+        The last sequence has all, the first of three or more has none: they are not sorted.
         """
         rng = np.random.default_rng([self.seed, 1])
         batch = self.batch or 1

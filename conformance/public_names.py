@@ -1,4 +1,4 @@
-"""The public names of the library: what it exports, and what one needs for a cell of one's own."""
+"""The public names of the library: its exports, and what a user-defined cell needs."""
 
 import importlib
 import inspect

@@ -1,8 +1,8 @@
-"""What problems come to: computed with 50 digits, rounded once to float64, and stored.
+"""Results of problems: computed with 50 digits, rounded once to float64, and stored.
 
 There are two stores, of the gradients of the standard problems and of the derivatives of those that
-``directions.py`` names. Reading one needs NumPy alone. A result is kept by a fingerprint of what it
-was computed from: a problem that has changed is not found.
+``directions.py`` names. Reading one needs only NumPy. The key of a result includes a fingerprint of
+what it was computed from, so the result of a problem that has changed is not found.
 
     python -m conformance.references        # compute what is new, in a minute or two
     python -m conformance.references --all  # and everything else again
@@ -33,7 +33,7 @@ DIGITS = 50
 
 @dataclass(frozen=True)
 class Store:
-    """Results of problems: one float64 vector each, all results of a problem end to end."""
+    """Results of problems: one float64 vector each, all results of a problem concatenated."""
 
     path: Path
     problems: Callable[[], Iterable[Problem]]  # those that are stored
@@ -72,14 +72,14 @@ class Store:
 
     @cached_property
     def stored(self) -> Mapping[str, np.ndarray]:
-        """The whole store, of which each result is unpacked when it is asked for."""
+        """The whole store; each result is unpacked on access."""
         found: Mapping[str, np.ndarray] = np.load(
             io.BytesIO(self.path.read_bytes()), allow_pickle=False
         )
         return found
 
     def compute(self, problem: Problem) -> np.ndarray:
-        """Return all results of a problem, end to end."""
+        """Return all results of a problem, concatenated."""
         found = self.solve(problem)
         return np.concatenate([found[name].ravel() for name in self.shapes(problem)])
 

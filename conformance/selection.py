@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 TESTS = Path(__file__).parent.parent / "tests"
-MISSING: dict[str, str | None] = {}  # what `why_not` has found out
+MISSING: dict[str, str | None] = {}  # results of `why_not`
 
 
 def named(config):
-    """Return the ids that were asked for by name: one that cannot run is a failure."""
+    """Return the ids of the named rows: one that cannot run is a failure."""
     chosen = [part for value in config.getoption("--backend") for part in value.split(",")]
     return chosen + ([config.getoption("--xp")] if config.getoption("--xp") else [])
 
@@ -49,14 +49,14 @@ def no_oracle(item):
 def full_precision(row):
     """Return float64 and float32, or one of them where every operation or shape takes long.
 
-    For a test module to take as its ``dtypes``; half precision is left to the gradients.
+    Test modules use this as their ``dtypes``; half precision is left to the gradients.
     """
     found = [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
     return found[:1] if row.slow else found
 
 
 def parametrize(metafunc):
-    """Run a test that asks for a backend on all rows, and one that asks for a dtype in each."""
+    """Run a test with a ``backend`` on all rows, and one with a ``dtype`` in each of them."""
     marker = metafunc.definition.get_closest_marker("rows")
     rows = [BACKENDS[name] for name in named(metafunc.config)] or list(BACKENDS.values())
     # A row without arrays has tests of its own.
@@ -85,8 +85,8 @@ def parametrize(metafunc):
 def _left(module, row, dtype=None, *problem):
     """Return whether a case is left to the session that names its row.
 
-    A row may say which modules it runs on every change. Variants run one dtype then, for which
-    dtype it is makes them no other; what else is left, a module says by its function `when_named`.
+    A row may list the modules it runs on every change. Variants then run a single dtype, since the
+    dtype makes no difference to them; a module's function `when_named` decides what else is left.
     """
     if row.every_change and module.__name__.rpartition(".")[2] not in row.every_change:
         return True
@@ -105,7 +105,7 @@ def _id(value):
 def keep_what_was_asked_for(config, items):
     """Deselect what does not run on the named rows, or is not of the suite itself.
 
-    The tests of the library alone, if they are run in one go with the suite, have no rows.
+    The tests of the library, when collected together with the suite, have no rows and are kept.
     """
     every = items
     items = [item for item in every if not item.path.is_relative_to(TESTS)]
@@ -135,7 +135,7 @@ def _waits_for_its_name(item):
 def keep_what_can_run(config, items):
     """Deselect all but one test of each function on each row that cannot run here.
 
-    That one is skipped with the reason, which stands for the thousands.
+    That one is skipped with the reason, on behalf of all.
     """
     seen, wanted = set(), []
     for item in items:

@@ -1,9 +1,9 @@
-"""The standard problems: a default one for each cell, and what becomes of it under every option.
+"""The standard problems: a default for each cell, and its variants under every option.
 
-Each option alone and every pair of options is a problem, but not the full product: what breaks
-in code usually takes one or two things to break it. Every number is an integer below 256 times
-a power of two, and so is the same number in bfloat16, float16, float32 and float64: one
-reference serves every dtype (see references.py).
+Each option alone and every pair of options is a problem, but not the full product: most bugs show
+with one or two options. Every number is an integer below 256 times a power of two, and so is the
+same number in bfloat16, float16, float32 and float64: one reference serves every dtype (see
+references.py).
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "unbatched": {"batch": None},
     "one_input": {"inputs": 1},
     "one_unit": {"hidden": 1},
-    "square": {"inputs": 5, "hidden": 5},  # no shape betrays a wrong transpose
-    # Of one unit, the rounding of its slope times x would be all that is left of a gradient.
+    "square": {"inputs": 5, "hidden": 5},  # no shape reveals a wrong transpose
+    # With one unit, only the rounding of its slope times x would be left of a gradient.
     "saturated": {"scale": 8.0, "hidden": 5},
     "zero_state": {"zero_state": True},
     "outputs_only": {"cotangents": "outputs"},
@@ -53,7 +53,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mask": {"ragged": "mask", "batch": 4},
 }
 
-# Many steps, and more rows (steps times batch) than an engine may like to take at once.
+# Many steps, and more rows (steps times batch) than an engine may process at once.
 LONG: dict[str, dict[str, Any]] = {
     "512_steps": {"steps": 512, "batch": 2, "inputs": 3, "hidden": 4},
     "600_steps": {
@@ -62,9 +62,9 @@ LONG: dict[str, dict[str, Any]] = {
     },
 }
 
-# At a kink of an activation or a clip the rounding of half precision decides between two slopes:
-# such a problem would test chance and not the code. So these were drawn so many times more, until
-# all that meets a kink was 4 eps of bfloat16 away from it (test_standard.py measures that).
+# At a kink of an activation or a clip, rounding in half precision decides between two slopes: such
+# a problem would test chance and not the code. So these were redrawn this number of times, until
+# every argument of a kink was 4 eps of bfloat16 away from it (test_standard.py measures that).
 DRAWN_AGAIN = {
     "onnx_lstm-one_unit": 13,
     "onnx_gru-one_unit": 2,
@@ -155,8 +155,8 @@ def long(cell) -> list[Standard]:
     return [make(cell, name) for name in LONG]
 
 
-# Options meet in the engine, which does not know one cell from another: those of `OTHER_CELLS` are
-# tried with each kind of code in it, once.
+# Options interact in the engine, which treats all cells alike: those of `OTHER_CELLS` are tried
+# once with each kind of code in it.
 FEW = (
     *((), ("one_unit",), ("saturated",), ("40_steps",), ("state_only",)),
     *(("unbatched", "zero_state"), ("no_bias", "batch_first"), ("readout", "two_layers")),

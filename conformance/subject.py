@@ -1,4 +1,4 @@
-"""What is under test, run on one problem, and everything that is asked of its results."""
+"""Run the library on one problem, and check everything required of its results."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def solve(model, inputs):
 
 
 def solve_in_little_memory(model, inputs):
-    """Do the same with a state kept every third step, and everything else run again."""
+    """Do the same with a state kept every third step, and everything else recomputed."""
     steps = {"lengths": inputs.lengths, "mask": inputs.mask, "checkpoint_every": 3}
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state, **steps)
     grads = prnn.backward(model, inputs.params, fwd.tape, inputs.d_outputs, inputs.d_state)
@@ -59,13 +59,13 @@ def leaves(inputs):
 
 
 def check(backend, problem, dtype, reference, record, solve=solve):
-    """Hold one problem on one backend to ``reference``, recording each array's error.
+    """Check one problem on one backend against ``reference``; record each array's error.
 
-    Beyond the numbers: dtype, library and device are those of the inputs, the inputs are
-    as they were, and a second run gives the same bits.
+    Besides the numbers: dtype, library and device are those of the inputs, the inputs are
+    unchanged, and a second run gives the same bits.
     """
     host = leaves(problem.arrays(dtype))
-    inputs = put(backend, problem.arrays(dtype))  # anew: a backend may share NumPy's memory
+    inputs = put(backend, problem.arrays(dtype))  # drawn again: a backend may share NumPy's memory
     found = backend.call(solve, problem.model, inputs)
     again = backend.call(solve, problem.model, inputs)
     cotangents = largest(array for name, array in host.items() if name.startswith("d_"))
@@ -87,7 +87,7 @@ def check(backend, problem, dtype, reference, record, solve=solve):
 
 
 def check_arrays(backend, found, again, like, reference, scale, problem, allowed, record_eps):
-    """Hold named arrays to ``reference``, to what they should be ``like``, and to a second run."""
+    """Check named arrays against ``reference``, those they should be ``like``, and a second run."""
     assert set(found) == set(reference)
     for name, array in found.items():
         what = f"{backend.id}: {name} of {problem}"
@@ -120,7 +120,7 @@ def put(backend, host):
 
 
 def device_of(array):
-    """Return the device, or None of a library that has but one and does not say (MLX)."""
+    """Return the device; None for a library that has a single one and no attribute (MLX)."""
     return device(array) if hasattr(array, "device") or hasattr(array, "devices") else None
 
 

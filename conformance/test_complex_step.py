@@ -1,7 +1,7 @@
-"""The library against itself at complex128: gradients without an oracle, nor subtraction.
+"""The library against itself at complex128: gradients without oracle or subtraction.
 
-``Im f(x + 1e-30 i) / 1e-30`` is the derivative of the very forward pass and loss that are
-shipped, so it agrees with the hand-written backward pass only if that is their derivative.
+``Im f(x + 1e-30 i) / 1e-30`` is the derivative of the forward pass and loss themselves, so it
+agrees with the hand-written backward pass only if that is their derivative.
 """
 
 import numpy as np
@@ -99,7 +99,7 @@ def test_d_outputs_of_a_loss(loss, weights, reduction):
 
 @pytest.mark.parametrize("loss", KINDS_OF_TARGETS)
 def test_the_gradient_of_a_loss_is_analytic(loss):
-    """Else products with the Hessian would be wrong: of these losses no call checks it."""
+    """Otherwise products with the Hessian would be wrong: no call checks it for these losses."""
     rng = np.random.default_rng(5)
     function, draw_targets = KINDS_OF_TARGETS[loss]
     outputs, along = rng.standard_normal((2, 4, 3, OUTPUTS))
@@ -115,7 +115,7 @@ def test_the_gradient_of_a_loss_is_analytic(loss):
 
 @pytest.mark.parametrize("cell", [*TORCH_CELLS, *OTHER_CELLS])
 def test_the_gradient_itself_is_analytic(cell):
-    """Hessian-vector products come from the same source: forward over a written backward."""
+    """Hessian-vector products are complex steps through the hand-written backward pass."""
     rng = np.random.default_rng(11)
     model = prnn.RNN(INPUTS, HIDDEN, OUTPUTS, **KINDS[cell].options)
     params = model.init(seed=2, dtype="float64")
@@ -127,5 +127,5 @@ def test_the_gradient_itself_is_analytic(cell):
         grads = prnn.bptt(model, moved, x.astype(np.complex128), targets).grads
         return sum(np.sum(np.imag(grads[n]) * along[n][v]) for n in params) / STEP
 
-    # A Hessian is symmetric, which no mistake in the gradient respects by chance.
+    # A Hessian is symmetric, which a mistake in the gradient would break.
     assert_close(second(0, 1), np.float64(second(1, 0)), f"vᵀHu of {cell}", scale=1.0, k=64)

@@ -1,4 +1,4 @@
-"""CONTRIBUTING is followed: a cell is added to a copy, held to references, and broken."""
+"""The steps of CONTRIBUTING work: a cell is added to a copy, checked, and broken."""
 
 import os
 import re
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^<!-- (\S+\.py) -->\n```py\n(.*?)^```$", re.MULTILINE | re.
 NEEDED = ("src/portable_rnn", "conformance", "tests", "docs", "conftest.py", "pyproject.toml")
 IGNORED = shutil.ignore_patterns("__pycache__", "reports")
 REGISTRY, CELL = "src/portable_rnn/cells/__init__.py", "src/portable_rnn/cells/leaky.py"
-# Where in the registry each of its lines goes: below these.
+# The lines of the registry below which its new lines go.
 ABOVE = (
     "from .layer_norm import LayerNormElman, LayerNormLSTM\n",
     '    "LSTM",\n',
@@ -29,7 +29,7 @@ TESTS = ("conformance/test_gradients.py", "tests/test_cells.py", "tests/test_pub
 
 @pytest.fixture(scope="module")
 def project_copy(tmp_path_factory):
-    """A copy of what is needed of the project, with the cell of the page in it."""
+    """A copy of the needed parts of the project, with the cell of the page added."""
     copy = tmp_path_factory.mktemp("project")
     for name in NEEDED:
         if (ROOT / name).is_dir():
@@ -41,7 +41,7 @@ def project_copy(tmp_path_factory):
         replace_once(copy / REGISTRY, above, f"{above}{line}\n")
     assert set(blocks) == {CELL, "conformance/cells/leaky.py"}
     for name, text in blocks.items():
-        # The page says a number where it means one more than the largest there is.
+        # The seed on the page stands for one more than the largest seed in use.
         text = re.sub(r"seed=\d+", f"seed={1 + max(k.seed for k in KINDS.values())}", text)
         (copy / name).write_text(text, encoding="utf-8")
     return copy
@@ -65,7 +65,7 @@ def run(copy, *command):
 
 
 def run_tests(copy):
-    """Return what the tests of the cell print; of the suite, on NumPy."""
+    """Return the output of the tests of the cell, on NumPy."""
     command = ("pytest", *TESTS, "-k", "leaky and not relu", "--backend=numpy")
     return run(copy, *command, "-p", "no:cacheprovider", "-q").stdout
 
@@ -91,6 +91,6 @@ def test_a_cell_is_added_by_following_the_page(project_copy):
     assert f"FAILED {caught_by}" in run_tests(project_copy)
 
 
-def test_no_page_hides_another():
+def test_two_pages_with_the_same_name_are_refused():
     with pytest.raises(ValueError, match=r"^two pages of the suite have 'seed=3'"):
         by_name([("seed=3", 1), ("seed=4", 2), ("seed=3", 3)])

@@ -14,7 +14,7 @@ from .standard import STANDARD
 from .subject import device_of, largest, put
 from .tolerances import EPS, allowed_eps, assert_close
 
-# Without complex numbers: central differences, as the library says, and what it says of them.
+# Errors of the central differences for libraries without complex numbers, as documented.
 DIFFERENCES = {"float64": 1e-10, "float32": 1e-3}
 
 
@@ -22,7 +22,7 @@ def cases(row, dtype):
     """Return the problems of a row; few where every new shape takes long, or for a variant."""
     if row.slow and dtype != row.dtypes[0]:
         return []
-    if row.library == "ndonnx":  # without complex numbers, and minutes for a graph of many steps
+    if row.library == "ndonnx":  # no complex numbers, and a graph of many steps takes minutes
         return [STANDARD["elman-one_step"]]
     names = FEW if row.slow else FEW + LENGTHS if row.variant else FEW + SOME
     if dtype == "float64" and not (row.slow or row.variant or row.shapes_only):
@@ -33,8 +33,8 @@ def cases(row, dtype):
 def when_named(row, dtype, problem):
     """Return whether a problem is left to the session that names its row.
 
-    On slow rows those of all cells but one are: `jax` and `ndonnx` (which has no other) keep elman,
-    `jax-x32` gru, and the others lstm.
+    On slow rows those of all cells but one are left: `jax` and `ndonnx` (which has no other) keep
+    elman, `jax-x32` gru, and the others lstm.
     """
     kept = {"jax": "elman", "jax-x32": "gru", "ndonnx": "elman"}
     return row.slow and problem.cell != kept.get(row.id, "lstm")

@@ -1,4 +1,4 @@
-"""What does not fit is refused on every backend alike, before any work, and what fits is taken."""
+"""Wrong arguments are refused on all backends before any computation; valid ones are taken."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from .tolerances import allowed_eps, assert_close
 
 dtypes = full_precision
 
-STEPS, BATCH = 4, 4  # as many of both, where what broadcasts is not seen by its shape
+STEPS, BATCH = 4, 4  # equal, so that a wrong broadcast is not visible in the shape
 PROBLEM = Problem("lstm", 5, STEPS, BATCH, 3, 4, 2, "outputs", False)
 
 
@@ -39,7 +39,7 @@ def test_weights_that_would_broadcast_are_refused(backend, dtype, steps, shape):
         prnn.bptt(PROBLEM.model, params, x, targets, loss=unreached, weights=weights, **given)
 
 
-def test_a_tape_of_a_model_of_the_same_shapes_is_refused(backend, dtype):
+def test_a_tape_of_another_model_with_the_same_shapes_is_refused(backend, dtype):
     params, x, _ = arrays(backend, dtype)
     tape = prnn.forward(PROBLEM.model, params, x).tape
     cell = prnn.cells.LSTM(activations=("sigmoid", "tanh", "relu"))
@@ -103,7 +103,7 @@ def test_a_single_sequence_is_a_batch_of_one(backend, dtype, steps, record):
         record("lstm", f"single-{steps}", name, STEPS, eps, allowed)
 
 
-def test_a_step_may_be_an_integer_of_numpy(backend, dtype):
+def test_a_step_may_be_a_numpy_integer(backend, dtype):
     params = {"w": backend.put(np.ones(3, dtype))}
     grads = {"w": backend.put(np.full(3, 2.0, dtype))}
     for optimizer in (prnn.optimizers.adam, prnn.optimizers.sgd):
@@ -115,7 +115,7 @@ def test_a_step_may_be_an_integer_of_numpy(backend, dtype):
             np.testing.assert_array_equal(backend.get(got["w"]), backend.get(want["w"]))
 
 
-def test_a_device_that_no_library_has_is_named(backend, dtype, tmp_path):
+def test_an_unknown_device_is_refused_by_name(backend, dtype, tmp_path):
     path = tmp_path / "weights"
     prnn.serialization.save_weights(path, {"w": np.ones(2, dtype)})
     for device in ("no such device", 1.5, object()):
@@ -125,7 +125,7 @@ def test_a_device_that_no_library_has_is_named(backend, dtype, tmp_path):
             prnn.RNN(2, 3).init(0, xp=backend.xp, dtype=dtype, device=device)
 
 
-def test_classes_that_no_label_of_32_bits_reaches_are_refused(backend, dtype):
+def test_more_classes_than_int32_labels_can_have_are_refused(backend, dtype):
     labels = backend.put(np.zeros(2, np.int64))
     xp = backend.namespace(labels)
     with pytest.raises(ValueError, match=r"^classes: expected at most 2147483647, got 2147483648"):

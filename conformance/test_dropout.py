@@ -37,7 +37,7 @@ def sigmoid(a):
 
 
 def advance(cell, ax, ah, state):
-    """The cells as torch's docs have them."""
+    """The cells as in torch's docs."""
     if cell == "elman":
         return (np.tanh(ax + ah),)
     if cell == "gru":
@@ -82,7 +82,7 @@ def parts(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-@lru_cache  # many rows ask for the same
+@lru_cache  # many rows use the same
 def reference(cell, ragged, dtype):
     """Return the results by name, and the largest cotangent."""
     problem, model = make(cell, ragged)
@@ -114,7 +114,7 @@ def reference(cell, ragged, dtype):
 
 @pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_with_the_masks_given_it_is_the_definition(backend, dtype, cell, ragged, record):
+def test_dropout_with_given_masks_equals_the_definition(backend, dtype, cell, ragged, record):
     if backend.slow and (cell, ragged) != ("lstm", "mask"):
         pytest.skip("not run: one cell will do where every new shape takes long")
     problem, model = make(cell, ragged)

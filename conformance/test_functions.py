@@ -1,7 +1,7 @@
-"""The functions that the library calls, each alone: a wrong gradient begins with one of these.
+"""The array functions that the library calls, each alone.
 
-Not a test of the standard, which data-apis/array-api-tests is: it tells, where the standard
-problems fail, whether a function of the array library is to blame, and which.
+This is not a test of the standard, which data-apis/array-api-tests is. Where the standard problems
+fail, it shows whether a function of the array library is the cause, and which.
 """
 
 import math

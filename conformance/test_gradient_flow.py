@@ -29,7 +29,7 @@ def cases(row, dtype):
 def when_named(row, dtype, problem):
     """Return whether a problem is left to the session that names its row.
 
-    On slow rows all are, but those of `jax-x32`, and of `jax-jit`, which only has to refuse.
+    On slow rows all are left, except on `jax-x32`, and on `jax-jit`, which only has to refuse.
     """
     return row.slow and row.id not in ("jax-jit", "jax-x32")
 
@@ -47,7 +47,7 @@ def flow(model, inputs, targets):
 
 
 def test_gradient_flow(backend, dtype, problem, record):
-    """Equal to that of NumPy in float64, which tests/test_flow.py holds to plain definitions."""
+    """Equal to that of NumPy in float64, which tests/test_flow.py checks against definitions."""
     host, targets, _ = given(problem, dtype)
     inputs = put(backend, host)
     if getattr(backend, "jit", False):

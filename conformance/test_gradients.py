@@ -1,7 +1,7 @@
 """The standard problems on every backend, in every dtype, against stored 50-digit results.
 
-Outputs, final state, and the gradients of parameters, inputs and initial state; and of each:
-dtype, library and device, inputs left as they were, the same bits when run twice.
+Outputs, final state, and the gradients of parameters, inputs and initial state; for each of them
+also dtype, library and device, unchanged inputs, and the same bits in a second run.
 """
 
 from .problems import OTHER_CELLS, TORCH_CELLS
@@ -11,7 +11,7 @@ from .subject import check
 
 
 def cases(row, dtype):
-    """Return the problems of a row; fewer where every new shape takes long, or digits are few."""
+    """Return the problems of a row; fewer where every new shape takes long, or precision is low."""
     found = []
     whole = not row.slow or dtype == row.dtypes[0]
     for cell in TORCH_CELLS:
@@ -34,11 +34,11 @@ def cases(row, dtype):
 def when_named(row, dtype, problem):
     """Return whether a problem is left to the session that names its row.
 
-    Those of `jax` in half precision are: `jax-jit` runs them compiled; and `jax-x32` runs the
-    default problems. On every change only NumPy's row runs pairs of options, which meet in the
-    engine. `array-api-strict` adds up as NumPy does, at ten times the cost: float64 and
-    many steps are left. Where there are no values, one problem of each other cell stays; on slow
-    rows, that of one cell of each kind of code.
+    Left are: pairs of options, which interact in the engine, except on NumPy's row; `jax` in half
+    precision, which `jax-jit` runs compiled; `jax-x32`, except for the default problems; and
+    `array-api-strict` in float64 or with many steps, since it adds up as NumPy does, at ten times
+    the cost. Of the other cells, rows without values run one problem each, and slow rows run one
+    cell of each kind of code.
     """
     if row.id != "numpy" and problem.cell in TORCH_CELLS and problem.id.count("-") == 2:
         return True
@@ -56,13 +56,13 @@ def when_named(row, dtype, problem):
 
 
 def has_pairs(row, dtype):
-    """Return whether options are tried in pairs: they meet in the engine, whatever the dtype."""
+    """Return whether options are tried in pairs, which interact in the engine in any dtype."""
     return row.pairs and (dtype == "float64" or row.id == "numpy")
 
 
 HALVES = ("float16", "bfloat16")
-# One of each kind of code, with the two states of an LSTM: what else there is runs the same graph
-# at another size. And what the other cells, and the other dtypes, have that it has not.
+# One of each kind of code, for the LSTM with its two states: other problems run the same graph at
+# another size. And for other cells and dtypes, what differs there.
 FEW = (
     *("default", "one_step", "unbatched", "zero_state"),
     *("state_only", "readout", "batch_first"),

@@ -1,6 +1,6 @@
-"""What must not matter: the order of a batch, how it is split, and where time is cut.
+"""Invariants: the order of a batch, how it is split, and where time is cut do not matter.
 
-The whole and its parts are both computed by the backend; no oracle is asked.
+The whole and its parts are both computed by the backend; no oracle is needed.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.oracle("jax")
 
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_what_is_compiled_does_not_grow_with_time(cell):
+def test_the_compiled_program_does_not_grow_with_time(cell):
     import jax
 
     xp = jax.numpy
@@ -26,8 +26,8 @@ def test_what_is_compiled_does_not_grow_with_time(cell):
     assert 100 < lines(25) == lines(800)
 
 
-def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
-    """A closed-over data set is how many write a step; its labels cannot be read while tracing."""
+def test_labels_that_are_not_arguments_are_accepted_under_jit():
+    """Users often close over a data set, and its labels cannot be read while tracing."""
     import jax
 
     xp = jax.numpy
@@ -39,7 +39,7 @@ def test_labels_that_are_not_arguments_are_no_trouble_under_jit():
 
 
 def test_a_traced_learning_rate_is_one_number():
-    """Of what is traced no value is read; its shape and dtype are."""
+    """Of a traced array the shape and dtype are read, but no value."""
     import jax
 
     xp = jax.numpy

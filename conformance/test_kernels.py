@@ -14,7 +14,7 @@ from .tolerances import EPS
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex128"])
-def test_a_product_is_off_by_little_and_in_some_places(dtype):
+def test_a_product_has_small_errors_in_some_places(dtype):
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((40, 30), (30, 50)))
     a[3, :] = 0.0
@@ -23,7 +23,7 @@ def test_a_product_is_off_by_little_and_in_some_places(dtype):
     assert not np.any(got[3])
     eps = EPS.get(dtype, EPS["float64"])
     off, size = (np.abs(array).astype("float64") for array in (got - plain, plain))
-    assert np.all(off <= 1.5 * eps * size)  # by one, and half of one of rounding
+    assert np.all(off <= 1.5 * eps * size)  # one eps of error, and half of one of rounding
     assert 0.1 < np.mean(got != plain) < 0.15
     assert matmul(a, b).tobytes() == got.tobytes()
 
@@ -34,19 +34,19 @@ def test_a_product_of_integers_and_one_without_rows_are_numpys():
     assert matmul(np.zeros((0, 3)), np.zeros((3, 4))).shape == (0, 4)
 
 
-def test_a_large_product_has_moved_everywhere():
+def test_a_large_product_has_errors_in_every_row():
     moved = matmul(np.ones((3000, 1)), np.ones((1, 700))) != 1.0
     assert np.all(np.abs(moved.mean(axis=1) - 1 / 8) < 0.1)
 
 
-def test_rows_round_by_how_many_there_are():
-    """What no kernel promises must not hold here either."""
+def test_rounding_of_rows_depends_on_their_number():
+    """No kernel promises equal rounding, so this product must not have it either."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((24, 30)), rng.standard_normal((30, 50))
     assert not np.array_equal(matmul(a, b)[:23], matmul(a[:23], b))
 
 
-def test_the_library_computes_with_it_where_it_takes_the_place_of_numpys():
+def test_the_library_uses_the_product_where_it_replaces_numpys():
     model = prnn.RNN(3, 8, cell="gru")
     params, x = model.init(seed=0), np.ones((20, 4, 3), dtype=np.float32)
     plain = prnn.predict(model, params, x)
@@ -68,8 +68,8 @@ def test_a_kernel_is_listed_once_and_only_where_the_processor_has_its_instructio
     not kernels.flags() >= kernels.KERNELS["Haswell"],
     reason="not run: not an x86 processor with AVX2",
 )
-def test_the_kernel_asked_for_is_the_one_that_is_taken(monkeypatch):
-    """Also where the environment asks for another."""
+def test_the_requested_kernel_is_used(monkeypatch):
+    """Also where the environment selects another."""
     if not kernels.taken(None) or kernels.taken("Haswell") == kernels.taken("Prescott"):
         pytest.skip("not run: NumPy has no OpenBLAS here whose kernels can be chosen")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
@@ -85,7 +85,7 @@ def test_the_kernel_asked_for_is_the_one_that_is_taken(monkeypatch):
         (["--threads=2", "--kernel=Zen"], [("c", 2)]),
     ],
 )
-def test_what_is_run(arguments, wanted, monkeypatch):
+def test_options_choose_the_runs(arguments, wanted, monkeypatch):
     told = {"Zen": "c", None: "c"}  # the machine takes c
     monkeypatch.setattr(kernels, "taken", lambda name: told[name])
     monkeypatch.setattr(kernels, "available", lambda: {"a": "A", "b": "B", "c": "C"})
@@ -104,7 +104,7 @@ def test_what_is_run(arguments, wanted, monkeypatch):
     assert ran == wanted
 
 
-def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch, capsys):
+def test_without_another_kernel_the_emulated_one_runs(monkeypatch, capsys):
     monkeypatch.setattr(kernels, "taken", lambda name: "")
     monkeypatch.setattr(kernels, "available", dict)
     ran = []
@@ -115,11 +115,12 @@ def test_where_no_other_kernel_is_the_emulated_one_runs(monkeypatch, capsys):
     assert "no kernel to choose" in capsys.readouterr().out
 
 
-def test_a_transposed_matrix_may_round_otherwise():
+def test_a_transposed_matrix_may_round_differently():
     a, b = np.random.default_rng(0).standard_normal((2, 24, 24))
     plain = matmul(a, b)
     assert not np.array_equal(matmul(np.asfortranarray(a), b), plain)
-    assert np.array_equal(matmul(np.hstack([a, a])[:, :24], b), plain)  # how far apart rows are
+    # The distance of rows in memory does not matter.
+    assert np.array_equal(matmul(np.hstack([a, a])[:, :24], b), plain)
 
 
 def test_a_test_that_relies_on_a_kernel_fails(tmp_path):

@@ -13,14 +13,14 @@ from .tolerances import allowed_eps, assert_close
 
 
 def dtypes(row):
-    """Return those in which the definitions are computed: their numbers are not exact in halves."""
+    """Return those of full precision: the numbers of the cases are not exact in half precision."""
     return [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
 
 
 def when_named(row, dtype):
     """Return whether a dtype is left to the session that names its row.
 
-    On slow rows all are but the first, which is float64, or float32 where there is no other.
+    On slow rows all are left but the first, which is float64, or float32 where there is no other.
     """
     return row.slow and dtype != row.dtypes[0]
 
@@ -120,7 +120,7 @@ def values(backend, name, options, outputs, targets):
 
 
 @pytest.mark.parametrize("integer", ["uint8", "int8", "int16", "int32", "int64"])
-def test_any_integer_dtype_will_do_for_labels(backend, integer):
+def test_labels_of_any_integer_dtype_are_accepted(backend, integer):
     """Bytes are labels: 256 classes fit uint8, though 256 itself and -100 do not."""
     classes = min(256, np.iinfo(integer).max + 1)
     rng = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_any_integer_dtype_will_do_for_labels(backend, integer):
 
 
 def test_an_unchecked_label_out_of_range_is_nan_not_a_wrong_number(backend):
-    """Where labels stay on a device nobody reads them, and indexing would wrap or clip."""
+    """Labels on a device are not read, and indexing would wrap or clip."""
     for bad in (-1, CLASSES):
         for reduction in ("mean", "sum"):
             labels = np.asarray([0, bad, 1])

@@ -1,4 +1,4 @@
-"""Losses where numbers end: no weight at all, no probability, half precision; all options at once.
+"""Edge cases of losses: no weight, no probability, half precision; and all options at once.
 
 The oracle is torch in float64: its logarithm of the softmax, and its autograd.
 """
@@ -91,13 +91,13 @@ def by_torch(case, outputs, targets, arrays):
     total = -(y * torch.where(y == 0, 0.0, log_p)).sum()
     total.backward()
     count = float(scale.sum()) if case["reduction"] == "mean" else 1.0
-    if count == 0.0:  # nothing counts
+    if count == 0.0:  # no step counts
         return np.asarray(np.nan), np.zeros(outputs.shape)
     return total.detach().numpy() / count, z.grad.numpy() / count
 
 
 def by_torchs_own(case, outputs, targets, arrays):
-    """Return the value that torch's function has, for what it knows."""
+    """Return the value of torch's function, for the options it has."""
     import torch
 
     outputs = torch.tensor(outputs.astype("float64")).reshape(-1, CLASSES)
@@ -147,8 +147,8 @@ def test_all_options_at_once_are_the_definition(backend, dtype):
 
 
 @pytest.mark.oracle("torch")
-def test_the_definition_is_torchs_own_where_that_is_a_number():
-    """It has NaN for 0 times infinity: smoothed labels, and class weights of 0."""
+def test_the_definition_equals_torchs_function_where_that_is_not_nan():
+    """It is NaN for 0 times infinity: smoothed labels, and class weights of 0."""
     compared = 0
     for case in combinations():
         outputs, targets, arrays = drawn(case, "float64")
@@ -174,7 +174,7 @@ def test_a_label_without_probability_costs_infinity_and_has_a_gradient(backend):
         compare(backend, got, (np.asarray(value), np.asarray([slope])), "float32", f"label {label}")
 
 
-def test_binary_cross_entropy_is_sure_at_infinite_logits(backend):
+def test_binary_cross_entropy_is_exact_at_infinite_logits(backend):
     outputs = np.asarray([[np.inf], [-np.inf], [np.inf], [-np.inf]], dtype="float32")
     for right in (True, False):
         targets = np.asarray([[1.0], [0.0], [1.0], [0.0]], dtype="float32")
@@ -187,7 +187,7 @@ def test_binary_cross_entropy_is_sure_at_infinite_logits(backend):
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_a_logit_of_plus_infinity_has_no_softmax(backend):
-    """Nor has torch's; finite numbers out of a network that overflowed would be silent."""
+    """The loss is NaN, as in torch: a finite number would hide an overflow in the network."""
     outputs = np.asarray([[0.0, np.inf, 1.0]], dtype="float32")
     got = run(backend, "softmax_cross_entropy", {}, outputs, np.asarray([0]), {})
     if not backend.shapes_only:
@@ -195,8 +195,8 @@ def test_a_logit_of_plus_infinity_has_no_softmax(backend):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_what_does_not_count_may_be_anything(backend, dtype, loss):
-    """And if that is all there is, the mean is NaN, and its gradient zero. NumPy does not warn."""
+def test_values_without_weight_do_not_matter(backend, dtype, loss):
+    """If nothing has weight, the mean is NaN, and its gradient zero. NumPy does not warn."""
     rng = np.random.default_rng(0)
     outputs, targets = rng.uniform(0.0, 1.0, (2, *SHAPE, CLASSES)).astype(host_dtype(dtype))
     mask = WEIGHTS > 0.25
@@ -227,7 +227,7 @@ def test_what_does_not_count_may_be_anything(backend, dtype, loss):
 
 
 def test_many_classes_in_half_precision(backend, dtype):
-    """Whose sum of exponentials float16 does not have: the logarithm of it is 11.156."""
+    """Their sum of exponentials overflows float16: its logarithm is 11.156."""
     if backend.slow and dtype not in ("float16", "bfloat16"):
         pytest.skip("not run: the other dtypes hold the sum, and every new shape takes long")
     outputs = np.zeros((2, 70_000), dtype=host_dtype(dtype))
@@ -238,8 +238,8 @@ def test_many_classes_in_half_precision(backend, dtype):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_squares_that_are_no_numbers_of_the_dtype_have_a_mean_that_is(backend, dtype, reduction):
-    """Each is up to the largest number there is, and there are a hundred of them."""
+def test_squares_whose_sum_overflows_have_a_finite_mean(backend, dtype, reduction):
+    """Each is nearly the largest number of the dtype, and there are a hundred of them."""
     largest = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 1.7e308}
     outputs = np.full((20, 5), np.sqrt(0.9 * largest[dtype])).astype(host_dtype(dtype))
     outputs /= np.asarray(1.0 if reduction == "mean" else 16.0, dtype=outputs.dtype)
@@ -257,8 +257,8 @@ def test_every_loss_is_tried():
     assert not left_out, f"no page in conformance/losses has {', '.join(left_out)}"
 
 
-def test_weights_of_any_size_weigh(backend):
-    """A mean does not depend on the unit of its weights, nor do those overflow together."""
+def test_a_mean_does_not_depend_on_the_scale_of_weights(backend):
+    """Nor does the sum of the weights overflow."""
     outputs = np.asarray([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]], dtype="float32")
     targets = np.zeros_like(outputs)
     weights = np.asarray([1.0, 2.0, 1.5])
@@ -277,7 +277,7 @@ def test_weights_of_any_size_weigh(backend):
 
 
 @pytest.mark.parametrize("size", [1e-25, 1.5e-19, 1e10, 1e19])
-def test_squares_of_any_size_have_their_mean(backend, size):
+def test_squares_of_any_size_have_the_right_mean(backend, size):
     exact = np.float64(np.float32(size))
     outputs = np.full((1000, 2), size, dtype="float32")
     got = run(backend, "mean_squared_error", {}, outputs, np.zeros_like(outputs), {})
@@ -289,8 +289,8 @@ def test_squares_of_any_size_have_their_mean(backend, size):
         assert backend.get(got["value"]) < 1e-37
 
 
-def test_weights_that_cancel_are_not_nothing():
-    """Then the mean is no number, and its gradient is none either."""
+def test_weights_that_cancel_have_no_finite_mean():
+    """Nor is its gradient finite."""
     one = np.ones((2, 1, 1))
     with np.errstate(all="ignore"):
         value, slope = losses.mean_squared_error(one, 0 * one, weights=np.asarray([[1.0], [-1.0]]))
@@ -298,7 +298,7 @@ def test_weights_that_cancel_are_not_nothing():
     assert not np.isfinite(slope).any()
 
 
-def test_the_mean_of_the_largest_losses_is_one_of_them(backend):
+def test_the_mean_of_equal_losses_near_the_maximum_is_finite(backend):
     outputs = np.asarray([[3e38, 0.0]] * 4, dtype="float32")
     large = float(outputs[0, 0])
     got = run(backend, "softmax_cross_entropy", {}, outputs, np.ones(4, dtype=int), {})
@@ -306,7 +306,7 @@ def test_the_mean_of_the_largest_losses_is_one_of_them(backend):
     compare(backend, got, want, "float32", "cross-entropy")
 
 
-def test_what_no_label_can_be_ignores_nothing(backend):
+def test_an_ignore_index_that_no_label_can_be_ignores_nothing(backend):
     outputs, labels = np.zeros((4, 2), dtype="float32"), np.ones(4, dtype="int32")
     got = run(backend, "softmax_cross_entropy", {"ignore_index": 2**40}, outputs, labels, {})
     compare(

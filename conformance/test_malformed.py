@@ -38,7 +38,7 @@ def test_malformed_calls_are_refused_by_the_name_of_the_argument(backend):
     outcomes = run(backend.id, PLACES, count=round(CALLS * SHARES[backend.id]))
     wrong = [describe(one) for one in outcomes if one.outcome not in FINE]
     assert not wrong, "\n".join(sorted(set(wrong)))
-    # Most must be refused: a campaign of good calls would find nothing.
+    # Most must be refused: a campaign of valid calls would find nothing.
     assert sum(one.outcome == CLEAR for one in outcomes) > 0.5 * len(outcomes)
 
 
@@ -50,11 +50,11 @@ def test_every_argument_of_a_public_function_has_a_kind(name):
 
 def test_an_argument_of_no_known_kind_is_named(monkeypatch):
     monkeypatch.setitem(CALLABLES, "new", lambda brand_new: None)
-    with pytest.raises(KeyError, match=r"new: of what kind is its argument 'brand_new'\?"):
+    with pytest.raises(KeyError, match=r"new: expected a kind of its argument 'brand_new'"):
         kind_of("new", "brand_new")
 
 
-def test_no_kind_and_no_name_is_there_for_nothing():
+def test_every_kind_and_every_name_is_used():
     used = {(name, argument) for name in CALLABLES for argument in arguments(name)}
     assert {kind_of(*place) for place in used} == KINDS.keys() | UNTRIED.keys()
     assert {name for of in NAMED.values() for name in of.split()} <= {name for _, name in used}
@@ -94,7 +94,7 @@ def test_valid_calls_are_taken_and_every_kind_has_wrong_values(valid):
         ("refused", RuntimeError("DefaultCPUAllocator: can't allocate memory"), HUNG),
     ],
 )
-def test_what_became_of_a_call_is_judged(verdict, error, outcome):
+def test_outcomes_of_calls_are_judged(verdict, error, outcome):
     call = Call("memory.plan", {"steps": Value("a value", object, verdict)})
     assert judge(call, {"steps": object()}, error)[0] == outcome
 
@@ -113,9 +113,9 @@ def test_an_unknown_option_is_named_by_python_or_by_us():
     assert judge(call, {"loss_options": {"colour": 1}}, TypeError("too many"))[0] == OBSCURE
 
 
-def test_a_call_that_takes_too_long_is_told_and_the_others_are_made(valid):
+def test_a_call_that_hangs_is_reported_and_the_others_are_made(valid):
     places = [("plots.learning_curve", "title")]
-    texts = {"''", "'text'", "'1'"}  # with which a picture is drawn, which takes long
+    texts = {"''", "'text'", "'1'"}  # for which a picture is drawn, which takes long
 
     def drawn(seed):
         return {call.replaced["title"].label for call in draw(valid, 2, seed, places)}

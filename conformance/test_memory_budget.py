@@ -1,4 +1,4 @@
-"""Under a memory budget: the same gradients, of steps that are run twice."""
+"""Under a memory budget: the same gradients, with steps recomputed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Arrays of two libraries, devices or dtypes never meet in silence: the argument is named."""
+"""Arrays of two libraries, devices or dtypes are refused, and the argument is named."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,7 @@ def forked():
 def run(forked, nodeids, source):
     """Run tests, all of the suite or none, on a copy of the library.
 
-    Of the suite no more rows are collected than they are of.
+    Of the suite, only the rows of these tests are collected.
     """
     rows = sorted({row_of(nodeid) for nodeid in nodeids if of_the_suite(nodeid)})
     only = ("--backend", ",".join(rows)) if rows else ()
@@ -46,7 +46,7 @@ def row_of(nodeid):
 
 
 def not_here(mutant):
-    """Return why what catches a bug is not run on this machine, or ''."""
+    """Return why the test that catches a bug is not run on this machine, or ''."""
     if of_the_suite(mutant.caught_by):
         reason = why_not(BACKENDS[row_of(mutant.caught_by)])
         return f"not run: {reason}" if reason else ""
@@ -70,8 +70,8 @@ def test_is_caught(mutant, forked, tmp_path, record_property):
     assert "cannot run" not in ended.stdout, "it failed, but not for the bug"
 
 
-def test_the_library_itself_passes_what_catches_them(forked, tmp_path):
-    """Else a test would catch its mutant by failing always."""
+def test_the_library_itself_passes_the_tests_that_catch_mutants(forked, tmp_path):
+    """Otherwise a test that always fails would catch its mutant."""
     shutil.copytree(SOURCE, tmp_path / "portable_rnn", ignore=NO_CACHE)
     chosen = {mutant.caught_by for mutant in MUTANTS if not not_here(mutant)}
     suite = set(filter(of_the_suite, chosen))
@@ -81,6 +81,6 @@ def test_the_library_itself_passes_what_catches_them(forked, tmp_path):
         assert f"{len(part)} passed" in ended.stdout
 
 
-def test_there_are_many_and_each_is_one_of_a_kind():
+def test_there_are_many_mutants_with_unique_ids():
     assert len(MUTANTS) >= 20
     assert max(Counter(mutant.id for mutant in MUTANTS).values()) == 1

@@ -1,7 +1,7 @@
-"""CuPy installed, and no GPU: NumPy is not disturbed, and nobody is left to guess.
+"""CuPy installed without a GPU: NumPy works, and every failure gives the reason.
 
-What devices there are is hidden from the processes that are started here, so this runs on every
-machine that has CuPy's wheel.
+Devices are hidden from the processes that are started here, so this runs on every machine that has
+CuPy's wheel.
 """
 
 import json
@@ -47,7 +47,7 @@ print(type(done.params["weight_hh_l0"]).__module__, done.loss)
     assert float(loss) < 0.6
 
 
-def test_its_rows_are_not_run_for_that_reason(backend, tmp_path):
+def test_rows_of_cupy_are_not_run_and_give_the_reason(backend, tmp_path):
     ended = suite(f"--report-json={tmp_path / 'report.json'}")
     assert ended.returncode == 0, ended.stdout
     rows = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["rows"]
@@ -60,14 +60,14 @@ def test_its_rows_are_not_run_for_that_reason(backend, tmp_path):
 
 
 @pytest.mark.parametrize("row", ["cupy", "cupy-stream"])
-def test_whoever_names_it_is_failed_for_that_reason(backend, row):
+def test_a_named_row_of_cupy_fails_with_the_reason(backend, row):
     ended = suite("--backend", row)
     assert ended.returncode == pytest.ExitCode.TESTS_FAILED, ended.stdout
     assert f"named, but cannot run: {REASON}" in ended.stdout
     assert " passed" not in ended.stdout
 
 
-def test_the_command_line_says_so_in_one_line(backend, tmp_path):
+def test_the_command_line_gives_the_reason_in_one_line(backend, tmp_path):
     pytest.importorskip("typer", reason="not run: typer, for the command line, is not installed")
     command = "import portable_rnn.cli; portable_rnn.cli.main()"
     ended = run(sys.executable, "-c", command, "train", str(tmp_path), "--backend", "cupy")
@@ -77,7 +77,7 @@ def test_the_command_line_says_so_in_one_line(backend, tmp_path):
     assert "Traceback" not in ended.stdout
 
 
-def test_what_is_installed_is_told_with_the_reason(backend):
+def test_info_lists_cupy_with_the_reason(backend):
     pytest.importorskip("typer", reason="not run: typer, for the command line, is not installed")
     ended = run(sys.executable, "-c", "import portable_rnn.cli; portable_rnn.cli.main()", "info")
     assert ended.returncode == 0, ended.stderr

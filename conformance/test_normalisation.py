@@ -9,15 +9,15 @@ from .backend import host_dtype
 from .tolerances import allowed_eps, assert_close
 
 pytestmark = pytest.mark.oracle("torch")
-# Up to what has a sum of eight in the dtype.
+# Up to sizes of which the dtype holds the sum of eight.
 SIZES = {
     "float16": (2.0**-8, 1.0, 300.0, 8000.0),
     "bfloat16": (1e-15, 1.0, 1e10, 1e31),
     "float32": (1e-15, 1.0, 1e10, 1e31),
     "float64": (1e-15, 1.0, 1e100, 1e150),
 }
-# By dtype: numbers so small that their mean is one of full precision; the largest of rows of 1024;
-# and what has infinite squares.
+# By dtype: numbers so small that their mean just has full precision; the largest in rows of 1024;
+# and a number whose square is infinite.
 LIMITS = {
     "float16": (2.0**-14, 2.0**13, None),
     "bfloat16": (2.0**-112, 2e30, 1e34),
@@ -37,7 +37,7 @@ def by_torch(a, d_normal):
 
 
 def of_us(backend, a, d_normal):
-    """Normalise on a backend, and go back; return what was given and what was found."""
+    """Normalise on a backend, forward and backward; return the arguments and the results."""
     given = backend.put(a), backend.put(d_normal)
     xp = backend.namespace(given[0])
 
@@ -60,7 +60,7 @@ def test_rows_of_many_sizes_are_normalised(backend, dtype, size, record):
         if backend.shapes_only:
             continue
         k, what = allowed_eps(backend.id, dtype), f"{backend.id}: {name} of size {size}, {dtype}"
-        # Of large rows the cotangent is small, as it should be: it is held to its own size.
+        # The cotangent of large rows is small, as it should be: it is compared at its own scale.
         eps = assert_close(backend.get(array), ref, what, k=k)
         record("layer norm", f"size-{size}", name, 1, eps, k)
 

@@ -1,7 +1,7 @@
-"""What ONNX's RNN, GRU and LSTM describe is what the cells compute: against onnxruntime, forwards.
+"""The cells compute what ONNX's RNN, GRU and LSTM specify: forward, against onnxruntime.
 
-Gradients are held to the scalar loop (see oracles/scalar_loop.py); here it is the meaning of every
-option that is compared, by a runtime that shares no code with either.
+Gradients are checked against the scalar loop (see oracles/scalar_loop.py); here the meaning of
+every option is compared, with a runtime that shares no code with either.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ ACTIVATIONS = {
 
 
 def attributes(*names):
-    """Return ONNX's attributes for activations; it hands out alphas and betas in their order."""
+    """Return ONNX's attributes for activations; alphas and betas are assigned in order."""
     found = {"activations": list(names)}
     numbers = [given[1:] for name in names if isinstance(given := ACTIVATIONS[name], tuple)]
     for key, index in (("activation_alpha", 0), ("activation_beta", 1)):
@@ -81,7 +81,7 @@ for peepholes in (False, True):
 
 
 def run(operator, attributes, arrays):
-    """Return what onnxruntime makes of one node."""
+    """Return the results of onnxruntime for one node."""
     inputs = ["X", "W", "R", "B", "", "h"] + ([] if operator != "LSTM" else ["c", "P"])
     outputs = ["Y", "Y_h"] + (["Y_c"] if operator == "LSTM" else [])
     inputs = [name if name in arrays else "" for name in inputs]
@@ -116,7 +116,7 @@ def test_equals_onnxruntime(name, record_error):
     }
     shapes |= {"c": (1, BATCH, HIDDEN)} if lstm else {}
     shapes |= {"P": (1, 3 * HIDDEN)} if lstm and cell.peepholes else {}
-    # Small enough for gates without a bound not to blow up; large enough for clips to clip.
+    # Small enough that unbounded gates do not explode; large enough that clips clip.
     arrays = {n: rng.uniform(-0.5, 0.5, s).astype("float32") for n, s in shapes.items()}
     arrays["X"] = arrays["X"] * np.float32(4.0)
     found, *states = run(operator, attributes, arrays)

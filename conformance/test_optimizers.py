@@ -1,6 +1,6 @@
 """Every optimizer on every backend, in every dtype: steps compared with plain formulas in float64.
 
-Five ordinary ones, and three of gradients from the smallest number of a dtype to the largest.
+Five ordinary steps, and three with gradients from the smallest number of a dtype to the largest.
 """
 
 import numpy as np
@@ -54,7 +54,7 @@ def draw(rng, dtype):
 
 
 def compare(backend, dtype, function, static, host, wanted, record, case):
-    """Run twice; hold the results to ``wanted``, and the arguments to what they were."""
+    """Run twice; compare the results with ``wanted``, and check that arguments are unchanged."""
     given = tuple(_moved(backend, tree) for tree in host)
     found = backend.call(function, static, *given)
     again = backend.call(function, static, *given)
@@ -64,7 +64,7 @@ def compare(backend, dtype, function, static, host, wanted, record, case):
     def record_eps(name, eps):
         record("optimizers", case, name, STEPS, eps, allowed)
 
-    # What is kept of half precision is float32, and no worse than its own eps.
+    # The state of half-precision parameters is float32, and as exact as that.
     wide = backend.put(np.zeros(1, dtype=_wide(dtype)))
     for names, same in (_parted(found), like), (_parted(found, kept=True), wide):
         some, more, right = ({n: tree[n] for n in names} for tree in (found, again, wanted))
@@ -75,7 +75,7 @@ def compare(backend, dtype, function, static, host, wanted, record, case):
 
 
 def _parted(found, *, kept=False):
-    """Return the names of parameters and gradients, or of what is kept from step to step."""
+    """Return the names of parameters and gradients, or of the state kept between steps."""
     return [n for n in found if n.startswith(("params", "grads", "norm")) != kept]
 
 
@@ -142,7 +142,7 @@ def of_size(dtype, part, count, seed=0):
 
 
 def near(backend, dtype, got, ref, what, *, slack=0.0):
-    """Hold an array to the tolerance of all others, and a few of the smallest numbers it has."""
+    """Check an array by the usual tolerance, plus a few of the smallest numbers of its dtype."""
     got, found = backend.get(got), backend.get(got).dtype.name
     smallest, normal, largest = RANGES[found]
     small = normal if backend.library in FLUSHED and found != "float16" else smallest
@@ -164,7 +164,7 @@ def test_gradients_of_any_size_take_the_step_of_the_formulas(backend, dtype, cas
     name, options = EXTREMES[case]
     grads = tuple({"a": of_size(dtype, part, 12, seed)} for seed in range(3))
     if "momentum" in options and part == 1.0 and dtype != "float16":
-        grads = tuple({"a": g["a"] / 4} for g in grads)  # their sum is what the state holds
+        grads = tuple({"a": g["a"] / 4} for g in grads)  # the state holds their sum
     params = {"a": np.zeros(12, dtype=host_dtype(dtype))}
     wanted = steps(name, params, grads, **options)
     given = [_moved(backend, tree) for tree in (params, grads)]
@@ -172,7 +172,7 @@ def test_gradients_of_any_size_take_the_step_of_the_formulas(backend, dtype, cas
     wide = _wide(dtype)
     small = RANGES[wide][1 if backend.library in FLUSHED else 0]
     for key, array in found.items():
-        # What is kept of a gradient is short of a few such numbers, before it is divided.
+        # The state lacks a few of the smallest numbers, and is then divided.
         divisor = options.get("eps", 1e-8) if name != "sgd" and key == "params[a]" else np.inf
         slack = 16 * options["lr"] * small / divisor
         near(backend, dtype, array, wanted[key], f"{key} of {case}, {dtype}", slack=slack)

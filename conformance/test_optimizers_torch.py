@@ -1,6 +1,6 @@
 """Optimizers, step by step, compared with ``torch.optim`` in float64, on NumPy.
 
-On every backend they are held to plain formulas, in test_optimizers.py.
+test_optimizers.py checks them against plain formulas on every backend.
 """
 
 import numpy as np

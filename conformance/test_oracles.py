@@ -1,4 +1,4 @@
-"""The oracles against each other and against the store; and each of them can be wrong.
+"""The oracles against each other and against the store; and each of them notices mistakes.
 
 Nothing of the library is tested here except its forward pass, against the scalar loop, and as
 the function that complex step and central differences differentiate.
@@ -27,11 +27,11 @@ from .tolerances import assert_close
 
 
 def by_the_session(case):
-    """Leave a case to the session `oracles`: none of the library's source is in it."""
+    """Leave a case to the session `oracles`, since it involves no code of the library."""
     return pytest.param(case, marks=pytest.mark.when_named)
 
 
-# Shapes are dear where each is compiled, and so are problems where each entry is moved.
+# Shapes are expensive where each is compiled, and so are problems where each entry is moved.
 FEW = [
     *(f"{cell}-default" for cell in TORCH_CELLS),
     "elman-unbatched-relu",
@@ -46,11 +46,11 @@ ALL = [
 
 
 def short(cell):
-    """Return the problems of a cell that plain loops are through with soon."""
+    """Return the problems of a cell that plain loops solve quickly."""
     return singles(cell) if cell in TORCH_CELLS else [p for p in few(cell) if p.steps <= 7]
 
 
-DIGITS_OF_DIFFERENCES = 1e-8 / np.finfo(np.float64).eps  # 8 of 16, said in eps
+DIGITS_OF_DIFFERENCES = 1e-8 / np.finfo(np.float64).eps  # 8 of 16, in eps
 
 
 def by_torch(problem):
@@ -68,7 +68,7 @@ def by_tape(problem):
 
 
 def by_values(gradient):
-    """Return an oracle that asks for values of the library's forward pass alone."""
+    """Return an oracle that uses only values of the library's forward pass."""
 
     def oracle(problem):
         inputs = problem.arrays("float64")
@@ -96,7 +96,7 @@ by_differences = by_values(differences.gradient)
 
 
 def worst(found, problem, k=32.0):
-    """Hold results to the store, by the measure of tolerances.py; return the largest error."""
+    """Compare results with the store, by the measure of tolerances.py; return the worst error."""
     inputs, wanted = leaves(problem.arrays("float64")), load(problem)
     cotangents = largest(array for name, array in inputs.items() if name.startswith("d_"))
     parameters = largest(array for name, array in inputs.items() if name.startswith("params"))
@@ -280,14 +280,14 @@ def slope_of_tanh_forgotten(tape, a):
 
 
 def test_a_wrong_formula_is_noticed(monkeypatch):
-    """The reset gate on the side of x, which no shape betrays."""
+    """The reset gate on the side of x, which no shape reveals."""
     monkeypatch.setitem(KINDS, "gru", replace(KINDS["gru"], step=reset_on_the_other_side))
     with pytest.raises(AssertionError, match="outputs of gru-default: off by"):
         worst(by_tape(STANDARD["gru-default"]), STANDARD["gru-default"])
 
 
 def test_a_wrong_slope_is_noticed(monkeypatch):
-    """The values are right, and only gradients tell."""
+    """The values are right; only gradients reveal it."""
     monkeypatch.setattr(Tape, "tanh", slope_of_tanh_forgotten)
     problem, found = STANDARD["gru-default"], by_tape(STANDARD["gru-default"])
     worst({name: found[name] for name in ("outputs", "state[0]")}, problem)

@@ -1,4 +1,4 @@
-"""Batches of sequences of different lengths, or with gaps: what must not matter does not.
+"""Invariants of batches of sequences of different lengths, or with gaps.
 
 The numbers themselves are compared with references in test_gradients.py and test_random.py; here
 every backend is compared with itself. What is computed from the same arrays has the same bits;
@@ -70,7 +70,7 @@ def close(backend, dtype, host, got, want, what):
 def some(backend):
     """Return the cells and kinds that a backend is tried with.
 
-    One where shapes take long, and on a variant each cell with one kind; when they are named too.
+    One where shapes take long, and on a variant each cell with one kind; also if it is named.
     """
     if backend.slow or backend.shapes_only:
         return [("elman", "stacked")]
@@ -83,7 +83,7 @@ STEPS_GIVEN = {"lengths": {"lengths": LENGTHS}, "mask": {"mask": GAPS}}
 
 
 @pytest.mark.parametrize("how", STEPS_GIVEN)
-def test_what_stands_in_the_padding_changes_no_bit(backend, dtype, how):
+def test_values_in_the_padding_change_no_bit(backend, dtype, how):
     there = THERE if how == "lengths" else GAPS
     for cell, kind in some(backend):
         problem = make(cell, kind)
@@ -96,7 +96,7 @@ def test_what_stands_in_the_padding_changes_no_bit(backend, dtype, how):
             )
             got = run(backend, problem, host._replace(x=x, d_outputs=d_outputs))
             same_bits(backend, got, want, f"{nothing} in the padding of {cell}, {kind}")
-        if not backend.shapes_only:  # and nothing comes out there
+        if not backend.shapes_only:  # and results there are zero
             assert not want["outputs"][~there].any()
             assert not want["d_x"][~there].any()
 
@@ -137,7 +137,7 @@ def test_the_order_of_a_ragged_batch_does_not_matter(backend, dtype, how):
         close(backend, dtype, host, got, want, f"a sorted batch of {cell}, {kind}")
 
 
-def test_a_mask_of_whole_beginnings_is_lengths(backend, dtype):
+def test_a_mask_without_gaps_equals_lengths(backend, dtype):
     for cell, kind in some(backend):
         problem = make(cell, kind)
         host = drawn(problem, dtype, lengths=LENGTHS)
@@ -147,7 +147,7 @@ def test_a_mask_of_whole_beginnings_is_lengths(backend, dtype):
 
 
 def ragged(static, inputs):
-    """Run with lengths that are no arrays of the backend."""
+    """Run with lengths that are not arrays of the backend."""
     model, lengths = static
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state, lengths=list(lengths))
     grads = prnn.backward(model, inputs.params, fwd.tape, inputs.d_outputs, inputs.d_state)
@@ -234,7 +234,7 @@ def lose(static, outputs, targets, weights):
     ("name", "kind"),
     [(n, k) for n, d in LOSSES.items() for k in ("labels", "rows") if d.labels or k == "rows"],
 )
-def test_a_step_without_weight_has_no_say_in_a_loss(backend, dtype, name, kind, reduction):
+def test_a_step_without_weight_does_not_affect_a_loss(backend, dtype, name, kind, reduction):
     rng = np.random.default_rng(0)
     outputs = rng.standard_normal((STEPS, BATCH, 5)).astype(dtype)
     rows = rng.uniform(0, 1, outputs.shape).astype(dtype)
@@ -264,7 +264,7 @@ def packed(batch_first, *sequences):
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_sequences_are_packed_and_unpacked_where_they_are(backend, dtype, batch_first):
+def test_sequences_are_packed_and_unpacked_on_their_device(backend, dtype, batch_first):
     rng = np.random.default_rng(0)
     host = [rng.standard_normal((n, 2)).astype(dtype) for n in (2, 4, 1)]
     moved = [backend.put(array) for array in host]

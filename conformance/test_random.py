@@ -1,10 +1,10 @@
 """Random problems against torch.nn in float64: outputs, final state and every gradient.
 
-Each cell is held to 200 problems with the very layout of torch.nn, 20 with readout,
-batch_first, unbatched, without bias, or relu, 2 of many steps (in float32), and 80 of one to four
-layers, in one direction or both, with all steps or as packed sequences. torch has no sequences with
-gaps: 10 with a mask are held to plain loops over scalars. (Where every new shape takes long to
-compile, the standard problems of test_gradients.py have to do.)
+Each cell has 200 problems with exactly the layout of torch.nn, 20 with readout, batch_first,
+unbatched, without bias, or relu, 2 of many steps (in float32), and 80 of one to four layers, in one
+direction or both, with all steps or as packed sequences. torch has no sequences with gaps: 10 with
+a mask are checked against plain loops over scalars. (Rows where every new shape takes long to
+compile only run the standard problems of test_gradients.py.)
 """
 
 from functools import lru_cache
@@ -41,8 +41,8 @@ class Group:
 def cases(row, dtype):
     if row.id not in ROWS or dtype not in ("float64", "float32"):
         return []
-    # Over 600 steps torch adds up gradients one after another: it is 11.6 eps off in float64,
-    # where the standard problems of as many steps, with 50 digits, take their place.
+    # Over 600 steps torch adds up gradients one after another, and is 11.6 eps off in float64: the
+    # standard problems of as many steps, computed with 50 digits, replace these there.
     names = [name for name in GROUPS if name != "long" or dtype == "float32"]
     return [Group(cell, name) for cell in TORCH_CELLS for name in names]
 
@@ -50,7 +50,7 @@ def cases(row, dtype):
 def when_named(row, dtype, group):
     """Return whether a group is left to the session that names its row.
 
-    So are six in ten of those that have the very layout of torch.nn.
+    So are six in ten of those with exactly the layout of torch.nn.
     """
     return (row.id, dtype) not in EVERY_CHANGE or group.name in PLAIN[4:]
 
@@ -80,8 +80,8 @@ def test_relu_equals_torch(dtype):
         check(backend, problem, dtype, reference(problem, dtype), record)
 
 
-def test_problems_cover_what_they_promise():
-    """The draw is random: say what it must contain, or a change of it could empty a claim."""
+def test_problems_cover_all_promised_cases():
+    """The draw is random, so that a change of it could lose a case unnoticed."""
     for cell in TORCH_CELLS:
         plain = [problem for name in range(10) for problem in group(cell, name)]
         options = group(cell, "layouts")
@@ -108,7 +108,7 @@ def test_problems_cover_what_they_promise():
 
 
 def test_long_problems_are_cut_into_chunks():
-    """By the number of rows; whatever that is, a group must be above it."""
+    """Chunks have a limited number of rows; the problems of this group must exceed it."""
     for cell in TORCH_CELLS:
         for problem in group(cell, "long"):
             host = problem.arrays("float32")

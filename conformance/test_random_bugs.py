@@ -1,4 +1,4 @@
-"""Bugs planted at random: drawn alike by one seed, put where they belong, and noticed or not."""
+"""Bugs planted at random: drawn reproducibly, planted in the right place, noticed or not."""
 
 import ast
 import io

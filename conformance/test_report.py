@@ -1,4 +1,4 @@
-"""The report shows what ran, and cannot be brought to show more."""
+"""The report shows what ran, and never more than that."""
 
 import io
 import json
@@ -154,7 +154,7 @@ def test_the_worst_is_relative_to_what_is_allowed():
     assert ratio({"eps": 0.0, "allowed": 0.0}) == 0.0
 
 
-def test_what_ran_in_one_session_ran():
+def test_a_row_that_ran_in_one_session_ran():
     here = built([NUMPY, CUPY], [a_test(), a_test("cupy")], [an_error(4.0, "cupy")])
     for documents in ([good(), here], [here, good()]):
         cupy = {row["backend"]: row for row in merge(documents)["rows"]}["cupy"]
@@ -165,7 +165,7 @@ def test_what_ran_in_one_session_ran():
         assert [r["skipped"] for r in merge(documents)["results"]] == [0, 0]
 
 
-def test_what_ran_nowhere_keeps_every_reason_once():
+def test_a_row_that_never_ran_keeps_every_reason_once():
     other = Row("cupy", "cupy", "", "", "values", "not run", "not installed")
     skip = a_test("cupy", "skipped", "not run: not installed")
     one = merge([good(), good(), built([NUMPY, other], [a_test(), skip])])
@@ -177,7 +177,7 @@ def test_what_ran_nowhere_keeps_every_reason_once():
     assert one["results"][1]["skipped"] == 1, "the same test, three times"
 
 
-def test_that_a_library_is_not_installed_is_no_news_where_it_is():
+def test_a_missing_library_is_not_a_reason_where_another_session_has_it():
     absent = Row("cupy", "cupy", "", "", "values", "not run", "cupy is not installed (really)")
     skip = a_test("cupy", "skipped", "not run: cupy is not installed (really)")
     away = built([NUMPY, absent], [a_test(), skip])
@@ -226,7 +226,7 @@ def test_a_failure_survives_merging_with_a_session_that_ran():
     assert not passed(merge([here, required]))
 
 
-def test_what_cannot_be_merged_is_refused():
+def test_documents_that_cannot_be_merged_are_refused():
     document = good()
     with pytest.raises(ValueError, match="merged before"):
         merge([document, document])
@@ -275,7 +275,7 @@ def test_nothing_run_is_a_failure(tmp_path):
         assert "FAILED: Nothing ran" in plain_matrix(document)
 
 
-def test_what_did_not_run_is_never_shown_as_passed(tmp_path):
+def test_a_row_that_did_not_run_is_never_shown_as_passed(tmp_path):
     document = good()
     (row,) = re.findall(r"<tr[^>]*><th[^>]*><b>cupy</b>.*?</tr>", page(document, tmp_path))
     assert "not run" in row
@@ -325,7 +325,7 @@ def test_the_page_stands_alone_and_escapes(tmp_path):
         assert len(re.findall(f"<{tag}[ >]", text)) == text.count(f"</{tag}>"), tag
 
 
-def test_different_commits_are_told():
+def test_different_commits_are_reported():
     other = build([NUMPY], [a_test()], [], [], {**HERE, "commit": "f" * 40 + "-dirty"})
     text = plain_matrix(merge([good(), other]))
     assert "different commits: 0123456789ab, ffffffffffff" in text
@@ -353,7 +353,7 @@ def test_a_record_says_what_was_measured_and_where(tmp_path):
     assert "- packages: numpy 2.9" in text
 
 
-def test_the_command_merges_and_tells_by_its_exit_code(tmp_path, capsys):
+def test_the_command_merges_and_its_exit_code_is_the_verdict(tmp_path, capsys):
     bad = built([NUMPY], [a_test(outcome="error")])
     for name, document in {"a": good(), "b": good(), "bad": bad, "none": built([], [])}.items():
         write_json(document, tmp_path / name)

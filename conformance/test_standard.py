@@ -1,4 +1,4 @@
-"""What the standard problems promise of themselves."""
+"""Properties that the standard problems promise."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_every_option_changes_something_and_meets_most_others():
 
 
 def test_every_number_has_eight_bits():
-    """So it is exact in bfloat16 too, which NumPy has not got."""
+    """So it is exact in bfloat16 too, which NumPy does not have."""
     for problem in STANDARD.values():
         exact = leaves(problem.arrays("float64")._replace(lengths=None, mask=None))
         for name, array in exact.items():
@@ -75,7 +75,7 @@ def test_every_cell_is_tried():
 
 
 def test_clips_clip():
-    """Else they would prove nothing of a gradient."""
+    """Otherwise they would prove nothing about a gradient."""
     for cell in OTHER_CELLS:
         options = KINDS[cell].options
         if getattr(options["cell"], "clip", None) is not None:
@@ -90,7 +90,7 @@ def test_clips_clip():
 
 
 class Watched(float):
-    """A number that remembers how near it came to what it was compared with."""
+    """A number that records how close it came to the numbers it was compared with."""
 
     nearest = np.inf
     real = property(lambda self: self)
@@ -171,7 +171,7 @@ def test_saturated_problems_saturate(cell):
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_the_longest_problem_is_cut_into_chunks(cell):
-    """By the number of rows; whatever that is, this must be above it."""
+    """Chunks have a limited number of rows; this problem must exceed it."""
     problem = STANDARD[f"{cell}-600_steps"]
     inputs = problem.arrays("float64")
     tape = prnn.forward(problem.model, inputs.params, inputs.x).tape

@@ -1,7 +1,7 @@
-"""Libraries told to raise where they are silent: ordinary numbers give them no cause.
+"""Libraries set to raise floating-point errors: ordinary numbers cause none.
 
-NumPy at overflow, underflow, division by zero and NaN; JAX at NaN, and at arrays of other ranks
-together.
+NumPy raises at overflow, underflow, division by zero and NaN; JAX at NaN, and where arrays of
+different ranks are combined.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 from .everything import MODELS, calls
 
 STRICT = ("numpy", "jax")
-# Where each function takes seconds to compile: all code that is pointwise, and all kinds of masks.
+# Each function takes seconds to compile there: all pointwise code, and all kinds of masks.
 ON_JAX = (None, "gru", "onnx_lstm", "layer_norm_lstm", "deep", "dropout", "zoneout")
 
 
@@ -48,7 +48,7 @@ def test_no_function_makes_a_number_that_raises(backend, dtype, model):
 
 @pytest.mark.rows(*STRICT)
 def test_the_settings_hold_where_the_library_does_not_compute(backend):
-    """Or the tests above could not fail."""
+    """Otherwise the test above could not fail."""
     zero = backend.put(np.zeros(2, dtype=np.float32))
     with strict(backend), pytest.raises(FloatingPointError):
         zero / zero

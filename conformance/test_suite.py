@@ -1,4 +1,4 @@
-"""The suite's own promises: it notices what it should, and never skips in silence."""
+"""The suite itself: it notices what it should, and never skips without a reason."""
 
 import subprocess
 import sys
@@ -28,14 +28,14 @@ def test_error_is_counted_in_eps_of_the_tested_dtype():
         (np.asarray([1.0, np.nan]), np.ones(2)),
         (np.asarray([1.0, np.inf]), np.ones(2)),
         (np.ones((1, 2)), np.ones(2)),  # would broadcast
-        (np.ones(2), np.ones(2, dtype=np.float32)),  # a reference no better than the tested
+        (np.ones(2), np.ones(2, dtype=np.float32)),  # a reference no more precise than the result
         (np.ones(2, dtype=np.int64), np.ones(2)),
         (np.ones(2), np.asarray([1.0, np.nan])),
         (np.ones(0), np.ones(0)),
         (np.full(2, 1e-300), np.zeros(2)),  # nothing is small compared with zero
     ],
 )
-def test_what_is_not_comparable_is_not_close(got, ref):
+def test_arrays_that_are_not_comparable_are_not_close(got, ref):
     with pytest.raises(AssertionError, match="outputs of problem 7: "):
         assert_close(got, ref, "outputs of problem 7")
 
@@ -130,7 +130,7 @@ def test_of_no_row():
 """
 
 
-# To find out whether a library is there takes longer than all else.
+# Probing whether a library is installed takes longer than the test.
 TWO_ROWS = """
 from conformance.backends import BACKENDS
 for name in BACKENDS.keys() - {"numpy", "jax"}:
@@ -176,7 +176,7 @@ def test_an_expected_failure_that_names_nothing_is_a_usage_error(tmp_path, patte
 
 
 def test_a_module_by_its_import_name_and_a_broken_one():
-    """As a third party would: a library that is right passes, a tanh of few digits is named."""
+    """As a third party would use it: a right library passes, an imprecise tanh is named."""
     chosen = ("conformance/test_gradients.py", "-k", "gru-default or gru-unbatched-readout")
     right = run_pytest(*chosen, "--xp", "conformance.examples.right")
     assert right.returncode == 0, right.stdout
@@ -188,7 +188,7 @@ def test_a_module_by_its_import_name_and_a_broken_one():
 
 
 @pytest.mark.oracle("array_api_strict")
-def test_references_on_the_host_know_nothing_of_the_module_under_test():
+def test_references_on_the_host_do_not_use_the_module_under_test():
     """The suite calls the library on NumPy too, in the middle of a run on arrays of others."""
     ended = run_pytest(
         *("conformance/test_dropout.py", "conformance/test_gradient_flow.py"),

@@ -28,7 +28,7 @@ class Stop(Callback):
 
 
 def trainer(backend, cell, dtype, rounded_to=None):
-    """Return `train` with everything given but where to save and when to stop."""
+    """Return `train` with all arguments bound except those for saving and stopping."""
     rounded_to = rounded_to or dtype
     rng = np.random.default_rng(0)
     x, targets = (
@@ -52,7 +52,7 @@ def trainer(backend, cell, dtype, rounded_to=None):
 @functools.lru_cache
 def by_numpy(cell, rounded_to):
     """Return the same run on NumPy in float64, from parameters and inputs that were rounded."""
-    with prnn.use_namespace(array_api_compat.numpy):  # whatever the row in session has chosen
+    with prnn.use_namespace(array_api_compat.numpy):  # whatever namespace the row under test uses
         return trainer(BACKENDS["numpy"], cell, "float64", rounded_to=rounded_to)()
 
 
@@ -111,7 +111,7 @@ def test_weights_come_back_from_a_file_in_every_dtype(backend, tmp_path):
 
 @pytest.mark.when_named
 def test_a_resumed_run_of_a_wrapped_optimizer_has_the_same_bits(backend, tmp_path):
-    """Its state is a tuple of dicts, with a number of its own; in bfloat16 where there is that."""
+    """Its state is a tuple of dicts, with a number of its own; in bfloat16 where available."""
     if backend.shapes_only or not backend.reads:
         pytest.skip("not run: training reads the loss, and this backend has no values to read")
     if backend.id == "dask":
@@ -142,7 +142,7 @@ def test_a_resumed_run_of_a_wrapped_optimizer_has_the_same_bits(backend, tmp_pat
 
 
 class Graphs(Callback):
-    """Counts the tasks that stand between the parameters and their values."""
+    """Count the tasks that are needed to compute the values of the parameters."""
 
     def __init__(self):
         self.sizes = []
@@ -152,7 +152,7 @@ class Graphs(Callback):
 
 
 @pytest.mark.rows("dask")
-def test_lazy_parameters_do_not_remember_how_they_came_about(backend):
+def test_lazy_parameters_do_not_keep_the_graphs_of_earlier_steps(backend):
     graphs = Graphs()
     run = trainer(backend, "gru", "float64")(callbacks=[graphs])
     assert len(graphs.sizes) == STEPS
@@ -163,7 +163,7 @@ def test_lazy_parameters_do_not_remember_how_they_came_about(backend):
 @pytest.mark.when_named
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_half_precision_trains_with_the_default_optimizer(backend, half):
-    """Whose eps is 0 in float16, as most squares of gradients are; Adam's are float32 here."""
+    """Its eps is 0 in float16, as are most squares of gradients; Adam keeps them in float32."""
     if half not in backend.dtypes:
         pytest.skip(f"not run: this backend has no {half}")
     if not backend.reads:

@@ -1,8 +1,8 @@
 """Truncated BPTT on every backend, against its definition, written out with torch in float64.
 
 Each loss of each sequence is run on its own: the state where its window begins is computed without
-a gradient, the window with one, and torch differentiates. Where there are steps missing, the window
-is made of those that there are.
+a gradient, the window with one, and torch differentiates. Where steps are missing, the window
+consists of the valid ones.
 """
 
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ def test_equals_the_definition(backend, dtype, problem, record):
 
 
 @pytest.mark.parametrize("ragged", ["", "lengths", "mask"])
-def test_of_all_steps_is_bptt_bit_for_bit(backend, dtype, ragged):
+def test_windows_of_all_steps_equal_bptt_bit_for_bit(backend, dtype, ragged):
     slow = backend.slow
     case = make("elman" if slow else "lstm", 3, 12, layers=1 if slow else 2, ragged=ragged)
     inputs = put(backend, case.problem.arrays(dtype))

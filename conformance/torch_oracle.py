@@ -33,7 +33,7 @@ def reference(problem, dtype):
     pulled = [(outputs, host.d_outputs)] if host.d_outputs is not None else []
     if host.d_state is not None:
         pulled += zip(after, _parts(host.d_state), strict=True)
-    # What a cotangent does not reach has no gradient in torch, and a zero one here.
+    # An array that no cotangent reaches has no gradient in torch, and a zero one here.
     torch.autograd.backward([v for v, _ in pulled], [torch.tensor(d).double() for _, d in pulled])
 
     def gradient(tensor):
@@ -81,7 +81,7 @@ def modules_of(problem, host):
 
 
 def _run(modules, x, before, lengths):
-    """Return outputs and final states; of sequences of lengths, packed as torch has it."""
+    """Return outputs and final states; sequences with lengths are packed as in torch."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

@@ -1,4 +1,4 @@
-"""The code blocks of a document: found, and run in order in one namespace, as a reader would.
+"""Find the code blocks of a document, and run them in order in one namespace, as a reader would.
 
 Used by the build of the site (``hooks.py``) and by the tests (``tests/test_documents.py``).
 """
@@ -30,7 +30,7 @@ class Block:
 
 
 def find(text: str, *languages: str) -> list[Block]:
-    """Return the blocks of some languages in their order, those inside tabs included."""
+    """Return the blocks of some languages in order, including those inside tabs."""
     return [
         Block(
             match[2],
@@ -47,8 +47,8 @@ def find(text: str, *languages: str) -> list[Block]:
 def run(path: Path, folder: Path) -> list[str]:
     """Run a page inside ``folder``; return what each Python block printed.
 
-    Python blocks share one namespace. Of shell blocks those are run that consist of
-    ``portable-rnn`` commands only: the others install, or test, and are checked by the tests.
+    Python blocks share one namespace. Of the shell blocks, only those that consist of
+    ``portable-rnn`` commands are run: the others install or test, and are checked by the tests.
     """
     names = {"__name__": "__main__"}
     printed = []

@@ -1,6 +1,6 @@
-"""The table of cells in ``cells.md``, made of what the cells say of themselves.
+"""The table of cells in ``cells.md``, made from the docstrings and attributes of the cells.
 
-``python -m docs.catalogue`` writes it anew; tests/test_documents.py sees that it was.
+``python -m docs.catalogue`` regenerates it; tests/test_documents.py checks that it is up to date.
 """
 
 import re
@@ -46,7 +46,7 @@ def _size(multiple: int) -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the text of the page with the table between its two marks as it should be."""
+    """Return the text of the page with the table between its two marks regenerated."""
     return replace_between(page, BEGIN, END, f"{table()}\n")
 
 

@@ -1,7 +1,7 @@
-"""What the build of the site adds to its pages: outputs, figures, tables, the report.
+"""Hooks that add outputs, figures, tables and the report to the pages of the site.
 
-Nothing of it is written by hand: the tutorials are run, the figures drawn from their data, and the
-conformance report made from records. ``nox -s docs`` sees to it that there is one.
+None of these are written by hand: the tutorials are run, the figures drawn from their data, and the
+conformance report made from records. ``nox -s docs`` makes a record if there is none.
 """
 
 import json
@@ -90,9 +90,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _conformance() -> dict[str, Any]:
-    """Return the records that are committed, or else those of the last run here, as one."""
+    """Return the committed records, or else those of the last run here, merged."""
     found = sorted(COMMITTED.glob("*.json")) or sorted(BUILT.glob("*.json"))
-    found = [path for path in found if path.stem != "all"]  # what `nox -s report` has merged
+    found = [path for path in found if path.stem != "all"]  # merged by `nox -s report`
     if not found:
         raise PluginError(
             f"no conformance report in {BUILT}: build the site with `nox -s docs`, or first run "
@@ -111,7 +111,7 @@ def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> str:
 
 
 def _last_dated() -> str:
-    """Return the newest report on all libraries that is kept with the source, one heading down."""
+    """Return the newest committed report on all libraries, with headings one level lower."""
     kept = sorted(COMMITTED.glob("*.md"))
     text = kept[-1].read_text(encoding="utf-8") if kept else ""
     return re.sub(r"^#", "##", text, flags=re.MULTILINE)

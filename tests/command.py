@@ -1,4 +1,4 @@
-"""A command of the command line in this process: much faster than one of its own."""
+"""Run commands of the command line in this process, which is much faster than a new one."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from portable_rnn.cli import app
 
 
 def run(*args, **environment):
-    """Return what a process that runs a command would, with what it printed."""
+    """Run a command; return the result that a process would have, with its output."""
     out, err = io.StringIO(), io.StringIO()
     return subprocess.CompletedProcess(
         args, _run(args, environment, out, err), out.getvalue(), err.getvalue()
@@ -20,7 +20,7 @@ def run(*args, **environment):
 
 
 def call(*args, **environment):
-    """Return the exit status of a command, and what it printed, errors in between."""
+    """Run a command; return the exit status, and the output mixed with errors."""
     shown = io.StringIO()
     return _run(args, environment, shown, shown), shown.getvalue()
 

@@ -1,4 +1,4 @@
-"""Functions of the compiled loops, alone, on whole arrays."""
+"""Single functions of the compiled loops, on whole arrays."""
 
 import ctypes
 
@@ -12,7 +12,7 @@ from portable_rnn._executors.llvm_target import host
 
 
 def compiled_function(name, dtype, bits=None):
-    """Return an operation of one argument as a function of an array, which is compiled."""
+    """Return an operation of one argument as a compiled function of an array."""
     target = host(bits)
     lanes = target.lanes(dtype)
 

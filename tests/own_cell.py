@@ -1,4 +1,4 @@
-"""A cell of one's own, as a user writes it."""
+"""A custom cell, as a user writes it."""
 
 from dataclasses import dataclass
 

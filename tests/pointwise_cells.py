@@ -3,7 +3,7 @@
 from portable_rnn.cells import CELLS, GRU, LSTM, Elman
 from portable_rnn.nonlinearities import NAMES
 
-# These mix units in a step, or need two products, and are left to the loop in Python.
+# These mix units in a step, or need two products, and run in the Python loop.
 OTHERS = ("reset_before_gru", "layer_norm_elman", "layer_norm_lstm")
 POINTWISE = {
     **{name: kind() for name, kind in CELLS.items() if name not in (*OTHERS, "elman")},

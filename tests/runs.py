@@ -1,4 +1,4 @@
-"""Small runs that tests train: what they learn, and what stops them."""
+"""Small training runs for tests: their data, and a callback that stops them."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def source(**options):
 
 
 def ragged(lengths, **options):
-    """Sequences one by one, of which some may have no steps at all."""
+    """Return a source of single sequences, some of which may have no steps."""
     x, labels = parity(count=len(lengths))
     return Shuffled(x, labels, batch_size=1, lengths=lengths, seed=1, **options)
 
@@ -35,7 +35,7 @@ def same(a, b):
 
 
 class Stop(Callback):
-    """Stops a run after so many steps."""
+    """Stop a run after a number of steps."""
 
     def __init__(self, step):
         self.at = step

@@ -1,4 +1,4 @@
-"""A small network and its arrays, for tests of what runs it."""
+"""A small network and its arrays, for tests of executors."""
 
 import numpy as np
 

@@ -17,7 +17,7 @@ EXACT = {
     "sigmoid": lambda a: 1 / (1 + mpmath.exp(-a)),
     "relu": lambda a: max(a, mpmath.mpf(0)),
 }
-# With numbers that are exact in binary: these and the points are then the very same for both.
+# Parameters and points are exact in binary, so both sides have exactly the same numbers.
 OTHERS = {
     ("affine", 0.75, -0.25): lambda a: 0.75 * a - 0.25,
     ("leaky_relu", 0.25): lambda a: a if a > 0 else a / 4,
@@ -53,7 +53,7 @@ def test_derivative_is_that_of_the_value(name):
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_far_out_is_the_limit_without_a_warning(name):
+def test_extreme_arguments_give_the_limit_without_a_warning(name):
     far = np.asarray([-1e300, 1e300], dtype=np.float64)
     limits = {"tanh": [-1.0, 1.0], "sigmoid": [0.0, 1.0], "relu": [0.0, 1e300]}
     value = getattr(activations, name)(np, far)
@@ -71,7 +71,7 @@ def test_far_out_is_the_limit_without_a_warning(name):
     ],
 )
 def test_an_overflow_ends_at_the_limit_and_nan_stays_nan(library, dtype):
-    """What overflowed in the products before is infinite; half precision does so at 65504."""
+    """Products before may have overflowed to infinity; half precision does at 65504."""
     xp = resolve_namespace(pytest.importorskip(library))
     limits = {
         "tanh": ([-1.0, 1.0], [0.0, 0.0]),
@@ -132,21 +132,21 @@ def test_every_activation_is_tried():
 
 
 @pytest.mark.parametrize("name", nonlinearities.NAMES)
-def test_far_out_nothing_overflows(name):
+def test_extreme_arguments_do_not_overflow(name):
     value, derivative = nonlinearities.functions(name)
     far = np.asarray([-1e300, 1e300])
     assert np.all(np.isfinite(value(np, far)))
     assert np.all(np.isfinite(derivative(np, value(np, far))))
 
 
-def test_numbers_left_out_are_those_of_onnx():
+def test_omitted_parameters_have_the_defaults_of_onnx():
     assert nonlinearities.checked("f", ["hard_sigmoid", 0.25]) == ("hard_sigmoid", 0.25, 0.5)
     named, _ = nonlinearities.functions("hard_sigmoid")
     spelt, _ = nonlinearities.functions(("hard_sigmoid", 0.2, 0.5))
     assert np.array_equal(named(np, POINTS), spelt(np, POINTS))
 
 
-def test_clip_holds_infinity_and_lets_nan_through():
+def test_clip_bounds_infinity_and_passes_nan():
     a = np.asarray([-np.inf, -2.0, -1.5, 0.25, 1.5, 2.0, np.inf, np.nan])
     held, residuals = nonlinearities.clip(np, a, 1.5)
     np.testing.assert_array_equal(held, [-1.5, -1.5, -1.5, 0.25, 1.5, 1.5, 1.5, np.nan])

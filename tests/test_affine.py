@@ -1,4 +1,4 @@
-"""The affine map and its cotangents, by the one identity that defines them."""
+"""The affine map and its cotangents, by the identity that defines them."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_cotangents_are_adjoint_to_the_linear_map(name, lead):
         "bias": affine_vjp_bias(np, given["bias"], d_y),
     }[name]
     assert cotangent.shape == given[name].shape
-    # Linear in the one argument: of x and weight the product, of the bias the rest.
+    # Only the part that is linear in the argument: without the bias, or only the bias.
     still = given | ({"x": 0.0 * given["x"]} if name == "bias" else {"bias": np.zeros(2)})
     for entry in np.ndindex(*cotangent.shape):
         v = np.zeros_like(cotangent)
@@ -51,7 +51,7 @@ def test_cotangents_are_adjoint_to_the_linear_map(name, lead):
 
 
 def test_square_weights_are_not_transposed_by_mistake():
-    """With equal sizes a wrong transpose is legal, so one value says which is which."""
+    """With equal sizes a wrong transpose is legal, so a value distinguishes them."""
     weight = np.asarray([[0.0, 1.0], [0.0, 0.0]])  # y_0 = x_1
     e0, e1 = np.asarray([[1.0, 0.0]]), np.asarray([[0.0, 1.0]])
     assert Linear(weight)(np, e1).tolist() == e0.tolist()
@@ -60,7 +60,7 @@ def test_square_weights_are_not_transposed_by_mistake():
 
 
 @pytest.mark.parametrize("lead", SHAPES[1:])
-def test_a_scale_is_a_scaled_input(lead):
+def test_a_scale_multiplies_the_input(lead):
     given, d_y = arrays(lead)
     scale = np.random.default_rng(0).standard_normal((lead[-1], 3))
     x, weight, bias = given.values()
@@ -73,7 +73,7 @@ def test_a_scale_is_a_scaled_input(lead):
     assert_close(got.bias, want.bias, "bias", k=8)
 
 
-def test_rows_are_a_part_of_the_result_of_a_bias_of_either_form():
+def test_selected_rows_give_part_of_the_result_for_any_form_of_bias():
     given, _ = arrays((4,))
     x, weight, bias = given.values()
     scale = np.random.default_rng(0).standard_normal((4, 3))
@@ -88,7 +88,7 @@ def test_no_bias_has_no_cotangent():
 
 
 def test_a_long_sum_stays_in_the_callers_dtype_and_precision():
-    """A naive float32 sum of 10^6 ones and a tenth is off by percents."""
+    """A naive float32 sum of a million times 0.1 is off by percents."""
     d_y = np.full((1000, 1000, 1), 0.1, dtype=np.float32)
     got = affine_vjp_bias(np, np.zeros(1, dtype=np.float32), d_y)
     assert got.dtype == np.float32

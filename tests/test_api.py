@@ -1,4 +1,4 @@
-"""The public functions: the forward pass number by number, and what each function promises."""
+"""The public functions: the forward pass number by number, and properties of each function."""
 
 import math
 from zlib import crc32
@@ -24,7 +24,7 @@ def parts(state):
 
 
 def bits(named):
-    """Equal for equal bits, and short in a failure."""
+    """Return what is equal for equal bits, and short in a failure."""
     return {name: crc32(array.tobytes()) for name, array in named.items()}
 
 
@@ -79,7 +79,7 @@ def test_forward_equals_loops_over_numbers(cell):
             assert_close(part[0, b], np.asarray(want), f"state of {b}", scale=1.0, k=16)
 
 
-# ----------------------------------------------------------------------------- promises
+# --------------------------------------------------------------------------- properties
 
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
@@ -116,7 +116,7 @@ def test_bptt_is_forward_loss_and_backward(cell):
     ) == bits(results(fwd.outputs, fwd.state, grads.params, grads.x, grads.state))
 
 
-def test_a_loss_of_ones_own_decides_the_gradient():
+def test_a_custom_loss_determines_the_gradient():
     model, (params, x, state, d_outputs, *_) = problem("gru")
 
     def loss(outputs, targets, *, factor):
@@ -144,7 +144,7 @@ def test_a_tape_can_be_used_again(cell):
 
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_results_are_not_doors_into_the_tape(cell):
+def test_writing_into_results_does_not_change_the_tape(cell):
     """A caller may reset the state in place between two batches, before the backward pass."""
     model, (params, x, state, d_outputs, d_state, *_) = problem(cell)
     fwd = prnn.forward(model, params, x, state)

@@ -1,4 +1,4 @@
-"""Libraries by name: a reason in one line wherever one cannot run."""
+"""Libraries by name: a reason in one line if one cannot run."""
 
 import sys
 import types
@@ -12,7 +12,7 @@ from portable_rnn._arrays.libraries import BackendUnavailable
 pytestmark = pytest.mark.no_products
 
 
-def test_numpy_is_there():
+def test_numpy_is_available():
     found = backends.find("numpy")
     assert found.device_name == "cpu"
 
@@ -24,7 +24,7 @@ def test_unknown_names_and_devices_are_errors():
         backends.find("numpy", "cuda")
 
 
-def test_not_installed_is_a_reason(monkeypatch):
+def test_a_library_that_is_not_installed_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # makes the import fail
     with pytest.raises(BackendUnavailable, match="cupy is not installed"):
         backends.find("cupy")
@@ -57,8 +57,8 @@ def test_a_library_that_computes_wrongly_is_not_available(monkeypatch):
         backends.find("numpy")
 
 
-def test_what_is_found_takes_a_device_where_the_module_itself_does_not(monkeypatch):
-    """As with CuPy: ``cupy.ones`` knows no ``device``, the namespace of its arrays does."""
+def test_the_namespace_found_takes_a_device_where_the_module_does_not(monkeypatch):
+    """As with CuPy: ``cupy.ones`` has no ``device``, the namespace of its arrays does."""
 
     class Bare(types.ModuleType):
         __version__ = "1"

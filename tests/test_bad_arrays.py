@@ -1,4 +1,4 @@
-"""What only looks like an array that fits is refused by name, with what to do about it."""
+"""Arguments that only look like fitting arrays are refused by name, with a remedy."""
 
 import numpy as np
 import pytest
@@ -118,14 +118,14 @@ OTHER_LSTM = prnn.cells.LSTM(activations=("sigmoid", "tanh", "relu"))
         ),
     ],
 )
-def test_a_tape_of_another_model_is_refused_by_what_differs(made_by, read_by, message):
+def test_a_tape_of_another_model_is_refused_with_the_difference(made_by, read_by, message):
     x = np.ones((3, 3, I))
     fwd = prnn.forward(made_by, made_by.init(seed=0, dtype="float64"), x, dropout=False)
     with pytest.raises(ValueError, match=f"^tape: expected one of the same model, with {message}"):
         prnn.backward(read_by, read_by.init(seed=0, dtype="float64"), fwd.tape, fwd.outputs)
 
 
-def test_a_tape_of_the_same_model_otherwise_written_is_taken():
+def test_a_tape_of_an_equal_model_written_differently_is_taken():
     by_name, by_object = prnn.RNN(I, H, O, cell="lstm"), prnn.RNN(I, H, O, cell=prnn.cells.LSTM())
     params = by_name.init(seed=0, dtype="float64")
     fwd = prnn.forward(by_name, params, X)
@@ -154,7 +154,7 @@ LIKE_ARRAYS = {
 
 @pytest.mark.parametrize("kind", LIKE_ARRAYS)
 @pytest.mark.parametrize("name", PASSES)
-def test_what_is_like_an_array_is_refused_with_a_remedy(name, kind):
+def test_array_like_values_are_refused_with_a_remedy(name, kind):
     x, message = LIKE_ARRAYS[kind]
     with pytest.raises(TypeError, match=rf"^x: .*{message}"):
         PASSES[name](x, LABELS)
@@ -190,14 +190,14 @@ class Sparse:
 
 
 @pytest.mark.parametrize("name", PASSES)
-def test_frames_and_sparse_matrices_name_what_makes_an_array_of_them(name):
+def test_frames_and_sparse_matrices_are_refused_with_the_conversion(name):
     for x, remedy in ((Frame(), r"x\.to_numpy\(\)"), (Sparse(), r"x\.toarray\(\)")):
         with pytest.raises(TypeError, match=rf"^x: .* got \w+; give {remedy}$"):
             PASSES[name](x, LABELS)
 
 
 @pytest.mark.parametrize("dtype", [">f8", np.longdouble, np.clongdouble, object, "U1"])
-def test_parameters_of_a_dtype_that_nothing_is_written_for_are_refused(dtype):
+def test_parameters_of_an_unsupported_dtype_are_refused(dtype):
     params = {name: array.astype(dtype) for name, array in PARAMS.items()}
     with pytest.raises(TypeError, match=r"^params: expected (a floating dtype|.*byte order)"):
         prnn.predict(MODEL, params, X.astype(dtype))
@@ -216,7 +216,7 @@ def test_matrices_are_refused_and_memory_maps_are_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lengths", "mask", "weights", "targets", "state"])
-def test_no_mask_of_a_masked_array_is_lost(name):
+def test_masked_arrays_are_refused_by_every_function(name):
     given = {
         "lengths": np.ma.masked_array([T, 2], [False, True]),
         "mask": np.ma.ones((T, B), dtype=bool),

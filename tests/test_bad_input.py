@@ -1,4 +1,4 @@
-"""What does not fit is refused at once, by name, with what it got and what it wanted."""
+"""Wrong arguments are refused at once, by name, with expected and given value."""
 
 import sys
 
@@ -64,7 +64,7 @@ def single(outputs, targets):
 
 PARTS = (STATE, STATE)
 
-# function, arguments, error, what the message starts with, what else it says
+# function, arguments, error, start of the message, a pattern for the rest
 CASES = [
     # sequences
     (forward, {"x": np.ones(I)}, ValueError, "x: ", r"\(T, B, 3\) or \(T, 3\).* got \(3,\)"),
@@ -216,7 +216,7 @@ def test_a_message_names_the_argument_and_what_it_got(case):
         ((STATE, STATE.astype(np.float32)), TypeError, r"^state\[1\]: .*got float32"),
     ],
 )
-def test_an_lstm_wants_a_pair(state, error, message):
+def test_an_lstm_expects_a_pair_of_states(state, error, message):
     params = LSTM.init(seed=0, dtype="float64")
     with pytest.raises(error, match=message):
         prnn.forward(LSTM, params, X, state)
@@ -231,7 +231,7 @@ def test_a_tape_of_other_arrays_is_refused_by_name():
         prnn.backward(MODEL, MODEL.init(seed=0, dtype="float32"), TAPE, d_outputs)
 
 
-def test_a_loss_that_returns_something_else_is_named():
+def test_a_loss_that_returns_no_pair_is_named():
     with pytest.raises(TypeError, match=r"loss: expected it to return \(value, d_outputs\), got f"):
         prnn.bptt(MODEL, PARAMS, X, None, loss=lambda outputs, targets: 0.5)
 
@@ -358,7 +358,7 @@ def test_masks_that_fit_are_taken_and_those_for_all_sequences_too(batch_first):
         np.testing.assert_array_equal(got, prnn.predict(model, params, x, lengths=[2, T]))
 
 
-def test_drawing_without_the_library_for_it_names_what_to_install(monkeypatch):
+def test_drawing_without_matplotlib_names_what_to_install(monkeypatch):
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)
     flow = prnn.gradient_flow(MODEL, PARAMS, X, LABELS)
@@ -387,7 +387,7 @@ def test_batch_first_says_its_own_layout():
         prnn.predict(model, PARAMS, np.ones((B, T, I + 1)))
 
 
-def test_infinite_values_pass_unless_the_check_is_asked_for():
-    """Reading values waits for a device, so it is an option."""
+def test_infinite_values_pass_unless_check_finite_is_set():
+    """Reading values waits for a device, so the check is optional."""
     assert np.isnan(forward(x=NAN).outputs[3:]).all()
     assert np.isfinite(forward(x=NAN).outputs[:3]).all()

@@ -1,4 +1,4 @@
-"""What a loss of one's own returns, and whether complex steps may go through it."""
+"""Custom losses: what they return, and whether complex steps may go through them."""
 
 from functools import partial
 
@@ -65,7 +65,7 @@ def test_a_value_of_another_library_is_refused():
 
 @pytest.mark.parametrize("returned", [None, "ab", [0.0, 1.0], (0.0,), (0.0, 1.0, 2.0), 0.5])
 @pytest.mark.parametrize("name", CALLS)
-def test_what_is_no_pair_is_refused(name, returned):
+def test_a_result_that_is_no_pair_is_refused(name, returned):
     with pytest.raises(TypeError, match=r"^loss: expected it to return \(value, d_outputs\), got "):
         CALLS[name](lambda o, y: returned)
 
@@ -104,7 +104,7 @@ def absolute(outputs, targets):
     return 0.0, np.sign(d).astype(outputs.dtype) / d.size
 
 
-def between_rows(outputs, targets):  # kinks in one entry that bend the gradient of another
+def between_rows(outputs, targets):  # kinks in one entry that change the gradient of another
     d = outputs - targets
     return 0.0, d * np.sum(np.where(np.real(d) > 0, d, 0.0 * d)) / d.size
 
@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_analytic_is_refused(product, loss, dtype):
         product(MODEL, params, x, targets, params, loss=partial(loss))
 
 
-def test_a_loss_of_pieces_that_are_analytic_gives_the_slope_of_its_gradient():
+def test_hvp_of_a_piecewise_analytic_loss_is_the_slope_of_its_gradient():
     for loss in (huber, signed_squares):
         found = prnn.hvp(MODEL, PARAMS, X, 2.0 * TARGETS, PARAMS, loss=loss)
 
@@ -156,7 +156,7 @@ def step_through(loss, y, u, targets, **options):
 
 
 def hidden(loss):
-    """A loss of ours that is not known for one."""
+    """Wrap a loss of the library so that it is not recognised as one."""
     return lambda *args, **options: loss(*args, **options)
 
 
@@ -166,7 +166,7 @@ LENGTHS = (1e-20, 1e-3, 1.0, 1e6)
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_loss_of_ours_is_suspected_at_any_scale(dtype, scale):
+def test_library_losses_pass_the_check_at_any_scale(dtype, scale):
     rng = np.random.default_rng([3, SCALES.index(scale)])
     for trial in range(6):
         shape = (*rng.integers(1, 4, size=2), int(rng.integers(2, 5)))
@@ -201,7 +201,7 @@ def test_no_loss_of_ours_is_suspected_at_any_scale(dtype, scale):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("loss", [huber, signed_squares, absolute, between_rows, positive_only])
-def test_no_loss_of_analytic_pieces_is_suspected_at_its_kinks(loss, dtype):
+def test_piecewise_analytic_losses_pass_the_check_at_their_kinks(loss, dtype):
     rng = np.random.default_rng(4)
     for length in LENGTHS:
         for _ in range(20):
@@ -212,7 +212,7 @@ def test_no_loss_of_analytic_pieces_is_suspected_at_its_kinks(loss, dtype):
             step_through(loss, *arrays)
 
 
-def test_every_loss_of_ours_is_known_for_one():
+def test_every_loss_of_the_library_is_recognised_as_one():
     for loss in OURS:
         assert watched(loss) is loss
         filled = partial(loss, reduction="sum")
@@ -220,7 +220,7 @@ def test_every_loss_of_ours_is_known_for_one():
 
 
 def reads_of(kind, monkeypatch):
-    """Note every time that the value of an array of this kind is asked for, and what came of it."""
+    """Record every time that the value of an array of this kind is read, and the result."""
     seen = []
 
     def noted(name, read):
@@ -246,7 +246,7 @@ def squares(o, y):
 
 
 def product(xp):
-    """Return a Hessian product as a function of x and targets, these, and what it gives."""
+    """Return a Hessian product as a function of x and targets, these two, and its value."""
     host = MODEL.init(seed=0)
     args = (X.astype(np.float32), TARGETS.astype(np.float32), host)
     want = prnn.hvp(MODEL, host, *args, loss=losses.mean_squared_error, reduction="sum")
@@ -258,21 +258,21 @@ def product(xp):
     return of, [xp.asarray(array) for array in args[:2]], want["readout.bias"]
 
 
-def test_nothing_is_read_under_jit(monkeypatch):
+def test_no_value_is_read_under_jit(monkeypatch):
     jax = pytest.importorskip("jax")
     of, args, want = product(jax.numpy)
     seen = reads_of(jax.core.Tracer, monkeypatch)
     got = jax.jit(of)(*args)
     assert seen == []
     np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-4)
-    with pytest.raises(jax.errors.TracerBoolConversionError):  # such a read would be noted
+    with pytest.raises(jax.errors.TracerBoolConversionError):  # such a read would be recorded
         jax.jit(lambda x, y: of(x, y) if (x[0, 0, 0] > 0) else None)(*args)
     assert seen == ["__bool__: refused"]
 
 
 @pytest.mark.filterwarnings("default")
-def test_nothing_is_read_under_vmap(monkeypatch):
-    """Under vmap torch does not tell of it: one flag is asked for, and refused."""
+def test_no_value_is_read_under_vmap(monkeypatch):
+    """Torch does not reveal vmap, so one flag is read, which is refused."""
     torch = pytest.importorskip("torch")
     of, args, want = product(torch)
     batched = [array[None] for array in args]
@@ -289,5 +289,5 @@ def test_rows_of_a_single_class_are_refused():
     x, targets = np.ones((5, 2, 1), np.float32), np.full((5, 2, 1), 0.5, np.float32)
     with pytest.raises(ValueError, match=r"^targets: .*two classes.*loss=mean_squared_error"):
         prnn.bptt(model, model.init(seed=0), x, targets)
-    labels = np.zeros((5, 2), np.int64)  # of a vocabulary that has not grown yet
+    labels = np.zeros((5, 2), np.int64)  # as of a vocabulary with one character
     assert float(prnn.bptt(model, model.init(seed=0), x, labels).loss) == 0.0

@@ -81,13 +81,13 @@ def test_a_loss_of_another_form_is_refused_before_it_is_called(name):
             function(*args, loss=loss, **given)
 
 
-def test_losses_of_any_form_that_can_be_called_are_called():
+def test_losses_of_any_callable_form_are_called():
     class Squares:
         def __call__(self, outputs, targets, weights, *, scale=1.0):
             value, d_outputs = losses.mean_squared_error(outputs, targets, weights=weights)
             return scale * value, scale * d_outputs
 
-        __hash__ = None  # as that of a dataclass which is not frozen
+        __hash__ = None  # as in a dataclass that is not frozen
 
     want = prnn.bptt(*FORWARD, ROWS, loss=losses.mean_squared_error, lengths=[T, 2])
     got = prnn.bptt(*FORWARD, ROWS, loss=Squares(), lengths=[T, 2], scale=2.0)
@@ -127,14 +127,14 @@ FLAGS = {
 
 @pytest.mark.parametrize("value", NOT_FLAGS, ids=str)
 @pytest.mark.parametrize("name", FLAGS)
-def test_what_only_counts_as_true_is_no_flag(name, value):
+def test_a_truthy_value_is_no_flag(name, value):
     function, args, flags = FLAGS[name]
     for flag in flags:
         with pytest.raises(TypeError, match=f"^{flag}: expected True or False, got "):
             function(*args, **{flag: value})
 
 
-def test_a_flag_of_numpy_is_a_flag():
+def test_a_numpy_bool_is_a_flag():
     model = prnn.RNN(I, H, O, batch_first=np.True_)
     assert model == prnn.RNN(I, H, O, batch_first=True)
     assert model.batch_first is True
@@ -322,12 +322,12 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(function, option, me
     ],
     ids=["train", "Shuffled", "adam", "feed"],
 )
-def test_what_goes_by_name_is_not_taken_by_its_place(call, message):
+def test_keyword_only_options_are_not_taken_by_position(call, message):
     with pytest.raises(TypeError, match=message):
         call()
 
 
-def test_another_type_error_stays_what_it_is():
+def test_other_type_errors_are_unchanged():
     with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'steps'"):
         prnn.training.train(MODEL, PARAMS, None)
     with pytest.raises(TypeError, match=r"^lr: expected a number"):
@@ -335,7 +335,7 @@ def test_another_type_error_stays_what_it_is():
 
 
 @pytest.mark.parametrize("cell", ["GRU", "Lstm", {"name": "GRU"}])
-def test_the_name_of_a_cell_in_other_letters_is_understood(cell):
+def test_the_name_of_a_cell_in_upper_case_gets_a_suggestion(cell):
     with pytest.raises(ValueError, match=r"^cell: .*; did you mean (gru|lstm)\?$"):
         prnn.RNN(3, 4, cell=cell)
 
@@ -354,8 +354,8 @@ def test_the_name_of_a_cell_in_other_letters_is_understood(cell):
     ],
     ids=lambda f: f.__name__,
 )
-def test_what_is_dropped_out_is_asked_for(function, chance):
-    """None is no answer: numbers without dropout would be those of another function."""
+def test_dropout_must_be_given_where_a_model_has_it(function, chance):
+    """None is refused: results without dropout would be those of another function."""
     model = prnn.RNN(3, 4, 2, num_layers=2, **{chance: 0.5})
     params, x = model.init(seed=0, dtype="float64"), np.ones((5, 2, 3))
     given = [] if function is prnn.forward else [np.zeros((5, 2), int)]

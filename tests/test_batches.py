@@ -1,4 +1,4 @@
-"""Sources of batches: everything is seen, in an order that depends on seed and step alone."""
+"""Sources of batches: everything is seen, in an order that depends only on seed and step."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_windows_follow_on_from_one_another():
         np.testing.assert_array_equal(b.targets, b.x + 1)
 
 
-def test_windows_encode_when_their_turn_comes():
+def test_windows_encode_one_batch_at_a_time():
     source = Windows(
         np.arange(6), np.arange(6), batch_size=1, window=2, encode=lambda x: x[..., None] * 2.0
     )

@@ -88,7 +88,7 @@ def test_the_oracle_agrees_with_central_differences(letter):
     gradient = recursion(p, y)[f"d_{letter}"]
     step = mpmath.mpf(10) ** -16
     place = p[letter]
-    if isinstance(place[0], list):  # of a matrix or the inputs, one number in the middle
+    if isinstance(place[0], list):  # one number in the middle of a matrix or the inputs
         place, gradient = place[1], gradient[1]
     here, losses = place[2], []
     for move in (step, -step):
@@ -115,20 +115,20 @@ def test_all_checks_are_within_eight_eps(steps, kind):
 
 
 @pytest.mark.parametrize("kind", ["one-hot", "general"])
-def test_also_in_float32(kind):
+def test_all_checks_are_within_eight_eps_in_float32(kind):
     for seed in range(10):
         assert worst(book.draw(steps=9, seed=seed, targets=kind), dtype="float32") <= 8.0
 
 
 @pytest.mark.no_products  # of NumPy's
 @pytest.mark.parametrize(("name", "kind"), [("torch", "one-hot"), ("jax", "general")])
-def test_also_on_other_libraries(name, kind):
-    """In a process of its own, for JAX is told of float64 once and for all."""
+def test_all_checks_are_within_eight_eps_on_other_libraries(name, kind):
+    """In a new process, since JAX's float64 setting is global."""
     pytest.importorskip(name)
     assert f"{name} " in call("--backend", name, "--targets", kind, "--steps", "7")
 
 
-def test_other_sizes():
+def test_all_checks_are_within_eight_eps_for_other_sizes():
     assert worst(book.draw(1, 1, 2, steps=1)) <= 8.0
     assert worst(book.draw(7, 16, 9, steps=20, targets="general")) <= 8.0
     assert worst(book.draw(2, 30, 4, steps=5)) <= 8.0
@@ -239,7 +239,7 @@ def test_only_some_equations():
     assert "not checked" not in shown
 
 
-def test_what_cannot_be_checked_is_said():
+def test_equations_that_cannot_be_checked_are_reported():
     assert "not checked: 10.15, 10.16, 10.20, 10.21, which need longer" in call("--steps", "1")
     assert "not checked: 10.15, 10.16, which need one-hot targets" in call("--targets", "general")
 

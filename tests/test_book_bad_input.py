@@ -1,4 +1,4 @@
-"""Arguments of `portable_rnn.book` that do not fit: one error that names them, before any work."""
+"""Wrong arguments of `portable_rnn.book`: one error that names them, before any work."""
 
 import bisect
 import math
@@ -20,7 +20,7 @@ WIDER = book.draw(inputs=2, hidden=4, outputs=2, steps=2)
 EXACT, FOUND = book.differentiate(EXAMPLE), book.compute(EXAMPLE)
 CHECKS = book.compare(EXAMPLE, FOUND, EXACT)
 
-# A valid call of each function that takes such an argument, but for that argument.
+# A call of each function that takes such an argument, valid except for that argument.
 OF_EXAMPLE = {
     "check_claims": lambda e: book.check_claims(e, {}),
     "compare": lambda e: book.compare(e, FOUND, EXACT),
@@ -69,35 +69,35 @@ def deep(levels):
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("call", OF_EXAMPLE.values(), ids=OF_EXAMPLE)
-def test_what_is_no_example_is_refused(call, value):
+def test_a_wrong_example_is_refused(call, value):
     with pytest.raises(TypeError, match=r"^example: expected an Example, got "):
         call(value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize(("name", "call"), OF_QUANTITIES.values(), ids=OF_QUANTITIES)
-def test_what_are_no_quantities_is_refused(name, call, value):
+def test_wrong_quantities_are_refused(name, call, value):
     with pytest.raises(TypeError, match=rf"^{name}: expected a Quantities, got "):
         call(value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("call", OF_DTYPE.values(), ids=OF_DTYPE)
-def test_what_is_no_dtype_is_refused(call, value):
+def test_a_wrong_dtype_is_refused(call, value):
     with pytest.raises(TypeError, match=r"^dtype: expected 'float32' or 'float64', got "):
         call(value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("call", OF_DIGITS.values(), ids=OF_DIGITS)
-def test_what_is_no_number_of_digits_is_refused(call, value):
+def test_a_wrong_number_of_digits_is_refused(call, value):
     with pytest.raises((TypeError, ValueError), match=r"^digits: expected "):
         call(value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("call", OF_PROGRESS.values(), ids=OF_PROGRESS)
-def test_what_cannot_be_called_is_no_progress(call, value):
+def test_progress_that_cannot_be_called_is_refused(call, value):
     if value is not None:
         with pytest.raises(
             TypeError, match=r"^progress: expected a callable \(done, total\), got "
@@ -107,32 +107,32 @@ def test_what_cannot_be_called_is_no_progress(call, value):
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("call", OF_PATH.values(), ids=OF_PATH)
-def test_what_is_no_path_is_refused(call, value):
+def test_a_wrong_path_is_refused(call, value):
     with pytest.raises(TypeError, match=r"^path: expected a path, got "):
         call(value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("name", ["inputs", "hidden", "outputs", "steps", "seed"])
-def test_what_is_no_size_is_refused(name, value):
+def test_a_wrong_size_is_refused(name, value):
     with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected an int"):
         book.draw(**{name: value})
 
 
 @nothing_of_the_kind
-def test_what_is_no_choice_of_targets_is_refused(value):
+def test_a_wrong_choice_of_targets_is_refused(value):
     with pytest.raises(TypeError, match=r"^targets: expected 'one-hot' or 'general', got "):
         book.draw(targets=value)
 
 
 @nothing_of_the_kind
-def test_what_is_no_title_is_refused(value):
+def test_a_wrong_title_is_refused(value):
     with pytest.raises(TypeError, match=r"^title: expected a text, got "):
         book.document(CHECKS, value)
 
 
 @nothing_of_the_kind
-def test_what_is_no_list_of_checks_is_refused(value):
+def test_a_wrong_list_of_checks_is_refused(value):
     if not isinstance(value, list):
         with pytest.raises(TypeError, match=r"^checks: expected a list of Check, got "):
             book.document(value, "")
@@ -141,7 +141,7 @@ def test_what_is_no_list_of_checks_is_refused(value):
 
 
 @nothing_of_the_kind
-def test_what_are_no_claims_is_refused(value):
+def test_wrong_claims_are_refused(value):
     if not isinstance(value, dict):
         for call in (
             lambda: book.check_claims(EXAMPLE, value),
@@ -152,14 +152,14 @@ def test_what_are_no_claims_is_refused(value):
 
 
 @nothing_of_the_kind
-def test_what_is_no_dtype_of_a_library_is_refused(value):
+def test_a_wrong_dtype_of_compute_is_refused(value):
     with pytest.raises(TypeError, match=r"^dtype: expected a floating type of numpy"):
         book.compute(EXAMPLE, dtype=value)
 
 
 @nothing_of_the_kind
 @pytest.mark.parametrize("name", ["U", "W", "b", "V", "c", "h0", "x", "y"])
-def test_what_are_no_numbers_is_refused(name, value):
+def test_wrong_numbers_are_refused(name, value):
     if value is None and name in ("b", "c", "h0"):
         assert getattr(book.Example(**vars(EXAMPLE) | {name: None}), name)
     elif not (name in ("b", "h0") and getattr(value, "shape", ()) == (3,)):  # which fits
@@ -344,7 +344,7 @@ class Frame:
         return np.ones((2, 2))
 
 
-def test_a_data_frame_says_how_to_give_it():
+def test_a_data_frame_is_refused_with_the_conversion():
     with pytest.raises(
         TypeError, match=r"^U: expected real numbers, got Frame; give U\.to_numpy\(\)$"
     ):

@@ -1,4 +1,4 @@
-"""Claims of what numbers lead to, and how close they must be: `portable_rnn.book.judge`."""
+"""Claimed results, and how close they must be: `portable_rnn.book.judge`."""
 
 from decimal import Decimal
 
@@ -49,7 +49,7 @@ def test_common_mistakes_are_recognized():
     assert found["d_b"].looks_like == ""
 
 
-def test_what_is_written_decides_how_close_a_claim_must_be():
+def test_written_digits_decide_how_close_a_claim_must_be():
     d_c = right("d_c")
     text = [Decimal(f"{value:.4f}") for value in d_c]
     assert judged({"d_c": text})["d_c"].allowed == Decimal("0.0001")
@@ -79,7 +79,7 @@ def test_each_number_is_judged_by_its_own_digits():
     assert judged({"d_c": text})["d_c"].right
     text[1] += Decimal(10) ** text[1].as_tuple().exponent * 2
     assert not judged({"d_c": text})["d_c"].right
-    # What is exact must be: the last decimal of 1.01 is no excuse, nor are zeros without one.
+    # Exact values must be met: rounding excuses neither 1.01 in place of 1 nor zeros.
     assert not judged({"d_loss_t": [1.01] * 2})["d_loss_t"].right
     assert judged({"d_loss_t": [1] * 2})["d_loss_t"].right
     forgotten = judged({"from_later": np.zeros((2, 3)).tolist()})["from_later"]
@@ -107,7 +107,7 @@ def test_a_transpose_of_any_shape_is_recognized(name, sign):
     assert claim.looks_like == f"{text} of the right one"
 
 
-def test_what_only_has_the_shape_of_a_transpose_is_wrong():
+def test_a_claim_with_only_the_shape_of_a_transpose_is_wrong():
     claim = judged({"d_U": np.ones((2, 3))})["d_U"]
     assert not claim.right
     assert claim.looks_like.startswith("of the shape of the transpose")
@@ -146,7 +146,7 @@ def test_a_mean_over_the_steps_is_recognized():
     assert found["d_b"].looks_like == found["h"].looks_like == ""  # h is of no loss
 
 
-def test_it_is_told_which_numbers_are_wrong():
+def test_wrong_numbers_are_reported_by_their_place():
     want = right("d_W").round(5)
     want[1, 2] += 0.5
     claim = judged({"d_W": want.tolist()})["d_W"]
@@ -155,7 +155,7 @@ def test_it_is_told_which_numbers_are_wrong():
     assert judged({"d_c": right("d_c").tolist()})["d_c"].wrong == [False] * 3
 
 
-def test_what_no_equation_defines_can_be_claimed_too():
+def test_quantities_without_an_equation_can_be_claimed():
     """Gradients with respect to a(t), x(t) and h(0): those of the library here."""
     example = book.Example(**NUMBERS)
     model = prnn.RNN(2, 3, 3)
@@ -182,7 +182,7 @@ def test_what_no_equation_defines_can_be_claimed_too():
         *[("dL_dx", "d_x"), ("dh0", "d_h0"), ("yhat", "y_hat"), ("nothing at all", None)],
     ],
 )
-def test_a_name_as_others_write_it_is_understood(name, meant):
+def test_an_alternative_name_gets_a_suggestion(name, meant):
     with pytest.raises(ValueError, match=r"^claims: expected names from a, h, .*, got ") as raised:
         book.check_claims(book.Example(**NUMBERS), {name: 1.0})
     assert str(raised.value).endswith(f"; did you mean {meant}?") == (meant is not None)

@@ -1,10 +1,10 @@
-"""Equations 10.8 to 10.28 of *Deep Learning*: one test for each, and it bears its number.
+"""Equations 10.8 to 10.28 of *Deep Learning*: one test for each, named by its number.
 
-Each holds what the library computes against two references: the exact derivative of the unrolled
+Each compares what the library computes with two references: the exact derivative of the unrolled
 loss (SymPy, three steps, 2-2-2), and the book's formulas with 50 digits (mpmath, 4-5-3, three and
 nine steps). Targets are one-hot rows and rows of any sum. Allowed are 8 eps of float64.
-test_book_mutants.py breaks the formulas of the library one by one, and sees the test of that
-number fail.
+test_book_mutants.py breaks the formulas of the library one by one, and checks that the test of
+that number fails.
 """
 
 import functools
@@ -34,7 +34,7 @@ CASES = [
 
 @functools.cache
 def case(oracle, sizes, steps, kind, seed=0):
-    """Return an example, what the library computes of it, and what is right."""
+    """Return an example, what the library computes for it, and the right values."""
     example = book.draw(*sizes, steps=steps, seed=seed, targets=kind)
     with mpmath.workdps(50):
         p = {letter: book_recursion.exact(numbers) for letter, numbers in vars(example).items()}
@@ -112,13 +112,13 @@ def test_equation_10_14_is_a_negative_log_likelihood():
 
 
 def teacher_forced(first, second):
-    """Return the library's losses of two steps, the second of which is shown the first's label.
+    """Return the library's losses of two steps, with the first label fed to the second step.
 
-    And from the formulas in 50 digits, what p(y(2) | y(1), ...) and p(y(1) | ...) are.
+    And p(y(2) | y(1), ...) and p(y(1) | ...), from the formulas in 50 digits.
     """
     example = book.draw(4, 5, 3, steps=2)
     x = np.asarray(example.x)
-    x[1, 0] += first - 1.0  # how y(1) enters does not matter, only that it does
+    x[1, 0] += first - 1.0  # y(1) may enter in any way
     params = {
         "weight_ih_l0": array(example.U),
         "weight_hh_l0": array(example.W),
@@ -267,7 +267,7 @@ def test_the_factor_y_hat_cancels(kind):
         scale = np.max(array(example.y))
         got, ref = array(found.by_way_of_y_hat), array(want["from_output"])
         assert_close(got, ref, "the sum through ŷ", scale=scale, k=8)
-        # With one minus sign more than there is, it is the negative of the gradient.
+        # With one minus sign too many, it is the negative of the gradient.
         assert np.max(np.abs(-got - ref)) > 0.1
 
 
@@ -281,7 +281,7 @@ def test_the_matrix_of_the_question_times_y_is_10_18(kind):
 
 
 def test_general_targets_have_the_gradient_y_hat_times_their_sum_minus_y():
-    """And not ŷ - y, which is the same only where the sum is 1."""
+    """Not ŷ - y, which is the same only where the sum is 1."""
     example, found, want = case(*CASES[1])
     y, y_hat = array(example.y), array(want["y_hat"])
     assert np.all(np.abs(y.sum(axis=1) - 1.0) > 0.1)

@@ -1,4 +1,4 @@
-"""Numbers of one's own in `book.Example`: any arrays are taken exactly, and what is wrong is named.
+"""Custom numbers in `book.Example`: arrays are taken exactly, and errors name what is wrong.
 
 The right values come from the book's recursion in mpmath (conformance/oracles/book_recursion.py).
 """
@@ -20,7 +20,7 @@ LETTERS = ("U", "W", "b", "V", "c", "h0", "x", "y")
 
 
 def own(steps=4, inputs=4, hidden=5, outputs=3, seed=0, **scales):
-    """Return arrays that no short binary fraction is equal to; each times its scale."""
+    """Return arrays that are not short binary fractions; each times its scale."""
     rng = np.random.default_rng(seed)
     shapes = {"U": (hidden, inputs), "W": (hidden, hidden), "b": (hidden,), "V": (outputs, hidden)}
     shapes |= {"c": (outputs,), "h0": (hidden,), "x": (steps, inputs), "y": (steps, outputs)}
@@ -31,7 +31,7 @@ def own(steps=4, inputs=4, hidden=5, outputs=3, seed=0, **scales):
 
 
 def recursion(example):
-    """Return what is right, as arrays by the names of `Quantities`, and the largest cotangent."""
+    """Return the right arrays by the names of `Quantities`, and the largest cotangent."""
     with mpmath.workdps(50):
         p = {name: book_recursion.exact(tree) for name, tree in vars(example).items()}
         y = p.pop("y")
@@ -95,7 +95,7 @@ def test_classes_are_rows_of_one_and_zeros(y):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("sizes", [{}, {"steps": 1}, {"hidden": 1, "outputs": 2, "inputs": 1}])
-def test_numbers_of_ones_own_pass_every_check_when_rounded(dtype, sizes):
+def test_custom_numbers_pass_every_check_when_rounded(dtype, sizes):
     example = book.Example(**own(**sizes)).rounded(dtype)
     exact = book.differentiate(example)
     found = book.compute(example, dtype=dtype)
@@ -103,7 +103,7 @@ def test_numbers_of_ones_own_pass_every_check_when_rounded(dtype, sizes):
 
 
 def test_numbers_that_the_dtype_does_not_hold_are_refused():
-    """Their rounding is 2**-24 of them, which is no error of the gradients."""
+    """Their rounding, 2**-24 of them, is not an error of the gradients."""
     example = book.Example(**own())
     with pytest.raises(ValueError, match=r"example: expected numbers that float32 holds exactly"):
         book.compare(
@@ -156,7 +156,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("wrong", "words"), WRONG)
-def test_what_does_not_fit_is_named(wrong, words):
+def test_arrays_that_do_not_fit_are_named(wrong, words):
     with pytest.raises((TypeError, ValueError), match=f"^{words}"):
         book.Example(**own() | wrong)
 
@@ -202,7 +202,7 @@ def test_numbers_of_any_size_are_differentiated_and_pass(scales, dtype):
     assert [check.equation.number for check in checks if not check.passed] == []
 
 
-def test_rounding_that_is_amplified_is_told_from_a_wrong_formula():
+def test_amplified_rounding_is_distinguished_from_a_wrong_formula():
     example, exact, checks = checks_of(W=6.0, steps=60)
     amplified = [check for check in checks if check.amplified]
     assert amplified
@@ -216,8 +216,8 @@ def test_rounding_that_is_amplified_is_told_from_a_wrong_formula():
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e5), ("float64", 1e9)])
 @pytest.mark.parametrize("name", ["h", "d_b", "d_U", "d_V"])
-def test_large_inputs_open_no_check(name, dtype, size):
-    """Times of day in seconds, say: the units of x are no measure of the others."""
+def test_large_inputs_do_not_weaken_checks(name, dtype, size):
+    """Such as times of day in seconds: the scale of x does not apply to the other arrays."""
     x = [[size * v for v in row] for row in own()["x"]]
     u = [[v / size for v in row] for row in own()["U"]]
     example = book.Example(**own() | {"x": x, "U": u}).rounded(dtype)
@@ -227,14 +227,14 @@ def test_large_inputs_open_no_check(name, dtype, size):
     assert not all(c.passed for c in book.compare(example, wrong, exact, dtype))
 
 
-def test_what_overflows_does_not_pass():
+def test_checks_that_overflow_do_not_pass():
     example = book.Example(**own() | {"U": [[1e200] * 4] * 5, "x": [[1e200] * 4] * 4})
     checks = book.compare(example, book.compute(example), book.differentiate(example))
     assert {c.equation.number for c in checks if not c.passed} == {"10.8"}
     assert max(c.error for c in checks if not c.passed) == float("inf")
 
 
-def test_chaos_that_leaves_no_digit_is_told_by_what_is_allowed():
+def test_chaos_that_leaves_no_digit_has_an_infinite_allowance():
     _, _, checks = checks_of("float32", hidden=20, W=2.0, steps=120)
     assert max(check.error for check in checks) > 1e4
     back = [check for check in checks if not check.equation.forward]
@@ -245,7 +245,7 @@ def test_chaos_that_leaves_no_digit_is_told_by_what_is_allowed():
     assert not infinite.passed
 
 
-def test_the_way_through_y_hat_is_left_out_where_y_hat_cannot_be_divided_by():
+def test_the_check_through_y_hat_is_left_out_where_y_hat_is_too_small():
     example, exact, checks = checks_of(V=3000.0)
     small = [t for t, row in enumerate(exact.y_hat, 1) if min(row) < Decimal(2) ** -1022]
     assert small
@@ -257,7 +257,7 @@ def test_the_way_through_y_hat_is_left_out_where_y_hat_cannot_be_divided_by():
 
 
 def test_every_step_counts_once_also_where_the_loss_is_zero():
-    """Of a certain class and of a row of zeros L(t) is 0, and 0 / 0 says nothing."""
+    """L(t) is 0 for a certain class and for a row of zeros, and 0 / 0 would be NaN."""
     example = book.Example(**own(V=0.0) | {"c": [1000, 0, 0], "y": [[1, 0, 0], [0, 0, 0]] * 2})
     found = book.compute(example)
     assert found.loss_t == [0.0] * 4

@@ -1,4 +1,4 @@
-"""Numbers of one's own from files, and claims of what they lead to: `portable-rnn book --from`."""
+"""Custom numbers from files, and claimed results of them: `portable-rnn book --from`."""
 
 import copy
 import io
@@ -56,7 +56,7 @@ def test_biases_and_the_first_state_may_be_left_out(tmp_path):
     assert claims == {}
 
 
-def test_what_is_written_is_read_back_and_never_written_over(tmp_path):
+def test_a_written_file_is_read_back_and_never_overwritten(tmp_path):
     path = tmp_path / "numbers.json"
     for example in (book.Example(**NUMBERS), book.draw(steps=1, targets="general")):
         path.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def test_a_bad_file_is_one_error_that_names_the_file_and_the_array(words, tmp_pa
 # -------------------------------------------------------------------- the command
 
 
-def test_the_command_checks_numbers_of_ones_own(tmp_path):
+def test_the_command_checks_custom_numbers(tmp_path):
     path = save(tmp_path / "my [b]numbers.json")
     shown = call("--from", path)
     assert "x in R², h in R³, o in R³, T = 2, " in shown
@@ -167,7 +167,7 @@ def test_the_command_writes_what_it_reads(tmp_path):
     assert "expected a new file" in call("--to", path, code=2)
 
 
-def test_claims_are_shown_beside_what_is_right_and_decide_the_exit_status(tmp_path):
+def test_claims_are_shown_with_the_right_values_and_decide_the_exit_status(tmp_path):
     d_o, d_c = right("d_o"), right("d_c")
     good = {"d_o": d_o.round(4).tolist(), "d_c": d_c.round(4).tolist()}
     shown = call("--from", save(tmp_path / "good.json", claims=good), "--only", "10.18")
@@ -219,7 +219,7 @@ def test_errors_name_the_file(changes, args, words, tmp_path):
     assert shown.startswith(f"error: {path}: {words}")
 
 
-def test_what_would_take_too_long_is_refused(tmp_path):
+def test_examples_that_would_take_too_long_are_refused(tmp_path):
     path = save(tmp_path / "n.json", x=[[1, 0.5]] * 90_000, y=[0] * 90_000)
     assert "steps: expected at most 74074 of these sizes" in call("--from", path, code=2)
     assert "steps: expected at most" in call("--steps", "100000", code=2)
@@ -234,7 +234,7 @@ def test_the_path_of_a_file_is_text_in_latex(tmp_path):
     assert cli_book._latex_text("a\\b{^}") == r"a\textbackslash{}b\{\textasciicircum{}\}"
 
 
-def test_of_a_long_claim_the_rows_around_the_worst_are_shown(tmp_path):
+def test_a_long_claim_is_shown_by_the_rows_around_the_worst(tmp_path):
     x, y = [[0.1, 0.05]] * 40, [0] * 40
     d_o = np.array(book.differentiate(book.Example(**NUMBERS | {"x": x, "y": y})).d_o, "float64")
     d_o[29] += 0.5
@@ -245,7 +245,7 @@ def test_of_a_long_claim_the_rows_around_the_worst_are_shown(tmp_path):
     assert "around" not in call("--from", path, "--only", "10.18", "--all", code=1)
 
 
-def test_of_a_wide_claim_the_columns_around_the_worst_are_shown_and_marked(tmp_path):
+def test_a_wide_claim_is_shown_by_the_columns_around_the_worst_with_a_mark(tmp_path):
     example = book.draw(inputs=30, hidden=3, steps=2)
     d_U = np.array(book.differentiate(example).d_U, "float64").round(5)
     d_U[1, 17] += 0.5
@@ -261,7 +261,7 @@ def test_of_a_wide_claim_the_columns_around_the_worst_are_shown_and_marked(tmp_p
     assert f"{d_U[0, 0]:.5f}" in every
 
 
-def test_a_claim_of_which_all_is_wrong_has_no_marks(tmp_path):
+def test_a_claim_that_is_wrong_everywhere_has_no_marks(tmp_path):
     path = save(tmp_path / "n.json", claims={"d_c": [1.0, 2.0, 3.0]})
     assert "*" not in call("--from", path, "--only", "10.22", code=1).split("your claims")[1]
 
@@ -270,8 +270,8 @@ def test_the_help_says_what_is_not_in_the_book():
     assert "Q1 to Q3 are not in the book" in " ".join(call("--help").replace("│", " ").split())
 
 
-def test_amplified_rounding_and_overflow_are_said(tmp_path):
-    # Thousands of eps on every processor, and digits enough that are right.
+def test_amplified_rounding_and_overflow_are_reported(tmp_path):
+    # Off by thousands of eps on every processor, with enough right digits.
     chaos = {"W": [[0, 1, -1], [-3, 1, -3], [-2, 2, 0]], "x": [[0.1, 0.05]] * 60, "y": [0] * 60}
     shown = call("--from", save(tmp_path / "n.json", **chaos))
     assert "these numbers amplify rounding" in " ".join(shown.split())

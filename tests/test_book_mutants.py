@@ -1,8 +1,8 @@
-"""Breaking a formula of the library fails the test that bears its number.
+"""Breaking a formula of the library fails the test of its equation.
 
-Each entry is an equation, and one line of the library made wrong: a mistake that a person would
-make. The broken library is imported afresh, the test of the equation is called against it, and it
-must fail by its assertion. (The other tests of the same file may fail too: a wrong h is a wrong o.)
+Each entry is an equation, and one line of the library made wrong: a plausible mistake. The broken
+library is imported, the test of the equation is called on it, and must fail by its assertion.
+(Other tests of the same file may fail too: a wrong h gives a wrong o.)
 """
 
 import importlib
@@ -208,7 +208,7 @@ BROKEN = [
 
 @contextmanager
 def imported_from(folder):
-    """Import the library anew from a folder; afterwards, have the one from before again."""
+    """Import the library from a folder; afterwards, restore the previous one."""
 
     def ours():
         names = [n for n in sys.modules if n == "portable_rnn" or n.startswith("portable_rnn.")]
@@ -227,7 +227,7 @@ def imported_from(folder):
 
 @contextmanager
 def the_tests_on(folder):
-    """Load the tests of the equations on the library of a folder; give a way to find one."""
+    """Load the tests of the equations on the library of a folder; yield a function to find one."""
 
     def find(number):
         named = f"test_equation_{number.replace('.', '_')}_"
@@ -264,7 +264,7 @@ def test_a_broken_formula_fails_the_test_of_its_number(number, bug, module, righ
 
 
 def test_the_copy_itself_passes_all_of_them(tmp_path):
-    """Else a test might fail by being called on a copy."""
+    """Otherwise a test might fail only because it is called on a copy."""
     copy_to(tmp_path)
     with the_tests_on(tmp_path) as find:
         for number in sorted({number for number, *_ in BROKEN}):

@@ -1,4 +1,4 @@
-"""The engine: what must not change when time, the batch or the cotangents are cut in two."""
+"""The engine: results do not change when time, the batch or the cotangents are split."""
 
 import math
 from importlib import import_module
@@ -26,12 +26,12 @@ def problem(cell):
 
 
 def each(f, state):
-    """Apply ``f`` to the one array of a state, or to both."""
+    """Apply ``f`` to the array of a state, or to both of a pair."""
     return tuple(map(f, state)) if isinstance(state, tuple) else f(state)
 
 
 def assert_same(got, want, *, k=8):
-    """Whatever rounds: two ways may each be a few eps off, and to different sides."""
+    """Compare up to rounding: both may be a few eps off, in different directions."""
     assert set(got) == set(want)
     for name, array in got.items():
         assert_close(array, want[name], name, scale=3.0, k=k)
@@ -39,8 +39,8 @@ def assert_same(got, want, *, k=8):
 
 @pytest.mark.parametrize("rows", [1, BATCH, 4 * BATCH + 1, STEPS * BATCH - 1])
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_stretches_change_nothing(cell, rows, monkeypatch):
-    """Stretches of 1, 1, 4 and 10 steps, of 11: the last one is shorter."""
+def test_chunks_change_nothing(cell, rows, monkeypatch):
+    """Chunks of 1, 1, 4 and 10 steps, of 11: the last one is shorter."""
     model, inputs = problem(cell)
     monkeypatch.setattr(engine, "ROWS", 10**9)
     fwd = prnn.forward(model, inputs.params, inputs.x, inputs.state)
@@ -54,7 +54,7 @@ def test_stretches_change_nothing(cell, rows, monkeypatch):
     assert_close(predicted, whole["outputs"], "predict", scale=1.0, k=4)
 
 
-def test_a_chunk_has_more_rows_where_they_are_short(monkeypatch):
+def test_a_chunk_has_more_rows_where_rows_are_short(monkeypatch):
     assert engine.most_rows(1024) == engine.most_rows(10**9) == engine.ROWS
     monkeypatch.setattr(engine, "NUMBERS", 3 * 2**16)  # as without the fixture of all tests
     assert {n: engine.most_rows(n) for n in (32, 100, 256, 512, 513)} == {
@@ -64,7 +64,7 @@ def test_a_chunk_has_more_rows_where_they_are_short(monkeypatch):
 
 @pytest.mark.parametrize("missing", ["d_outputs", "d_state"])
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_stretches_change_nothing_for_one_cotangent_alone(cell, missing, monkeypatch):
+def test_chunks_change_nothing_with_only_one_cotangent(cell, missing, monkeypatch):
     model, inputs = problem(cell)
     inputs = inputs._replace(**{missing: None})
     whole = solve(model, inputs)
@@ -96,7 +96,7 @@ def test_time_can_be_split_if_the_state_is_carried(cell, cut):
 
 
 @pytest.mark.parametrize("cell", TORCH_CELLS)
-def test_sequences_of_a_batch_do_not_know_of_each_other(cell):
+def test_sequences_of_a_batch_are_independent(cell):
     model, inputs = problem(cell)
 
     def only(b):
@@ -124,15 +124,15 @@ def test_cotangents_add_up(cell):
     for name in both:
         if name.startswith("d_"):
             assert_close(outputs[name] + states[name], both[name], name, scale=3.0, k=8)
-            # A final state is no function of the readout: zeros, but of the right shape.
+            # A final state does not depend on the readout: zeros, but of the right shape.
             assert np.any(states[name]) != ("readout" in name)
 
 
-# ---------------------------------------------------------------------- a cell of one's own
+# ------------------------------------------------------------------------- a custom cell
 
 
 @pytest.mark.parametrize("rows", [1, 10**9])
-def test_a_cell_of_ones_own_runs_in_the_same_engine(rows, monkeypatch):
+def test_a_custom_cell_runs_in_the_same_engine(rows, monkeypatch):
     monkeypatch.setattr(engine, "ROWS", rows)
     model = prnn.RNN(4, 5, 2, cell=MinimalGated())
     params = model.init(seed=0, dtype="float64")
@@ -152,7 +152,7 @@ def test_a_cell_of_ones_own_runs_in_the_same_engine(rows, monkeypatch):
 
 
 def test_half_precision_adds_up_in_float32():
-    """Over 1000 steps, of which those of the first half overflow, and of the second too."""
+    """Over 1000 steps: the sum of the first half would overflow, and that of the second too."""
     model = prnn.RNN(1, 1, 1)
     params = {name: np.zeros(shape, np.float16) for name, shape in model.parameter_shapes.items()}
     params["readout.weight"] += 1

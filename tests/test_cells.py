@@ -1,4 +1,4 @@
-"""Each cell alone: the pullback of a step is the derivative of that very step."""
+"""Single cells: the pullback of a step is the derivative of that step."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_step_vjp_is_the_derivative_of_step(name):
     scale = max(np.abs(d).max() for d in d_state)
     for index, got in enumerate([d_ax, d_ah, *d_before, *(d.sum(axis=0) for d in d_own)]):
         want = gradient(pulled, [ax, ah, *state, *own], index)
-        if got is None:  # the old state acts through ah alone, which is held fixed here
+        if got is None:  # the old state acts only through ah, which is held fixed here
             assert not np.any(want)
         else:
             assert_close(got, want, f"{name}, argument {index}", scale=scale, k=16)
@@ -100,7 +100,7 @@ def test_before_product_vjp_is_the_derivative_of_before_product(name):
         ("layer_norm_lstm", [False, True]),
     ],
 )
-def test_only_a_state_with_a_way_around_ah_has_a_cotangent_of_its_own(name, direct):
+def test_only_a_state_with_a_path_around_ah_has_its_own_cotangent(name, direct):
     ax, ah, state, d_state = arrays(ALL[name])
     own = vectors(ALL[name])
     _, residuals = ALL[name].step(np, ax, ah, tuple(state), *own)
@@ -112,7 +112,7 @@ def test_only_a_state_with_a_way_around_ah_has_a_cotangent_of_its_own(name, dire
     ("name", "same"),
     [("elman", True), ("gru", False), ("lstm", True), ("lstm-coupled", True), ("mgu", False)],
 )
-def test_a_cell_of_the_sum_hands_out_one_array_twice(name, same):
+def test_a_cell_of_the_sum_returns_one_array_twice(name, same):
     ax, ah, state, d_state = arrays(ALL[name])
     _, residuals = ALL[name].step(np, ax, ah, tuple(state))
     d_ax, d_ah, _ = ALL[name].step_vjp(np, residuals, d_state)
@@ -120,7 +120,7 @@ def test_a_cell_of_the_sum_hands_out_one_array_twice(name, same):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_nothing_given_is_written_to(name):
+def test_arguments_are_not_written_to(name):
     cell = ALL[name]
     (ax, ah, state, d_state), own = arrays(cell), vectors(cell)
     for array in (ax, ah, *state, *d_state, *own):
@@ -131,8 +131,8 @@ def test_nothing_given_is_written_to(name):
     assert all(np.array_equal(a, b) for a, b in zip(residuals, before, strict=True))
 
 
-def test_gates_stand_in_the_documented_order():
-    """Saturate one gate at a time, with H = 1, and see which part of the formula it is."""
+def test_gates_are_in_the_documented_order():
+    """Saturate one gate at a time, with H = 1, to identify its part of the formula."""
     h, c = np.asarray([[0.5]]), np.asarray([[0.25]])
 
     def gates(*values):
@@ -157,7 +157,7 @@ def test_gates_stand_in_the_documented_order():
     assert lstm(60, -60, 60, -60) == pytest.approx((0.0, 1.0))  # o closed: h = 0
 
 
-def test_cells_are_what_the_engine_asks_for():
+def test_cells_satisfy_the_protocol():
     for cell in ALL.values():
         assert isinstance(cell, Cell)
         assert isinstance(hash(cell), int)
@@ -166,8 +166,8 @@ def test_cells_are_what_the_engine_asks_for():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_cell_can_be_written_down(name):
-    """As JSON has it, and as an option of RNN."""
+def test_a_cell_can_be_stored_as_json(name):
+    """As JSON, and as an option of RNN."""
     found = json.loads(json.dumps(described(ALL[name])))
     assert from_description(found) == ALL[name]
     model = prnn.RNN(3, 4, cell=ALL[name])
@@ -178,7 +178,7 @@ def test_a_cell_can_be_written_down(name):
 
 
 def test_clipped_cells_clip():
-    """Else the tests of their derivatives would say nothing of the bound."""
+    """Otherwise the tests of their derivatives would not cover the bound."""
     ax, ah, state, _ = arrays(GRU())
     (free,), _ = GRU().step(np, ax, ah, tuple(state))
     (held,), _ = GRU(clip=0.9).step(np, ax, ah, tuple(state))
@@ -244,7 +244,7 @@ def test_every_activation_is_documented_where_it_is_named():
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("cell", ["layer_norm_elman", "layer_norm_lstm"])
 def test_zero_rows_in_half_precision_are_right_or_seen_to_overflow(cell, steps):
-    """Each multiplies the gradient by 316: what float16 does not hold is infinite or NaN."""
+    """Each multiplies the gradient by 316: beyond the range of float16 it is infinite or NaN."""
     model, found = prnn.RNN(3, 4, 2, cell=cell), {}
     for dtype in ("float16", "float64"):
         params = model.init(seed=0, dtype="float16")  # of the same numbers

@@ -1,4 +1,4 @@
-"""A run and its file: it goes on from there to the same bits, or is refused before any work."""
+"""Checkpoints of a run: it resumes to the same bits, or is refused before any work."""
 
 import functools
 
@@ -12,7 +12,7 @@ from portable_rnn.training import Callback, train
 
 from .runs import MODEL, Stop, lanes, parity, same, source
 
-# Tuples come back from a file as lists, and must not look like another model for it.
+# Tuples come back from a file as lists, which must not make the model a different one.
 OPTIONS = prnn.cells.LSTM(peepholes=True, activations=(("elu", 0.5), "tanh", "tanh"), clip=2.0)
 
 
@@ -43,7 +43,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path, make, cell):
     for slot in ("mean", "root_mean_square"):
         assert same(resumed.optimizer_state[slot], whole.optimizer_state[slot])
     assert (resumed.best_step, resumed.evaluation) == (whole.best_step, whole.evaluation)
-    assert resumed.loss == whole.loss  # losses read but not yet logged survive too
+    assert resumed.loss == whole.loss  # losses that were read but not yet logged are kept too
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
@@ -162,7 +162,7 @@ class OwnCell(prnn.cells.GRU):
         (MODEL, {}, lambda p, g, s, lr: (p, {"n": object()}), "optimizer: a state that can be"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_before_work_is_lost(
+def test_a_run_that_cannot_be_saved_is_refused_before_work_is_lost(
     tmp_path, model, data, optimizer, words
 ):
     batches = source()
@@ -188,7 +188,7 @@ def test_what_cannot_be_saved_is_refused_before_work_is_lost(
     assert not (tmp_path / "c").exists()
 
 
-def test_numpys_integers_are_counts_in_a_checkpoint_too(tmp_path):
+def test_numpy_integers_are_counts_in_a_checkpoint_too(tmp_path):
     given = {name: np.int32(1) for name in ("log_every", "save_every", "evaluate_every")}
     path = tmp_path / "run"
     run = train(

@@ -1,4 +1,4 @@
-"""The command line, from the outside: what it writes, prints, refuses and survives."""
+"""The command line, from outside: what it writes, prints and refuses, and how it is stopped."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def test_a_run_stopped_early_still_shows_what_it_reached(tmp_path, text):
         assert words in done.stdout
 
 
-def test_several_files_and_names_that_look_like_markup(tmp_path):
+def test_several_files_with_names_like_markup_are_read(tmp_path):
     first, second = tmp_path / "[b]a.txt", tmp_path / "b c.txt"
     first.write_text("GATTACA" * 200)
     second.write_text("CATTAG" * 200)
@@ -130,8 +130,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
 KILLS = int(os.environ.get("KILLS", "4"))  # nox -s damage: 20
 
 
-def test_killed_again_and_again_it_ends_where_it_would_have_ended(tmp_path, text):
-    """Kill -9 at random moments; every time the folder resumes, in the end to the same bits."""
+def test_a_run_killed_repeatedly_ends_with_the_same_bits(tmp_path, text):
+    """Kill -9 at random moments; the folder resumes every time, and ends with the same bits."""
     steps = 200 * KILLS
     options = (*TINY, "--steps", str(steps))
     train(tmp_path / "whole", *options, text=text)
@@ -139,7 +139,7 @@ def test_killed_again_and_again_it_ends_where_it_would_have_ended(tmp_path, text
     start = [*COMMAND, "train", "--out", out, "--text", text, *options]
     resume = [*COMMAND, "train", "--out", out, "--resume"]
     for kill in range(KILLS):
-        # A start that is killed too early for a folder is made anew; all others go on.
+        # A start that is killed before it has a folder is repeated; all others are resumed.
         kept = resume if (out / "config.json").exists() else start
         process = subprocess.Popen(
             list(map(str, kept)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -1,16 +1,11 @@
-"""The folder of a run: one process at a time, nothing of others touched, nothing in the way."""
+"""The folder of a run: one process at a time, and only files of the run are changed."""
 
-import contextlib
 import errno
-import io
 import json
 import os
-import random
 import subprocess
 import sys
 import warnings
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,33 +14,23 @@ import safetensors.numpy
 from portable_rnn._files.atomic import NO_CHECKSUM
 from portable_rnn.cli import main
 from portable_rnn.cli.lock import LOCK, locked
-from portable_rnn.cli.metrics import MetricsFile, read_metrics
 from portable_rnn.cli.settings import Settings
-from portable_rnn.serialization import CheckpointError, load_arrays, save_arrays
+from portable_rnn.serialization import load_arrays, save_arrays
 
 from .command import call
+from .run_folder import TINY, contents, train, write_text
 
 pytestmark = pytest.mark.no_products
-
-TINY = ("--hidden", 4, "--batch-size", 2, "--window", 3)
 
 
 @pytest.fixture
 def text(tmp_path):
-    path = tmp_path / "text"
-    path.write_text("".join(random.Random(0).choices(["The ", "cat ", "sat.\n"], k=200)))
-    return path
+    return write_text(tmp_path / "text")
 
 
 @pytest.fixture
 def run(tmp_path, text):
-    code, shown = call("train", "--out", tmp_path / "r", "--text", text, *TINY, "--steps", 12)
-    assert code == 0, shown
-    return tmp_path / "r"
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return train(tmp_path / "r", text)
 
 
 # ------------------------------------------------------------------------------ the lock
@@ -62,7 +47,7 @@ def test_a_second_process_is_refused_and_touches_nothing(run, text):
     assert call("train", "--out", run, "--resume")[0] == 0
 
 
-def test_two_that_begin_at_once_are_not_mixed(tmp_path, text):
+def test_two_runs_that_begin_at_once_are_not_mixed(tmp_path, text):
     (tmp_path / "r").mkdir()
     with locked(tmp_path / "r"):
         code, shown = call("train", "--out", tmp_path / "r", "--text", text, *TINY)
@@ -71,7 +56,7 @@ def test_two_that_begin_at_once_are_not_mixed(tmp_path, text):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
-def test_a_killed_process_locks_nobody_out(tmp_path):
+def test_a_killed_process_leaves_no_lock_held(tmp_path):
     hold = (
         "import os, pathlib, sys; from portable_rnn.cli.lock import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
@@ -84,8 +69,8 @@ def test_a_killed_process_locks_nobody_out(tmp_path):
     assert not (tmp_path / LOCK).exists()
 
 
-def test_a_lock_that_was_taken_away_meanwhile_is_taken_anew(tmp_path, monkeypatch):
-    """Between opening the file and locking it, the one before may have removed it."""
+def test_a_lock_file_that_was_removed_meanwhile_is_created_again(tmp_path, monkeypatch):
+    """Between opening and locking the file, the previous owner may have removed it."""
     opened = os.open
 
     def late(path, *args):
@@ -101,7 +86,7 @@ def test_a_lock_that_was_taken_away_meanwhile_is_taken_anew(tmp_path, monkeypatc
             pass
 
 
-# ------------------------------------------------------------------- what is left behind
+# ----------------------------------------------------------------------- leftovers
 
 
 def test_only_what_a_killed_save_left_is_cleared(run):
@@ -131,7 +116,7 @@ def test_only_what_a_killed_save_left_is_cleared(run):
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_run_that_fails_at_once_is_not_in_the_way_of_the_next(tmp_path, text, options, words):
+def test_a_run_that_fails_at_once_leaves_nothing_behind(tmp_path, text, options, words):
     out = tmp_path / "new" / "r"
     code, shown = call("train", "--out", out, "--text", text, *TINY, *options)
     assert code == 2, shown
@@ -144,7 +129,7 @@ def test_a_run_that_fails_at_once_is_not_in_the_way_of_the_next(tmp_path, text, 
     assert contents(tmp_path / "here") == {"mine.txt": b"keep"}
 
 
-def test_a_part_of_a_run_is_not_taken_for_none(run, text):
+def test_a_folder_with_a_part_of_a_run_is_refused(run, text):
     (run / "config.json").unlink()
     before = contents(run)
     code, shown = call("train", "--out", run, "--text", text, *TINY)
@@ -170,7 +155,7 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, command)
     assert contents(tmp_path) == {}
 
 
-# ------------------------------------------------------------------- what is read and written
+# ------------------------------------------------------------- reading and writing
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -215,7 +200,7 @@ def test_a_run_that_is_complete_says_that_there_is_nothing_to_do(run, text):
     assert "nothing to do" not in fresh
 
 
-def test_settings_are_said_in_words(tmp_path, text):
+def test_errors_of_settings_are_in_words(tmp_path, text):
     out = tmp_path / "r"
     call("train", "--out", out, "--text", text, *TINY, "--minutes", 1e-5)
     shown = call("train", "--out", out, "--resume", "--steps", 5)[1]
@@ -237,8 +222,8 @@ def test_a_rate_too_large_is_one_error_without_warnings(tmp_path, text):
 
 
 @pytest.mark.parametrize("where", ["app.show_info", "train.train"])
-def test_an_interruption_is_one_word_and_says_how_to_go_on(run, monkeypatch, capsys, where):
-    """While all is still prepared, or by a second Ctrl-C."""
+def test_an_interruption_prints_one_word_and_how_to_go_on(run, monkeypatch, capsys, where):
+    """During preparation, or by a second Ctrl-C."""
 
     def interrupted(*args, **options):
         raise KeyboardInterrupt
@@ -276,38 +261,8 @@ def test_a_full_disk_names_the_file(run, monkeypatch):
     assert contents(run) == before
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
-def test_a_line_that_does_not_fit_names_its_file(tmp_path):
-    class Step:
-        step, loss, learning_rate = 1, 0.5, 0.1
-
-    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
-        MetricsFile(Path("/dev/full"), "c0", 1).on_log(Step)
-
-
-def test_a_line_cut_short_ends_the_metrics_and_a_damaged_one_is_refused(run):
-    path = run / "metrics.jsonl"
-    whole = path.read_bytes()
-    lines = read_metrics(path)
-    assert [line["step"] for line in lines] == [10, 12, 12]
-    for short in (whole.splitlines()[0][:20], b"{", bytes(20), b'{"step": 1' + bytes(9)):
-        path.write_bytes(whole + short)
-        assert read_metrics(path) == lines
-    for damaged in (
-        b"123\n",
-        whole[:-1] + b"\n123\n",
-        whole.replace(b"12", b"13", 1),
-        whole[10:],
-        b"123",
-        b"{}",
-    ):
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"metrics\.jsonl: line \d is damaged"):
-            read_metrics(path)
-
-
 @pytest.mark.parametrize("command", [("sample",), ("train", "--resume", "--out")])
-def test_files_without_a_checksum_are_said_to_be_old_in_the_same_words(run, command):
+def test_files_without_a_checksum_are_refused_with_the_same_message(run, command):
     path = run / "config.json"
     config = json.loads(path.read_text())
     del config["crc32"]
@@ -317,119 +272,6 @@ def test_files_without_a_checksum_are_said_to_be_old_in_the_same_words(run, comm
         shown
     )
     assert "or older than checksums" in NO_CHECKSUM
-
-
-@pytest.mark.parametrize("left", [0, 1, 2, None])
-def test_a_run_goes_on_without_the_last_lines_of_its_metrics(run, left):
-    """They are lost in a power cut; the checkpoint is as good as it was."""
-    path = run / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    if left is None:
-        path.unlink()
-    else:
-        path.write_bytes(b"".join(lines[:left]))
-    before = contents(run)["checkpoint.safetensors"]
-    code, shown = call("train", "--out", run, "--resume")
-    assert code == 0, shown
-    assert "metrics.jsonl: has lost its last lines, up to step 12; going on without" in shown
-    assert path.read_bytes() == b"".join(lines[: left or 0])
-    assert contents(run)["checkpoint.safetensors"] == before
-
-
-def another_run(run, text):
-    """Return the lines of a run that is like another in all but the seed."""
-    out = run.with_name("other")
-    code, shown = call("train", "--out", out, "--text", text, *TINY, "--steps", 12, "--seed", 1)
-    assert code == 0, shown
-    return (out / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-
-
-def test_lines_say_of_which_run_they_are(run):
-    config = json.loads((run / "config.json").read_text())["crc32"]
-    assert {line["config"] for line in read_metrics(run / "metrics.jsonl")} == {config}
-
-
-@pytest.mark.parametrize("left", [1, 2, 3])
-def test_metrics_of_another_run_are_refused(run, text, left):
-    """Also where some lines are lost, so that the last one is not of the step of the checkpoint."""
-    (run / "metrics.jsonl").write_bytes(b"".join(another_run(run, text)[:left]))
-    before = contents(run)
-    code, shown = call("train", "--out", run, "--resume")
-    assert (code, "metrics.jsonl: is not of the run that config.json" in shown) == (2, True), shown
-    assert contents(run) == before
-
-
-def test_metrics_after_the_checkpoint_are_refused_if_they_are_of_another_run(run, text):
-    """They would be dropped, as those of a run that was killed are."""
-    (run / "checkpoint.safetensors").unlink()
-    (run / "weights.safetensors").unlink()
-    (run / "metrics.jsonl").write_bytes(b"".join(another_run(run, text)))
-    code, shown = call("train", "--out", run, "--resume")
-    assert (code, "metrics.jsonl: is not of the run that config.json" in shown) == (2, True), shown
-
-
-def test_metrics_of_before_they_said_of_which_run_they_are(run):
-    path, before = run / "metrics.jsonl", 0
-    lines = [{n: v for n, v in line.items() if n != "config"} for line in read_metrics(path)]
-    old = []
-    for line in lines:
-        before = zlib.crc32(json.dumps(line).encode(), before)
-        old.append(json.dumps(line | {"crc32": f"{before:08x}"}) + "\n")
-    path.write_text("".join(old))
-    assert read_metrics(path) == lines
-    code, shown = call("train", "--out", run, "--resume")
-    assert (code, "metrics.jsonl: was written by an earlier version" in shown) == (2, True), shown
-    path.unlink()  # as the message says
-    code, shown = call("train", "--out", run, "--resume")
-    assert (code, "going on without them" in shown) == (0, True), shown
-
-
-def test_of_a_run_that_has_all_its_metrics_nothing_is_said(run):
-    code, shown = call("train", "--out", run, "--resume")
-    assert (code, "warning" in shown) == (0, False), shown
-
-
-def test_metrics_that_lost_lines_are_compared_where_the_run_has_gone_on(tmp_path):
-    """The validation loss of step 4 is lost for good, and those of training are there again."""
-    path = tmp_path / "metrics.jsonl"
-
-    class At:
-        done, pending, learning_rate = False, (), 0.1
-
-        def __init__(self, step, loss, evaluation):
-            self.step, self.loss, self.evaluation = step, loss, evaluation
-
-    def started(run):
-        shown = io.StringIO()
-        with contextlib.redirect_stderr(shown):
-            metrics = MetricsFile(path, "c0", 4)
-            metrics.on_start(run)
-        return metrics, "has lost its last lines" in shown.getvalue()
-
-    metrics, lost = started(At(4, 0.5, 0.75))
-    assert lost
-    metrics.on_log(At(6, 0.25, 0.75))
-    assert started(At(6, 0.25, 0.75))[1]
-    for other in (At(6, 0.3, 0.75), At(6, float("nan"), 0.75)):
-        with pytest.raises(CheckpointError, match="is not of this run"):
-            started(other)
-    metrics, _ = started(At(6, 0.25, 0.75))
-    metrics.on_log(At(8, 0.125, 0.75))
-    metrics.on_evaluate(At(8, 0.125, 0.5))
-    assert not started(At(8, 0.125, 0.5))[1]
-    with pytest.raises(CheckpointError, match="is not of this run"):
-        started(At(8, 0.125, 0.6))
-
-
-def test_a_line_is_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
-    class Step:
-        step, loss, learning_rate = 1, 0.5, 0.1
-
-    path, synced = tmp_path / "metrics.jsonl", []
-    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(path.read_bytes()))
-    MetricsFile(path, "c0", 1).on_log(Step)
-    assert synced == [path.read_bytes()]
-    assert synced[0].endswith(b"\n")
 
 
 @pytest.mark.parametrize(
@@ -450,7 +292,7 @@ def test_a_line_is_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
         ({"seed": True}, "seed: expected an int"),
     ],
 )
-def test_settings_are_what_they_are_called(options, words):
+def test_settings_of_a_wrong_type_or_value_are_refused(options, words):
     with pytest.raises((TypeError, ValueError)) as caught:
         Settings(**options)
     assert words in str(caught.value)

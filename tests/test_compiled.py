@@ -1,7 +1,7 @@
-"""A compiled layer is the eager one: for every cell, option, dtype and size.
+"""A compiled layer equals the eager one: for every cell, option, dtype and size.
 
-Compared is with `layer` and `layer_vjp` of the engine in float64, on numbers rounded before to the
-tested dtype, by the measure of the conformance suite and its bound.
+It is compared with `layer` and `layer_vjp` of the engine in float64, on numbers that were rounded
+to the tested dtype, by the measure and the bound of the conformance suite.
 """
 
 import itertools
@@ -49,7 +49,7 @@ def test_equals_the_engine(name, dtype, record_property):
     if EVERY
     else [("elman-tanh", np.float32), ("gru", np.float64), ("lstm-peepholes", np.float32)],
 )
-def test_equals_the_engine_with_what_a_step_may_have_more(name, option, dtype):
+def test_equals_the_engine_with_options_of_a_step(name, option, dtype):
     for size in FEW_SIZES:
         Problem(CELLS[name], dtype, size, **OPTIONS[option]).check()
 
@@ -78,7 +78,7 @@ def test_a_result_has_the_same_bits_whatever_the_batch(name, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["elman-softplus", "gru", "lstm-all"] if EVERY else ["gru"])
 def test_a_result_has_the_same_bits_whatever_the_width_of_vectors(name, dtype):
-    """Vectors wider than the processor's are put together from several: the code is the same."""
+    """Vectors wider than the processor's are made of several: the code is the same."""
     problem = Problem(CELLS[name], dtype, (7, 5, 37), held="choose", scaled=True)
     narrow, *others = (bits(problem, target=host(width)) for width in WIDTHS)
     for other in others:
@@ -111,7 +111,7 @@ def test_chunks_of_time_are_the_whole():
     np.testing.assert_array_equal(earlier.d_state, want.d_state)
 
 
-def test_nothing_is_kept_unless_it_is_asked_for():
+def test_nothing_is_kept_unless_requested():
     problem = Problem(LSTM(), np.float32, (7, 3, 9))
     compiled = Layer(kernel(LSTM(), "float32"), problem.hh[0])
     ax = np.stack([x @ problem.ih[0].T for x in problem.x])
@@ -141,7 +141,7 @@ def test_cotangents_may_be_written_into_those_of_an_earlier_call(name):
     assert compiled.backward(shorter, None, problem.d_state, into=got).d_ax.shape[0] == 2
 
 
-def test_arrays_of_a_slab_lie_apart_and_begin_with_a_line():
+def test_arrays_of_a_slab_do_not_overlap_and_start_at_a_cache_line():
     slabs = Slabs(np.dtype("float64"))
     arrays = [slabs.empty(*shape) for shape in ((3,), (0, 4), (50, 7), (8,), (1,), (40_000,))]
     for number, array in enumerate(arrays):
@@ -151,7 +151,7 @@ def test_arrays_of_a_slab_lie_apart_and_begin_with_a_line():
         assert array.ctypes.data % 64 == 0 or array.size == 0
 
 
-def test_no_steps_and_no_sequences_are_layers_too():
+def test_layers_without_steps_or_sequences_run():
     for steps, batch in ((0, 3), (4, 0)):
         problem = Problem(GRU(), np.float32, (steps, batch, 5))
         compiled = Layer(kernel(GRU(), "float32"), problem.hh[0])
@@ -179,7 +179,7 @@ def test_arrays_may_be_views():
 
 @pytest.mark.parametrize("units", [1, 3, 8, 17])
 def test_nan_stays_in_its_sequence(units):
-    """Neither padding nor another sequence is touched."""
+    """Neither padding nor another sequence is affected."""
     problem = Problem(LSTM(True), np.float32, (4, 3, units), held="choose", scaled=True)
     want = bits(problem)
     problem.x[1, 1] = np.nan
@@ -191,7 +191,7 @@ def test_nan_stays_in_its_sequence(units):
     assert np.isnan(got[0][1:, 1]).all()
 
 
-def test_a_step_that_does_not_count_changes_no_bit_whatever_stands_there():
+def test_a_masked_step_changes_no_bit_whatever_its_values():
     problem = Problem(GRU(), np.float32, (5, 2, 11), held="choose", per_sequence=True)
     problem.update[0][:] = True
     problem.update[0][2:, 0] = False

@@ -1,4 +1,4 @@
-"""Calls that are compiled: whose memory is whose, arrays of any layout, sums within the bound."""
+"""Compiled calls: ownership of memory, arrays of any layout, sums within the bound."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from conformance.tolerances import assert_close
 import portable_rnn as prnn
 from portable_rnn import executors
 from portable_rnn._engine import chunks
-from portable_rnn._executors import choose, compiled_layer
+from portable_rnn._executors import choose, compiled_layer, compiled_step
 from portable_rnn._executors import kernel as kernels
 from portable_rnn.cells import GRU
 
@@ -22,7 +22,7 @@ if reason := choose.no_compiler(by_name=False):
 PARAMS_17 = prnn.RNN(INPUTS, 17, cell="gru").init(seed=0)["weight_hh_l0"]
 
 
-def test_a_tape_is_pulled_back_by_what_made_it():
+def test_a_tape_is_pulled_back_by_its_executor():
     with executors.use("compiled"):
         fwd = prnn.forward(MODEL, PARAMS, X)
         want = prnn.backward(MODEL, PARAMS, fwd.tape, D_OUTPUTS)
@@ -32,8 +32,8 @@ def test_a_tape_is_pulled_back_by_what_made_it():
             assert all(np.array_equal(got.params[name], want.params[name]) for name in PARAMS)
 
 
-def test_what_is_handed_out_is_the_callers():
-    """Neither outputs nor states are the memory that the tape will be read from."""
+def test_returned_arrays_belong_to_the_caller():
+    """Neither outputs nor states share memory with the tape."""
     model = prnn.RNN(INPUTS, H, cell="lstm")
     params = model.init(seed=0)
     d_outputs = np.ones((T, B, H), np.float32)
@@ -48,8 +48,8 @@ def test_what_is_handed_out_is_the_callers():
 
 
 @pytest.mark.parametrize("every", [None, 128])
-def test_cotangents_of_one_chunk_do_not_stand_where_those_of_another_did(every):
-    """What the gradients of each sequence are made of is kept; sums over chunks are not."""
+def test_cotangents_of_chunks_do_not_share_memory(every):
+    """Gradients of single sequences need the cotangents of all chunks; sums over chunks do not."""
     model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", num_layers=2)
     params = model.init(seed=0)
     rng = np.random.default_rng(1)
@@ -69,7 +69,7 @@ def test_cotangents_of_one_chunk_do_not_stand_where_those_of_another_did(every):
             assert np.abs(want - got).max() <= 1e-5 * np.abs(want).max()
 
 
-def test_a_stream_is_what_predict_gives_whatever_happens_to_its_state():
+def test_a_stream_equals_predict_whatever_happens_to_its_state():
     model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", num_layers=2)
     params = model.init(seed=0)
     rng = np.random.default_rng(2)
@@ -82,7 +82,7 @@ def test_a_stream_is_what_predict_gives_whatever_happens_to_its_state():
         stream = prnn.stream(model, params)
         found = []
         for t in range(8):
-            if t == 2:  # set to what it is, and to what it was a step before
+            if t == 2:  # set to its value, and later to that of a step before
                 stream.state = stream.state
             if t == 4:
                 before = stream.state
@@ -100,7 +100,7 @@ def test_a_stream_is_what_predict_gives_whatever_happens_to_its_state():
     assert np.allclose(np.stack(alone), want[:, 2], rtol=0, atol=1e-6)
 
 
-def test_outputs_of_a_stream_without_a_readout_stay_as_they_are():
+def test_outputs_of_a_stream_without_a_readout_are_not_overwritten():
     model = prnn.RNN(INPUTS, H, cell="gru")
     with executors.use("compiled"):
         stream = prnn.stream(model, model.init(seed=0))
@@ -112,7 +112,7 @@ def test_outputs_of_a_stream_without_a_readout_stay_as_they_are():
 
 
 def layouts(array):
-    """Yield an array in layouts that a loop in machine code might read wrongly."""
+    """Yield an array in layouts that a compiled loop might read wrongly."""
     yield "every second row", np.repeat(array, 2, axis=1)[:, ::2]
     yield "units apart", np.repeat(array, 2, axis=-1)[..., ::2]
     kind = np.dtype([("flag", "u1"), ("number", array.dtype, array.shape[-1:])])
@@ -150,7 +150,7 @@ def test_the_layout_of_arrays_does_not_matter(number):
 
 
 @pytest.mark.parametrize("name", ["eager", "compiled"])
-def test_a_stream_has_weights_of_its_own(name):
+def test_a_stream_has_its_own_weights(name):
     params = {key: array.copy() for key, array in PARAMS.items()}
     with executors.use(name):
         want = [prnn.stream(MODEL, PARAMS).step(X[0])]
@@ -161,10 +161,10 @@ def test_a_stream_has_weights_of_its_own(name):
         assert np.allclose(other.feed(X[:1])[0], want[0], rtol=0, atol=1e-6)
 
 
-def test_a_step_that_is_taken_again_is_the_same():
-    """As after an error behind the loop: the state before it is still there, twice."""
+def test_a_step_that_is_repeated_gives_the_same():
+    """As after an error behind the loop: the previous state is still available, twice."""
     layer = compiled_layer.Layer(kernels.kernel(GRU(), "float32"), PARAMS_17)
-    step = compiled_layer.Stepper(layer, B)
+    step = compiled_step.Stepper(layer, B)
     ax = RNG.standard_normal((3, B, 51)).astype(np.float32)
     first = step(ax[0], (np.zeros((B, 17), np.float32),))
     before = first[0].copy()
@@ -204,7 +204,7 @@ def test_masks_of_both_kinds_are_read_as_numbers():
 @pytest.mark.parametrize("name", ["eager", "compiled"])
 @pytest.mark.parametrize(("steps", "batch"), [(6144, 1), (96, 64)])
 def test_numbers_that_are_all_alike_add_up(name, steps, batch, monkeypatch):
-    """The worst for a sum is many equal numbers; a chunk is as large as a user has it."""
+    """Many equal numbers are the worst case of a sum; chunks are as large as for users."""
     monkeypatch.setattr(chunks, "NUMBERS", 3 * 2**16)
     model = prnn.RNN(1, 32)
     params = model.init(seed=0, dtype="float64")
@@ -234,7 +234,7 @@ def test_second_derivatives_take_complex_steps_whatever_is_asked_for():
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(5, 10), (4, 8), (2, 6)])
-def test_windows_of_one_call_do_not_share_what_they_hand_out(k1, k2):
+def test_windows_of_one_call_do_not_share_returned_arrays(k1, k2):
     """Windows that overlap, of the same length: each adds to the cotangent of the input."""
     model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm")
     params = model.init(seed=0, dtype="float64")

@@ -1,4 +1,4 @@
-"""Cells of one's own, compiled: those that may change, and those that say they do not."""
+"""Compiled custom cells: those that may change, and those that are declared constant."""
 
 import dataclasses
 
@@ -78,7 +78,7 @@ def test_a_cell_that_changes_at_every_call_is_left_to_python():
 
 
 class Counting(MinimalGated):
-    """Cells that are not what they were when they were called before."""
+    """Cells that change with every call."""
 
     def __init__(self):
         self.calls, self.seen, self.rng = 0, [], np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_a_frozen_cell_is_known_by_its_source_and_the_types_it_holds():
     with executors.use("auto"):
         one = prnn.predict(prnn.RNN(INPUTS, H, cell=Leaky(0.5)), params, X)
         assert one.dtype == np.float32
-        # NumPy's number is not a number of Python's, and makes other dtypes of arrays
+        # NumPy's number is not a Python number, and gives arrays another dtype
         assert executors.explain(prnn.RNN(INPUTS, H, cell=Leaky(np.float64(0.5)))).startswith(
             "eager"
         )

@@ -136,7 +136,7 @@ def code_of(cell, dtype="float32"):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    for dtype in ("float32", "float64"):  # one code for all cells, which is not asked about here
+    for dtype in ("float32", "float64"):  # code shared by all cells, which is not tested here
         sums(dtype, host())
     monkeypatch.setenv(llvm_cache.FOLDER, str(tmp_path / "code"))
     return tmp_path / "code"
@@ -171,7 +171,7 @@ def test_damaged_code_is_made_again(folder, damage):
     Problem(Elman(), np.float32, (7, 5, 17)).check()
 
 
-def test_no_folder_and_one_that_cannot_be_written_are_done_without(tmp_path, monkeypatch):
+def test_code_is_compiled_without_a_writable_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(llvm_cache.FOLDER, "")
     assert not code_of(Elman()).reloaded
     (tmp_path / "file").write_bytes(b"")
@@ -211,7 +211,7 @@ def test_processes_that_compile_at_once_leave_whole_code(folder):
 
 
 def test_python_goes_on_while_a_loop_runs():
-    """The lock of the interpreter is open: two loops end in one result, and others count on."""
+    """The interpreter lock is released: two loops give one result, and other threads run."""
     problem = Problem(Elman(), np.float32, (200, 4, 256))
     want, found = bits(problem), {}
     threads = [

@@ -1,4 +1,4 @@
-"""Functions of the compiled loops: how far off they are, and what they make of special numbers.
+"""Functions of the compiled loops: their errors, and their results for special numbers.
 
 Errors are counted in units in the last place (ulp) of the exact value, as in the table on top of
 `llvm_math`. With the environment variable EXHAUSTIVE all 2^32 numbers of float32 are tried.
@@ -51,7 +51,7 @@ def exact(name, x):
 
 
 def error_in_ulps(name, x):
-    """Return the largest error of float32; where exact values are no numbers, check that."""
+    """Return the largest error of float32; check that NaN is where exact values are NaN."""
     got, want = compiled_function(name, "float32")(x), exact(name, x)
     with np.errstate(all="ignore"):
         rounded = want.astype(np.float32)

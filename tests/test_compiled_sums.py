@@ -1,4 +1,4 @@
-"""Gradients summed over rows by compiled loops are the sums, and as exact as the suite demands."""
+"""Gradients that compiled loops sum over rows are as exact as the suite requires."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from portable_rnn._executors.tables import LEAF, PANEL, PIECE
 
 pytestmark = pytest.mark.no_products
 
-WIDTHS = (128, 256, 512)  # wider ones than the processor's are put together from several
+WIDTHS = (128, 256, 512)  # wider vectors than the processor's are made of several
 # Rows, outputs, and the inputs of both products: fewer and more than a leaf, a piece, a panel, a
 # vector, and a tile of them, and none.
 SIZES = [
@@ -79,7 +79,7 @@ def test_sums_are_added_to_what_is_there():
 
 
 def test_what_is_not_a_number_stays_in_its_row_and_column():
-    """Nor is it in what fills a vector, which would be added to the row that comes next."""
+    """Nor is it in the padding of a vector, which would be added to the next row."""
     d, x, _ = drawn((LEAF, PANEL + 1, 17, 0), np.float32)
     d[3, 0], x[3, 16] = np.nan, np.inf
     bias, weight = added(d, x, dtype=np.float32)
@@ -115,7 +115,7 @@ def test_rows_may_lie_anyhow(layout):
 
 @pytest.mark.parametrize("rows", [PIECE, 16 * PIECE])
 def test_numbers_that_are_all_alike_add_up(rows):
-    """The worst for a sum, which always rounds the same way."""
+    """The worst case of a sum, which always rounds the same way."""
     d, x = np.full((rows, 3), 0.3, np.float32), np.full((rows, 2), 0.7, np.float32)
     bias, weight = added(d, x, dtype=np.float32)
     one, other = np.float64(np.float32(0.3)), np.float64(np.float32(0.7))

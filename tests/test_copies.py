@@ -1,4 +1,4 @@
-"""Whatever a user holds can be pickled and copied: to another process, or for safety."""
+"""All objects that users hold can be pickled and copied."""
 
 import copy
 import functools
@@ -20,7 +20,7 @@ EXAMPLE = book.draw(steps=1)
 
 
 def used_model():
-    prnn.predict(MODEL, PARAMS, X)  # which keeps what it has looked up
+    prnn.predict(MODEL, PARAMS, X)  # which caches what it has looked up
     return MODEL
 
 

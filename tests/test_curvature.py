@@ -1,4 +1,4 @@
-"""Products with Jacobian, Hessian and Gauss-Newton matrix: laws they obey, and what is refused."""
+"""Products with Jacobian, Hessian and Gauss-Newton matrix: identities, and refusals."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_products_are_linear_whatever_the_length_of_the_vector():
 
 
 def test_a_part_of_a_vector_may_be_small_compared_with_the_others():
-    """The step is that of the largest entry of all, wherever it stands."""
+    """The step is scaled by the largest entry of all arrays."""
     assert next(iter(PARAMS)) == "weight_ih_l0"
     small = V | {"weight_ih_l0": 1e-60 * V["weight_ih_l0"]}
     without = {name: v for name, v in V.items() if name != "weight_ih_l0"}
@@ -124,7 +124,7 @@ def test_jvp_and_vjp_are_adjoint():
 
 @pytest.mark.parametrize("options", [{"recurrent_dropout": 0.5}, {"zoneout": 0.3}])
 def test_with_masks_of_dropout(options):
-    """The masks of one seed: drawn anew, or given, they are part of the function."""
+    """The masks of one seed: drawn again, or given, they are part of the function."""
     model = prnn.RNN(I, H, O, cell="gru", **options)
     params, v = (model.init(seed=seed, dtype="float64") for seed in range(2))
     masks = prnn.dropout.draw(model, X, 7)
@@ -152,7 +152,7 @@ def test_half_precision_is_rounded_once():
 
 @pytest.mark.parametrize(("dtype", "error"), [("float64", 1e-10), ("float32", 1e-3)])
 def test_differences_stand_in_for_complex_numbers(monkeypatch, dtype, error):
-    """As for a library without complex numbers; the accuracy is what the docs promise."""
+    """As for a library without complex numbers; the accuracy is the documented one."""
     for cell in CELLS:
         model = prnn.RNN(I, H, O, cell=cell)
         params, v = (model.init(seed=seed, dtype=dtype) for seed in range(2))

@@ -1,4 +1,4 @@
-"""What is read back is whole, or refused by the name of its file: seeded damages of every kind.
+"""Files that are read are whole, or refused by name: seeded damages of every kind.
 
 ``DAMAGES=5000 pytest tests/test_damage.py`` (or ``nox -s damage``) tries that many.
 """
@@ -43,7 +43,7 @@ KINDS = (
 VALUES = (None, True, 0, -1, 3, 2.5, 1e400, "x", "", [], {}, [1], {"a": 1})
 
 
-# ----------------------------------------------------------------------- what is damaged
+# --------------------------------------------------------------------------- damages
 
 
 def flip(rng, data):
@@ -105,7 +105,7 @@ def edit_header(rng, data):
 
 
 def exchange(rng, data):
-    """Give two arrays of a size each other's numbers: as a file, nothing is wrong with it."""
+    """Exchange the numbers of two arrays of a size: as a file, nothing is wrong with it."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     names = [name for name in header if name != "__metadata__"]
@@ -179,7 +179,7 @@ OF = {
 
 
 def meaning(name, data):
-    """Return what a file says, read by other means than the library's; None if it is none."""
+    """Return the contents of a file, read without the library; None if it is invalid."""
     try:
         if name == CONFIG:
             return json.dumps(json.loads(data), sort_keys=True)
@@ -207,7 +207,7 @@ def training(path, seed=0, **options):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Return a checkpoint, and one of the same shapes of other data."""
+    """Return a checkpoint, and one of the same shapes with other data."""
     folder = tmp_path_factory.mktemp("whole")
     training(folder / "c", steps=5)
     training(folder / "other", seed=1, steps=5)
@@ -220,7 +220,7 @@ def _in_memory(monkeypatch):
 
 
 def refusal(read, *args, **options):
-    """Return what a CheckpointError says, the one error there may be; None if there is none."""
+    """Return the message of a CheckpointError, the only error allowed; None without one."""
     try:
         read(*args, **options)
     except CheckpointError as error:
@@ -260,8 +260,8 @@ def test_damaged_weights_are_refused(tmp_path):
         if said is not None:
             assert said.startswith(f"{path}: "), seed
             refused += 1
-        elif damaged not in KINDS:  # one of which is a whole file, with nothing in it
-            # Without all that says whose it is, it is a file of another origin.
+        elif damaged not in KINDS:  # one kind gives a valid file without arrays
+            # Without any mark of the library, it is a file of another origin.
             same = (meaning(WEIGHTS, content) for content in (damaged, good))
             assert next(same)[0] == next(same)[0], (seed, kind)
     assert refused > 0.9 * (CALLS // 2)
@@ -289,7 +289,7 @@ NAMES = (CONFIG, CHECKPOINT, WEIGHTS, METRICS)
 
 
 def tried(folder, good, name, damaged, seed, named=()):
-    """Let commands read a damaged file, see that they refuse it, and put the good ones back."""
+    """Check that commands refuse a damaged file, and restore the good ones."""
     (folder / name).write_bytes(damaged)
     sample = ("sample", folder, "--length", 2)
     resume = ("train", "--out", folder, "--resume")
@@ -323,7 +323,7 @@ def test_damaged_run_folders_are_refused(runs):
         rng = random.Random(seed)
         name = rng.choice(NAMES)
         kind = rng.choice((*OF[name], None))
-        # None stands for the same file of another run: whole, and in the wrong place.
+        # None stands for the same file of another run: valid, but in the wrong place.
         damaged = (other / name).read_bytes() if kind is None else kind(rng, good[name])
         # Of two files that do not belong together, either may be the wrong one.
         named = NAMES if kind is None else ()
@@ -332,7 +332,7 @@ def test_damaged_run_folders_are_refused(runs):
 
 
 def test_files_of_another_run_are_refused_one_by_one(runs):
-    """Whole, and the metrics cut after any line too: nothing is wrong with them as files."""
+    """They are valid files; the metrics also when cut after any line."""
     folder, other = runs
     good = {name: (folder / name).read_bytes() for name in NAMES}
     lines = (other / METRICS).read_bytes().splitlines(keepends=True)
@@ -373,7 +373,7 @@ def test_every_entry_of_the_configuration_counts(runs):
                 (folder / each).write_bytes(content)
 
 
-def test_a_file_that_is_missing_is_missed(runs):
+def test_a_missing_file_is_noticed(runs):
     folder, _ = runs
     good = {name: (folder / name).read_bytes() for name in NAMES}
     commands = {

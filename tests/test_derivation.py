@@ -1,4 +1,4 @@
-"""docs/derivation.md: no stale quotation, no number that was typed, every block runs."""
+"""docs/derivation.md: no stale quotation, no number typed by hand, every block runs."""
 
 import importlib.util
 import re
@@ -28,12 +28,12 @@ def test_every_quotation_and_number_is_what_the_generator_makes():
     assert derivation.renewed(PAGE) == PAGE, "run: python docs/figures/derivation.py"
 
 
-def test_every_equation_stands_there_once_with_its_number():
+def test_every_equation_occurs_once_with_its_number():
     tags = re.findall(r"\\tag\{(10\.\d+)\}", PAGE)
     assert tags == [f"10.{k}" for k in range(8, 29)]
 
 
-def test_a_changed_quotation_or_number_is_seen():
+def test_a_changed_quotation_or_number_is_noticed():
     line = "        y = y + self.bias\n"
     assert PAGE.count(line) == 1
     for right, wrong in ((line, line.replace("+", "-")), ("0.29492", "0.29493")):
@@ -50,7 +50,7 @@ def test_code_that_does_not_run_is_all_quoted():
 
 
 def test_no_number_is_typed():
-    """Outside of what is generated and of the code that runs, there are no decimals but these."""
+    """Outside of generated parts and of code that runs, there are no decimals but these."""
     written = derivation.PART.sub("", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
     typed = set(re.findall(r"-?\d+\.\d+", written))
     equations = {f"10.{k}" for k in range(8, 29)} | {"10.2"}  # and section 10.2.1
@@ -141,8 +141,8 @@ def test_the_page_runs(capsys):
     assert "3x3 times 5x3 does not conform" in shown
 
 
-def test_the_pictures_are_those_that_are_drawn():
-    """All but the last digits: the norms are computed, and machines round differently."""
+def test_the_pictures_are_up_to_date():
+    """Except for the last digits: the norms are computed, and machines round differently."""
     pictures = load("pictures")
     number = re.compile(r"-?\d+\.\d+")
     for name, draw in pictures.PICTURES.items():

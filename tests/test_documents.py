@@ -1,4 +1,4 @@
-"""What the documents show is what happens: every block of code is run, every command tried."""
+"""The documents are right: every block of code is run, every command tried."""
 
 import ast
 import doctest
@@ -32,14 +32,13 @@ DOCUMENTS = [
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
 OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
-# What Python does not run is shown as it is, and checked below.
-# "py" quotes the library, which test_derivation.py sees to, or is a file to be written, which
-# conformance/test_contributing.py does.
+# Other blocks are shown as they are, and checked below. "py" quotes the library, as
+# test_derivation.py checks, or is a file to be written, as conformance/test_contributing.py does.
 LANGUAGES = {"python", "py", "sh", "text"}
 
 
 def require(*modules):
-    """Skip where an optional library is missing, which it is in the session of old versions."""
+    """Skip where an optional library is missing, as in the session of the oldest versions."""
     for module in modules:
         pytest.importorskip(module)
 
@@ -83,7 +82,7 @@ def test_a_block_that_fails_names_its_line(tmp_path):
     assert error.traceback[-1].lineno + 1 == 9
 
 
-def test_outputs_are_put_below_their_blocks():
+def test_outputs_are_placed_below_their_blocks():
     text = '=== "tab"\n\n    ```python\n    print(1)\n    ```\n\n```python\nx = 2\n```\nend\n'
     shown = blocks.with_outputs(text, ["1\n", ""])
     assert "    ```\n    ``` { .text .output }\n    1\n    ```\n" in shown
@@ -110,7 +109,7 @@ def test_the_example_of_a_docstring_runs(test):
 
 
 def test_every_public_name_is_in_the_reference():
-    """Where it was made does not matter: `portable_rnn.api.bptt` is `bptt`."""
+    """Under any path: `portable_rnn.api.bptt` is `bptt`."""
     pages = [text for name, text in TEXTS.items() if name.startswith("docs/reference/")]
     shown = {
         name.rpartition(".")[2]
@@ -148,7 +147,7 @@ def run(*arguments, code=0):
     return done.stdout
 
 
-# Without a plugin that these do not use, and that takes a second to import.
+# Without a plugin that is not used here, and takes a second to import.
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 
 
@@ -178,10 +177,10 @@ def try_nox(words, tmp_path):
 
 
 def try_pytest(words, tmp_path):
-    """The suite takes the options, and finds tests: in one file, for all take long to collect."""
-    named = any(word.startswith(("--backend", "--xp")) for word in words)  # a row, to be asked for
+    """The suite takes the options and finds tests: in one file, since collecting all is slow."""
+    named = any(word.startswith(("--backend", "--xp")) for word in words)  # a row is named
     file = "conformance/test_functions.py" if named else "conformance/test_suite.py"
-    here = {"conformance": file, "auto": "0"}  # no workers: each would collect for itself
+    here = {"conformance": file, "auto": "0"}  # no workers: each would collect the tests
     words = [here.get(word, word) for word in words]
     words = [w.replace("your.module", "conformance.examples.right") for w in words]
     if any("known.txt" in word for word in words):
@@ -192,7 +191,7 @@ def try_pytest(words, tmp_path):
 
 
 def try_python(words, tmp_path):
-    """The script or module is there and knows its options."""
+    """The script or module exists and has these options."""
     if words[0] == "benchmarks/plot.py":
         require("matplotlib")
         run(words[0], str(ROOT / "benchmarks/records/2026-11-train.json"), str(tmp_path / "a.svg"))
@@ -204,7 +203,7 @@ def try_python(words, tmp_path):
 
 
 def try_portable_rnn(words, tmp_path):
-    """Runs as it is, if for a moment only."""
+    """The command runs as it is, but only for a moment."""
     require("typer", "safetensors")
     if words[0] == "train" and "--out" not in words:
         out = blocks.call(shlex.join(["portable-rnn", *words, "--minutes", "0.01"]), tmp_path)
@@ -213,7 +212,7 @@ def try_portable_rnn(words, tmp_path):
         few = ("--rounds", "1", "--batch", "1", "--hidden", "8", "--steps", "2")
         words = [word for word in words if not word.startswith("--json")]
         assert "floor" in blocks.call(shlex.join(["portable-rnn", *words, *few]), tmp_path)
-    # Those with a folder depend on each other, and are run with their page.
+    # Commands with a folder depend on each other, and are run with their page.
 
 
 TRIED = {
@@ -262,7 +261,7 @@ def test_the_table_of_arrays_is_that_of_the_suite():
     assert with_support_table(readme) == readme, "stale: run python -m conformance.backends"
 
 
-@pytest.mark.parametrize("cell", CELLS)  # so that the tests of a new one are not without this
+@pytest.mark.parametrize("cell", CELLS)  # so that it is among the tests of a new cell
 def test_the_table_of_cells_is_that_of_the_registry(cell):
     page = TEXTS["docs/cells.md"]
     assert f"`{cell}`" in page
@@ -280,7 +279,7 @@ def test_a_row_that_is_not_in_the_table_is_noticed(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["README.md", "CONTRIBUTING.md", "conformance/README.md", "docs/cells.md"]
 )
-def test_links_lead_somewhere(name):
+def test_links_have_targets(name):
     path = ROOT / name
     links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]*)?\)", path.read_text(encoding="utf-8"))
     for target, anchor in links:

@@ -1,4 +1,4 @@
-"""Masks: how much they drop, what they keep fixed, and what prediction makes of them."""
+"""Masks: how often they drop, what they keep fixed, and prediction without them."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_masks_drop_as_often_as_they_should_and_keep_the_mean():
     for update in masks.update[0]:
         assert update.dtype == bool
         assert abs((~update).mean() - p) < 4 * np.sqrt(p * (1 - p) / update.size)
-    assert not np.array_equal(*masks.update[0])  # h and c are drawn apart
+    assert not np.array_equal(*masks.update[0])  # h and c are drawn separately
 
 
 def test_each_layer_and_direction_has_masks_of_its_own():
@@ -49,7 +49,7 @@ def test_masks_change_with_the_seed_and_with_nothing_else():
 
 
 def test_recurrent_dropout_drops_the_same_units_at_every_step():
-    """A unit that is dropped never acts on another: its column of W_hh has no say."""
+    """A unit that is dropped never acts on another: its column of W_hh has no effect."""
     model = prnn.RNN(I, H, recurrent_dropout=0.5)
     params = model.init(seed=0, dtype="float64")
     x = np.random.default_rng(0).standard_normal((T, 1, I))
@@ -81,7 +81,7 @@ def test_zoneout_predicts_with_the_expected_state(cell):
         assert_close(mean, 0.4 * old + 0.6 * fresh, "the mean of old and new", k=8)
 
 
-def test_dropping_is_off_where_it_is_said_and_must_be_said():
+def test_dropout_is_off_only_where_false_is_given():
     model = model_of(dropout=0.5, recurrent_dropout=0.2)
     params, x = model.init(seed=0), np.ones((T, B, I), np.float32)
     plain = prnn.predict(model, params, x)

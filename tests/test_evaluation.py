@@ -1,4 +1,4 @@
-"""The mean loss over batches: whatever falls into one, and what counts in it."""
+"""The mean loss over batches of any composition, and what counts in it."""
 
 import functools
 import warnings
@@ -57,7 +57,7 @@ def test_weights_and_lengths_of_a_batch_go_together():
 
 
 def test_evaluation_counts_what_the_weights_count():
-    """However the sequences fall into batches, some of which may count for nothing."""
+    """However sequences are batched; some batches may count for nothing."""
     params = MODEL.init(seed=0)
     x, labels = parity()
     weights = np.zeros(labels.shape, dtype=np.float32)
@@ -65,7 +65,7 @@ def test_evaluation_counts_what_the_weights_count():
     whole, _ = prnn.losses.softmax_cross_entropy(
         prnn.predict(MODEL, params, x), labels, weights=weights
     )
-    with warnings.catch_warnings():  # NumPy on the mean of a batch that counts for nothing
+    with warnings.catch_warnings():  # NumPy warns of the mean of a batch that counts for nothing
         warnings.simplefilter("ignore", RuntimeWarning)
         for batch_size in (1, 7, 64):
             data = Shuffled(x, labels, weights=weights, batch_size=batch_size)
@@ -81,9 +81,9 @@ def test_evaluation_is_the_mean_over_everything():
         assert value == pytest.approx(float(whole), rel=1e-5)
 
 
-def test_labels_that_are_all_ignored_are_nothing_too():
+def test_labels_that_are_all_ignored_count_for_nothing():
     x, labels = parity(count=4)
-    labels[:, 1:3] = 1  # and so ignored
+    labels[:, 1:3] = 1  # ignored labels
     whole = Shuffled(x, labels, batch_size=1)
     run = train(MODEL, MODEL.init(seed=0), whole, steps=4, loss=ignoring)
     assert np.isfinite(run.loss)

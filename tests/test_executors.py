@@ -1,4 +1,4 @@
-"""Which executor serves a call: by default, by name, by environment; and what is said of it."""
+"""The executor of a call: by default, by name, by environment; and how it is explained."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from .small_network import INPUTS, MODEL, PARAMS, H, X
 if reason := choose.no_compiler(by_name=False):
     pytest.skip(f"not run: {reason}", allow_module_level=True)
 
-# Each with the words of its reason.
+# Each with words of its reason.
 NOT_COMPILED = {
     "layer_norm_elman": (prnn.RNN(INPUTS, H, cell="layer_norm_elman"), "its cell: "),
     "second product": (prnn.RNN(INPUTS, H, cell="reset_before_gru"), "second product"),
@@ -45,7 +45,7 @@ def test_numpys_arrays_are_compiled(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "complex64", "complex128"])
-def test_other_dtypes_are_not(dtype):
+def test_other_dtypes_are_not_compiled(dtype):
     params = {name: array.astype(dtype) for name, array in PARAMS.items()}
     assert executor_of(MODEL, params, X.astype(dtype)) is EAGER
     with executors.use("auto"):
@@ -54,7 +54,7 @@ def test_other_dtypes_are_not(dtype):
         executor_of(MODEL, params, X.astype(dtype), "compiled")
 
 
-def test_nor_are_a_namespace_of_the_callers_and_other_libraries():
+def test_other_namespaces_and_libraries_are_not_compiled():
     strict = pytest.importorskip("array_api_strict")
     with executors.use("auto"), prnn.use_namespace(np):
         assert prnn.forward(MODEL, PARAMS, X).tape.executor is EAGER
@@ -77,7 +77,7 @@ def test_a_model_that_cannot_be_compiled_runs_and_says_why(name):
         prnn.predict(model, params, X)
 
 
-def test_without_llvmlite_the_loop_is_pythons(monkeypatch):
+def test_without_llvmlite_the_python_loop_runs(monkeypatch):
     monkeypatch.setattr(choose, "find_spec", lambda name: None)
     choose.no_compiler.cache_clear()
     try:
@@ -90,7 +90,7 @@ def test_without_llvmlite_the_loop_is_pythons(monkeypatch):
         choose.no_compiler.cache_clear()
 
 
-def test_a_name_holds_for_its_block_and_its_thread():
+def test_a_chosen_executor_holds_for_its_block_and_thread():
     seen = []
     with executors.use("compiled"):
         with executors.use("eager"):
@@ -105,12 +105,12 @@ def test_a_name_holds_for_its_block_and_its_thread():
 
 
 @pytest.mark.parametrize("name", ["xla", "Eager", ""])
-def test_a_name_that_there_is_not(name):
+def test_an_unknown_executor_is_refused(name):
     with pytest.raises(ValueError, match=r"^name: expected 'auto', 'eager' or 'compiled'"):
         executors.use(name)
 
 
-def test_the_environment_names_one():
+def test_the_environment_chooses_the_executor():
     code = "import portable_rnn as p; print(p.executors.explain(p.RNN(2, 3)))"
     for name, start in (("auto", "compiled"), ("eager", "eager"), ("xla", None)):
         ended = subprocess.run(
@@ -126,7 +126,7 @@ def test_the_environment_names_one():
             assert ended.stdout.startswith(start), ended.stderr
 
 
-def test_what_takes_long_is_said_before(tmp_path, monkeypatch, caplog):
+def test_compilation_is_logged_before_it_starts(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(llvm_cache.FOLDER, str(tmp_path))
     compiled._found.cache_clear()
     kernels.of_program.cache_clear()
@@ -138,7 +138,7 @@ def test_what_takes_long_is_said_before(tmp_path, monkeypatch, caplog):
     ]
 
 
-def test_where_no_code_can_be_made_the_loop_is_pythons_and_that_is_said(monkeypatch, caplog):
+def test_where_compilation_fails_the_python_loop_runs_with_a_warning(monkeypatch, caplog):
     def refuse(*args, **options):
         raise RuntimeError("no memory may be made executable")
 
@@ -187,7 +187,7 @@ def test_a_step_that_may_hold_its_state_is_refused_by_name(model):
         prnn.stream(network, params).step(X[0], mask=mask)
 
 
-def test_something_else_of_the_name_of_llvmlite_is_none(monkeypatch):
+def test_another_module_named_llvmlite_is_not_used(monkeypatch):
     def missing(name):
         raise choose.PackageNotFoundError(name)
 
@@ -200,7 +200,7 @@ def test_something_else_of_the_name_of_llvmlite_is_none(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["auto", "eager"])
-def test_what_is_no_dtype_has_no_explanation(name):
+def test_explain_refuses_a_wrong_dtype(name):
     with executors.use(name):
         for dtype in (1, 0.5, None, [], "text", np.zeros(3), 10**5000, True):
             with pytest.raises((TypeError, ValueError), match=r"^dtype: expected "):

@@ -1,4 +1,4 @@
-"""How gradients travel back: against bounds on paper, plain NumPy, and sums of the parts."""
+"""Gradient flow: against analytic bounds, plain NumPy, and sums of its parts."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ STEPS, UNITS = 200, 24
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 1.5])
 def test_decay_plateau_and_growth_of_the_linear_regime(gain):
-    """At rest the Jacobian is W itself; a rotation times the gain is as exact as can be."""
+    """In the linear regime the Jacobian is W itself; here a rotation times the gain."""
     rng = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(rng.standard_normal((UNITS, UNITS)))
     model = prnn.RNN(1, UNITS, bias=False)
@@ -76,7 +76,7 @@ def test_a_random_network_keeps_the_bound(gain):
     per_step = (flow.d_h[0, 0, 0] / flow.d_h[-1, 0, 0]) ** (1.0 / (STEPS - 1))
     if gain == 0.5:
         assert per_step < 0.55
-    else:  # saturation lowers the gain, more so the larger it is
+    else:  # saturation lowers the gain, the more the larger it is
         assert 0.8 < per_step < gain + 0.1
 
 
@@ -207,7 +207,7 @@ def _leaves(flow):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_stacked_layers(cell):
-    """Of the layers below, too: the contributions add up, and the state is moved in every layer."""
+    """The contributions of all layers add up, and the state is moved in every layer."""
     model, params, x, targets, _ = problem(cell, num_layers=2)
     given = {"loss": mean_squared_error, "by_loss_step": True, "arrays": True}
     flow = prnn.gradient_flow(model, params, x, targets, iterations=300, **given)
@@ -240,7 +240,7 @@ def test_stacked_layers(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_sequences_of_different_lengths(cell):
-    """Each as it would be alone, and past its end no gradient."""
+    """Each as it would be alone, with no gradient past its end."""
     model, params, x, targets, state = problem(cell)
     lengths = [4, 0, 6]
     given = {"loss": mean_squared_error, "reduction": "sum", "by_loss_step": True}
@@ -270,11 +270,11 @@ def test_a_gap_passes_the_gradient_on():
     mask[2:4, 1] = False
     given = {"loss": mean_squared_error, "mask": mask}
     flow = prnn.gradient_flow(model, params, x, targets, by_loss_step=True, **given)
-    later = flow.d_h_by_loss_step[4:, :, 0, 1]  # of the losses behind the gap
+    later = flow.d_h_by_loss_step[4:, :, 0, 1]  # of the losses after the gap
     for within, after in ((flow.d_h[2:4, 0, 1], flow.d_h[4, 0, 1]), (later[:, 2:4], later[:, 4])):
         assert np.all(within > 0.0)
         assert np.all(within[..., 0] == within[..., 1])
-        assert not np.any(within[..., 1] == after)  # step 4 there is, and it has a Jacobian
+        assert not np.any(within[..., 1] == after)  # step 4 is valid, and has a Jacobian
     first = replace(model, batch_first=True)
     x, targets = np.moveaxis(x, 1, 0), np.moveaxis(targets, 1, 0)
     same = prnn.gradient_flow(first, params, x, targets, loss=mean_squared_error, mask=mask.T)
@@ -282,7 +282,7 @@ def test_a_gap_passes_the_gradient_on():
 
 
 @pytest.mark.parametrize("options", [{"bidirectional": True}, {"zoneout": 0.5}])
-def test_what_has_no_flow(options):
+def test_models_without_a_flow_are_refused(options):
     model, params, x, targets, _ = problem("gru", **options)
     with pytest.raises(NotImplementedError, match="model: gradient_flow expects"):
         prnn.gradient_flow(model, params, x, targets, loss=mean_squared_error)
@@ -294,7 +294,7 @@ def test_a_projected_state_has_no_flow():
         prnn.gradient_flow(model, params, x, targets, loss=mean_squared_error)
 
 
-def test_relu_and_what_no_gradient_reaches():
+def test_relu_units_that_are_off_pass_no_gradient():
     model = prnn.RNN(I, H, nonlinearity="relu")
     params = {name: -np.abs(array) for name, array in model.init(dtype="float64").items()}
     x = np.ones((T, B, I))  # every unit is off: nothing flows

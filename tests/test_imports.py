@@ -1,4 +1,4 @@
-"""What is imported, by whom: no array library by name in the core, and nothing from above."""
+"""Imports of modules: no array library by name in the core, and nothing from a higher level."""
 
 import ast
 import subprocess
@@ -14,18 +14,18 @@ pytestmark = pytest.mark.no_products
 
 SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
-# By their nature these work on the host: they draw numbers, plan, and read and write files.
+# These work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
     *("_arrays.host", "_arrays.libraries", "_calls.dropout_masks"),
     *("_calls.valid_steps", "_files.safetensors"),
-    *("_executors.compiled", "_executors.compiled_layer", "_executors.kernel"),
-    *("_executors.buffers", "_executors.sums"),
+    *("_executors.compiled", "_executors.compiled_layer", "_executors.compiled_step"),
+    *("_executors.kernel", "_executors.buffers", "_executors.sums"),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
     *("book.computed", "book.files"),
 }
-# A module imports from its own floor and from those below, which come first here. Where a package
-# has rooms on several floors, the modules that are named stand on their own.
-FLOORS = [
+# A module imports from its own level and from lower ones, which come first here. Where modules of a
+# package are on several levels, they are listed by name.
+LEVELS = [
     {"_arrays"},
     {"_files", "activations", "nonlinearities", "schedules", "initializers"},
     {"cells", "losses", "_labels", "_reduction", "serialization", "plots"},
@@ -87,14 +87,14 @@ def siblings(name, *, with_types=True):
     return {module for module, own, types in imports(name) if own and (with_types or not types)}
 
 
-def floor(name):
-    """Return the number of the floor on which a module stands."""
+def level(name):
+    """Return the number of the level of a module."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
-        for number, rooms in enumerate(FLOORS):
-            if ".".join(parts[:length]) in rooms:
+        for number, modules in enumerate(LEVELS):
+            if ".".join(parts[:length]) in modules:
                 return number
-    raise AssertionError(f"{name} stands on no floor")
+    raise AssertionError(f"{name} is on no level")
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -102,7 +102,7 @@ def test_the_core_names_no_array_library(name):
     assert not others(name) & LIBRARIES
 
 
-def test_the_core_is_all_there():
+def test_the_core_contains_the_main_modules():
     core = {"activations", "api", "cells.lstm", "losses", "model"}
     assert core | {"_engine.affine", "_engine.bptt", "_executors.eager"} <= set(CORE)
 
@@ -113,22 +113,22 @@ def test_one_module_asks_which_library_an_array_belongs_to():
 
 @pytest.mark.parametrize("name", PATHS)
 def test_imports_point_downwards(name):
-    above = {module for module in siblings(name) if floor(module) > floor(name)}
-    assert not above, f"{name}, on floor {floor(name)}, imports {above} from above"
+    above = {module for module in siblings(name) if level(module) > level(name)}
+    assert not above, f"{name}, on level {level(name)}, imports {above} from a higher one"
 
 
-def test_there_is_no_circle_of_imports():
+def test_imports_have_no_cycle():
     graph = {name: siblings(name, with_types=False) - {name} for name in PATHS}
     assert sum(map(len, graph.values())) > 200
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
-def test_every_floor_has_rooms_and_no_room_is_gone():
-    for room in set().union(*FLOORS):
-        assert room in PATHS, f"there is no {room}"
+def test_every_module_of_a_level_exists():
+    for module in set().union(*LEVELS):
+        assert module in PATHS, f"there is no {module}"
 
 
-def test_what_training_is_made_of_does_not_import_the_loop():
+def test_modules_of_training_do_not_import_its_loop():
     made_of = [name for name in PATHS if name.startswith("training.")]
     assert not [name for name in made_of if "training.loop" in siblings(name)]
     assert not [name for name in made_of if "training" in siblings(name)]

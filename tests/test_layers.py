@@ -1,8 +1,8 @@
 """A network is its layers and directions, one after another: whatever its options and layout.
 
-The reference runs every sequence alone, over the steps that it has, through networks of one layer
-and one direction, which `conformance/` holds to the formulas. Gradients are derivatives of that:
-`tests/test_recurrence.py` and `conformance/` compare them.
+The reference runs every sequence alone, over its valid steps, through networks of one layer and one
+direction, which `conformance/` checks against the formulas. Gradients are compared in
+`tests/test_recurrence.py` and `conformance/`.
 """
 
 from dataclasses import replace
@@ -39,12 +39,12 @@ RAGGED = ("", "lengths", "mask")
 def network(cell, option, layers, bidirectional):
     options = {**CELLS[cell], **OPTIONS[option], "num_layers": layers}
     if layers == 1:
-        options["dropout"] = 0.0  # nothing lies between
+        options["dropout"] = 0.0  # there is nothing between layers
     return prnn.RNN(INPUTS, HIDDEN, OUTPUTS, bidirectional=bidirectional, **options)
 
 
 def draw(model, seed=0):
-    """Return parameters, x (T, B, I) and a state whose numbers are of one size."""
+    """Return parameters, x (T, B, I) and a state, with numbers of one scale."""
     rng = np.random.default_rng(seed)
     params = {k: 0.4 * rng.standard_normal(s) for k, s in model.parameter_shapes.items()}
     x = rng.standard_normal((STEPS, BATCH, INPUTS))
@@ -52,7 +52,7 @@ def draw(model, seed=0):
 
 
 def steps_there(ragged):
-    """Return which steps there are (T, B), and the option that says so."""
+    """Return the valid steps (T, B), and the option that gives them."""
     there = np.random.default_rng(1).random((STEPS, BATCH)) < 0.7
     if ragged == "lengths":
         lengths = [STEPS, 0, 4]
@@ -63,7 +63,7 @@ def steps_there(ragged):
 
 
 def one_by_one(model, params, x, state, masks, there):
-    """Return outputs (T, B, O) and final states of layers that are run by themselves."""
+    """Return outputs (T, B, O) and final states of layers that are run separately."""
     outputs = np.zeros((STEPS, BATCH, model.feature_size))
     after = [np.array(part) for part in state]
     for b in range(BATCH):

@@ -1,4 +1,4 @@
-"""Layouts: every one of them is the time-major, batched one with its axes moved."""
+"""Layouts: each is the time-major, batched one with its axes moved."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def assert_same(got, want):
 @pytest.mark.parametrize("outputs", [None, 2])
 @pytest.mark.parametrize("cell", TORCH_CELLS)
 def test_batch_first_is_a_transposition(cell, outputs):
-    """Of sequences only: states are (1, B, H) either way, as in torch."""
+    """Only of sequences: states are (1, B, H) either way, as in torch."""
     model, inputs = problem(cell, outputs)
     turned, _ = problem(cell, outputs, batch_first=True)
     want = solve(model, inputs)

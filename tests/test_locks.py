@@ -1,4 +1,4 @@
-"""One process at a time on a checkpoint, also after one that was killed."""
+"""Only one process at a time uses a checkpoint, also after one that was killed."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from .runs import MODEL, Stop, source
 
 pytestmark = pytest.mark.no_products
 
-# A process that trains, says so after its first save, and goes on when it is told to.
+# A process that trains, prints a line after its first save, and then waits for input.
 TRAINING = """
 import sys
 from portable_rnn.training import Callback, train
@@ -37,7 +37,7 @@ train(
     checkpoint=sys.argv[1], callbacks=[Wait()],
 )
 """
-# A process that holds a lock, and has forked another when it is killed.
+# A process that holds a lock and is killed after it has forked another.
 FORKING = """
 import os, pathlib, signal, sys, time
 from portable_rnn._files.locks import hold
@@ -49,7 +49,7 @@ with hold(pathlib.Path(sys.argv[1]), "held"):
         time.sleep(60)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-# A process that holds a lock, and still does when one that it has forked has ended.
+# A process that still holds a lock after one that it has forked has ended.
 FORKED = """
 import os, pathlib, sys
 from portable_rnn._files.locks import hold
@@ -117,24 +117,24 @@ def test_a_second_process_is_refused_and_the_first_one_goes_on(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
-def test_a_process_that_is_killed_locks_nobody_out(tmp_path):
+def test_a_killed_process_leaves_no_lock_held(tmp_path):
     path = tmp_path / "c"
     with another_training(path) as first:
         first.kill()
         first.wait()
-        assert len(list(tmp_path.iterdir())) == 2  # the checkpoint, and a lock of nobody
+        assert len(list(tmp_path.iterdir())) == 2  # the checkpoint and an unheld lock file
         assert go(path, resume=True).step == 4
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
-def test_a_fork_of_a_process_that_is_killed_locks_nobody_out(tmp_path):
+def test_a_fork_of_a_killed_process_does_not_keep_the_lock(tmp_path):
     path = tmp_path / "lock"
     process = subprocess.Popen([sys.executable, "-c", FORKING, path], stdout=subprocess.PIPE)
     child = int(process.stdout.readline())
     try:
         assert process.wait() == -signal.SIGKILL
-        os.kill(child, 0)  # it is there
+        os.kill(child, 0)  # it is alive
         with hold(path, "held"):
             pass
     finally:
@@ -150,8 +150,8 @@ def test_a_fork_that_ends_leaves_the_lock_to_its_parent(tmp_path):
     assert not path.exists()
 
 
-def test_one_process_has_a_lock_once(tmp_path):
-    """Of two threads, or of a callback that trains, one would write over the other too."""
+def test_one_process_holds_a_lock_only_once(tmp_path):
+    """Two threads, or a callback that trains, would overwrite each other's file too."""
     path, refused = tmp_path / "c", []
 
     class Again(Callback):
@@ -191,7 +191,7 @@ def nothing_is_held():
 
 
 def test_a_fork_closes_all_that_it_can(tmp_path, monkeypatch):
-    """Of a descriptor that was closed, but still noted, the system says that there is none."""
+    """Errors for descriptors that are recorded but already closed are ignored."""
     held = [os.open(tmp_path / name, os.O_CREAT) for name in "ab"]
     monkeypatch.setattr(_locks, "_HELD", {-1, *held, 2**20})
     _locks._release_in_child()
@@ -202,7 +202,7 @@ def test_a_fork_closes_all_that_it_can(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL])
-def test_where_there_are_no_locks_one_process_has_a_file_once(tmp_path, monkeypatch, number):
+def test_without_file_locks_one_process_holds_a_file_only_once(tmp_path, monkeypatch, number):
     monkeypatch.setattr(_locks, "_lock_by_system", fail(number))
     for _ in range(2):
         with hold(tmp_path / "a", "a is held"), hold(tmp_path / "b", "b is held"):
@@ -234,7 +234,7 @@ def test_another_error_of_a_lock_names_the_file_and_leaves_nothing_open(
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), KeyboardInterrupt()])
-def test_what_fails_once_the_lock_is_held_releases_it(tmp_path, monkeypatch, error):
+def test_a_failure_while_the_lock_is_held_releases_it(tmp_path, monkeypatch, error):
     path = tmp_path / "lock"
 
     def failing(held, path):
@@ -250,7 +250,7 @@ def test_what_fails_once_the_lock_is_held_releases_it(tmp_path, monkeypatch, err
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE])
-def test_a_lock_that_cannot_be_removed_costs_no_run(tmp_path, monkeypatch, number):
+def test_a_lock_that_cannot_be_removed_does_not_fail_the_run(tmp_path, monkeypatch, number):
     path = tmp_path / "c"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", fail(number))

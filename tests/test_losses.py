@@ -1,4 +1,4 @@
-"""Losses against sums written out in 50 digits, and what they do at the edges."""
+"""Losses against sums in 50 digits, and their edge cases."""
 
 import mpmath
 import numpy as np
@@ -89,7 +89,7 @@ def test_weights_of_steps(weights, reduction):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3, 1.0])
 def test_class_weights_smoothing_and_ignored_labels(smoothing, reduction):
-    """Each written out: a smoothed one-hot row, times factors, of the steps that count."""
+    """Written out: a smoothed one-hot row, times factors, of the steps that count."""
     ignored = LABELS == 3
     y = (1.0 - smoothing) * np.eye(C)[LABELS] + smoothing / C
     y = y * FACTORS * np.where(ignored, 0.0, WEIGHTS)[..., None]
@@ -139,8 +139,8 @@ def test_extreme_logits_neither_overflow_nor_warn(dtype):
 
 
 @pytest.mark.parametrize(("logit", "target"), [(40.0, 1.0), (-40.0, 0.0)])
-def test_a_confident_right_answer_costs_little_but_not_nothing(logit, target):
-    """exp(-40), which 40 + exp(-40) - 40 has lost."""
+def test_a_confident_right_prediction_has_a_small_nonzero_loss(logit, target):
+    """It is exp(-40), which 40 + exp(-40) - 40 would lose."""
     value, _ = binary_cross_entropy(np.asarray([[logit]]), np.asarray([[target]]))
     assert_close(value, np.asarray(np.exp(-40.0)), "value")
 
@@ -177,7 +177,7 @@ def test_a_target_that_is_no_probability_is_refused_where_it_counts(bad, shown):
     ("value", "options", "hinted"),
     [(-100, {}, True), (-1, {}, True), (C, {}, False), (-100, {"ignore_index": -1}, False)],
 )
-def test_labels_by_which_others_leave_steps_out_hint_at_the_option(value, options, hinted):
+def test_labels_that_other_libraries_ignore_hint_at_the_option(value, options, hinted):
     labels = LABELS.copy()
     labels[0] = value
     with pytest.raises(ValueError, match=r"^targets: expected class indices from 0 to") as raised:
@@ -234,7 +234,7 @@ def test_one_hot_of_more_classes_than_the_labels_dtype_can_count():
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "mean_squared_error"])
 def test_half_precision_survives_more_steps_than_it_can_count(loss):
-    """float16 ends at 65504: a count or a sum of 80,000 steps must not pass through it."""
+    """The largest float16 is 65504: no count or sum of 80,000 steps may be computed in it."""
     outputs = np.full((320, 250, 2), 0.5, dtype=np.float16)
     outputs[..., 1] = 0.0
     targets = np.zeros((320, 250), dtype=int) if "softmax" in loss else np.zeros_like(outputs)

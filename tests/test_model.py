@@ -1,4 +1,4 @@
-"""The description of a network: a value that is frozen, hashable, and checks itself."""
+"""The description of a network: a frozen, hashable and validated value."""
 
 import pickle
 from dataclasses import FrozenInstanceError, dataclass, replace
@@ -29,7 +29,7 @@ def test_shapes_and_order_are_those_of_torch(cell, gates):
     assert list(params) == list(model.parameter_shapes)
 
 
-def test_what_a_model_does_without_has_no_parameters():
+def test_omitted_parts_have_no_parameters():
     weights = ["weight_ih_l0", "weight_hh_l0"]
     assert list(RNN(4, 5, bias=False).parameter_shapes) == weights
     assert list(RNN(4, 5, 3, bias=False).parameter_shapes) == [*weights, "readout.weight"]
@@ -43,10 +43,10 @@ def test_sizes_of_outputs_and_states():
     assert RNN(4, 5).state_shape(None) == (1, 5)
 
 
-def test_it_is_a_value():
+def test_a_model_is_a_value():
     """So that it can be a static argument of jax.jit, or a key."""
     one, two = RNN(4, 5, cell="gru"), RNN(4, 5, cell="gru")
-    _ = one.parameter_shapes  # what is computed once must not enter the comparison
+    _ = one.parameter_shapes  # cached values must not enter the comparison
     assert one == two
     assert hash(one) == hash(two)
     assert one != replace(one, hidden_size=6)
@@ -63,7 +63,7 @@ def test_a_cell_may_be_named_or_given():
     assert RNN(4, 5, nonlinearity="relu").cell_object == Elman("relu")
 
 
-def test_to_dict_is_the_way_back():
+def test_a_model_can_be_rebuilt_from_to_dict():
     model = RNN(4, 5, 3, cell="lstm", bias=False, batch_first=True)
     assert RNN(**model.to_dict()) == model
     model = RNN(4, 5, cell=LSTM(peepholes=True))

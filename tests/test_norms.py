@@ -1,4 +1,4 @@
-"""Norms of what is too small or too large to be squared, and of what is not finite."""
+"""Norms of numbers too small or too large to be squared, and of non-finite ones."""
 
 import math
 
@@ -41,7 +41,7 @@ SIZES = {"float32": (1e-36, 1e-30, 1e-19, 1e19, 1e37), "float64": (1e-300, 1e-16
 
 
 def root_of_each(root, new, decay):
-    """Return the roots of mean squares by numbers that are scaled so that none leaves float64."""
+    """Return roots of mean squares, computed with scaled numbers that stay within float64."""
     found = []
     for r, g in zip(root.flat, new.flat, strict=True):
         unit = max(float(r), abs(float(g))) or 1.0
@@ -57,7 +57,7 @@ def root_of_each(root, new, decay):
 def test_a_root_mean_square_has_one_entry_unlike_all_others(
     library, dtype, size, count, noticed, monkeypatch
 ):
-    """Each is right by itself, not only compared with the largest."""
+    """Each is right by itself, not only relative to the largest."""
     if not noticed:
         monkeypatch.setattr(norms, "_notices_lost_numbers", lambda: False)
     xp = resolve_namespace(pytest.importorskip(library))
@@ -72,7 +72,7 @@ def test_a_root_mean_square_has_one_entry_unlike_all_others(
         np.testing.assert_allclose(np.asarray(found), wanted, rtol=8 * np.finfo(dtype).eps)
 
 
-def test_what_numpy_is_told_of_errors_changes_no_root_mean_square():
+def test_numpys_error_settings_change_no_root_mean_square():
     for root, new in ((1.0, 1e-30), (1.0, 1e30), (1e-30, 1e-30)):
         arrays = (np.full(2100, number, np.float32) for number in (root, new))
         with np.errstate(all="raise"):
@@ -92,8 +92,8 @@ def cotangent(value):
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-@pytest.mark.parametrize("steps", [2, 30])  # by products of steps, and by the gradient
-@pytest.mark.parametrize("library", ["numpy", "torch"])  # whose arrays the loss can write into
+@pytest.mark.parametrize("steps", [2, 30])  # norms from products of steps, and from the gradient
+@pytest.mark.parametrize("library", ["numpy", "torch"])  # the loss can write into their arrays
 def test_the_norm_of_a_sequence_is_infinite_or_nan_only_where_its_gradient_is(library, steps):
     xp = resolve_namespace(pytest.importorskip(library))
     model = prnn.RNN(3, 8, 8, bias=False)
@@ -123,14 +123,14 @@ def test_the_flow_of_a_gradient_that_explodes_is_infinite():
         return outputs[-1].sum(), d_outputs
 
     flow = prnn.gradient_flow(model, params, np.zeros((4, 1), np.float32), None, loss=last)
-    root = np.sqrt(2.0)  # each step back is one of 1e20 times
+    root = np.sqrt(2.0)  # each step back multiplies by 1e20
     np.testing.assert_allclose(flow.d_h[:, 0, 0], [np.inf, np.inf, 1e20 * root, root], rtol=1e-6)
     np.testing.assert_allclose(flow.jacobian, 1e20, rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
-def test_an_infinite_cotangent_is_parted_by_the_step_it_comes_from():
-    """Not times 0 at the others, which would be NaN."""
+def test_an_infinite_cotangent_is_assigned_to_the_step_it_comes_from():
+    """It is not multiplied by 0 at the others, which would give NaN."""
     model = prnn.RNN(1, 2, bias=False, nonlinearity="affine")
 
     def loss(outputs, targets):

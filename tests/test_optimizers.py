@@ -79,7 +79,7 @@ def test_an_eps_that_the_step_cannot_hold_is_refused():
 
 @pytest.mark.parametrize("optimizer", [adam, adamw, rmsprop])
 def test_zero_gradients_are_divided_by_eps_in_any_dtype(optimizer):
-    """1e-8, the default, is 0 in float16: the step is one of float32."""
+    """1e-8, the default, is 0 in float16: the step is computed in float32."""
     for dtype in (np.float16, np.float32):
         params = arrays(0, dtype)
         state = None
@@ -117,7 +117,7 @@ def test_clip_neither_overflows_nor_divides_by_zero(size):
     np.testing.assert_allclose(clipped["a"], min(size, 0.5), rtol=1e-6)
 
 
-def test_clip_takes_its_unit_from_the_largest_of_all():
+def test_clip_takes_its_scale_from_the_largest_of_all():
     grads = {"a": np.full(4, 1e30, np.float32), "b": np.full(4, 1e-30, np.float32)}
     for named in (grads, dict(reversed(grads.items()))):
         clipped, norm = clip_by_global_norm(named, 1.0)
@@ -178,7 +178,7 @@ def test_a_whole_result_in_the_place_of_its_gradients_is_named():
 @pytest.mark.parametrize("optimizer", [adam, adamw])
 @pytest.mark.parametrize("betas", [(0.0, 0.999), (0.9, 0.0), (0.0, 0.0)])
 def test_a_step_that_is_an_array_counts_like_one_that_is_a_number(optimizer, betas):
-    """As under jax.jit, where logarithms of the betas are taken; 0 has none."""
+    """As under jax.jit, where logarithms of the betas are used; 0 has none."""
     found = []
     for first in (0, np.asarray(0)):
         params, state = arrays(), None
@@ -194,8 +194,8 @@ def test_a_step_that_is_an_array_counts_like_one_that_is_a_number(optimizer, bet
 
 @pytest.mark.parametrize("size", [1e-305, 1e-290, 1e-200, 1e200, 1e300, 1.7e308])
 @pytest.mark.parametrize("optimizer", [adam, rmsprop])
-def test_squares_that_float64_does_not_have_are_no_trouble(optimizer, size):
-    """Beside the rules in 50 digits, of any exponent."""
+def test_squares_beyond_the_range_of_float64_give_the_right_step(optimizer, size):
+    """Compared with the rules in 50 digits, with any exponent."""
     import mpmath
 
     grads = [size, -size / 2, size / 4]
@@ -217,7 +217,7 @@ def test_squares_that_float64_does_not_have_are_no_trouble(optimizer, size):
         np.testing.assert_allclose(params["a"][0], float(p), rtol=1e-13, atol=1e-320)
 
 
-def test_what_is_kept_of_half_precision_is_float32():
+def test_the_state_in_half_precision_is_float32():
     half = arrays(0, np.float16)
     params, state = adam(half, half)
     assert {p.dtype for p in params.values()} == {np.dtype(np.float16)}
@@ -256,7 +256,7 @@ def test_half_precision_is_clipped_where_its_squares_vanish():
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-def test_clipping_tells_what_is_not_finite(bad):
+def test_clipping_reports_gradients_that_are_not_finite(bad):
     clipped, norm = clip_by_global_norm({"a": np.asarray([1.0, bad]), "b": np.ones(2)}, 1.0)
     assert np.isnan(norm) if np.isnan(bad) else norm == np.inf
     assert np.isnan(clipped["a"][1])
@@ -273,7 +273,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_option_that_is_no_such_number_is_named(name):
+def test_an_option_that_is_no_valid_number_is_named(name):
     optimizer, options, out_of_range = OPTIONS[name]
     for bad in (*out_of_range, *NOT_NUMBERS):
         with pytest.raises((TypeError, ValueError), match=f"^{name}: expected a number"):
@@ -292,7 +292,7 @@ def test_an_option_that_is_no_such_number_is_named(name):
             adamw(arrays(0), arrays(1), betas=(0.9, bad))
 
 
-def test_a_learning_rate_of_zero_is_one():
+def test_a_learning_rate_of_zero_is_taken():
     params, _ = adam(arrays(0), arrays(1), lr=0.0)
     for name, p in arrays(0).items():
         np.testing.assert_array_equal(params[name], p)
@@ -343,7 +343,7 @@ def test_parameters_and_gradients_are_real_floating_numbers(dtype):
         clip_by_global_norm(array, 1.0)
 
 
-def test_clipping_wants_arrays_of_one_dtype():
+def test_clipping_requires_arrays_of_one_dtype():
     with pytest.raises(TypeError, match=r"^grads\['b'\]: expected dtype float64 like grads\['a'\]"):
         clip_by_global_norm({"a": np.ones(2), "b": np.ones(2, np.float32)}, 1.0)
     with pytest.raises(TypeError, match=r"^grads\['a'\]: expected an array .* got list"):
@@ -357,6 +357,6 @@ def test_clipping_wants_arrays_of_one_dtype():
         (arrays(1), {}, "^state: expected the entries step, mean, .* got none; None begins anew$"),
     ],
 )
-def test_what_is_given_in_the_place_of_something_else_has_a_remedy(grads, state, message):
+def test_swapped_arguments_are_refused_with_a_remedy(grads, state, message):
     with pytest.raises((TypeError, ValueError), match=message):
         adam(arrays(0), grads, state)

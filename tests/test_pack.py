@@ -78,7 +78,7 @@ def test_unpack_refuses_what_has_no_batch():
         ragged.unpack(np.zeros(3), [2])
 
 
-def test_a_sequence_without_a_step_is_packed_beside_others():
+def test_a_sequence_without_a_step_is_packed_with_others():
     packed, lengths = ragged.pack([np.ones((0, 3)), np.ones((2, 3))])
     assert packed.shape == (2, 2, 3)
     assert lengths.tolist() == [0, 2]
@@ -86,7 +86,7 @@ def test_a_sequence_without_a_step_is_packed_beside_others():
 
 
 @pytest.mark.parametrize("flag", [None, 1, "yes", np.ones(2)])
-def test_the_layout_is_said_by_a_flag(flag):
+def test_a_layout_that_is_no_flag_is_refused(flag):
     with pytest.raises(TypeError, match=r"^batch_first: expected True or False"):
         ragged.pack([np.ones((2, 3))], batch_first=flag)
     with pytest.raises(TypeError, match=r"^batch_first: expected True or False"):
@@ -103,6 +103,6 @@ def test_the_layout_is_said_by_a_flag(flag):
         (np.ones((2, 1)), [[1], [1, 2]], "lengths: expected 1 ints"),
     ],
 )
-def test_what_cannot_be_unpacked_is_named(packed, lengths, message):
+def test_arguments_that_cannot_be_unpacked_are_named(packed, lengths, message):
     with pytest.raises((TypeError, ValueError), match=f"^{message}"):
         ragged.unpack(packed, lengths)

@@ -1,4 +1,4 @@
-"""Gradients of single sequences: their sum is the gradient, and each is what it would be alone."""
+"""Gradients of single sequences: they sum to the gradient, and each is as computed alone."""
 
 import tracemalloc
 
@@ -73,7 +73,7 @@ def test_each_is_what_it_would_be_alone(cell, options, dtype):
 
 @pytest.mark.parametrize("options", ["plain", "stacked"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_many_stretches_of_time(cell, options):
+def test_many_chunks_of_time(cell, options):
     hold(*problem(cell, OPTIONS[options], steps=600))
 
 
@@ -143,7 +143,7 @@ def test_norms_take_less_memory_than_gradients():
         peaks[f.__name__] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     each = 16 * sum(array.nbytes for array in params.values())
-    pre = 200 * 16 * 4 * 128 * 4  # the cotangents of all steps, which bptt lets go
+    pre = 200 * 16 * 4 * 128 * 4  # the cotangents of all steps, which bptt does not keep
     assert peaks["per_example_norms"] < peaks["bptt"] + 1.5 * pre
     assert peaks["per_example_gradients"] > each
 

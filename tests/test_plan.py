@@ -1,4 +1,4 @@
-"""A memory plan: which budget takes how many segments, where time is cut, and what a text says."""
+"""Memory plans: segments for a budget, where time is cut, and budgets given as text."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from portable_rnn._executors.eager import EAGER
 
 @pytest.fixture(autouse=True)
 def for_the_loop_in_python(short_chunks):
-    """Plan for that loop, in chunks of few rows."""
+    """Plan for the Python loop, in chunks of few rows."""
     with prnn.executors.use("eager"):
         yield
 
@@ -66,12 +66,12 @@ def test_half_precision_takes_half_of_float32():
     plans = {d: prnn.memory.plan(prnn.RNN(2, 64), 400, 8, dtype=d) for d in ("float16", "bfloat16")}
     assert plans["float16"] == plans["bfloat16"]
     one, two = (prnn.memory.plan(prnn.RNN(2, 64), 400, 8, dtype=f"float{n}") for n in (32, 64))
-    half = plans["float16"].full_tape  # of which Python's objects are as large for every dtype
+    half = plans["float16"].full_tape  # Python's objects are equally large for every dtype
     assert two.full_tape - one.full_tape == 2 * (one.full_tape - half) > 0
 
 
 def test_a_plan_tries_units_of_all_sizes():
-    """Of a million steps a half fits, and so each is run again but for those of the last of few."""
+    """Half of a million steps fit, so all are recomputed except those of the last of few units."""
     model, steps = prnn.RNN(2, 8), 1_000_000
     full = prnn.memory.plan(model, steps, 1)
     found = [prnn.memory.plan(model, steps, 1, memory=full.peak // 2**n) for n in range(1, 5)]
@@ -106,7 +106,7 @@ def test_a_plan_says_what_it_will_take():
 
 @pytest.mark.parametrize(
     ("cell", "hidden", "batch", "every", "least", "most"),
-    [  # as measured, and what is between: 6.9, 4.2, 1.6, 2.7, 1.2
+    [  # bounds around the measured values: 6.9, 4.2, 1.6, 2.7, 1.2
         ("gru", 16, 1, 1, 4.5, 9.0),
         ("gru", 16, 1, 2, 3.0, 6.0),
         ("gru", 16, 1, 16, 1.4, 2.1),
@@ -128,7 +128,7 @@ def test_a_plan_that_saves_nothing_says_so():
     assert full.peak == full.full_peak
     worse = prnn.memory.plan(model, 2000, 1, checkpoint_every=1)
     assert worse.peak < worse.full_peak == full.peak
-    one = prnn.RNN(4, 1)  # of one segment, a state is as large as its step
+    one = prnn.RNN(4, 1)  # with one unit, a state is as large as its step
     worse = prnn.memory.plan(one, 2000, 1, checkpoint_every=1)
     assert worse.peak > worse.full_peak
     assert f"no budget would take less, {worse.full_peak / 2**20:.1f} MiB" in str(worse)
@@ -136,7 +136,7 @@ def test_a_plan_that_saves_nothing_says_so():
         assert "no budget" not in str(plan)
 
 
-def test_one_of_a_kind_is_not_said_to_be_several():
+def test_singular_and_plural_are_distinguished():
     model = prnn.RNN(4, 16, cell="gru")
     assert ": 1 segment of 20 rows, 0 states kept" in str(prnn.memory.plan(model, 20, 1))
     two = str(prnn.memory.plan(model, 2, 1, checkpoint_every=1))
@@ -148,7 +148,7 @@ def test_one_of_a_kind_is_not_said_to_be_several():
     [("", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("KiB", 2**10), ("MiB", 2**20), ("G", 1e9)],
 )
 def test_a_text_says_how_many_bytes(segment, size):
-    """Just as many as the smallest budget, and one too few."""
+    """Exactly the smallest budget, and one byte less."""
 
     def plan(memory):
         return prnn.memory.plan(prnn.RNN(16, 64, 4, cell="lstm"), 1000, 4, memory=memory)
@@ -163,7 +163,7 @@ def test_a_text_says_how_many_bytes(segment, size):
 
 @pytest.mark.parametrize("steps", [10**6, 10**12, 2**62])
 def test_a_plan_of_any_length_is_made_at_once(steps):
-    """Each of these would otherwise take longer than there is time."""
+    """Planning naively would take too long for each of these."""
     model = prnn.RNN(64, 256, cell="lstm")
     every = prnn.memory.plan(model, steps, 16, checkpoint_every=2)
     assert (every.segments, every.checkpoints) == (-(-steps // 2), -(-steps // 2) - 1)
@@ -201,7 +201,7 @@ def test_a_plan_of_any_length_is_made_at_once(steps):
         ({"checkpoint_every": 10**300}, ValueError, "checkpoint_every: expected an int of 64"),
     ],
 )
-def test_what_is_no_size_is_refused_by_name(options, error, message):
+def test_a_wrong_size_is_refused_by_name(options, error, message):
     given = {"model": prnn.RNN(3, 4), "steps": 10, "batch": 2} | options
     with pytest.raises(error, match=f"^{message}"):
         prnn.memory.plan(**given)
@@ -217,7 +217,7 @@ def test_a_budget_may_have_any_number_of_digits():
 @pytest.mark.parametrize(
     "change", [{"checkpoints": -1}, {"segment_rows": None}, {"chunk_rows": 1.5}]
 )
-def test_a_plan_that_is_none_is_refused_by_name(change):
+def test_a_wrong_plan_is_refused_by_name(change):
     model = prnn.RNN(3, 4)
     plan = dataclasses.replace(prnn.memory.plan(model, 5, 2), **change)
     with pytest.raises((TypeError, ValueError), match=rf"^memory\.{next(iter(change))}: expected"):

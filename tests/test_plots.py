@@ -1,4 +1,4 @@
-"""The pictures are drawn, whatever the numbers, and say in words what is seen."""
+"""The pictures are drawn for any numbers, and their verdict states what they show."""
 
 import numpy as np
 import pytest
@@ -46,12 +46,12 @@ def test_a_gradient_of_zero_is_drawn():
         (np.asarray([1.0, 0.0]), "nothing to compare"),
     ],
 )
-def test_what_is_seen_is_said(norms, verdict):
+def test_the_verdict_states_what_the_picture_shows(norms, verdict):
     assert plots._verdict(norms, None) == verdict
     assert plots._verdict(norms, 1) == f"layer 1: {verdict}"
 
 
-def test_what_comes_from_the_last_loss_is_judged_alone():
+def test_the_part_of_the_last_loss_is_judged_alone():
     shares = np.zeros((4, 4, 1))
     shares[2, :3, 0] = 0.25, 0.5, 1.0
     shares[1, :2, 0] = 7.0, 7.0

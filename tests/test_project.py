@@ -1,4 +1,4 @@
-"""What the forge and the packaging are told agrees with the project."""
+"""Settings of the forge and of the packaging agree with the project."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Every public name says what it takes, gives and raises, and shows it in an example that runs.
+"""Every public name documents what it takes, returns and raises, and has an example that runs.
 
 The examples themselves are run by ``test_documents.py``.
 """
@@ -16,7 +16,7 @@ from conformance.public_names import DESCRIBED, METHODS, MODULES, NAMES
 pytestmark = pytest.mark.no_products
 
 SECTION = re.compile(r"^([A-Z]\w+)\n-{3,}\n", re.MULTILINE)
-# Either of them says where to look: "As for `forward`.", "See :mod:`portable_rnn.losses`."
+# References to other docstrings: "As for `forward`.", "See :mod:`portable_rnn.losses`."
 ELSEWHERE = re.compile(r"\b(As for|See|Those of|like|same)\b")
 
 
@@ -60,12 +60,12 @@ def arguments(value):
 
 
 def refuses(name, value):
-    """Tell whether a function can refuse what it is given: all but activations check it."""
+    """Return whether a function can refuse its arguments: all but activations check them."""
     return bool(arguments(value)) and not name.startswith("portable_rnn.activations.")
 
 
 def raises(value):
-    """Tell whether the source of a method raises, or calls what checks its arguments."""
+    """Return whether the source of a method raises, or calls a check of its arguments."""
     return any(
         isinstance(node, ast.Raise)
         or (isinstance(node, ast.Call) and re.match(r"check\.|_?check_", ast.unparse(node.func)))
@@ -113,7 +113,7 @@ def test_a_public_method_says_what_it_is_for(name):
 def test_a_public_value_has_a_description_below_it(name):
     module, _, short = name.rpartition(".")
     body = _body(module)
-    for node in body:  # a package shows what a module of its own describes
+    for node in body:  # a package re-exports what one of its modules describes
         if isinstance(node, ast.ImportFrom) and short in {alias.name for alias in node.names}:
             body = _body(f"{module}.{node.module}")
     after = dict(zip(map(_assigned, body), body[1:], strict=False))

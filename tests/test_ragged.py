@@ -1,4 +1,4 @@
-"""Ragged batches on NumPy: which bits do not change, what is refused."""
+"""Ragged batches on NumPy: bits that do not change, and arguments that are refused."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def solve(model, x, state, d_outputs, **steps):
 
 
 def filled(array, value):
-    """Put a value where there is no step."""
+    """Put a value at the steps that are not valid."""
     return np.where(THERE[..., None], array, value)
 
 
@@ -61,7 +61,7 @@ def test_padding_beyond_all_lengths_changes_no_bit(model):
 
 
 def test_the_order_of_sequences_of_different_lengths_changes_no_bit(model):
-    """They are sorted before anything is computed; only equal lengths keep their order."""
+    """They are sorted before the computation; only equal lengths keep their order."""
     x, state, d_outputs = drawn(model)
     want = solve(model, x, state, d_outputs, lengths=LENGTHS)
     for order in ([1, 3, 0, 4, 2], [2, 4, 0, 3, 1]):  # falling, rising
@@ -120,12 +120,12 @@ def test_lengths_in_any_form_give_the_same_bits(model):
         same(solve(model, *given, lengths=lengths), want)
 
 
-def test_full_lengths_are_no_lengths(model):
+def test_full_lengths_equal_no_lengths(model):
     given = drawn(model)
     same(solve(model, *given, lengths=[T] * B), solve(model, *given))
 
 
-def test_nothing_is_there(model):
+def test_a_batch_without_valid_steps(model):
     x, state, d_outputs = drawn(model)
     for steps in ({"lengths": [0] * B}, {"mask": np.zeros((T, B), dtype=bool)}):
         found = solve(model, np.full_like(x, np.nan), state, d_outputs, **steps)
@@ -153,7 +153,7 @@ def test_bptt_does_not_look_at_targets_where_there_is_no_step(model):
         same(got.grads, want.grads)
 
 
-def test_a_mean_is_over_the_steps_that_are_there():
+def test_a_mean_is_over_the_valid_steps():
     model = prnn.RNN(I, H, 2)
     params = model.init(seed=0, dtype="float64")
     x, targets = np.ones((T, B, I)), np.zeros((T, B, 2))
@@ -161,7 +161,7 @@ def test_a_mean_is_over_the_steps_that_are_there():
     mean = prnn.bptt(model, params, x, targets, **given).loss
     total = prnn.bptt(model, params, x, targets, reduction="sum", **given).loss
     np.testing.assert_allclose(mean, total / (2 * sum(LENGTHS)), rtol=1e-15)
-    # Weights of the caller's count as well, but not where there is no step.
+    # The caller's weights count as well, but not at steps that are not valid.
     weights = np.full((T, B), 2.0)
     twice = prnn.bptt(model, params, x, targets, reduction="sum", weights=weights, **given).loss
     np.testing.assert_allclose(twice, 2 * total, rtol=1e-15)
@@ -194,7 +194,7 @@ BAD_MASKS = [
     ("name", "value", "error", "words"),
     [("lengths", *case) for case in BAD_LENGTHS] + [("mask", *case) for case in BAD_MASKS],
 )
-def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, error, words):
+def test_wrong_lengths_and_masks_are_named_before_any_work(monkeypatch, name, value, error, words):
     def never(*args, **kwargs):
         raise AssertionError("the network was run")
 
@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_named_before_any_work(monkeypatch, name, value, er
             call(**{name: value})
 
 
-def test_both_of_them_are_refused():
+def test_lengths_and_a_mask_together_are_refused():
     params = MODEL.init(seed=0, dtype="float64")
     with pytest.raises(ValueError, match=r"^lengths, mask: expected one of them, got both"):
         prnn.forward(MODEL, params, X, lengths=LENGTHS, mask=THERE)
@@ -243,7 +243,7 @@ ONE = X[:, 0, :]
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("given", [{"lengths": 3}, {"lengths": [3]}, {"mask": [1, 0, 1]}])
 def test_a_single_sequence_has_lengths_and_gaps_as_a_batch_of_one_has(cell, given, batch_first):
-    """Against the same sequence as a batch, in every function that takes either."""
+    """Compared with the same sequence as a batch, in every function that takes either."""
     model = prnn.RNN(ONE.shape[-1], 4, 2, cell=cell, batch_first=batch_first)
     params = model.init(seed=0, dtype="float64")
     axis = 0 if batch_first else 1
@@ -285,7 +285,7 @@ def test_a_single_sequence_has_lengths_and_gaps_as_a_batch_of_one_has(cell, give
         ({"mask": np.ones((len(ONE), 1), bool)}, r"^mask: expected shape \(\d,\), got \(\d, 1\)$"),
     ],
 )
-def test_what_does_not_fit_a_single_sequence_is_named(given, message):
+def test_wrong_lengths_and_masks_of_a_single_sequence_are_named(given, message):
     with pytest.raises(ValueError, match=message):
         prnn.forward(MODEL, MODEL.init(seed=0, dtype="float64"), ONE, **given)
     with pytest.raises(ValueError, match=r"^lengths: expected \d ints .*got shape \(\)$"):
@@ -294,7 +294,7 @@ def test_what_does_not_fit_a_single_sequence_is_named(given, message):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_check_finite_looks_only_at_the_steps_there_are(bad, batch_first):
+def test_check_finite_looks_only_at_the_valid_steps(bad, batch_first):
     model = prnn.RNN(X.shape[-1], 4, 2, batch_first=batch_first)
     params = model.init(seed=0, dtype="float64")
     there = np.arange(len(X))[:, None] < np.asarray(LENGTHS)

@@ -1,4 +1,4 @@
-"""Schedules of recomputation: each segment in turn, from the right state, at the least cost."""
+"""Schedules of recomputation: every segment, from the right state, at the least cost."""
 
 import math
 from functools import lru_cache
@@ -81,7 +81,7 @@ def test_what_a_plan_counts_is_what_is_run():
         (10**12, 10**12 - 1, 10**12 - 1),
         (10**12, 10**15, 10**12 - 1),
         (1, 0, 0),
-        # The most that can be done in two sweeps (Griewank and Walther, equation 4).
+        # The most segments that two sweeps can cover (Griewank and Walther, equation 4).
         (math.comb(10**6 + 3, 2), 10**6, 2 * math.comb(10**6 + 3, 2) - (10**6 + 3)),
     ],
 )

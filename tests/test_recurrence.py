@@ -1,4 +1,4 @@
-"""What a step may have more: a second product, a projected state, and a cell's own vectors."""
+"""Optional parts of a step: a second product, a projected state, and own vectors of a cell."""
 
 from dataclasses import replace
 
@@ -70,7 +70,7 @@ def test_all_gradients_with_every_kind_of_dropout(name, bidirectional):
 
 
 def test_the_second_product_sees_what_recurrent_dropout_leaves_of_the_state():
-    """With the reset gate open, it makes no difference where it stands."""
+    """With the reset gate open, its position makes no difference."""
     after = prnn.RNN(INPUTS, HIDDEN, cell="gru", recurrent_dropout=0.5)
     before = replace(after, cell="reset_before_gru")
     params = after.init(seed=0, dtype="float64")
@@ -100,8 +100,8 @@ def test_a_projected_state_has_its_own_size():
 def test_chunks_add_up(name, monkeypatch):
     """The gradients of a cell's own vectors, and of a projection, are sums over chunks too.
 
-    Both ways round, and normalisation amplifies that: up to 26 eps on one BLAS or another. What is
-    left out of a sum has no digit right.
+    Both sides are rounded, and normalisation amplifies that: up to 26 eps, depending on the BLAS.
+    An incomplete sum would have no right digit.
     """
     model = replace(MODELS[name], num_layers=2)
     rng = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def test_chunks_add_up(name, monkeypatch):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_transposed_weights_are_the_weights(name, monkeypatch):
-    """From some steps and sequences on, NumPy is given W_hh transposed: also under dropout."""
+    """For enough steps and sequences, NumPy is given W_hh transposed: also under dropout."""
     model = replace(MODELS[name], **DROPPED)
     rng = np.random.default_rng(0)
     params = {k: rng.standard_normal(s) for k, s in model.parameter_shapes.items()}

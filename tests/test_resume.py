@@ -1,4 +1,4 @@
-"""A run in parts is the run in one: every field, wherever it is cut; and what is no such part."""
+"""A run in parts equals the uninterrupted run in every field; other parts are refused."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ DROPPING = prnn.RNN(
 
 @pytest.fixture(autouse=True)
 def _in_memory(monkeypatch):
-    """Do not wait for the disk: that whole files get there is tested with the files."""
+    """Do not wait for the disk: test_serialization.py tests that files are written whole."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
@@ -44,7 +44,7 @@ def windows():
 
 
 def fields(run):
-    """Return every field of a run as what can be compared: arrays as their bytes."""
+    """Return every field of a run in a comparable form: arrays as bytes."""
 
     def plain(value):
         if isinstance(value, np.ndarray | np.generic):
@@ -75,7 +75,7 @@ def both(a, b):
     return update
 
 
-# What a run may have; `lr` of 0.5 makes evaluations rise and fall.
+# Options of a run; an `lr` of 0.5 makes evaluations rise and fall.
 RUNS = {
     "plain": {},
     "evaluated": {"validation": shuffled(1), "evaluate_every": 10, "lr": 0.5},
@@ -109,7 +109,7 @@ CUTS = range(1, STEPS) if os.environ.get("EVERY_CUT") else (1, 4, 7, 9, 10, 13, 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_given_more_steps_is_the_run_in_one(tmp_path, name, cut):
+def test_a_run_that_is_given_more_steps_equals_the_uninterrupted_run(tmp_path, name, cut):
     go = trainer(name)
     first = fields(go(steps=cut, checkpoint=tmp_path / "c"))
     assert first == whole(name, cut)  # with a checkpoint as without
@@ -118,7 +118,7 @@ def test_a_run_that_is_given_more_steps_is_the_run_in_one(tmp_path, name, cut):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_stopped_again_and_again_is_the_run_in_one(tmp_path, name):
+def test_a_run_that_is_stopped_repeatedly_equals_the_uninterrupted_run(tmp_path, name):
     go = functools.partial(trainer(name), steps=STEPS, checkpoint=tmp_path / "c", resume=True)
     for step in (*range(1, 17, 2), 20, 21, 27, 28):
         go(callbacks=[Stop(step)])
@@ -149,7 +149,7 @@ def test_a_resumed_run_is_evaluated_as_often_as_it_was_begun(tmp_path):
     assert fields(parts) == fields(go(steps=200, evaluate_every=5))
 
 
-def test_a_checkpoint_that_ends_where_more_was_asked_for_says_so(tmp_path):
+def test_a_checkpoint_with_more_steps_than_requested_is_refused(tmp_path):
     go = trainer("plain")
     go(steps=9, checkpoint=tmp_path / "c")
     with pytest.raises(CheckpointError, match=r"c: this run has made 9 steps, and 8 are asked for"):
@@ -215,7 +215,7 @@ cosine = functools.partial(prnn.schedules.cosine, steps=50)
         ({}, {"optimizer": prnn.optimizers.rmsprop}, "optimizer: name adam where rmsprop"),
     ],
 )
-def test_what_would_be_another_run_is_refused(tmp_path, begun, asked, words):
+def test_arguments_of_another_run_are_refused(tmp_path, begun, asked, words):
     def go(steps, batches=None, **options):
         source = shuffled() if batches is None else batches
         options = {"lr": 0.02, "checkpoint": tmp_path / "c"} | options
@@ -299,7 +299,7 @@ def test_any_tree_of_arrays_and_numbers_is_kept(tmp_path):
         (lambda grads: np.zeros(2, complex), "files hold the dtypes"),
     ],
 )
-def test_what_does_not_come_back_is_refused_at_the_first_step(tmp_path, make, words):
+def test_a_state_that_no_file_can_hold_is_refused_at_the_first_step(tmp_path, make, words):
     with pytest.raises(TypeError, match=words):
         train(
             PLAIN,
@@ -312,11 +312,11 @@ def test_what_does_not_come_back_is_refused_at_the_first_step(tmp_path, make, wo
     assert not (tmp_path / "c").exists()
 
 
-# -------------------------------------------------------------------- files that are none
+# ------------------------------------------------------------------- invalid files
 
 
 def test_a_checkpoint_without_a_part_is_refused_by_name(tmp_path):
-    """A header that lacks an entry, or an array: whole files, by their checksum, of something."""
+    """The header lacks an entry, or the file an array; its checksum is right."""
     go = trainer("evaluated")
     go(steps=5, checkpoint=tmp_path / "c")
     arrays, header = load_arrays(tmp_path / "c")
@@ -375,7 +375,7 @@ def test_parameters_that_are_no_longer_finite_are_not_saved(tmp_path):
         ({"resume": 1}, TypeError, "resume: expected True or False, got 1"),
     ],
 )
-def test_paths_and_flags_are_paths_and_flags(options, kind, words):
+def test_wrong_paths_and_flags_are_refused(options, kind, words):
     with pytest.raises(kind) as caught:
         trainer("plain")(steps=2, **options)
     assert words in str(caught.value)

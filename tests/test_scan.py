@@ -1,4 +1,4 @@
-"""The time loop: what is visited when, what is carried, what comes back in which order."""
+"""The time loop: the order of steps, what is carried, and the order of results."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ scan, shift, split = EAGER.scan, EAGER.shift, EAGER.split
 
 
 def diary(carry, inputs):
-    """A step that writes down what it is given."""
+    """A step that records its arguments."""
     return (f"{carry[0]}>{'+'.join(inputs)}",), (f"out({'+'.join(inputs)})",)
 
 

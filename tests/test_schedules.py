@@ -36,7 +36,7 @@ BAD = (-1, float("nan"), float("inf"), "1", True, None, [1.0])
         *[(exponential, name) for name in ("step", "lr", "rate", "every", "warmup")],
     ],
 )
-def test_what_is_no_such_number_is_named(schedule, name, bad):
+def test_an_argument_that_is_no_valid_number_is_named(schedule, name, bad):
     good = {"step": 2, "lr": 1.0, "warmup": 1, "steps": 5, "final": 0.1, "rate": 0.5, "every": 2}
     options = {key: good[key] for key in schedule.__kwdefaults__ or {}} | {"lr": 1.0, name: bad}
     options |= {"steps": 5} if schedule is cosine and name != "steps" else {}
@@ -45,13 +45,13 @@ def test_what_is_no_such_number_is_named(schedule, name, bad):
         schedule(options.pop("step", 2), **options)
 
 
-def test_a_rate_that_grows_beyond_all_numbers_is_named():
+def test_a_rate_that_overflows_is_named():
     with pytest.raises(ValueError, match=r"rate: expected one by which lr stays finite, got 2.0"):
         exponential(5000, lr=1.0, rate=2.0)
     assert exponential(5000, lr=1.0, rate=0.5) == 0.0
 
 
-def test_rates_are_floats_of_python():
+def test_rates_are_python_floats():
     given = {"lr": np.float32(0.5), "warmup": np.int64(2)}
     for rate in (
         constant(np.int64(0), **given),

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and hold exactly what was put into them."""
+"""Files are whole or absent, and hold exactly what was saved."""
 
 import errno
 import json
@@ -109,8 +109,8 @@ def test_a_name_may_be_as_long_as_the_system_takes(tmp_path, name):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere whole paths are short")
-def test_what_a_killed_write_left_is_known_by_the_name_of_its_file(tmp_path, monkeypatch):
-    """However long that is; files of other names, alike in all but the end, have others."""
+def test_the_rest_of_a_killed_write_is_found_by_the_name_of_its_file(tmp_path, monkeypatch):
+    """For names of any length; names that differ only at the end have different leftovers."""
     replace = os.replace
 
     def killed(temporary, path):
@@ -149,7 +149,7 @@ def test_a_missing_folder_is_named(tmp_path):
         save_weights(tmp_path / "nowhere" / "w.safetensors", {"w": np.ones(2)})
 
 
-def test_what_went_wrong_is_told_also_where_no_file_could_be_made(tmp_path, monkeypatch):
+def test_an_error_is_reported_also_where_no_file_could_be_created(tmp_path, monkeypatch):
     def refuse(*args):
         raise PermissionError("not here")
 
@@ -159,7 +159,7 @@ def test_what_went_wrong_is_told_also_where_no_file_could_be_made(tmp_path, monk
 
 
 def test_the_system_s_message_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
-    """Of a full disk it names none, and of a missing right the temporary one."""
+    """For a full disk it names no file, and for a missing permission the temporary one."""
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/x/.w.0123abcd.part")
     for error in (full, refused):
@@ -175,7 +175,7 @@ def test_the_system_s_message_names_the_file_that_was_asked_for(tmp_path, monkey
 
 
 def test_others_can_read_the_files(tmp_path):
-    """By the reference implementation, arrays at multiples of what one number takes."""
+    """The reference implementation reads them; arrays are aligned to the size of a number."""
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
@@ -243,7 +243,7 @@ def test_a_file_that_has_lost_its_checksum_or_header_is_not_taken_for_another_s(
 
 
 def test_a_file_that_another_program_has_written_anew_keeps_its_checksum(tmp_path):
-    """The checksum is that of names, shapes and numbers, in whatever order they stand."""
+    """The checksum covers names, shapes and numbers, in any order."""
     from safetensors.numpy import load_file, save_file
 
     params = prnn.RNN(3, 4, 2).init(seed=1)
@@ -284,12 +284,12 @@ def test_numpy_says_that_it_has_no_bfloat16(tmp_path):
 @pytest.mark.parametrize(
     ("path", "kind"), [("", ValueError), (None, TypeError), (3, TypeError), (b"w", TypeError)]
 )
-def test_paths_are_paths(call, path, kind):
+def test_wrong_paths_are_refused(call, path, kind):
     with pytest.raises(kind, match="path: expected a path, got"):
         call(path)
 
 
-def test_what_is_no_array_is_not_saved(tmp_path):
+def test_a_value_that_is_no_array_is_not_saved(tmp_path):
     with pytest.raises(TypeError, match=r"^params\['w'\]: expected an array"):
         save_weights(tmp_path / "w", {"w": [1.0, 2.0]})
     assert not list(tmp_path.iterdir())
@@ -306,13 +306,13 @@ def test_what_is_no_array_is_not_saved(tmp_path):
         ({"w": np.ones(2, object)}, TypeError, r"params\['w'\]: files hold .* got object"),
     ],
 )
-def test_what_no_file_can_hold_is_named(tmp_path, params, kind, message):
+def test_parameters_that_no_file_can_hold_are_named(tmp_path, params, kind, message):
     with pytest.raises(kind, match=f"^{message}"):
         save_weights(tmp_path / "w", params)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_header_is_a_dict_of_what_json_has(tmp_path):
+def test_a_header_is_a_dict_of_json_values(tmp_path):
     cycle = {}
     cycle["again"] = cycle
     for header in (None, 3, [], "text", {"a": object()}, {"a": 10**5000}, {(1, 2): 3}, cycle):
@@ -322,7 +322,7 @@ def test_a_header_is_a_dict_of_what_json_has(tmp_path):
 
 
 @pytest.mark.parametrize("data", ["text", None, 3, np.ones(2, object), np.ones(4)[::2]])
-def test_what_has_no_bytes_in_a_row_is_not_written(tmp_path, data):
+def test_data_without_a_contiguous_buffer_is_not_written(tmp_path, data):
     with pytest.raises(TypeError, match=r"^data: expected bytes, or what has a buffer"):
         write_atomically(tmp_path / "f", b"good", data)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A source and a model that do not fit are refused by name, whoever wrote the source."""
+"""A source that does not fit the model is refused by name, also if it is custom."""
 
 import copy
 import inspect
@@ -36,7 +36,7 @@ def evaluate(source, *, of=None):
 
 
 class Own:
-    """A source of one's own, as the documentation has them."""
+    """A custom source, as in the documentation."""
 
     steps_per_epoch = 2
 
@@ -65,7 +65,7 @@ def sources():
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("name", sources())
 def test_a_source_of_the_other_layout_is_refused(name, axis):
-    """Time read as batch trains, and without an error: shapes fit where sizes are alike."""
+    """With time read as batch, training would run without an error where sizes are equal."""
     source, wrong = sources()[name](axis), model(batch_first=axis == 1)
     message = rf"expected batch_axis={1 - axis}, for a model with batch_first=.*={axis}$"
     for call, start in (
@@ -87,7 +87,7 @@ def test_windows_of_either_layout_train_to_the_same_parameters():
         assert run.state.shape == (1, 2, H)
         ends.append(run.params)
     for name, param in ends[0].items():
-        # Eight steps of the same products, whose arrays lie in memory in another order.
+        # Eight steps of the same products, with arrays in another memory order.
         assert_close(param, ends[1][name], f"{name} of either layout", scale=1.0, k=1e5)
 
 
@@ -111,7 +111,7 @@ def test_a_source_that_does_not_say_its_layout_is_taken():
     assert train(Own()).step == 2
 
 
-# What a source has to have
+# Members that a source needs
 
 
 class NoEpoch:
@@ -154,7 +154,7 @@ class Sideways(Own):
         (Sideways(), "batch_axis: expected an int, got 'time'"),
     ],
 )
-def test_a_source_that_is_none_is_refused_before_any_work(source, message):
+def test_a_value_that_is_no_source_is_refused_before_any_work(source, message):
     start = r"\." if ":" in message else ": .*"
     with pytest.raises(TypeError, match=rf"^batches{start}{message}"):
         train(source)
@@ -167,7 +167,7 @@ class OnlyBatches:
         return Batch(X, LABELS)
 
 
-def test_no_more_of_a_source_is_asked_for_than_is_used(tmp_path):
+def test_a_source_needs_only_the_members_that_are_used(tmp_path):
     for source in (OnlyBatches(), NoEpoch(), NoDescription(), Endless()):
         assert train(source).step == 2
     for source in (NoEpoch(), Endless()):
@@ -176,7 +176,7 @@ def test_no_more_of_a_source_is_asked_for_than_is_used(tmp_path):
     assert train(OnlyBatches(), validation=NoDescription()).evaluation > 0
 
 
-def test_what_is_used_of_a_source_has_to_be_there(tmp_path):
+def test_a_source_without_a_member_that_is_used_is_refused(tmp_path):
     message = "expected a source such as .*got .* without"
     for source in (OnlyBatches(), NoEpoch()):
         with pytest.raises(TypeError, match=f"^batches: {message} steps_per_epoch$"):
@@ -195,7 +195,7 @@ def test_what_is_used_of_a_source_has_to_be_there(tmp_path):
     assert not path.exists()
 
 
-def test_what_a_loss_takes_is_looked_up_once_in_a_run(monkeypatch):
+def test_the_signature_of_a_loss_is_read_once_in_a_run(monkeypatch):
     """Reading a signature takes as long as a small step."""
     seen = []
     read = inspect.signature
@@ -246,7 +246,7 @@ def test_a_batch_that_does_not_fit_is_named(changes, error, message):
 
 
 def counted(outputs, targets, *, weights):
-    """A loss of one's own, which takes weights of any dtype."""
+    """A custom loss, which takes weights of any dtype."""
     return prnn.losses.softmax_cross_entropy(outputs, targets, weights=weights.astype("float64"))
 
 
@@ -268,7 +268,7 @@ def test_weights_that_are_put_together_with_lengths_are_of_the_dtype_of_x():
 
 
 @pytest.mark.parametrize("returned", [None, (X, LABELS), {"x": X}])
-def test_what_is_no_batch_is_named(returned):
+def test_a_result_that_is_no_batch_is_named(returned):
     class Wrong(Own):
         def batch(self, step):
             return returned
@@ -277,7 +277,7 @@ def test_what_is_no_batch_is_named(returned):
         train(Wrong())
 
 
-def test_a_batch_that_goes_on_from_another_size_is_named():
+def test_a_batch_that_continues_from_another_size_is_named():
     class Shrinking(Own):
         def batch(self, step):
             return Batch(X[:, : B - step], LABELS[:, : B - step], fresh=step == 0)

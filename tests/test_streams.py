@@ -1,4 +1,4 @@
-"""A stream is the batch, a step or a few at a time, and holds nothing but the state."""
+"""A stream equals the batch, one or a few steps at a time, and holds only the state."""
 
 import copy
 import gc
@@ -58,7 +58,7 @@ def test_a_step_that_is_refused_leaves_the_stream_as_it_was(cell, wrong):
     assert_close(np.stack(outputs), whole, "outputs", k=8)
 
 
-def test_a_copy_of_a_stream_goes_its_own_way():
+def test_a_copy_of_a_stream_is_independent():
     model, params, x = network("lstm")
     whole = prnn.predict(model, params, x)
     stream = prnn.stream(model, params)
@@ -92,7 +92,7 @@ def test_single_steps_are_the_whole(options):
 
 
 def test_one_step_at_a_time_has_the_same_bits_where_rows_are_multiplied_alike():
-    """One row is one row: the same product, however many steps there are to come."""
+    """The same product of one row, whatever the number of steps."""
     model, params, x = network("lstm")
     stream, outputs, state = prnn.stream(model, params), [], None
     for x_t in x:
@@ -117,7 +117,7 @@ def test_sequences_may_pause_and_have_lengths():
     assert_close(np.concatenate([first, second]), whole, "outputs", k=8)
 
 
-def test_it_goes_on_from_a_state_and_back_to_one():
+def test_a_stream_starts_from_a_state_and_can_be_reset_to_one():
     model, params, x = network("lstm")
     _, state = prnn.predict(model, params, x[:4], return_state=True)
     stream = prnn.stream(model, params, state)
@@ -146,7 +146,7 @@ def test_memory_does_not_grow():
 def test_bad_input_is_named_and_leaves_the_state():
     both = prnn.RNN(I, H, bidirectional=True)
     with pytest.raises(ValueError, match=r"^model: expected one direction for a stream, got bidir"):
-        prnn.stream(both, {})  # the first thing that is looked at
+        prnn.stream(both, {})  # the first argument that is checked
     model, params, x = network()
     with pytest.raises(ValueError, match=r"^params: missing"):
         prnn.stream(model, {})

@@ -1,4 +1,4 @@
-"""Nothing that is printed commands the terminal but what the command line itself has to say."""
+"""Printed text has no control sequences except those of the command line itself."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def test_every_control_character_is_written_out():
     ],
     ids=["str", "text", "assembled", "panel"],
 )
-def test_whatever_is_printed(thing):
+def test_printed_objects_have_no_control_characters(thing):
     file = io.StringIO()
     Console(file=file, width=200, highlight=False).print(thing, markup=False)
     assert r"\x1b[31mb\x9b2Jc" in file.getvalue()
@@ -51,7 +51,7 @@ def test_whatever_is_printed(thing):
 @pytest.mark.parametrize("thing", ["{}", Panel("{}")], ids=["str", "panel"])
 @pytest.mark.parametrize("make", [str, styled])
 def test_no_control_character_is_dropped(make, thing):
-    """Rich drops these five from what it takes for text."""
+    """Rich drops these five characters from text."""
     text, file = make("a\x07\x08\x0b\x0c\rb"), io.StringIO()
     Console(file=file, width=80).print(text if thing == "{}" else Panel(text))
     assert r"a\x07\x08\x0b\x0c\rb" in file.getvalue()
@@ -77,7 +77,7 @@ def test_a_word_for_a_shell_is_printable_and_means_the_same(shell):
         assert shown.stdout == os.fsencode(text)
 
 
-def test_a_table_stays_straight():
+def test_a_table_stays_aligned():
     table = Table(EVIL)
     table.add_row(EVIL)
     table.add_row("b")
@@ -87,7 +87,7 @@ def test_a_table_stays_straight():
     assert file.getvalue().count(r"\x1b[31mb") == 2
 
 
-def test_colours_of_the_command_line_stay():
+def test_colours_of_the_command_line_are_kept():
     file = io.StringIO()
     terminal = Console(file=file, force_terminal=True, color_system="standard", highlight=False)
     terminal.print(f"[red]{EVIL.replace('[', chr(92) + '[')}[/]")
@@ -114,7 +114,7 @@ def test_what_a_network_has_learned_is_written_out(run):
     assert code == 0
     assert shown.startswith("The \\x1b[31mcat\n")
     assert "\x1b" not in shown
-    assert shown.count("\n") > 3  # of the text, and the last
+    assert shown.count("\n") > 3  # of the text, and the last one
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_errors_are_written_out(tmp_path, monkeypatch, command):
         (("book", "--digits", "99"), "digits: expected at most 40, got 99"),
     ],
 )
-def test_wrong_options_are_said_like_all_other_errors(command, error):
+def test_wrong_options_are_reported_like_all_other_errors(command, error):
     code, shown = call(*command)
     assert code == 2
     assert shown.startswith("error: ")
@@ -181,7 +181,7 @@ def test_latex_is_written_out(tmp_path, monkeypatch):
     assert "\x1b" not in shown
 
 
-def test_a_fault_of_the_program_is_written_out_too(monkeypatch):
+def test_a_traceback_is_written_out_too(monkeypatch):
     def fail(*args):
         raise TypeError(EVIL)
 

@@ -1,4 +1,4 @@
-"""Texts, their vocabularies, their baselines, and what is drawn from a network."""
+"""Texts, vocabularies, baselines, and text drawn from a network."""
 
 import math
 

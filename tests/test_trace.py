@@ -1,4 +1,4 @@
-"""A cell traced to expressions of one unit: what they are, and what is refused, and why."""
+"""Cells traced to expressions of one unit; others are refused with the reason."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ def blocks(array):
 
 
 def same(got, want, eps):
-    """Check that numbers differ by 2 eps at most, of what is largest or of 1."""
+    """Check that numbers differ by at most 2 eps of the largest, or of 1."""
     got = np.broadcast_to(got, want.shape)
     assert np.max(np.abs(got - want)) <= 2 * eps * max(1.0, np.max(np.abs(want)))
 
@@ -94,7 +94,7 @@ def test_a_new_state_that_an_update_replaces_is_stored():
 
 
 @pytest.mark.parametrize("held", ["choose", "mix"])
-def test_an_update_lets_the_new_state_in_where_it_says_so(held):
+def test_an_update_selects_where_the_new_state_is_taken(held):
     program = trace(LSTM(), held)
     leaves, (ax, ah, state), d_state = draw(LSTM(), "float64")
     rng = np.random.default_rng(1)
@@ -120,7 +120,7 @@ def test_an_update_lets_the_new_state_in_where_it_says_so(held):
     same(back[5], d_c + past[1], 1e-16)
 
 
-def test_what_is_not_let_in_may_be_nan():
+def test_a_state_that_is_not_taken_may_be_nan():
     program = trace(Elman("relu"), "choose")
     leaves = {Leaf("ax", 0): np.asarray([[np.nan, 1.0]]), Leaf("ah", 0): np.zeros((1, 2))}
     leaves |= {Leaf("state", 0): np.asarray([[7.0, 7.0]])}
@@ -134,7 +134,7 @@ def test_equal_expressions_are_listed_once():
     assert sum(op.name == "sigmoid" for op in listed) == 3
 
 
-def test_a_text_tells_programs_apart():
+def test_a_text_distinguishes_programs():
     texts = [trace(cell).text for cell in CELLS.values()]
     assert len(set(texts)) == len(texts) == len({hash(text) for text in texts})
     assert trace(Elman("affine")).text == trace(Elman(("affine", 1.0, 0.0))).text
@@ -142,11 +142,11 @@ def test_a_text_tells_programs_apart():
     assert zeros[0] != zeros[1]
 
 
-# --------------------------------------------------------------------------- a cell of one's own
+# ------------------------------------------------------------------------- custom cells
 
 
 class Own:
-    """A cell of one gate; others change one of its functions."""
+    """A cell of one gate; tests replace one of its functions."""
 
     gates = states = 1
 
@@ -222,13 +222,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_pointwise_is_refused_with_the_reason(name):
+def test_a_cell_that_is_not_pointwise_is_refused_with_the_reason(name):
     cell, reason = REFUSED[name]
     with pytest.raises(NotPointwise, match=reason):
         trace(cell)
 
 
-def test_the_cell_that_others_change_is_taken():
+def test_the_unchanged_cell_is_taken():
     assert trace(Own()).text == trace(Elman()).text
 
 

@@ -1,4 +1,4 @@
-"""The training loop: what it reaches, what its callbacks see, what ends it."""
+"""The training loop: what it learns, its callbacks, and what ends it."""
 
 import functools
 import os
@@ -19,7 +19,7 @@ def test_learns_parity():
     assert run.evaluation < 0.1 < np.log(2)
 
 
-def test_a_loss_of_ones_own_need_not_know_weights():
+def test_a_custom_loss_need_not_take_weights():
     def distance(outputs, targets):
         off = outputs - targets[..., None].astype(outputs.dtype)
         return (off**2).sum(), 2 * off
@@ -74,7 +74,7 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert "no better evaluation since step 5" in run.stop_reason
 
 
-def test_callbacks_hear_everything_in_order(tmp_path):
+def test_callbacks_are_called_for_everything_in_order(tmp_path):
     heard = []
 
     class Listener(Callback):
@@ -124,7 +124,7 @@ def test_ctrl_c_finishes_the_step_saves_and_returns(tmp_path):
 
 
 def test_without_a_checkpoint_ctrl_c_is_left_alone(request):
-    # Whoever starts the tests in the background may have told them to ignore it.
+    # Tests that are started in the background may ignore SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
@@ -138,7 +138,7 @@ def test_without_a_checkpoint_ctrl_c_is_left_alone(request):
 
 @pytest.mark.parametrize("optimizer", [prnn.optimizers.adam, prnn.optimizers.adamw])
 def test_a_batch_in_which_nothing_counts_neither_ends_nor_spoils_a_run(optimizer, tmp_path):
-    """Its loss is NaN and left out, its gradient zero: what else there is goes on (momentum)."""
+    """Its loss is NaN and left out, its gradient zero; momentum continues."""
     losses = []
 
     class Watch(Callback):
@@ -166,7 +166,7 @@ def test_a_batch_in_which_nothing_counts_neither_ends_nor_spoils_a_run(optimizer
     assert same(once.params, again.params)
 
 
-def test_its_step_is_one_of_zero_gradients():
+def test_a_batch_in_which_nothing_counts_takes_a_step_of_zero_gradients():
     x, labels = parity(count=2)
     run = train(MODEL, MODEL.init(seed=0), Shuffled(x, labels, batch_size=2), steps=1)
     zeros = {name: np.zeros_like(p) for name, p in run.params.items()}
@@ -187,7 +187,7 @@ def test_its_step_is_one_of_zero_gradients():
 
 
 def test_a_loss_of_nan_with_a_gradient_is_refused():
-    """It is no mean of nothing."""
+    """Such a NaN is not the mean of an empty batch."""
 
     def careless(outputs, targets):
         value, d_outputs = prnn.losses.softmax_cross_entropy(outputs, targets)
@@ -209,7 +209,7 @@ def test_half_precision_trains_with_the_defaults():
 
 
 def test_a_rate_fixed_in_the_optimizer_is_refused_and_other_options_are_not():
-    """It would be replaced at each step, without a word."""
+    """It would be replaced at each step without notice."""
     for fixed in ({"lr": 0.9}, {"lr": 0.9, "momentum": 0.5}):
         optimizer = functools.partial(functools.partial(prnn.optimizers.sgd, **fixed))
         with pytest.raises(ValueError, match=r"^optimizer: lr=0\.9 is fixed in it, .* lr=\.\.\.$"):

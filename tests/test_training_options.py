@@ -1,4 +1,4 @@
-"""What `train` is asked to do: what does not fit is refused by name before the first step."""
+"""Options of `train`: wrong ones are refused by name before the first step."""
 
 import pytest
 
@@ -36,14 +36,14 @@ def test_bad_options_are_named(options, kind, word):
 
 
 @pytest.mark.parametrize("lr", [-1.0, float("nan"), float("inf"), "0.1", True, [0.1]])
-def test_a_learning_rate_that_is_none_is_refused(lr):
+def test_a_wrong_learning_rate_is_refused(lr):
     for given in (lr, lambda step: lr):
         with pytest.raises((TypeError, ValueError), match=r"^lr: expected a number of at least 0"):
             train(MODEL, MODEL.init(seed=0), source(), steps=3, lr=given)
 
 
 class Half:
-    """What has one method of a callback."""
+    """An object with only one method of a callback."""
 
     def on_start(self, run):
         raise AssertionError("it was called")
@@ -66,12 +66,12 @@ class Narrow(prnn.training.Callback):
         ([Narrow()], r"callbacks\[0\]\.on_step: expected a callable \(run\), got one that takes"),
     ],
 )
-def test_what_is_no_callback_is_refused_before_the_first_step(callbacks, message):
+def test_a_wrong_callback_is_refused_before_the_first_step(callbacks, message):
     with pytest.raises(TypeError, match=f"^{message}"):
         train(MODEL, MODEL.init(seed=0), source(), steps=3, callbacks=callbacks)
 
 
-def test_what_an_optimizer_returns_is_parameters_and_a_state():
+def test_a_wrong_result_of_an_optimizer_is_refused():
     for returned, message in (
         (None, r"optimizer: expected it to return \(params, state\), got NoneType"),
         (({}, {}, {}), r"optimizer: expected it to return \(params, state\), got tuple"),

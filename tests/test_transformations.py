@@ -47,7 +47,7 @@ def test_vmap_is_a_loop(library, given, function):
             np.testing.assert_allclose(np.asarray(found[name][n]), array, rtol=1e-3, atol=1e-5)
 
 
-def test_what_reads_values_says_that_it_cannot_under_vmap():
+def test_checks_that_read_values_are_refused_under_vmap():
     torch = pytest.importorskip("torch")
     params = MODEL.init(seed=0, xp=torch)
     x, labels = torch.asarray(X.astype(np.float32)), torch.asarray(LABELS)
@@ -60,7 +60,7 @@ def test_what_reads_values_says_that_it_cannot_under_vmap():
 
 
 def test_probabilities_are_not_read_where_they_are_traced():
-    """Nor is a target of 2 refused there: it cannot be seen."""
+    """A target of 2 is not refused there either, since it cannot be read."""
     jax, torch = pytest.importorskip("jax"), pytest.importorskip("torch")
     loss = prnn.losses.binary_cross_entropy
     host = np.full((3, 2), 2.0, dtype=np.float32)
@@ -107,7 +107,7 @@ def test_a_subclass_of_a_model_that_jax_knows_already_is_left_alone():
 @pytest.mark.parametrize("name", ["bias_hh_l0", "readout.bias", "weight_ih_l0"])
 @pytest.mark.parametrize("library", ["torch", "jax"])
 def test_one_parameter_may_be_batched(library, name):
-    """An operation in place would not fit what is not batched."""
+    """Operations in place would not fit the parameters that are not batched."""
     module = pytest.importorskip(library)
     xp, vmap = (module, module.func.vmap) if library == "torch" else (module.numpy, module.vmap)
     params = MODEL.init(seed=0, xp=xp)

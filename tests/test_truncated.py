@@ -1,4 +1,4 @@
-"""Truncated BPTT: which windows there are, and that they are all that it is made of."""
+"""Truncated BPTT: its windows, and that results are the sum over them."""
 
 import dataclasses
 import tracemalloc
@@ -63,7 +63,7 @@ def test_is_the_sum_of_its_windows(cell, k1, k2):
         grads = pull(model, params, x[start:stop], d_part, before)
         want = {name: a + grads.params[name] for name, a in want.items()}
         d_x[start:stop] += grads.x
-        if start == 0:  # else what a window begins in counts as a constant
+        if start == 0:  # otherwise the state in which a window begins is a constant
             d_state = d_state + np.asarray(grads.state)
     scale = float(np.abs(d_outputs).max())
     for name, ref in want.items():
@@ -95,7 +95,7 @@ def test_with_all_steps_it_is_bptt_bit_for_bit(options, steps):
 
 
 def test_dropout_is_that_of_the_whole_sequence():
-    """The masks belong to the steps, whatever the windows: here every window reaches far enough."""
+    """Masks belong to steps, whatever the windows; here every window reaches far enough."""
     chances = {"dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2}
     model, params, x, targets, state = problem("gru", num_layers=2, **chances)
     given = {"loss": mean_squared_error, "state": state, "dropout": (3, 1), "lengths": [T, 2, 5]}
@@ -115,7 +115,7 @@ def test_dropout_is_that_of_the_whole_sequence():
     "chances", [{"dropout": 0.4}, {"recurrent_dropout": 0.3}, {"zoneout": 0.2}]
 )
 def test_without_dropout_a_model_with_a_chance_of_it_is_one_without(chances):
-    """Of zoneout the mean stays, as at prediction."""
+    """The mean of zoneout stays, as at prediction."""
     model, params, x, targets, state = problem("gru", num_layers=2, **chances)
     given = {"loss": mean_squared_error, "state": state, "dropout": False}
     want = prnn.bptt(model, params, x, targets, **given)

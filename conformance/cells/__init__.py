@@ -1,7 +1,7 @@
-"""What the cells are held to: a page for each page of `portable_rnn.cells`.
+"""What the cells are checked against: a page for each page of `portable_rnn.cells`.
 
 A page holds the formulas of its cells for scalars and how a network is given them (``KINDS``), and
-bugs that the suite must notice (``MUTANTS``). Whatever page lies in this folder takes part.
+bugs that the suite must notice (``MUTANTS``). Every page in this folder takes part.
 """
 
 from ..pages import by_name, load_pages

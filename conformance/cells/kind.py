@@ -1,4 +1,4 @@
-"""What a page of a cell holds."""
+"""The contents of a cell's page."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ __all__ = ["Kind"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A cell, perhaps with options, and its formulas once more.
+    """A cell, possibly with options, and an independent version of its formulas.
 
     ``step(num, w, ax, state)`` is one step over scalars, written from the paper and sharing nothing
     with the library: ``num`` is the kind of number, ``w`` has the parameters of the layer by name,
@@ -18,5 +18,5 @@ class Kind:
 
     name: str
     step: Callable[..., Any]
-    options: Mapping[str, Any]  # of `RNN`. Numbers of activations have few bits.
-    seed: int  # of its arrays: never shared nor changed, for stored results depend on it
+    options: Mapping[str, Any]  # of `RNN`; parameters of activations have few bits
+    seed: int  # of its arrays; unique and never changed, since stored results depend on it

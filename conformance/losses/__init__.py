@@ -1,6 +1,6 @@
-"""What the losses are held to: a page for each, with its ``DEFINITION``.
+"""What the losses are checked against: a page for each, with its ``DEFINITION``.
 
-And with ``MUTANTS``, bugs that the suite must notice. Whatever page lies in this folder takes part.
+A page also has ``MUTANTS``, bugs that the suite must notice. Every page in this folder takes part.
 Values and gradients are computed one number at a time, and differentiated by the tape.
 """
 
@@ -25,7 +25,7 @@ __all__ = [
 _PAGES = load_pages(__name__, __path__, without="definition")
 LOSSES: dict[str, Definition] = by_name((p.DEFINITION.name, p.DEFINITION) for p in _PAGES)
 MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]
-# All cases by name: of which loss, and what it is given.
+# All cases by name: the loss, and its arguments.
 CASES: dict[str, tuple[Definition, Case]] = by_name(
     (name, (loss, case)) for loss in LOSSES.values() for name, case in loss.cases.items()
 )

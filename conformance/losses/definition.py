@@ -1,4 +1,4 @@
-"""What a page of a loss holds."""
+"""The contents of a loss's page."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Definition:
-    """A loss, written once more from its definition.
+    """A loss, written independently from its definition.
 
-    ``total(num, outputs, targets, weights, **options)`` goes through rows of numbers of the kind
+    ``total(num, outputs, targets, weights, **options)`` takes rows of numbers of the kind
     ``num``; it returns the sum over all of them, and the weight that its mean is divided by.
     """
 
     total: Callable[..., Any]
     cases: Mapping[str, Case]  # by name
     torch: str | None = None  # the function of torch.nn.functional that does the same
-    labels: bool = False  # whether a target may be a label instead of a row
+    labels: bool = False  # whether targets may be labels instead of rows
 
     @property
     def name(self) -> str:

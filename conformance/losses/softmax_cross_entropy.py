@@ -43,7 +43,7 @@ def ignored_labels(rng, shape):
 
 
 def case_of(targets, **options):
-    """Return a case with options of which torch has all, one by another name."""
+    """Return a case whose options torch has, too, one by another name."""
     theirs = {"weight" if k == "class_weights" else k: v for k, v in options.items()}
     return Case(targets, options, theirs)
 

@@ -1,4 +1,4 @@
-"""Make many malformed calls, and print what became of them: python -m conformance.malformed."""
+"""Make many malformed calls, and print their outcomes: python -m conformance.malformed."""
 
 import argparse
 import sys
@@ -14,12 +14,12 @@ from .table import print_outcomes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0 if every call ended as it should, else 1."""
+    """Return 0 if every call had a right outcome, else 1."""
     parser = argparse.ArgumentParser(prog="python -m conformance.malformed")
     parser.add_argument("--count", type=int, default=2000, help="calls in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", default=",".join(SHARES), help="such as numpy,torch")
-    parser.add_argument("--only", default="", help="how the names of functions begin: losses,bptt")
+    parser.add_argument("--only", default="", help="prefixes of functions, such as losses,bptt")
     parser.add_argument(
         "--all", action="store_true", help="all calls with one wrong argument, until one is wrong"
     )

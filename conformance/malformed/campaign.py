@@ -1,4 +1,4 @@
-"""Draw malformed calls by a seed, make them, and judge what became of each."""
+"""Draw malformed calls by a seed, make them, and judge the outcome of each."""
 
 import faulthandler
 import os
@@ -28,7 +28,7 @@ CLEAR, OBSCURE, ACCEPTED, TAKEN, HUNG = "clear", "obscure", "accepted", "taken",
 FINE = (CLEAR, TAKEN)
 SECONDS, SECONDS_SLOW = 5.0, 60.0  # the latter where each new shape takes long
 MEMORY = 2 * 2**30
-# Of the calls, by row. On JAX each shape is compiled.
+# Shares of the calls by row; a small one for JAX, which compiles each shape.
 SHARES = {"numpy": 0.5, "torch": 0.24, "array-api-strict": 0.235, "jax": 0.025}
 ERRORS = (TypeError, ValueError, ImportError, FloatingPointError, CheckpointError)
 NEEDED = {"plots": "matplotlib", "serialization": "safetensors", "training": "safetensors"}
@@ -41,11 +41,11 @@ PLACES = [
 
 
 class Outcome(NamedTuple):
-    """What became of a call.
+    """The outcome of a call.
 
-    "clear": refused by an error that names the argument; "obscure": by any other; "taken", as it
-    may be; "accepted", as it should not; "hung": took too long or too much memory, or the process
-    with it.
+    "clear": refused by an error that names the argument; "obscure": by any other; "taken": allowed
+    to be taken; "accepted": taken, but should not be; "hung": took too long or too much memory, or
+    ended the process.
     """
 
     row: str
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A function, and what takes the place of some of its valid arguments."""
+    """A function, and replacements of some of its valid arguments."""
 
     function: str
     replaced: dict[str, Value]
@@ -86,10 +86,10 @@ def every(valid: Valid, places: list[tuple[str, str]]) -> Iterator[Call]:
 
 
 def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tuple[str, str]:
-    """Return what became of a call with the values ``made``, and what was said."""
+    """Return the outcome of a call with the values ``made``, and the text of its error."""
     verdicts = {value.verdict for value in call.replaced.values()}
     if error is None:
-        # Two wrong ones may fit together, or one make the other of no account.
+        # Two wrong values may fit together, or one may make the other irrelevant.
         fine = verdicts == {"taken"} or len(call.replaced) > 1
         return (TAKEN if fine else ACCEPTED), ""
     try:
@@ -103,20 +103,20 @@ def judge(call: Call, made: dict[str, Any], error: BaseException | None) -> tupl
     if verdicts != {"refused"}:  # together, another may be the one that does not fit
         names |= set(arguments(call.function))
         if any(kind_of(call.function, a).endswith("source") for a in arguments(call.function)):
-            names |= set(Batch._fields)  # of which a loss, given a batch, speaks
+            names |= set(Batch._fields)  # which a loss names that is given a batch
     if call.function == "serialization.check_dtype" and "name" not in call.replaced:
-        names |= {"w"}  # what the valid call calls the array
+        names |= {"w"}  # the name of the array in the valid call
     for argument, value in call.replaced.items():
         if collects(call.function, argument):
             if re.search(rf"\b{value.label}\b", said) and isinstance(error, TypeError):
                 return CLEAR, text
             names |= {value.label}
         kind = kind_of(call.function, argument)
-        if kind.endswith("source"):  # a loss that is given a batch speaks of its parts
+        if kind.endswith("source"):  # a loss that is given a batch names its parts
             names |= set(Batch._fields)
         if kind == "name of an array" and isinstance(made[argument], str):
             names |= {re.escape(made[argument])}
-        # Whoever has given a path is told of the file.
+        # The error about a path may name the file instead.
         path = _path(made[argument]) if kind in ("path", "paths") else ""
         if path and path in said and isinstance(error, (*ERRORS, OSError)):
             return CLEAR, text
@@ -150,7 +150,7 @@ def limited(function: Any, given: dict[str, Any]) -> None:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, most))
-    except (OSError, ValueError):  # a system without it
+    except (OSError, ValueError):  # not supported by this system
         pass
     try:
         function(**given)
@@ -171,7 +171,7 @@ def make_calls(
 ) -> Iterator[tuple[int, Outcome]]:
     """Make the calls of a campaign on one row, and number them; see `run`.
 
-    Each comes twice: before it is made, as one that hung, and then as what became of it.
+    Each is yielded twice: before it is made, as one that hung, and then with its outcome.
     """
     row, done = BACKENDS[row_id], set(skip)
     limit = seconds or (SECONDS_SLOW if row.slow else SECONDS)

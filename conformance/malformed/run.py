@@ -1,4 +1,4 @@
-"""Make the calls of a campaign in processes of their own, which may hang, swell or crash."""
+"""Make the calls of a campaign in separate processes, which may hang, crash or grow."""
 
 import json
 import os
@@ -26,17 +26,17 @@ def run(
     seconds: float | None = None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Return what became of each call of a campaign on one row.
+    """Return the outcomes of the calls of a campaign on one row.
 
     Parameters
     ----------
     row : str
     places : iterable of (function, argument)
     count : int, optional
-        Calls to draw by the ``seed``. Without it, all with one wrong argument are made, of each
-        function until one does not end as it should.
+        Calls to draw by the ``seed``. Without it, all with one wrong argument are made, for each
+        function until one has a wrong outcome.
     seconds : float, optional
-        After which a call hangs.
+        Time after which a call counts as hung.
     on_outcome : callable
         Called with each outcome.
 
@@ -65,7 +65,7 @@ def run(
 def _process(
     row: str, options: dict[str, Any], found: list[Outcome], on_outcome: Callable[[Outcome], None]
 ) -> tuple[tuple[int, Outcome] | None, bool, str]:
-    """Add what becomes of calls; return one that never ended, whether all are made, and errors."""
+    """Add outcomes of calls; return one that never ended, whether all are made, and errors."""
     pending, ended = None, False
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(
@@ -100,7 +100,7 @@ def _outcome(row: str, function: str, replaced: list[list[str]], *rest: Any) -> 
 
 
 def main(row: str, folder: str) -> None:
-    """Make calls, and tell of each on a line; what they print themselves goes elsewhere."""
+    """Make calls and print one line for each; their own output is redirected to stderr."""
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     options = json.loads(sys.stdin.read())

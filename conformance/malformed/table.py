@@ -1,4 +1,4 @@
-"""What became of malformed calls: tables by function and by kind, and the calls to look at."""
+"""Outcomes of malformed calls: tables by function and by kind, and the calls that went wrong."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ MOST = 200  # calls that are shown
 
 
 def print_outcomes(outcomes: list[Outcome], console: Console | None = None) -> None:
-    """Print the tables, and each call that did not end as it should."""
+    """Print the tables, and each call with a wrong outcome."""
     console = console or Console()
     console.print(_table("function", outcomes, lambda one: [one.function]))
     console.print(_table("kind", outcomes, lambda one: [kind for _, kind, _ in one.replaced]))
@@ -29,12 +29,12 @@ def print_outcomes(outcomes: list[Outcome], console: Console | None = None) -> N
     where = ", ".join(f"{count:,} on {row}" for row, count in rows.items())
     style = "bold red" if wrong else "bold green"
     console.print(
-        f"{len(outcomes):,} calls ({where}): {len(wrong):,} not as they should", style=style
+        f"{len(outcomes):,} calls ({where}): {len(wrong):,} with a wrong outcome", style=style
     )
 
 
 def describe(one: Outcome) -> str:
-    """Return a call that did not end as it should on one line."""
+    """Describe a call with a wrong outcome on one line."""
     given = ", ".join(f"{argument}={label}" for argument, _, label in one.replaced)
     said = " ".join(one.said.split())
     return f"{one.outcome}: {one.function}({given}) on {one.row}: {said[:200] or 'no error'}"

@@ -1,4 +1,4 @@
-"""One valid call of each function, on the arrays of a row: what campaigns begin with."""
+"""One valid call of each function, on the arrays of a row: the basis of campaigns."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,13 +25,13 @@ DROPPING = {"num_layers": 2, "dropout": 0.5, "recurrent_dropout": 0.25, "zoneout
 
 
 class Valid:
-    """Arguments for every function, made anew for each call; and how it is called.
+    """Arguments for every function, made for each call, and the function to call.
 
     Attributes
     ----------
     row : Backend
     other : Backend or None
-        A row of another library, if there is one here.
+        A row of another library, if one is installed.
     folder : Path
         Where files may be written.
     """
@@ -53,7 +53,7 @@ class Valid:
         self.calls = self._calls()
         self.objects = self._objects()
 
-    # What takes long on some rows is made when a call first needs it.
+    # Objects that take long to make on some rows are made when a call first needs them.
     @cached_property
     def exact(self) -> book.Quantities:
         return book.differentiate(self.example)
@@ -82,7 +82,7 @@ class Valid:
         return dict(self.calls[name]()) if name in self.calls else {}
 
     def function(self, name: str) -> Callable[..., Any]:
-        """Return a function, or the method of an object; what it returns is used, if it waits."""
+        """Return a function or bound method; generators and contexts that it returns are used."""
         owner, _, member = name.rpartition(".")
         found = CALLABLES[name]
         if owner in self.objects and owner in CALLABLES:
@@ -92,12 +92,12 @@ class Valid:
         if name == "use_namespace":
             return lambda **given: found(**given).__enter__()  # its thread is its own
         if any(spreads(name, argument) for argument in arguments(name)):
-            # All are in places: what is spread is given as one value, and last.
+            # All are positional: the value of ``*args`` is given as one argument, and last.
             return lambda **given: found(*(given[a] for a in arguments(name) if a in given))
         return found
 
     def path(self, name: str = "") -> Path:
-        """Return a path at which there is nothing, in a folder that is there."""
+        """Return an unused path in an existing folder."""
         return Path(tempfile.mkdtemp(dir=self.folder)) / (name or "file")
 
     def shuffled(self, **options: Any) -> prnn.batches.Shuffled:

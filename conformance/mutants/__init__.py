@@ -1,9 +1,8 @@
 """Planted bugs: each a change of one line of the library, and the test that must notice.
 
-The mistakes are those that people make, and some that published code has been found to contain. A
-suite that lets one live would prove little; test_mutants.py plants them one by one. Each file has
-those of one part of the library; those of cells, losses and optimizers stand with what
-these are held to.
+The bugs are common mistakes, some of which were found in published code. test_mutants.py plants
+them one by one; a suite that misses one would prove little. Each file has those of one part of the
+library; those of cells, losses and optimizers are on the pages in `conformance`.
 """
 
 from .. import cells, losses, optimizers

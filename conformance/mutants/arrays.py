@@ -1,4 +1,4 @@
-"""Whose arrays they are: library, dtype, device, and what belongs to the caller."""
+"""Arrays: library, dtype, device, and writes into the caller's memory."""
 
 from ..mutant import Mutant, gradients
 

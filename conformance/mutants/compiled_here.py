@@ -1,8 +1,8 @@
 """Whether the compiled loops are tried on this machine, and on which vectors.
 
-No call of the library runs them yet, and they were run on vectors of 128 and 256 bits alone, with
-the instructions of AVX2. So that is what is tried on every change, also where a processor has more.
-With the environment variable EVERY_CELL, as `nox -s compiled` has it, all that it has is tried.
+On every change the loops are tried on vectors of 128 and 256 bits, which all current x86-64
+processors have, so that the same code is tried everywhere. With the environment variable
+EVERY_CELL, as `nox -s compiled` sets it, every width that the processor has is tried.
 """
 
 import os

@@ -23,7 +23,7 @@ DERIVATIVES = [
         "_calls/call.py",
         "    mask: Any = None\n    dropout: Any = None\n",
         "    mask: Any = None\n    dropout: Any = False\n",
-        "tests/test_bad_options.py::test_what_is_dropped_out_is_asked_for[hvp-dropout]",
+        "tests/test_bad_options.py::test_dropout_must_be_given_where_a_model_has_it[hvp-dropout]",
     ),
     Mutant(
         "loss's curvature left out of Gauss-Newton",
@@ -102,7 +102,7 @@ DERIVATIVES = [
         "derivatives/per_example.py",
         "total = part if total is None else total + part",
         "total = part if total is None else total",
-        per_example("many_stretches_of_time[elman-plain]"),
+        per_example("many_chunks_of_time[elman-plain]"),
     ),
     Mutant(
         "squares of a vanishing gradient",

@@ -1,6 +1,6 @@
-"""What may go wrong in a line of any module: bugs to be planted at random.
+"""Wrong changes of a line of any module: bugs to be planted at random.
 
-Texts, annotations, imports and the words of an error are left alone: a bug in them is none, or not
+Strings, annotations, imports and error messages are left alone: a change of them is no bug, or not
 one that a number can show.
 """
 
@@ -45,7 +45,7 @@ FIELDS_LEFT_ALONE = {"annotation", "returns", "decorator_list", "bases"}
 
 
 class Bug(NamedTuple):
-    """Whole lines of a module, and the wrong ones in their place."""
+    """Whole lines of a module, and the wrong ones that replace them."""
 
     module: str
     kind: str
@@ -60,7 +60,7 @@ class Bug(NamedTuple):
 
 
 def plant(bug: Bug, text: str) -> str:
-    """Return a source with the bug in it, where its lines are nearest to where they were."""
+    """Return a source with the bug planted where its lines are nearest to their old place."""
     lines, right = text.splitlines(keepends=True), bug.right.splitlines(keepends=True)
     found = [i for i in range(len(lines)) if lines[i : i + len(right)] == right]
     if not found:
@@ -107,7 +107,7 @@ def _bug(module: str, kind: str, text: str, node: Any, replacement: Any) -> Bug:
 
 
 def _possible(tree: ast.AST) -> Iterator[tuple[str, ast.AST, Any]]:
-    """Yield all bugs of a module: of which kind, and which node is replaced by what."""
+    """Yield all bugs of a module: kind, node, and the node's replacement."""
     attributes: dict[str, set[str]] = {}
     for node in ast.walk(tree):
         match node:
@@ -132,7 +132,7 @@ def _possible(tree: ast.AST) -> Iterator[tuple[str, ast.AST, Any]]:
             case ast.If(test):
                 yield from (("condition", test, always) for always in ("True", "False"))
             case ast.Raise():
-                return  # its words
+                return  # the error message
         for field, value in ast.iter_fields(node):
             if field not in FIELDS_LEFT_ALONE:
                 for child in value if isinstance(value, list) else [value]:
@@ -152,7 +152,7 @@ def _is_left_alone(node: ast.AST) -> bool:
 
 
 def _bound(function: Any) -> dict[str, int]:
-    """Return the names of a function, and from which line on they are there."""
+    """Return the names of a function, and the line from which each is bound."""
     every = function.args
     arguments = [*every.posonlyargs, *every.args, *every.kwonlyargs]
     names = dict.fromkeys((a.arg for a in arguments if a.arg not in ("self", "xp")), 0)
@@ -166,7 +166,7 @@ def _bound(function: Any) -> dict[str, int]:
 
 
 def _wrong(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield what could stand in the place of a node, and what kind of bug that is."""
+    """Yield kinds of bugs, and wrong replacements of a node."""
 
     def other(**fields: Any) -> Any:
         new: Any = copy.copy(node)

@@ -1,4 +1,4 @@
-"""Layers and directions, dropout between their steps, and what a memory budget runs again."""
+"""Layers and directions, dropout between them, and recomputation under a memory budget."""
 
 from ..mutant import Mutant, gradients
 
@@ -6,7 +6,7 @@ __all__ = ["NETWORKS"]
 
 
 def dropout(cell):
-    test = "conformance/test_dropout.py::test_with_the_masks_given_it_is_the_definition[{}]"
+    test = "conformance/test_dropout.py::test_dropout_with_given_masks_equals_the_definition[{}]"
     return test.format(f"numpy-float64-{cell}-")
 
 
@@ -83,7 +83,7 @@ NETWORKS = [
         "_engine/run.py",
         "cut = len(set(blocks)) < len(blocks)",
         "cut = False",
-        "tests/test_memory.py::test_gradients_of_single_steps_are_added_by_chunks",
+        "tests/test_budget.py::test_gradients_of_single_steps_are_added_by_chunks",
     ),
     Mutant(
         "gradients of half precision added up in half precision",
@@ -125,7 +125,7 @@ NETWORKS = [
         "_engine/gradient_checkpointing.py",
         "yield end - 1, state if end == n else advance(state, start, end - 1)",
         "yield end - 1, state",
-        "tests/test_memory.py::test_a_budget_changes_no_bit[gru-options0]",
+        "tests/test_budget.py::test_a_budget_changes_no_bit[gru-options0]",
     ),
     Mutant(
         "kept states not counted",

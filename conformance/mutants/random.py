@@ -1,8 +1,8 @@
 """Plant bugs at random, and see which tests notice: python -m conformance.mutants.random --help.
 
-Each bug goes into a copy of the library. First the tests that are near its module run, for all
-bugs; then, for those that lived, all there are, on NumPy. A test that hangs has noticed as well.
-Tests that compare texts with the source are left out: they would notice anything.
+Each bug goes into a copy of the library. First, for all bugs, the tests near its module run; then,
+for those that lived, all tests on NumPy. A test that hangs counts as noticing the bug. Tests that
+compare texts with the source are left out: they would notice any change.
 """
 
 import argparse
@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = "tests", "conformance"
 # They compare texts, names or imports with the source, or plant bugs themselves.
 TEXTUAL = ("documents", "derivation", "imports", "public_names", "book_mutants")
-# Said in the process of the tests itself: a fork for it would meet the threads of others. ctrl-c is
-# theirs, also of a run in the background.
+# Limits are set in the process of the tests itself, since forking is not safe with other threads.
+# Ctrl-C raises KeyboardInterrupt there, also in a background run.
 LIMITED = """
 import resource, runpy, signal, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv.pop(1)),) * 2)
@@ -46,7 +46,7 @@ Commands = tuple[tuple[str, ...], ...]
 
 @dataclass
 class Found:
-    """What became of a bug: "lived", or was noticed by a failing test, or by one that hung."""
+    """The outcome of a bug: "lived", or was noticed by a failing test, or by one that hung."""
 
     bug: Bug
     outcome: str = "lived"
@@ -60,7 +60,7 @@ class Suite:
 
     package: Path
     root: Path = ROOT
-    memory: int = 12 * 2**30  # bytes of addresses, for a bug may ask for any number of them
+    memory: int = 12 * 2**30  # bytes of address space, since a bug may allocate any amount
     usual: dict[tuple[str, ...], float] = field(default_factory=dict)  # seconds of a command
 
     def sources(self, modules: Iterable[str]) -> dict[str, str]:
@@ -97,7 +97,7 @@ class Suite:
         return [f"{folder}/{path.name}" for path in found if path.stem not in left_out]
 
     def run(self, command: tuple[str, ...], source: Path, limit: float) -> tuple[str, str]:
-        """Run tests on a copy in the folder ``source``; return what came of it, by which test."""
+        """Run tests on a copy in the folder ``source``; return the outcome, and the test."""
         quiet = ("-x", "-q", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist")
         process = subprocess.Popen(
             [sys.executable, "-c", LIMITED, str(self.memory), *quiet, *command],
@@ -114,7 +114,7 @@ class Suite:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             return "hung", " ".join(command)
-        if process.returncode in (0, 5):  # 5: nothing of these is for this row
+        if process.returncode in (0, 5):  # 5: no test was collected for this row
             return "lived", ""
         failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
         return "noticed", failed[1] if failed else f"pytest ended with {process.returncode}"
@@ -143,7 +143,7 @@ OnFound = Callable[[list[Found]], None]
 
 
 def hunt(suite: Suite, bugs: list[Bug], stage: str, jobs: int, console: Console, on_found: OnFound):
-    """Try all bugs, after the tests themselves without one; tell what is known after each."""
+    """Try all bugs, after a run without one; report all results so far after each."""
     commands = {bug: getattr(suite, stage)(bug.module) for bug in bugs}
     every = dict.fromkeys(c for some in commands.values() for c in some if c not in suite.usual)
     found: list[Found] = []
@@ -185,10 +185,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--modules", help="such as steps,memory")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--again", type=Path, help="the bugs that lived in such a file, once more")
+    parser.add_argument("--again", type=Path, help="retry the bugs that lived in such a file")
     parser.add_argument("--stage", choices=("near", "wide", "both"), default="both")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="what became of each")
+    parser.add_argument("--json", type=Path, help="write the outcome of each")
     chosen = parser.parse_args(arguments)
     if bool(chosen.modules) == bool(chosen.again):
         parser.error("expected --modules or --again")

@@ -1,4 +1,4 @@
-"""Which steps there are: lengths and gaps, streams, the windows of truncated BPTT."""
+"""Valid steps: lengths and gaps, streams, the windows of truncated BPTT."""
 
 from ..mutant import Mutant, gradients
 

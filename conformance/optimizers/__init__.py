@@ -1,6 +1,6 @@
-"""What the optimizers are held to: a page for each kind, with its ``RULES``.
+"""What the optimizers are checked against: a page for each kind, with its ``RULES``.
 
-And with ``MUTANTS``, bugs that the suite must notice. Whatever page lies in this folder takes part.
+A page also has ``MUTANTS``, bugs that the suite must notice. Every page in this folder takes part.
 Steps are computed one Python float at a time.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["ALL_CASES", "CASES", "MUTANTS", "RULES", "Rule", "clipped", "steps"]
 _PAGES = load_pages(__name__, __path__, without="rule")
 RULES: dict[str, Rule] = by_name((rule.name, rule) for page in _PAGES for rule in page.RULES)
 MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]
-# By name: of which optimizer, and its options. First those with which five steps are exact enough.
+# By name: the optimizer, and its options. First those whose steps are exact enough for five.
 CASES: dict[str, tuple[str, Mapping[str, Any]]] = by_name(
     (case, (rule.name, options)) for rule in RULES.values() for case, options in rule.cases.items()
 )

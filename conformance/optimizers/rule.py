@@ -1,4 +1,4 @@
-"""What a page of an optimizer holds."""
+"""The contents of an optimizer's page."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ __all__ = ["Rule"]
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer, its formula once more, and the options with which it is tried.
+    """An optimizer, an independent version of its formula, and the options to test.
 
-    ``step(p, g, kept, step, **options)`` is one step of one number, as the paper has it: a
-    parameter, its gradient, the numbers kept from the step before (a dict, empty at first), and
-    the step counted from 1. It returns the parameter, and writes what is to be kept.
+    ``step(p, g, kept, step, **options)`` is one step of one number, as in the paper: a parameter,
+    its gradient, the numbers kept from the step before (a dict, empty at first), and the step
+    counted from 1. It returns the new parameter, and updates ``kept``.
     """
 
     step: Callable[..., float]
-    # By name: ordinary ones, exact in binary, with which five steps are in half precision too.
+    # By name: ordinary options, exact in binary; five steps are tested, in half precision too.
     cases: Mapping[str, Mapping[str, Any]]
-    # And those with which gradients of any size are tried, from the smallest to the largest.
+    # Options for gradients of any size, from the smallest to the largest.
     any_size: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    # And those whose steps are not exact in half precision: for torch, and for strict settings.
+    # Options whose steps are not exact in half precision: for torch, and for strict settings.
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     torch: str | None = None  # the class of torch.optim that takes the same steps
 

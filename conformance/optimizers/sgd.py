@@ -7,7 +7,7 @@ __all__ = ["MUTANTS", "RULES"]
 
 
 def sgd(p, g, kept, _, *, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
-    """Polyak (1964); with ``nesterov``, Sutskever et al. (2013) as torch.optim has it."""
+    """Polyak (1964); with ``nesterov``, Sutskever et al. (2013) as in torch.optim."""
     g = g + weight_decay * p
     if momentum == 0.0:
         return p - lr * g

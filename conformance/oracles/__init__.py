@@ -1,7 +1,7 @@
-"""Oracles: the same gradients by other means, sharing no line with the library.
+"""Oracles: the same gradients by other methods, sharing no code with the library.
 
 ``scalar_loop`` runs the formulas of ``conformance.cells`` as loops over scalars of any kind
-(``numbers``), which ``tape`` differentiates; at 50 digits it is the reference of all others.
+(``numbers``), which ``tape`` differentiates; at 50 digits it is the reference for all others.
 ``jax_autograd`` is another network under JAX's autodiff, and ``differences`` needs function values
 alone.
 """

@@ -16,7 +16,7 @@ __all__ = ["dot", "exact", "forward", "recursion"]
 
 
 def exact(tree):
-    """Turn nested sequences of floats into nested lists of the very same numbers."""
+    """Convert nested sequences of floats to nested lists of exactly the same numbers."""
     try:
         return [exact(branch) for branch in tree]
     except TypeError:
@@ -48,7 +48,7 @@ def forward(p, y):
 def recursion(p, y):
     """Equations 10.18 to 10.28, and the gradients with respect to x and h(0).
 
-    Named as in `portable_rnn.book.Quantities`; ``d_x`` and ``d_h0`` are not of the book.
+    Named as in `portable_rnn.book.Quantities`; ``d_x`` and ``d_h0`` are not in the book.
     """
     ran = forward(p, y)
     hidden, inputs = range(len(p["b"])), range(len(p["x"][0]))

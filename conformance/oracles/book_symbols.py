@@ -1,11 +1,10 @@
 """The unrolled loss of the book's network as one SymPy expression, differentiated exactly.
 
-Two inputs, two hidden units and two outputs over three steps: a derivative of the whole expression
-grows so fast with the sizes that this is what takes seconds and not hours. Every number is a
-symbol. To be differentiated in, every quantity of the middle has a symbol that is added to it and
-is zero, on each way on which it goes on; and every step has weights W(t) and U(t) of its own.
-Derivatives in a weight that all steps share are sums over its copies: that is the chain rule, and
-the only thing here that is not SymPy's.
+Two inputs, two hidden units and two outputs over three steps: derivatives of the whole expression
+grow so fast with the sizes that larger ones would take hours instead of seconds. Every number is a
+symbol. To differentiate by an intermediate quantity, a symbol that is zero is added to it, one on
+each path from it; and every step has its own weights W(t) and U(t). Derivatives by a weight that
+all steps share are sums over its copies: that is the chain rule, and the only part not by SymPy.
 """
 
 import functools
@@ -32,7 +31,7 @@ def flat(tree):
 
 
 def like(tree, leaves):
-    """Put an iterator of leaves into the shape of a tree."""
+    """Arrange an iterator of leaves in the shape of a tree."""
     return [like(branch, leaves) for branch in tree] if isinstance(tree, list) else next(leaves)
 
 
@@ -42,7 +41,7 @@ def dot(row, v):
 
 @functools.cache
 def unrolled():
-    """Return the symbols, what is to be differentiated in, the values and a function for all."""
+    """Return all symbols, the values, the symbols to differentiate by, and a function of all."""
     I, H, O = SIZES  # noqa: E741
     T = STEPS
     s = {

@@ -1,6 +1,6 @@
 """JAX's own autodiff, of a network as a JAX user would write it: one sequence, one scan, vmap.
 
-The weights are taken apart into gates, which are multiplied one by one inside the loop.
+The weights are split into gates, which are multiplied one by one inside the loop.
 """
 
 import numpy as np

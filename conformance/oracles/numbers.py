@@ -1,4 +1,4 @@
-"""Kinds of numbers: how to make one, and the functions that the formulas need of it."""
+"""Kinds of numbers: how to make one, and the functions that the formulas need."""
 
 import cmath
 import math
@@ -13,7 +13,7 @@ __all__ = ["COMPLEX", "FLOAT", "Numbers", "digits"]
 class Numbers:
     """A kind of number with ``+ - * /``, and its transcendental functions."""
 
-    number: Callable[[Any], Any]  # makes one of a Python number
+    number: Callable[[Any], Any]  # makes one from a Python number
     tanh: Callable[[Any], Any]
     exp: Callable[[Any], Any]
     log: Callable[[Any], Any]

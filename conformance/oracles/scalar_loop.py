@@ -1,7 +1,7 @@
-"""Networks as loops over scalars, of the formulas that `conformance.cells` has of each cell.
+"""Networks as loops over scalars, with the formulas of each cell in `conformance.cells`.
 
 A batch is a loop over its sequences, a product of matrices is a loop over units, and every number
-is a Python object of the kind that is asked for: float, complex, or 50 digits.
+is a Python object of the requested kind: float, complex, or 50 digits.
 """
 
 from functools import partial
@@ -20,9 +20,9 @@ __all__ = ["forward", "gradients"]
 
 
 def run(problem, num, w, x, state, there):
-    """Run one sequence (T, I) over the steps that are there; return outputs and states.
+    """Run one sequence (T, I) over the valid steps; return outputs and states.
 
-    ``state`` has for each layer and direction, in torch's order, its parts end to end.
+    ``state`` has for each layer and direction, in torch's order, its parts concatenated.
     """
     ends = np.cumsum([shape[-1] for shape in problem.model.state_shapes(None)])[:-1]
     step = KINDS[problem.cell].step
@@ -99,7 +99,7 @@ def sequences(problem, inputs):
             array = np.zeros((*inputs.x.shape[:-1], features))
         return [array] if problem.batch is None else list(np.moveaxis(array, axis, 0))
 
-    def of_state(state):  # (L·D, all parts end to end) of each
+    def of_state(state):  # (L·D, all parts concatenated) of each
         shapes = problem.model.state_shapes(problem.batch or 1)
         given = tuple(map(np.zeros, shapes)) if state is None else state
         given = given if isinstance(given, tuple) else (given,)
@@ -124,7 +124,7 @@ def steps(problem, rows, dtype):
 
 def parts(problem, rows, dtype):
     """Undo `sequences`, for states."""
-    rows = np.asarray(rows, dtype=object).astype(dtype)  # (B, L·D, all parts end to end)
+    rows = np.asarray(rows, dtype=object).astype(dtype)  # (B, L·D, all parts concatenated)
     shapes = problem.model.state_shapes(problem.batch)
     pieces = np.split(np.moveaxis(rows, 0, 1), np.cumsum([s[-1] for s in shapes])[:-1], axis=2)
     return tuple(np.reshape(*pair) for pair in zip(pieces, shapes, strict=True))

@@ -1,6 +1,6 @@
-"""Functions of scalars, and of lists of them, of which the oracles of the cells are made.
+"""Functions of scalars, and of lists of them, for the oracles of the cells.
 
-Each is given ``num``, the kind of number that is asked for: float, complex, 50 digits, or a tape.
+Each is given ``num``, the requested kind of number: float, complex, 50 digits, or a tape.
 """
 
 __all__ = [
@@ -26,12 +26,12 @@ def recurrent(w, h):
 
 
 def real(a):
-    """Return what decides between branches: the real part of the number, on a tape or not."""
+    """Return the number that decides between branches: the real part, on a tape or not."""
     return getattr(a, "data", a).real
 
 
 def clip(num, a):
-    """Hold between ±1.5."""
+    """Clip to ±1.5."""
     return num.number(1.5) if real(a) > 1.5 else num.number(-1.5) if real(a) < -1.5 else a
 
 

@@ -1,4 +1,4 @@
-"""The network of the book with small sizes and few digits, and what is right of it."""
+"""The network of the book with small sizes and few digits, and its right values."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ NUMBERS: dict[str, Any] = {
 
 
 def right(name):
-    """Return what is right of the numbers, by the recursion in mpmath."""
+    """Return the right values, by the recursion in mpmath."""
     with mpmath.workdps(50):
         p = {
             letter: book_recursion.exact(tree) for letter, tree in NUMBERS.items() if letter != "y"

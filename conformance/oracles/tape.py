@@ -1,7 +1,7 @@
 """Reverse-mode autodiff over scalars, after micrograd, for any kind of `Numbers`.
 
-A `Value` is a number that remembers which values it was made of, each with the slope of the
-number in it. The tape lists the values as they are made, so every one comes after its parents,
+A `Value` is a number that records which values it was made from, each with the slope of the number
+with respect to it. The tape lists the values as they are made, so each comes after its parents,
 and the derivative is one walk back along it: no graph is sorted, and nothing recurses.
 """
 
@@ -9,7 +9,7 @@ __all__ = ["Tape", "Value"]
 
 
 class Value:
-    """A number on a tape; ``parents`` are pairs of a value and the slope in it."""
+    """A number on a tape; ``parents`` are pairs of a value and the slope by it."""
 
     __slots__ = ("data", "grad", "parents", "tape")
 
@@ -55,7 +55,7 @@ class Value:
 
 
 class Tape:
-    """The values in the order of their making; itself a kind of `Numbers`, whose are recorded."""
+    """The values in the order they were made; itself a kind of `Numbers`, whose are recorded."""
 
     def __init__(self, numbers):
         self.numbers, self.values = numbers, []

@@ -1,1 +1,1 @@
-"""Other libraries on the suite's own problems, held to the suite's own measure."""
+"""Other libraries on the problems of the suite, by its measure of error."""

@@ -3,9 +3,9 @@
     python -m conformance.peers.accuracy [--problems 50] [--json FILE]
 
 The three get the same float32 numbers in the same process. The truth is torch at float64 from
-those numbers; one problem of every cell is first held to the complex step as well. The error of
-a problem is the worst over all its gradients (parameters, x, initial state), in eps, by the
-suite's measure (`conformance.tolerances.error_in_eps`).
+those numbers; one problem of every cell is first checked against the complex step as well. The
+error of a problem is the worst over all its gradients (parameters, x, initial state), in eps, by
+the suite's measure (`conformance.tolerances.error_in_eps`).
 """
 
 import argparse
@@ -37,7 +37,7 @@ SHAPES = ((1, 8, 16), (2, 16, 8), (4, 16, 32), (8, 32, 64))  # B, I, H; few: JAX
 
 
 def problems(cell, steps, count):
-    """Draw problems in turn from the shapes, with a state and every cotangent there is."""
+    """Draw problems, cycling through the shapes, with a state and all cotangents."""
     return [
         Problem(cell, 10_000 + seed, steps, *SHAPES[seed % len(SHAPES)], None, "both", False)
         for seed in range(count)
@@ -61,7 +61,7 @@ def compare(problem, contenders=CONTENDERS):
 
 
 def cross_check(cell):
-    """Hold the truth to another oracle: the complex step through the forward pass.
+    """Check the truth against another oracle: the complex step through the forward pass.
 
     Every gradient is compared along one random direction. Returns the worst error in eps of
     float64.
@@ -96,7 +96,7 @@ def cross_check(cell):
 def case(cell, steps, count, *, advance=lambda: None):
     """Measure ``count`` problems of one cell and length; return their `summary`.
 
-    ``advance`` is called after every problem. One problem of every shape compiles JAX anew.
+    ``advance`` is called after every problem. JAX compiles once for every shape.
     """
     errors = []
     for problem in problems(cell, steps, count):

@@ -6,7 +6,7 @@ callback returns, the gradient by the parameters what ``get_grad`` returns. The 
 ``sum(outputs * d_outputs)``. No array of another library takes part and no weight is converted,
 so a gradient that is far from these differences is not the derivative of thinc's forward pass.
 
-The control is thinc's ``PyTorchLSTM``, an LSTM of torch in thinc's clothes, by the same lines.
+The control is thinc's ``PyTorchLSTM``, its wrapper of torch's LSTM, with the same code.
 """
 
 import numpy as np

@@ -2,11 +2,11 @@
 
     python -m conformance.peers.thinc_lstm [--json FILE]
 
-Two comparisons, so that neither has to be believed alone:
+Two comparisons, so that no conclusion rests on one of them:
 
 1. *Against torch.* The suite's own LSTM problems, the weights laid out for thinc. Where the
    outputs agree to rounding the layout is right; then the gradients are compared. The float32
-   results of torch.nn.LSTM and portable_rnn go through the same lines.
+   results of torch.nn.LSTM and portable_rnn go through the same code.
 2. *Against thinc itself* (`thinc_differences`). No weights are converted there.
 
 Needs thinc and torch. thinc is not among this project's dependencies.

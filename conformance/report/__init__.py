@@ -1,10 +1,10 @@
 """The report of a run: one JSON document, a matrix for the terminal, and a page for a browser.
 
 A run is four lists of plain records: `Row` (every backend there is, run or not), `Test` (every
-outcome), `Error` (every array compared) and `Planted` (every bug planted on purpose, caught or
-not). `build` makes them a document, `merge` joins the
-documents of several sessions, since not every library can live in one environment, and
-`print_matrix`, `write_json` and `write_html` show it. `schema.md` lists the document's fields.
+outcome), `Error` (every array compared) and `Planted` (every planted bug, caught or not). `build`
+turns them into a document, `merge` joins the documents of several sessions, since not all libraries
+can be installed in one environment, and `print_matrix`, `write_json` and `write_html` show it.
+`schema.md` lists the document's fields.
 
     python -m conformance.report torch.json cupy.json --json all.json --html all.html
     python -m conformance.report all.json --markdown conformance/reports/2001-02-03-cpu.md

@@ -192,7 +192,7 @@ def _badness(entry):
 
 
 def _row(row, tests, session):
-    """Return a row; one of which no test ran is not run, whatever it says."""
+    """Return a row; without any test that ran it is "not run", whatever its status."""
     row = {**asdict(row), "dtypes": list(row.dtypes)}
     own = [test for test in tests if test.backend == row["backend"]]
     if row["status"] == "ran" and not any(test.outcome in RUN for test in own):
@@ -213,12 +213,12 @@ def _merge_rows(documents):
             raise ValueError(f"{backend} compares values in one document, only shapes in another")
         ran = [row for row in same if row["status"] == "ran"]
         entry = {
-            # Of the sessions that ran it, if any did.
+            # From the sessions that ran it, if any did.
             name: ", ".join(dict.fromkeys(row[name] for row in ran or same if row[name]))
             for name in ("library", "version", "device")
         }
         reasons = dict.fromkeys(row["reason"] for row in same if row["reason"])
-        # Of no interest beside what an environment that has the library says.
+        # Irrelevant if another environment has the library.
         known = [reason for reason in reasons if reason != NOT_ASKED and ABSENT not in reason]
         absent = [reason for reason in reasons if ABSENT in reason]
         entry |= {"status": "ran" if ran else "not run"}

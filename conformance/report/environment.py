@@ -16,9 +16,9 @@ ALWAYS = ("portable-rnn", "numpy", "array-api-compat", "pytest")
 def environment(
     libraries: Iterable[str] = (), given: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return date, commit, platform, Python and the versions of what holds ``libraries``.
+    """Return date, commit, platform, Python and the versions of packages of ``libraries``.
 
-    What is ``given`` is taken as it is.
+    Entries in ``given`` are taken as they are.
     """
     find: dict[str, Callable[[], Any]] = {
         "date": lambda: datetime.now(UTC).isoformat(timespec="seconds"),

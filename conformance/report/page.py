@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, readable offline and in ten years."""
+"""The page: one self-contained HTML file, readable offline."""
 
 from html import escape
 from pathlib import Path

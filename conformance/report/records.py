@@ -1,4 +1,4 @@
-"""What a run of the suite says about itself."""
+"""The records of a run of the suite."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Test:
     __test__ = False  # not one of pytest's own
 
     backend: str
-    dtype: str  # "" for a test of no one dtype
+    dtype: str  # "" for a test of no single dtype
     nodeid: str
     outcome: str  # one of OUTCOMES
     reason: str  # of a skip or an expected failure, else ""

@@ -1,4 +1,4 @@
-"""The matrix in a terminal: with rich if it is there, else as plain text."""
+"""The matrix in a terminal: with rich if installed, otherwise as plain text."""
 
 from typing import Any
 
@@ -74,12 +74,12 @@ def plain_cell(row: dict[str, Any], result: dict[str, Any] | None, dtype: str) -
 
 
 def _ran(document):
-    """Return the rows that ran; and those that failed for not running, of which tests ran."""
+    """Return the rows that ran, and those marked as not run of which tests ran."""
     return [(row, r) for row, r in table(document) if row["status"] == "ran" or _tested(r)]
 
 
 def _idle(document):
-    """Return the rows that did not, but for those not asked for: the last line counts them."""
+    """Return the rows that did not run, except those not asked for, which the last line counts."""
     idle = [(row, r) for row, r in table(document) if row["status"] != "ran" and not _tested(r)]
     return [(row, r) for row, r in idle if row["reason"] != NOT_ASKED]
 

@@ -1,4 +1,4 @@
-"""What a document amounts to: the same words for the terminal and the page."""
+"""The verdict of a document, in the same words for the terminal and the page."""
 
 import math
 import re
@@ -106,7 +106,7 @@ def judge(row: dict[str, Any], result: dict[str, Any] | None) -> str:
 
 
 def blank(row: dict[str, Any], result: dict[str, Any] | None, dtype: str) -> bool:
-    """Return whether nothing belongs into a cell: the row is not about that dtype."""
+    """Return whether a cell stays blank, since the row is not tested in that dtype."""
     return result is None and row["status"] == "ran" and dtype not in row["dtypes"]
 
 
@@ -146,7 +146,7 @@ def dtypes(document: dict[str, Any]) -> list[str]:
 
 
 def tests_run(result: dict[str, Any]) -> int:
-    """Return how many tests ran, whatever came of them."""
+    """Return how many tests ran, whatever their outcome."""
     return sum(result[name] for name in ("passed", "failed", "error", "xfailed"))
 
 
@@ -177,7 +177,7 @@ def number(eps: float | str) -> str:
 
 
 def _numeric(row, result):
-    """Tests of no dtype, or of the suite itself, compare nothing, and none is missed."""
+    """Return False for tests of no dtype, or of the suite itself: they compare no numbers."""
     return bool(result["dtype"]) and row["backend"] != SUITE
 
 

@@ -1,15 +1,15 @@
-"""Keep docs/derivation.md true: ``python docs/figures/derivation.py`` renews what is generated.
+"""Keep docs/derivation.md up to date: ``python docs/figures/derivation.py`` regenerates its parts.
 
 Two kinds of comment in the page begin a generated part, and ``<!-- end -->`` ends it:
 
 ``<!-- code: affine.affine from "y = " to "return y" -->``
     Lines of the library, from the first that contains one text to the first after it that contains
-    the other, within the function that is named; without ``from``, its body without docstring.
+    the other, within the named function; without ``from``, its body without docstring.
 
 ``<!-- numbers: 10.21 -->``
     The values of an equation, or of one of `EXTRAS` below, in the worked example.
 
-A test renews the page and compares; so a quotation cannot be stale, nor a number be typed.
+A test regenerates the page and compares, so no quotation is stale and no number typed by hand.
 """
 
 import ast
@@ -54,7 +54,7 @@ def function_lines(where: str) -> list[str]:
 
 
 def code(order: str) -> str:
-    """Return the quotation that a comment orders."""
+    """Return the quotation that a comment specifies."""
     found = re.fullmatch(r'(\S+)(?: from "(.*?)" to "(.*?)")?', order)
     if found is None:
         raise ValueError(f"code: expected NAME from TEXT to TEXT, got {order!r}")
@@ -85,12 +85,12 @@ def values(number: str) -> str:
 
 
 def displayed(lines: list[str]) -> str:
-    """Return formulas, each a paragraph of its own."""
+    """Return formulas, each in its own paragraph."""
     return "\n".join(f"$${line}$$\n" for line in lines)
 
 
 def _lines(terms: list[str]) -> list[str]:
-    """Put short terms side by side."""
+    """Arrange short terms in one line."""
     wide = any("&" in term for term in terms)
     per_line = 1 if wide else 2 if len(terms) == 4 else 3
     groups = [terms[n : n + per_line] for n in range(0, len(terms), per_line)]
@@ -201,7 +201,7 @@ EXACT_AS_FOUND = exact._replace(matrix_times_y=exact.d_o, by_way_of_y_hat=exact.
 
 
 def renewed(page: str) -> str:
-    """Return the page with all generated parts made anew."""
+    """Return the page with all generated parts regenerated."""
 
     def part(mark: re.Match[str]) -> str:
         kind, order = mark.groups()

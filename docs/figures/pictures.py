@@ -74,7 +74,7 @@ def unrolled() -> str:
 
 
 def gradient_norms(radius: float, steps: int = 60, hidden: int = 100) -> np.ndarray:
-    """Return the norm of the gradient of the last state in every state before it."""
+    """Return the gradient norms of the last state with respect to every earlier state."""
     rng = np.random.default_rng(0)
     W = rng.standard_normal((hidden, hidden))
     W *= radius / np.max(np.abs(np.linalg.eigvals(W)))

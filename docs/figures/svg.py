@@ -1,7 +1,7 @@
-"""Just enough SVG for the pictures of the derivation: boxes, arrows, and letters with indices.
+"""Write SVG for the pictures of the derivation: boxes, arrows, and letters with indices.
 
-A picture brings its own paper, and its colours follow the reader's scheme: it can be read on
-light and on dark pages alike. Coordinates are rounded, so the same picture is the same file.
+A picture has its own background, and its colours follow the reader's colour scheme: it can be read
+on light and on dark pages. Coordinates are rounded, so the same picture is the same file.
 """
 
 import math
@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 __all__ = ["Picture"]
 
-# class: colour on light paper, and on dark
+# class: colour on a light background, and on a dark one
 COLOURS = {
     "paper": ("#ffffff", "#14181d"),
     "box": ("#f2f5f8", "#222a33"),
@@ -24,7 +24,7 @@ COLOURS = {
 
 
 class Picture:
-    """An SVG in the making; (0, 0) is at the top left."""
+    """An SVG to draw into; (0, 0) is at the top left."""
 
     def __init__(self, width: int, height: int, title: str, description: str) -> None:
         self.size, self.title, self.description = (width, height), title, description
@@ -59,7 +59,7 @@ class Picture:
     def text(
         self, x, y, text, colour="ink", size=14, anchor="start", letters=False, bold=False
     ) -> None:
-        """Write text; ``h^{(t)}`` and ``h_{i}`` raise and lower what is in the braces."""
+        """Write text; ``h^{(t)}`` and ``h_{i}`` raise and lower the text in the braces."""
         spans, shift = [], 0.0
         for piece in re.findall(r"\^\{[^}]*\}|_\{[^}]*\}|(?:(?![\^_]\{).)+", text):
             raised = {"^": -0.38, "_": 0.22}.get(piece[0] if piece[1:2] == "{" else "", 0.0) * size
@@ -75,7 +75,7 @@ class Picture:
         )
 
     def _head(self, start, end, colour):
-        """Draw an arrow's head at ``end``, and return where its line should stop."""
+        """Draw an arrow's head at ``end``; return where its line should stop."""
         angle = math.atan2(end[1] - start[1], end[0] - start[0])
         corners = [end]
         for turn in (2.72, -2.72):

@@ -1,4 +1,4 @@
-"""Class indices as targets: told from rows, checked, and as rows with a 1 at each."""
+"""Class indices as targets: distinguished from rows, checked, and encoded as one-hot rows."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ _UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.
 
 
 def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
-    """Tell class indices from rows by their dtype, and check either's shape."""
+    """Return whether targets are class indices, not rows, by their dtype; check their shape."""
     namespace_of(outputs=outputs, targets=targets)
     shape = tuple(outputs.shape)
     if xp.isdtype(targets.dtype, "integral"):
@@ -56,14 +56,14 @@ def check_labels(
     ignore_index: int | None,
     wanted: bool | None,
 ) -> bool:
-    """Check class indices on the host, or if it is wanted; return whether they are known."""
+    """Check class indices if ``wanted``, by default if on the host; return whether it was done."""
     if not (on_host(labels) if wanted is None else wanted):
         return False
     good = (labels >= 0) & (labels < classes)
     if ignore_index is not None:
         good = good | (labels == ignore_index)
     good = xp.all(good)
-    # Under jit even a comparison of constants is traced; torch.func.vmap has no values either.
+    # Under jit even a comparison of constants is traced; torch.func.vmap hides values too.
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
@@ -71,7 +71,7 @@ def check_labels(
         return False
     if not all_good:
         low, high = int(xp.min(labels)), int(xp.max(labels))
-        # One value below 0 is what other libraries leave out by: torch by -100.
+        # Other libraries leave steps out by one negative value: torch by -100.
         lone = low < 0 and not bool(xp.any((labels < 0) & (labels != low)))
         remedy = f"; to leave steps out, give ignore_index={low}" if lone and high < classes else ""
         if ignore_index is not None:
@@ -84,7 +84,7 @@ def check_labels(
 
 
 def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> None:
-    """Check that targets are in [0, 1], on the host or if it is wanted; NaN stays NaN."""
+    """Check that targets are in [0, 1] if ``wanted``, by default if on the host; accept NaN."""
     if not (on_host(targets) if wanted is None else wanted):
         return
     real = real_part(xp, targets)
@@ -106,7 +106,7 @@ def mark_wrong(
 ) -> tuple[Array, Array]:
     """Return losses and sums of rows, NaN where a label that counts is out of range.
 
-    Here, and not in the weights: XLA takes the product of a one-hot 0 and NaN for 0.
+    Not in the weights, since XLA simplifies the product of a one-hot 0 and NaN to 0.
     """
     wrong = (labels < 0) | (labels >= classes)
     if counts is not None:
@@ -115,7 +115,7 @@ def mark_wrong(
 
 
 def one_hot_rows(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
-    """Return rows with a 1 at each label, of zeros where it is out of range."""
+    """Return one-hot rows of labels, zero where a label is out of range."""
     labels = xp.expand_dims(signed(xp, labels), axis=-1)
     axis = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
     return xp.astype(labels == row(xp, axis, labels.ndim), dtype)

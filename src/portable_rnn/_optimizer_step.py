@@ -1,4 +1,4 @@
-"""The step that optimizers share: its checks, the dtypes it is taken in, and the state it keeps."""
+"""The step that optimizers share: checks, dtypes and state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
@@ -28,7 +28,7 @@ State: TypeAlias = dict[str, Any]
 
 
 class Update(NamedTuple):
-    """What the rule of an optimizer is given for one parameter; no array is of half precision."""
+    """What an optimizer's rule is given for one parameter; no array has half precision."""
 
     xp: Namespace
     p: Array
@@ -39,16 +39,16 @@ class Update(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How an optimizer moves one parameter.
+    """How an optimizer updates one parameter.
 
     Attributes
     ----------
     step : callable
-        From an `Update` to the new parameter and what is to be kept.
+        From an `Update` to the new parameter and its new slots.
     slots : tuple of str
-        Names of what is kept for each parameter.
+        Names of the arrays that are kept for each parameter.
     eps : float, optional
-        What the rule adds to a root, of which it adds as little as its ``share``.
+        What the rule adds to a root, times a factor of at least ``share``.
     share : float
     """
 
@@ -66,7 +66,7 @@ def take_step(
     lr: Any,
     rule: Rule,
 ) -> tuple[dict[str, Array], State]:
-    """Apply ``rule`` to every parameter, after checking that everything fits together."""
+    """Apply ``rule`` to every parameter, after checking all arguments."""
     lr, slots = _learning_rate(lr), rule.slots
     xp, wide = _check_arrays(params, grads, rule.eps, rule.share)
     if state is None:
@@ -95,7 +95,7 @@ def take_step(
 def _check_arrays(
     params: Arrays, grads: Arrays, eps: float | None, share: float
 ) -> tuple[Namespace, dict[str, Any]]:
-    """Check parameters and gradients; return their namespace, and the dtype of each one's step."""
+    """Check parameters and gradients; return their namespace, and the dtype of each step."""
     check_dict("params", params)
     check_dict("grads", grads)
     xp = namespace_of(**{f"params[{name!r}]": p for name, p in params.items()})
@@ -115,7 +115,7 @@ def _check_arrays(
 
 
 def _alike(array: Any, p: Array, dtype: Any) -> bool:
-    """Tell in little time that an array needs no closer look."""
+    """Return True if a quick check shows that an array fits."""
     alike = type(array) is type(p) and array.shape == p.shape and array.dtype == dtype
     return alike and same_device(array, p)
 
@@ -123,7 +123,7 @@ def _alike(array: Any, p: Array, dtype: Any) -> bool:
 def _checked_state(
     xp: Namespace, params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
 ) -> State:
-    """Return a state, if it is of this optimizer and of these parameters."""
+    """Check that a state belongs to this optimizer and these parameters; return it."""
     if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
         got = listed(state) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(
@@ -157,9 +157,9 @@ def _checked_state(
 
 
 def _checked_step(xp: Namespace, step: Any) -> Any:
-    """Return the number of steps taken; of an array, which may be traced, no value is read."""
+    """Check and return the number of steps taken; an array may be traced and is not read."""
     name = "state['step']"
-    # NumPy's integers are such, and to array libraries arrays of NumPy as well.
+    # NumPy integers are Integral, but also arrays to array libraries.
     if isinstance(step, Integral) or not is_array(step) or namespace_of(**{name: step}) is not xp:
         return check.integer(name, step, least=0)
     if step.shape or not xp.isdtype(step.dtype, "integral"):
@@ -171,7 +171,7 @@ def _checked_step(xp: Namespace, step: Any) -> Any:
 
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
-    """An eps that is 0 in the dtype of the step turns every zero gradient into NaN."""
+    """Refuse an eps that is 0 in the dtype of the step: it turns zero gradients into NaN."""
     wide = accumulation_dtype(xp, p.dtype)
     if eps < (least := float(xp.finfo(wide).smallest_normal) / share):
         raise ValueError(
@@ -180,7 +180,7 @@ def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
 
 
 def _learning_rate(lr: Any) -> Any:
-    """Return ``lr`` as a Python float, or as the traced array it is."""
+    """Return ``lr`` as a Python float, or unchanged if it is a traced array."""
     if is_array(lr) and is_traced(xp := namespace_of(lr=lr), lr):
         if lr.shape or not xp.isdtype(lr.dtype, ("integral", "real floating")):
             raise TypeError(
@@ -195,14 +195,14 @@ def check_dict(name: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         hint = f"; give its .{name}" if hasattr(value, name) else ""
         if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
-            hint = "; give its first entry"  # such as of what clip_by_global_norm returns
+            hint = "; give its first entry"  # such as a result of clip_by_global_norm
         raise TypeError(f"{name}: expected a dict of arrays, got {type(value).__name__}{hint}")
 
 
 def check_real(xp: Namespace, name: str, array: Array) -> None:
     try:
         real = xp.isdtype(array.dtype, "real floating")
-    except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
+    except TypeError:  # a dtype the library does not recognise, such as ml_dtypes'
         real = False
     if not real:
         raise TypeError(f"{name}: expected a real floating dtype, got {dtype_name(array.dtype)}")

@@ -1,4 +1,4 @@
-"""What losses share: which steps count, by what a sum is divided, and the sum with its gradient."""
+"""What losses share: counted steps, divisors of sums, and sums with their gradients."""
 
 import math
 from typing import Any
@@ -43,7 +43,7 @@ def counted_steps(xp: Namespace, weights: Array | None) -> Array | None:
 
 
 def zero_uncounted(xp: Namespace, array: Array, counts: Array | None) -> Array:
-    """Return labels (...) or rows (..., F) with zeros in the place of what does not count."""
+    """Return labels (...) or rows (..., F) with zeros at steps that do not count."""
     if counts is None:
         return array
     counts = counts if array.ndim == counts.ndim else xp.expand_dims(counts, axis=-1)
@@ -51,7 +51,7 @@ def zero_uncounted(xp: Namespace, array: Array, counts: Array | None) -> Array:
 
 
 def counted_values(xp: Namespace, array: Array, counts: Array | None) -> Array:
-    """Return an array in the dtype to add it up in, with zeros where nothing counts."""
+    """Return an array in its accumulation dtype, with zeros at steps that do not count."""
     return zero_uncounted(xp, to_accumulation_dtype(xp, array), counts)
 
 
@@ -66,10 +66,10 @@ def row_weights(xp: Namespace, outputs: Array, weights: Array | None) -> Array:
 def divisor(
     xp: Namespace, scale: Array, rows: Array, reduction: str, *, chosen: bool
 ) -> tuple[Any, Any, Array]:
-    """Return what the sum is divided by, if by anything; whether nothing counts; and row weights.
+    """Return the divisor of the sum or None, whether nothing counts or None, and row weights.
 
-    Where nothing counts these are zero, and the divisor is 1. If no rows were ``chosen`` by weights
-    or labels, it is known how many there are.
+    If nothing counts, the weights are zero and the divisor is 1. Unless rows are ``chosen`` by
+    weights or labels, the number of rows is known.
     """
     if reduction == "sum":
         return None, None, rows
@@ -84,7 +84,7 @@ def divisor(
 
 
 def multiply(xp: Namespace, factor: Array, array: Array) -> Array:
-    """Return the product, which is 0 where the factor is, of infinity too."""
+    """Return the product, which is 0 where the factor is 0, even if the array is infinite."""
     zero = xp.zeros((), dtype=array.dtype, device=device_of(array))
     return factor * xp.where(factor == 0, zero, array)
 
@@ -98,9 +98,10 @@ def reduce_losses(
     dtype: Any,
     unit: Any = None,
 ) -> tuple[Array, Array]:
-    """Return the sum of losses, or their mean, and its gradient, in the dtype of the outputs.
+    """Return the sum or mean of losses, and its gradient, in the dtype of the outputs.
 
-    NaN where nothing counts. The losses are squares of differences counted in ``unit``, if given.
+    The value is NaN if nothing counts. If ``unit`` is given, losses are squares of differences
+    divided by it.
     """
     own = far_unit(xp, losses)
     value = _sum(xp, losses if own is None else losses / own)
@@ -117,7 +118,7 @@ def reduce_losses(
 
 
 def _sum(xp: Namespace, array: Array) -> Array:
-    """Sum over all axes, the last first: partial sums round less than one long one."""
+    """Sum over all axes, the last first: partial sums round less than one long sum."""
     while array.ndim:
         one = array.shape[-1] == 1
         array = array[..., 0] if one else sum_over(xp, array, axis=array.ndim - 1)

@@ -1,4 +1,4 @@
-"""A sequence in windows: where they lie, and how what overlaps is added up."""
+"""Windows of a sequence: their positions, and sums of overlapping arrays."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ __all__ = ["Overlap", "Sum", "Window", "steps_of", "windows"]
 
 
 class Window(NamedTuple):
-    """Steps ``start`` to ``stop``, of which those from ``losses`` on have their losses counted."""
+    """Steps ``start`` to ``stop``; only losses from step ``losses`` on count."""
 
     start: int
     losses: int
@@ -16,7 +16,7 @@ class Window(NamedTuple):
 
 
 def windows(steps: int, k1: int, k2: int) -> list[Window]:
-    """Return the windows of a sequence, those that begin with it made one.
+    """Return the windows of a sequence; those that start at its first step are merged.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def windows(steps: int, k1: int, k2: int) -> list[Window]:
 
 
 class Sum:
-    """The sum of many dicts of arrays, by halves: rounding grows with the logarithm."""
+    """A pairwise sum of dicts of arrays, so that rounding errors grow only logarithmically."""
 
     def __init__(self) -> None:
         self._sums: list[
@@ -41,7 +41,7 @@ class Sum:
         ] = []  # of 1, 2, 4 .. dicts, the largest first
 
     def add(self, found: dict[str, Array]) -> None:
-        """Add one more."""
+        """Add one dict."""
         count = 1
         while self._sums and self._sums[-1][0] == count:
             found = self._plus(found)
@@ -61,7 +61,7 @@ class Sum:
 
 
 class Overlap:
-    """The sum of arrays along time, each of which begins within the one before, or at its end."""
+    """The sum of arrays along time; each starts within the one before, or at its end."""
 
     def __init__(self, axis: int) -> None:
         self._axis = axis
@@ -70,7 +70,7 @@ class Overlap:
         self._start = 0
 
     def add(self, start: int, parts: list[Array]) -> None:
-        """Add an array, in parts, at its place; what lies before it is done."""
+        """Add an array, given in parts, at step ``start``; steps before it are final."""
         xp, axis = namespace_of(part=parts[0]), self._axis
         array = xp.concat(parts, axis=axis) if len(parts) > 1 else parts[0]
         if self._last is not None:
@@ -89,5 +89,5 @@ class Overlap:
 
 
 def steps_of(array: Array, axis: int, a: int | None, b: int | None) -> Array:
-    """Return steps ``a`` to ``b`` of an array of which time is the first or second axis."""
+    """Return steps ``a`` to ``b`` of an array; time is its first or second axis."""
     return array[:, a:b, ...] if axis else array[a:b, ...]

@@ -2,7 +2,7 @@
 
 The derivatives take the *value* of the function, not its argument, because the value is what
 the forward pass already holds (``tanh' = 1 - tanh**2``). All of them are analytic, or piecewise
-so on the real part: the same lines run at complex128 for complex-step checks.
+analytic by the real part: the same lines run at complex128 for complex-step checks.
 """
 
 from ._arrays.functions import is_positive, real_part
@@ -122,7 +122,7 @@ def relu(xp: Namespace, a: Array) -> Array:
     xp : module
         The namespace of ``a``.
     a : floating array, any shape
-        Of a complex one the real part decides.
+        For a complex array, the real part decides.
 
     Returns
     -------
@@ -135,12 +135,12 @@ def relu(xp: Namespace, a: Array) -> Array:
     >>> print(relu(np, np.asarray([1.0, 0.0, 2.0])))
     [1. 0. 2.]
     """
-    # Not a product: an overflow to -infinity times 0 would be NaN. (What is NaN stays so.)
+    # Not a product: an overflow to -infinity times 0 would be NaN. NaN stays NaN.
     return xp.where(real_part(xp, a) <= 0, xp.zeros_like(a), a)
 
 
 def relu_derivative(xp: Namespace, h: Array) -> Array:
-    """Return 1 where ``h > 0`` and 0 elsewhere (0 at the kink, as torch has it).
+    """Return 1 where ``h > 0`` and 0 elsewhere (0 at the kink, as in torch).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The public functions, `forward`, `predict`, `backward` and `bptt`, and what they return.
 
-``prepare`` in ``_calls/call.py`` checks once what they are given. The call that it makes is run
-through ``_engine/network.py``, by the calculus of ``_engine/bptt.py``.
+``prepare`` in ``_calls/call.py`` checks their arguments once. The call that it returns is run
+through ``_engine/network.py``, with the calculus of ``_engine/bptt.py``.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -35,9 +35,9 @@ class Forward(NamedTuple):
     Attributes
     ----------
     outputs : array, shape (T, B, O), in the layout of ``x``
-        Of the readout, or without one the hidden states (O is then D·H).
+        Outputs of the readout, or without one the hidden states (O is then D·H).
     state : array, shape (L·D, B, H), for LSTM a pair (h, c)
-        After the last step.
+        The state after the last step.
     tape : Tape
         For `backward`.
 
@@ -58,16 +58,16 @@ class Forward(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What `backward` returns: a cotangent for everything that went into the forward pass.
+    """What `backward` returns: a cotangent for each input of the forward pass.
 
     Attributes
     ----------
     params : dict of str to array
-        Names, shapes and order of the parameters.
+        With the names, shapes and order of the parameters.
     x : array, shape and layout of ``x``, or None
         None without ``grad_x``.
     state : array, shape (L·D, B, H), for LSTM a pair
-        Of the initial state.
+        The cotangent of the initial state.
 
     Examples
     --------
@@ -92,17 +92,17 @@ class Result(NamedTuple):
     Attributes
     ----------
     loss : array, shape ()
-        Of the library, dtype and device of the outputs.
+        Has the library, dtype and device of the outputs.
     grads : dict of str to array
-        Names, shapes and order of the parameters.
+        With the names, shapes and order of the parameters.
     state : array, shape (L·D, B, H), for LSTM a pair (h, c)
-        After the last step; give it to the next call to go on.
+        The state after the last step; pass it to the next call to continue.
     outputs : array, shape (T, B, O), in the layout of ``x``
         What the loss was computed from.
     grad_x : array, shape and layout of ``x``, or None
         None without ``grad_x=True``.
     grad_state : array, shape (L·D, B, H), for LSTM a pair
-        Of the initial state.
+        The gradient with respect to the initial state.
 
     Examples
     --------
@@ -148,29 +148,30 @@ def forward(
     params : dict of str to array
         Names and shapes as in ``model.parameter_shapes``; one library, dtype and device.
     x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
-        Of the library, dtype and device of ``params``. Never written to.
+        Has the library, dtype and device of ``params``. Never written to.
     state : array, shape (L·D, B, H), or (L·D, H) if unbatched; for LSTM a pair (h, c), optional
         The initial state, for L layers in D directions, in torch's order; zeros if None.
     lengths : sequence of B ints, or integer array (B,), optional
         How many steps each sequence has, from 0 to T, in any order; see
-        :mod:`portable_rnn.ragged`. On the host (of any library), padding costs nothing. On a
-        device they are never read: below 0 counts as 0, above T as T. Of a single sequence (T, I)
-        a number, or a list of one.
+        :mod:`portable_rnn.ragged`. If they are on the host (of any library), padding costs nothing.
+        On a device they are never read: values below 0 count as 0, above T as T. For a single
+        sequence (T, I), a number or a list of one.
     mask : boolean array, shape of ``x`` without its last axis, optional
-        Which steps there are, where sequences have gaps. Not together with ``lengths``.
+        The valid steps, for sequences with gaps. Not together with ``lengths``.
     dropout : int, tuple of ints, Masks or False, optional
-        A seed, another one at each step of training, such as ``(seed, step)``; or what
-        :func:`portable_rnn.dropout.draw` drew. False for none. A model with dropout or zoneout
-        must be given one of them.
+        A seed, different at each step of training, such as ``(seed, step)``; or the masks from
+        :func:`portable_rnn.dropout.draw`. False for none. Required for a model with dropout or
+        zoneout.
     memory : str, int or Plan, optional
-        A budget for the tape, such as ``"64 MiB"``, or what :func:`portable_rnn.memory.plan`
-        returned. The backward pass then runs steps again, to the same gradients, and uses the tape
-        up. Not where the whole sequence is one computation (JAX, Dask, ndonnx).
+        A budget for the tape, such as ``"64 MiB"``, or a plan from
+        :func:`portable_rnn.memory.plan`. The backward pass then runs steps again, with the same
+        gradients, and can use the tape only once. Not available where the whole sequence is one
+        computation (JAX, Dask, ndonnx).
     checkpoint_every : int, optional
-        Rather than a budget: keep the state every so many steps, and run each step twice.
+        Instead of a budget: keep the state every so many steps, and run each step at most twice.
     check_finite : bool
-        Whether to read ``x``, the state and the parameters and refuse NaN and infinity; of ``x``
-        only the steps that there are.
+        Whether to read ``x``, the state and the parameters and refuse NaN and infinity; in ``x``
+        only at valid steps.
 
     Returns
     -------
@@ -215,8 +216,8 @@ def predict(
 ) -> Any:
     """Run the network without a tape: beyond inputs and outputs, memory is independent of T.
 
-    (It is not under JAX, and on Dask and ndonnx, where the whole sequence is one graph, nor between
-    the layers of a bidirectional network.) Nothing is dropped out.
+    Exceptions are JAX, Dask and ndonnx, where the whole sequence is one computation, and the values
+    between layers of a bidirectional network. Nothing is dropped out.
 
     Parameters
     ----------
@@ -268,15 +269,15 @@ def backward(
     Parameters
     ----------
     model, params
-        Those of the forward pass. The tape knows its model; whether the parameters are still the
-        same is for you to see to.
+        Those of the forward pass. The tape's model is checked; whether the parameters are still the
+        same is not.
     tape : Tape
-        From `forward`. Without a memory budget it is only read, and can be used again; under one it
-        is used up. It refers to the ``x``, the initial state and the masks given there: do not
-        write into them before the backward pass.
+        From `forward`. Without a memory budget it is only read, and can be used again; with one it
+        can be used only once. It refers to the ``x``, the initial state and the masks given there:
+        do not write into them before the backward pass.
     d_outputs : array, shape and layout of the outputs, optional
     d_state : shape of the final state, for LSTM a pair, optional
-        Give either, or both; what is None counts as zero and costs nothing.
+        Give one or both; None counts as zero and costs nothing.
     grad_x : bool
         Whether to compute the cotangent of ``x`` (one product of T·B rows).
 
@@ -288,7 +289,7 @@ def backward(
     Raises
     ------
     TypeError, ValueError
-        If a cotangent does not fit, neither is given, or the tape is of another model.
+        If a cotangent does not fit, neither is given, or the tape belongs to another model.
 
     Examples
     --------
@@ -332,7 +333,7 @@ def bptt(
     model, params, x, state, lengths, mask, dropout, memory, checkpoint_every, check_finite
         As for `forward`.
     targets : any
-        Handed to ``loss`` as it is: class indices, rows, whatever the loss wants.
+        Passed to ``loss`` unchanged: class indices, rows, or whatever the loss expects.
     loss : callable, ``(outputs, targets, **loss_options) -> (value, d_outputs)``
         One of :mod:`portable_rnn.losses` or your own. It sees the outputs in your layout, and
         ``d_outputs`` is its gradient with respect to them; ``value`` is an array () or a float.
@@ -340,9 +341,9 @@ def bptt(
         Whether to compute the gradient with respect to ``x``.
     **loss_options
         Passed on to ``loss``, such as ``class_weights=...`` or ``reduction="sum"``. With
-        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps there are. If you give
+        ``lengths`` or a ``mask``, ``weights`` tells the loss which steps are valid. If you give
         weights yourself, one for each step in the layout of ``x``, boolean or of its dtype, they
-        are made zero at the others.
+        are set to zero at the other steps.
 
     Returns
     -------
@@ -353,8 +354,8 @@ def bptt(
     Raises
     ------
     TypeError, ValueError
-        As `forward` and the loss do; if an option is unknown to `bptt` and to the loss; or if the
-        loss returns what does not fit.
+        As `forward` and the loss do; if an option is unknown to `bptt` and to the loss; or if what
+        the loss returns does not fit.
 
     Examples
     --------
@@ -376,6 +377,6 @@ def bptt(
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )
-    # What comes from our own forward pass is not checked again.
+    # Results of the forward pass above are not checked again.
     grads, d_x, d_state = run_vjp(call, records, d_outputs, grad_x=grad_x)
     return Result(value, grads, after, outputs, d_x, d_state)

@@ -1,8 +1,8 @@
-"""Where training takes its batches from: sequences shuffled, or one long one in windows.
+"""Sources of batches for training: shuffled sequences, or windows of one long sequence.
 
-A source answers ``batch(step)`` for any step, from its arrays, its seed and nothing else. So the
-position in the data *is* the step, and the random state *is* the seed: a run that is resumed
-sees the very batches that it would have seen.
+A source returns ``batch(step)`` for any step, from its arrays, its seed and nothing else. So the
+position in the data *is* the step, and the random state *is* the seed: a resumed run sees the
+same batches as one that was not interrupted.
 """
 
 import math
@@ -25,11 +25,11 @@ class Batch(NamedTuple):
     ----------
     x : array, shape (T, B, I)
         Inputs, in the layout of the model.
-    targets : array, shape as the loss wants it
+    targets : array, shape as the loss expects
     weights : array, shape (T, B), or None
-        Weight of each step, handed to the loss.
+        Weight of each step, passed to the loss.
     fresh : bool
-        Whether the state starts afresh, rather than go on from the batch before.
+        Whether the state is reset instead of carried over from the batch before.
     lengths : integer array, shape (B,), or None
         How many steps each sequence has.
 
@@ -51,11 +51,11 @@ class Batch(NamedTuple):
 class Batches(Protocol):
     """A source of batches: any object with these three members.
 
-    `train` needs ``steps_per_epoch`` only of ``validation``, and ``describe`` only with a
+    `train` needs ``steps_per_epoch`` only for ``validation``, and ``describe`` only with a
     checkpoint; `evaluate` needs no ``describe``.
 
-    It may also have ``batch_axis``, the axis of the sequences in its arrays: 1, or 0 where they are
-    (B, T, I). `train` and `evaluate` then see that it is that of the model.
+    It may also have ``batch_axis``, the axis of the sequences in its arrays: 1, or 0 if they are
+    (B, T, I). `train` and `evaluate` then check that it is that of the model.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class Batches(Protocol):
         """Return the batch of a step, counted from 0."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what fixes the batches, as plain values; compared when a run is resumed."""
+        """Return what determines the batches, as plain values; compared when a run is resumed."""
 
 
 @check.named_options
@@ -95,11 +95,11 @@ class Shuffled:
     x : array, shape (T, N, I), or (N, T, I) with ``batch_axis=0``
     targets : array with the same axis of N sequences
     batch_size : int
-        The last batch of an epoch holds what is left.
+        The last batch of an epoch holds the remaining sequences.
     weights : array, shape (T, N) or (N, T), optional
-        Weight of each step, handed to the loss.
+        Weight of each step, passed to the loss.
     lengths : sequence of N ints, or integer array on the host, optional
-        How many steps each sequence has; `portable_rnn.ragged.pack` gives them.
+        How many steps each sequence has; `portable_rnn.ragged.pack` returns them.
     seed : int
     batch_axis : int
         1 for time-major sequences, 0 with ``batch_first``. An attribute as well.
@@ -173,7 +173,7 @@ class Shuffled:
         epoch, index = divmod(check.integer("step", step, least=0), self.steps_per_epoch)
         order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-        # int32: there are devices without 64-bit types, and no batch of so many sequences.
+        # int32: some devices have no 64-bit types, and no batch has that many sequences.
         first = self._arrays[0]
         xp = namespace_of(x=first)
         picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
@@ -192,11 +192,11 @@ class Shuffled:
 
 @check.named_options
 class Windows:
-    """One long sequence, cut into lanes that run side by side, a window at a time.
+    """One long sequence, cut into lanes that run in parallel, a window at a time.
 
     Lane b holds the b-th part of the sequence, and each batch is the next window of all
     lanes; the state is carried from window to window, so only the gradient is truncated.
-    What is left at the end of a lane, shorter than a window, is not used.
+    The rest of a lane, shorter than a window, is not used.
 
     Parameters
     ----------
@@ -206,8 +206,8 @@ class Windows:
     window : int
         Steps in a window, through which the gradient flows.
     encode : callable, optional
-        Makes the inputs (window, B, I) from a window of ``x``, shape (window, B, ...); a text is
-        kept as labels this way, and each window made one-hot when its turn comes.
+        Makes the inputs (window, B, I) from a window of ``x``, shape (window, B, ...). A text can
+        then be kept as labels, and each window made one-hot when it is needed.
     batch_axis : int
         1 for time-major windows. 0 with ``batch_first``: all of them, and what ``encode`` takes and
         returns, are then (B, window, ...). An attribute as well.
@@ -272,7 +272,7 @@ class Windows:
         Raises
         ------
         TypeError, ValueError
-            If ``step`` is not an int of at least 0, or ``encode`` returns what does not fit.
+            If ``step`` is not an int of at least 0, or what ``encode`` returns does not fit.
         """
         index = check.integer("step", step, least=0) % self.steps_per_epoch
         rows = slice(index * self._window, (index + 1) * self._window)
@@ -311,7 +311,7 @@ def _check_arrays(arrays: Mapping[str, Array]) -> None:
 
 
 def _lanes(array: Array, batch_size: int, lane: int, batch_axis: int) -> Array:
-    """Turn (S, ...) into (lane, batch_size, ...), or (batch_size, lane, ...), by ``batch_axis``."""
+    """Reshape (S, ...) to (lane, batch_size, ...), or with ``batch_axis`` 0 the other way round."""
     xp = namespace_of(x=array)
     shape = (batch_size, lane, *array.shape[1:])
     array = xp.reshape(array[: batch_size * lane, ...], shape)

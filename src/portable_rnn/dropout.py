@@ -1,17 +1,17 @@
-"""The random factors of dropout and zoneout, drawn on the host: one seed, the same everywhere.
+"""Random masks of dropout and zoneout, drawn on the host: the same everywhere for one seed.
 
 Three kinds, each an option of :class:`portable_rnn.RNN`:
 
 dropout
-    Zeroes outputs of each layer but the last, anew at each step, as torch's ``dropout`` does
+    Zeroes outputs of each layer but the last, drawn at each step, like torch's ``dropout``
     (Srivastava et al., 2014).
 recurrent_dropout
-    Zeroes entries of ``h`` on its way into ``W_hh``, the same ones at every step of a sequence
-    (Gal and Ghahramani, arXiv 1512.05287).
+    Zeroes entries of ``h`` before the product with ``W_hh``, the same ones at every step of a
+    sequence (Gal and Ghahramani, arXiv 1512.05287).
 zoneout
-    Keeps entries of the state as they were, anew at each step (Krueger et al., arXiv 1606.01305).
+    Keeps entries of the old state, drawn at each step (Krueger et al., arXiv 1606.01305).
 
-What is left by the first two is scaled by 1/(1-p), so that prediction needs neither; zoneout
+The first two scale the remaining entries by 1/(1-p), so that prediction needs neither; zoneout
 predicts with the expected state, ``p old + (1-p) new``.
 """
 
@@ -39,7 +39,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     ----------
     model : RNN
     x : array, shape (T, B, I), in the layout of the model
-        Says how many steps and sequences, and of what library, dtype and device.
+        Gives the numbers of steps and sequences, and library, dtype and device.
     seed : int, or tuple of ints such as ``(seed, step)``
         The same seed gives the same masks on every library and device.
 
@@ -51,8 +51,8 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     Raises
     ------
     TypeError, ValueError
-        If ``x`` is not a floating array of the shape that the model takes, or the seed not made of
-        ints of at least 0.
+        If ``x`` is not a floating array of the shape that the model takes, or the seed does not
+        consist of ints of at least 0.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
 
 @check.named_options
 def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
-    """Return what prediction uses: nothing, or the mean of zoneout's choices.
+    """Return the masks for prediction: none, or the mean of zoneout's choices.
 
     Parameters
     ----------

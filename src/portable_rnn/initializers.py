@@ -24,7 +24,7 @@ def uniform(
 ) -> dict[str, Array]:
     """Draw every array uniformly from ``[-bound, bound)``, in order, from one generator.
 
-    ``starts`` has the numbers that arrays are full of instead. Other parameters are those of
+    ``starts`` has the constants that fill some arrays instead. Other parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
     if dtype is None:

@@ -1,19 +1,19 @@
-"""Losses: each value with its gradient, in the form that `bptt` asks of any loss.
+"""Losses: each value with its gradient, in the form that `bptt` expects of any loss.
 
 A loss is a callable ``(outputs, targets, **options) -> (value, d_outputs)``. The value is a
 0-d array of the outputs' library, dtype and device, the gradient has the outputs' shape, and
-nothing is read back to the host except where labels are checked. Yours may be any function
-of that form.
+nothing is read back to the host except where labels are checked. Your own loss may be any
+function of that form.
 
 Common options, which every loss here takes:
 
 weights : array, shape of the outputs without their last axis, optional
-    Weight of each step of each sequence. A boolean mask will do. Zero leaves a step out,
-    whatever its outputs and targets are: NaN and labels out of range too. Weights may be negative;
-    of NaN the loss is NaN.
+    Weight of each step of each sequence, or a boolean mask. Zero leaves a step out, whatever its
+    outputs and targets are, even NaN and labels out of range. Weights may be negative; if one is
+    NaN, the loss is NaN.
 reduction : {"mean", "sum"}
     "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
-    "mean" divides it by the weight of all steps, as torch does. Where all weights are zero the
+    "mean" divides it by the weight of all steps, as torch does. If all weights are zero the
     mean is NaN, as in torch, and its gradient is zero.
 
 Losses of float16 and bfloat16 are computed in float32, and rounded once.
@@ -55,7 +55,7 @@ __all__ = [
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-_MOST_CLASSES = 2**31 - 1  # beyond, a slip would take all memory before it is noticed
+_MOST_CLASSES = 2**31 - 1  # a larger number is probably a mistake, and would take all memory
 
 
 @check.named_options
@@ -71,14 +71,14 @@ def softmax_cross_entropy(
     reduction: Reduction = "mean",
     check_targets: bool | None = None,
 ) -> tuple[Array, Array]:
-    """Negative log-likelihood of a softmax, ``-Σ_t Σ_i y_i log softmax(o)_i``.
+    """Compute the negative log-likelihood of a softmax, ``-Σ_t Σ_i y_i log softmax(o)_i``.
 
     Parameters
     ----------
     outputs : array, shape (..., C)
         Unnormalised log-probabilities ``o``. A class with -inf has probability 0, and the loss is
-        infinite only if the target gives it weight (a label smoothed gives every class some: set
-        its class weight to 0). +inf, and rows of -inf alone, have no softmax: NaN, as in torch.
+        infinite only if the target gives it weight (label smoothing gives every class some: set
+        its class weight to 0). +inf, and rows of only -inf, have no softmax: NaN, as in torch.
     targets : integer array, shape (...), or array like ``outputs``
         Class indices in ``[0, C)``, or a row y of weights per class. A row need not
         sum to 1: its gradient is ``softmax(o) Σy - y``, which for a one-hot row is
@@ -86,15 +86,15 @@ def softmax_cross_entropy(
     weights, reduction
         See :mod:`portable_rnn.losses`.
     class_weights : array, shape (C,), optional
-        Factor per class. With class indices, "mean" divides by the weights of the classes met;
-        where these are all zero, nothing counts.
+        Factor per class. With class indices, "mean" divides by the weights of the classes that
+        occur; if these are all zero, nothing counts.
     ignore_index : int, optional
         Class index whose steps are left out, whatever their outputs are.
     label_smoothing : float in [0, 1]
         Share of each target that is spread evenly over all classes.
     check_targets : bool, optional
-        Whether to read the class indices and refuse any outside ``[0, C)``. By default done
-        where they live on the host. Unchecked, a wrong index makes the loss NaN.
+        Whether to read the class indices and refuse any outside ``[0, C)``. By default this is done
+        if they are on the host. Unchecked, a wrong index makes the loss NaN.
 
     Returns
     -------
@@ -131,15 +131,15 @@ def softmax_cross_entropy(
         labels = zero_uncounted(xp, signed(xp, targets), counts)
         limits = xp.iinfo(labels.dtype)
         if ignore_index is not None and not limits.min <= ignore_index <= limits.max:
-            ignore_index = None  # which no label is
+            ignore_index = None  # no label can equal it
         known = check_labels(xp, labels, classes, ignore_index, check_targets)
         if ignore_index is not None:
             valid = labels != ignore_index
             counts = valid if counts is None else counts & valid
     elif classes == 1:
         raise ValueError(
-            "targets: expected class indices, or rows of at least two classes (of one alone the "
-            f"loss is 0, whatever it is), got shape {tuple(targets.shape)}; for numbers give "
+            "targets: expected class indices, or rows of at least two classes (with one class the "
+            f"loss is always 0), got shape {tuple(targets.shape)}; for numbers give "
             "loss=mean_squared_error, for yes or no binary_cross_entropy"
         )
     elif ignore_index is not None:
@@ -183,7 +183,7 @@ def mean_squared_error(
     weights: Array | None = None,
     reduction: Reduction = "mean",
 ) -> tuple[Array, Array]:
-    """Squared differences, ``Σ (o - y)²``, or their mean over steps and features.
+    """Compute the squared differences, ``Σ (o - y)²``, or their mean over steps and features.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def mean_squared_error(
     check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     dtype, counts = outputs.dtype, counted_steps(xp, weights)
     difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
-    unit = far_unit(xp, difference)  # of squares, which may be no numbers where the mean is one
+    unit = far_unit(xp, difference)  # squares may over- or underflow where their mean does not
     difference = difference if unit is None else difference / unit
     if weights is None and all(outputs.shape):
         count = float(math.prod(outputs.shape[:-1]))
@@ -239,7 +239,7 @@ def binary_cross_entropy(
     reduction: Reduction = "mean",
     check_targets: bool | None = None,
 ) -> tuple[Array, Array]:
-    """Negative log-likelihood of independent yes-or-no outputs, from their logits.
+    """Compute the negative log-likelihood of independent binary outputs, from their logits.
 
     ``-y log s(o) - (1 - y) log(1 - s(o))`` with the logistic function ``s``, computed as
     ``log(1 + exp(o)) - y o`` without overflow. Its gradient is ``s(o) - y``.
@@ -249,12 +249,12 @@ def binary_cross_entropy(
     outputs : array, shape (..., F)
         Logits.
     targets : array, shape (..., F)
-        Probabilities of yes, in [0, 1], of the outputs' dtype.
+        Probabilities of 1, in [0, 1], with the outputs' dtype.
     weights, reduction
         See :mod:`portable_rnn.losses`.
     check_targets : bool, optional
-        Whether to read the targets and refuse any outside [0, 1]. By default done where they live
-        on the host.
+        Whether to read the targets and refuse any outside [0, 1]. By default this is done if they
+        are on the host.
 
     Returns
     -------
@@ -296,7 +296,7 @@ def binary_cross_entropy(
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
     """Return ``log softmax(z)`` over the last axis, without overflow."""
-    # The shift cancels, so its derivative is not needed, and the real part will do.
+    # The shift cancels, so its derivative is not needed, and the real part suffices.
     z = z - xp.astype(xp.max(real_part(xp, z), axis=-1, keepdims=True), z.dtype)
     return z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True, dtype=z.dtype))
 
@@ -305,7 +305,7 @@ def log_softmax(xp: Namespace, z: Array) -> Array:
 def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     """Return rows with a 1 at each label, shape (..., classes).
 
-    By comparison rather than indexing: no library wraps, raises or reorders here, and
+    Labels are compared rather than used as indices: no library wraps, raises or reorders here, and
     a label out of range gives a row of zeros.
 
     Parameters
@@ -339,12 +339,12 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
-        # NumPy would take an array or a number for its dtype.
+        # NumPy would accept an array or a number as a dtype.
         good = named is not None and (isinstance(named, type) or not hasattr(named, "dtype"))
-        if good:  # a scalar type, such as Python's bool, for a dtype of NumPy
+        if good:  # NumPy accepts a scalar type, such as Python's bool, as a dtype
             named = found.zeros(0, dtype=named).dtype
         good = good and found.isdtype(named, ("bool", "numeric"))
-    except Exception:  # of whatever kind, from an object of whatever kind
+    except Exception:  # any object may be given, and raise anything
         good = False
     if not good:
         got = check.said(dtype)

@@ -5,12 +5,12 @@ pass runs the steps between them again, segment by segment
 (``_engine/gradient_checkpointing.py``). The gradients are those of the full tape: nothing is
 approximated.
 
-A budget is for the tape and for what the passes need while they work, Python's objects included, as
-large as NumPy's are. Inputs, outputs, their cotangents and the gradients come on top: they are
-there in any case.
+A budget is for the tape and for the working memory of the passes, including Python objects of the
+size that NumPy's have. Inputs, outputs, their cotangents and the gradients come on top: they exist
+in any case.
 
-How long a plan takes is an estimate: of small networks most is the calls from Python, of large
-ones the arithmetic, and which of them it is depends on sizes and on the processor.
+The time of a plan is an estimate: small networks spend most of it on calls from Python, large ones
+on arithmetic, and which dominates depends on sizes and on the processor.
 """
 
 import math
@@ -39,24 +39,24 @@ from .model import RNN
 __all__ = ["Plan", "plan"]
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-MOST_SEGMENTS = 4096  # more would cost more to organise than to run
-FIRST = 256 * 2**10  # bytes that Python takes for what a first call looks up and caches
-OBJECTS = 704  # bytes that Python takes to remember where a chunk is
+MOST_SEGMENTS = 4096  # more would cost more to manage than to run
+FIRST = 256 * 2**10  # bytes of Python objects that a first call looks up and caches
+OBJECTS = 704  # bytes of Python objects that describe a chunk
 KEPT = 160  # bytes of each array of a state that is kept, apart from its numbers
 ARRAY = 120  # bytes of an array on the tape, apart from its numbers
-LISTS = 16  # bytes of the lists that have the arrays of a step
+LISTS = 16  # bytes of the lists that hold the arrays of a step
 FORWARD = 0.36  # of the time of both passes: see benchmarks/memory_time.py
 # Nanoseconds of both passes, measured with NumPy on one processor of 2023. Only their ratios count:
-# how long a step is compared with what comes with each chunk, however short that is.
+# how long a step is compared with the fixed costs of a chunk.
 STEP, STEP_ARRAY = 30_000, 9_000  # calls of a step, and more for each array that it keeps
 NUMBER, PRODUCT, READ = 15, 1 / 60, 0.06  # for each number kept, operation of a product, byte of W
 CHUNK, CHUNK_BACK = 60_000, 180_000  # calls of a chunk, forwards and back
-SUMS = 0.7  # for each byte of the gradients of the weights, to add up those of a chunk
+SUMS = 0.7  # for each byte of the gradients of the weights, to add those of a chunk
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a memory budget comes to.
+    """How the passes keep a memory budget, and at what cost.
 
     Attributes
     ----------
@@ -65,21 +65,21 @@ class Plan:
     full_peak : int
         Bytes that the passes hold at most without a budget, counted like ``peak``.
     peak : int
-        Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients. Of a
-        cell of many small arrays, Python may keep some 200 KiB more for its own.
+        Bytes that the passes hold at most, by estimate, beyond inputs, outputs and gradients. For a
+        cell with many small arrays, Python may keep about 200 KiB more for itself.
     segments, checkpoints : int
-        Time is cut into segments, and this many states between them are kept.
+        Number of segments of time, and of states kept between them.
     segment_rows, chunk_rows : int
-        Rows (steps times sequences) of a segment, all of whose steps are on the tape at one time,
-        and of a chunk, which is computed at one time.
+        Rows (steps times sequences) of a segment, which is on the tape as a whole, and of a chunk,
+        which is computed at one time.
     recompute : float
         How many times the forward pass is run again, on average over the segments.
     time : float
         Expected time of both passes as a multiple of that without a budget. On another processor
-        or library it may be half of that, or twice: for small segments, what Python does for
-        each counts more than arithmetic.
+        or library it may be half of that, or twice: for small segments, Python's overhead counts
+        more than arithmetic.
     model, steps, batch
-        What it was made for: a pass over anything else refuses it.
+        What the plan was made for: a pass over anything else refuses it.
 
     Examples
     --------
@@ -105,12 +105,12 @@ class Plan:
 
     @property
     def same_bits(self) -> bool:
-        """Whether results have all bits that they have without a budget.
+        """Whether results have the same bits as without a budget.
 
-        They do where time is cut in the same places, on every BLAS library that gives the same
-        product the same bits twice: the products are then the same. Else a product has other
-        shapes, may round differently, and results agree like any two correct ones. That
-        is for batches in which all sequences have all steps.
+        They do if time is cut in the same places, on every BLAS library that gives the same
+        product the same bits twice: the products are then the same. Otherwise products have other
+        shapes, may round differently, and results agree like any two correct ones. This
+        applies to batches in which all sequences have all steps.
         """
         full = full_steps(_rows(self.model), self.batch)
         if self.segments == 1:
@@ -119,12 +119,12 @@ class Plan:
 
     @property
     def schedule(self) -> Segments:
-        """How chunks are put together to segments: what the network is told.
+        """How chunks are grouped into segments, for the network.
 
         Raises
         ------
         TypeError, ValueError
-            If a number of the plan is no size.
+            If a number of the plan is not a valid size.
         """
         for name in ("segments", "segment_rows", "chunk_rows", "steps", "batch"):
             check.count(f"memory.{name}", getattr(self, name))
@@ -143,7 +143,7 @@ class Plan:
 
     @property
     def _hint(self) -> str:
-        """What there is to say of a plan that saves nothing."""
+        """A remark about a plan that saves nothing, or ''."""
         if self.segments == 1 or self.peak < self.full_peak:
             return ""
         return f"; no budget would take less, {self.full_peak / 2**20:.1f} MiB, and be faster"
@@ -167,17 +167,17 @@ def plan(
     steps, batch : int
         T and B.
     memory : str or int, optional
-        The budget: bytes, or a text such as ``"64 MiB"`` or ``"1.5 GB"``. The plan is the one that
-        recomputes least.
+        The budget: bytes, or a string such as ``"64 MiB"`` or ``"1.5 GB"``. The plan is the one
+        that recomputes least.
     checkpoint_every : int, optional
-        Rather than a budget: keep the state every so many steps, and run each step twice.
+        Instead of a budget: keep the state every so many steps, and run each step at most twice.
     dtype : str
         Name of the dtype of the arrays.
 
     Returns
     -------
     Plan
-        With neither option, that of the full tape.
+        Without either option, the plan of the full tape.
 
     Raises
     ------
@@ -214,8 +214,8 @@ def plan(
             f"memory: expected at least {least} bytes ({least / 2**20:.2f} MiB) for this network "
             f"on {steps} steps of {batch} sequences, got {check.said(memory)}"
         )
-    # Of plans that take about as long, the one of the largest chunks: it is sure to be as fast,
-    # and its results have the same bits, if they are as large as those of the full tape.
+    # Of plans with about the same time, take the one with the largest chunks: it is sure to be as
+    # fast, and results have the same bits if its chunks are as large as those of the full tape.
     good = 1.05 * min(p.time for p in possible)
     return max((p for p in possible if p.time <= good), key=lambda p: (p.chunk_rows, -p.time))
 
@@ -239,7 +239,7 @@ class _Costs:
         recurrence, ax = model.recurrences[0], np.zeros((1, cell.gates * hidden))
         zeros = tuple(np.zeros((1, shape[-1])) for shape in model.state_shapes(1))
         before, state = _on_tape(zeros), zeros
-        for _ in range(2):  # the second step, for the first shares less with what was before
+        for _ in range(2):  # the second step, since the first shares less with the state before
             state, residuals = recurrence.step(np, w, state, ax)
             tape = _on_tape(state[0]) | _on_tape(residuals)
             found, before = [tape[i] for i in tape.keys() - before.keys()], before | tape
@@ -252,9 +252,9 @@ class _Costs:
         self.record = kept * itemsize * layers
         tuples = sum(sys.getsizeof(one) for one in found if isinstance(one, tuple))
         self.objects = (ARRAY * len(arrays) + tuples + LISTS) * layers  # of a step
-        self.rows = ARRAY * (len(rows) + 2)  # of a step of a chunk, while it is gone back through
+        self.rows = ARRAY * (len(rows) + 2)  # of a step of a chunk, in the backward pass
         self.work = (2 * sum(row.shape[-1] for row in rows) + features) * itemsize
-        self.step = 8 * cell.gates * hidden * itemsize * batch  # what a step works with
+        self.step = 8 * cell.gates * hidden * itemsize * batch  # working memory of a step
         self.state = (
             sum(zero.size for zero in zeros) * batch * itemsize + KEPT * len(zeros)
         ) * layers
@@ -263,7 +263,7 @@ class _Costs:
         self.prepared = self._prepared(itemsize, compiled)
         if compiled and model.zoneout:  # numbers of which are then there for all units
             self.record += cell.states * hidden * itemsize * layers
-        # A bidirectional layer has its whole input at hand, and gives the gradient of it.
+        # A bidirectional layer holds its whole input, and returns the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
         self.layers = layers * self.stacks
@@ -284,12 +284,12 @@ class _Costs:
         return (2 if compiled else 1) * one * model.num_layers * model.directions
 
     def plan(self, segment: int, checkpoints: int, chunk: int | None = None) -> Plan:
-        """Plan segments of so many steps, in chunks of so many, or as few as there can be."""
+        """Plan segments of ``segment`` steps, in chunks of ``chunk``, by default the largest."""
         segments = -(-self.steps // segment)
         chunk = min(segment, chunk or self.full)
         segment_rows, chunk_rows = segment * self.batch, chunk * self.batch
-        # The gradients of a chunk; that of a weight is summed by halves, with a sum open on each
-        # level; and those of a block of chunks, where one is not a block.
+        # The gradients of a chunk; that of a weight is summed by halves, with an open sum on each
+        # level; and those of a block of chunks, unless each chunk is a block.
         sums = self.weights + self.weight * max(0, math.ceil(math.log2(chunk_rows / LEAF)))
         full = min(self.full, self.steps)
         if chunk < full or segment % full or self.steps * self.batch > GROUP_ROWS:
@@ -331,7 +331,7 @@ class _Costs:
         return float(of_steps + chunks * (self.layers * of_chunk + SUMS * self.weights))
 
     def within(self, budget: int) -> Iterator[Plan]:
-        """Yield plans that keep a budget, those of the largest chunks first."""
+        """Yield plans that keep a budget, those with the largest chunks first."""
         for chunk, segment in self.candidates():
             left = budget - self.plan(segment, 0, chunk).peak
             if left >= 0:
@@ -339,7 +339,7 @@ class _Costs:
                 yield self.plan(segment, checkpoints, chunk)
 
     def candidates(self) -> Iterator[tuple[int, int]]:
-        """Yield numbers of steps of a chunk and of a segment, which is made of whole chunks."""
+        """Yield the steps of a chunk and the steps of a segment, which consists of whole chunks."""
         chunk = self.full
         while chunk:
             least = -(-self.steps // (MOST_SEGMENTS * chunk))  # chunks of a segment
@@ -354,7 +354,7 @@ class _Costs:
 
 
 def _on_tape(part: Any) -> dict[int, Any]:
-    """Return all arrays and tuples that a part of a tape keeps, and whose memory views are of."""
+    """Return all arrays and tuples that a part of a tape keeps, with the bases of views."""
     if part is None:
         return {}
     found = {id(part): part}
@@ -367,7 +367,7 @@ def _on_tape(part: Any) -> dict[int, Any]:
 
 
 def _itemsize(name: str) -> int:
-    """Return the size of a number of a floating dtype."""
+    """Return the bytes of a number of a floating dtype."""
     return np.dtype("float16" if name == "bfloat16" else name).itemsize
 
 

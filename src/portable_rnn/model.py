@@ -20,7 +20,7 @@ __all__ = ["RNN"]
 
 
 class LayerNames(NamedTuple):
-    """The names of a layer's parameters: of each product, its weight and its bias."""
+    """The names of a layer's parameters: weight and bias of each product, and own vectors."""
 
     ih: tuple[str, str]
     hh: tuple[str, str]
@@ -31,10 +31,10 @@ class LayerNames(NamedTuple):
 @check.named_options
 @dataclass(frozen=True)
 class RNN:
-    """What a recurrent network is: sizes, cell and layout, without any array.
+    """The description of a recurrent network: sizes, cell and layout, without any array.
 
     A description is frozen and hashable, so it can be a static argument of ``jax.jit``, a
-    dictionary key, or a line in a configuration file. Parameters are apart from it, in a plain
+    dictionary key, or a line in a configuration file. Parameters are kept separately, in a plain
     dict, with the names and shapes of ``torch.nn.RNN``, ``GRU`` and ``LSTM``.
 
     Parameters
@@ -48,26 +48,26 @@ class RNN:
         readout, and the outputs are the hidden states.
     cell : str, Cell or dict
         The recurrent cell: a name ("elman", "gru", "lstm", or another of
-        :data:`portable_rnn.cells.CELLS`); an object, with options or of your own; or, as a file has
-        it, a name with options, ``{"name": "lstm", "peepholes": True}``.
+        :data:`portable_rnn.cells.CELLS`); an object, with options or your own; or, as in a file, a
+        name with options, ``{"name": "lstm", "peepholes": True}``.
     nonlinearity : str, or tuple of a str and numbers
-        Of the Elman cell: "tanh", "relu", or another of :mod:`portable_rnn.nonlinearities`. The
-        other cells have options of their own.
+        For the Elman cell: "tanh", "relu", or another of :mod:`portable_rnn.nonlinearities`. Other
+        cells have their own options.
     bias : bool
-        Whether there are biases, readout included.
+        Whether there are biases, including the readout's.
     batch_first : bool
-        Whether sequences are (B, T, F) rather than (T, B, F). States never are.
+        Whether sequences are (B, T, F) rather than (T, B, F). This does not apply to states.
     num_layers : int
-        Layers stacked on one another.
+        Number of stacked layers.
     bidirectional : bool
-        Whether each layer also reads backwards, with weights of its own. Outputs, and the inputs
-        of the next layer, are those of both directions side by side.
+        Whether each layer also reads backwards, with its own weights. Outputs, and the inputs
+        of the next layer, are those of both directions, concatenated.
     dropout, recurrent_dropout, zoneout : float in [0, 1)
-        Chances to drop while training; see :mod:`portable_rnn.dropout`. ``dropout`` acts between
+        Probabilities in training; see :mod:`portable_rnn.dropout`. ``dropout`` acts between
         layers.
     projection_size : int, optional
-        P, the size of the hidden state if it is a projection ``h = W_hr (o tanh(c))`` of what the
-        cell gives (Sak et al., arXiv 1402.1128; torch's ``proj_size``). LSTM only.
+        P, the size of the hidden state if it is a projection ``h = W_hr (o tanh(c))`` of the cell's
+        hidden state (Sak et al., arXiv 1402.1128; torch's ``proj_size``). LSTM only.
 
     Raises
     ------
@@ -156,7 +156,7 @@ class RNN:
     def cell_object(self) -> Cell:
         """The cell itself, whether it was given by name or as an object."""
         if not isinstance(self.cell, str):
-            return cast(Cell, self.cell)  # __post_init__ has made one of a dict
+            return cast(Cell, self.cell)  # __post_init__ has converted a dict
         return Elman(self.nonlinearity) if self.cell == "elman" else CELLS[self.cell]()
 
     @property
@@ -188,7 +188,7 @@ class RNN:
         return shapes
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone: what is cached besides is made again where it is needed."""
+        """Return only the fields; cached attributes are computed again when needed."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
@@ -263,19 +263,19 @@ class RNN:
 
     @cached_property
     def recurrences(self) -> tuple[Recurrence, Recurrence]:
-        """The step of all layers; and where the state may stay as it was."""
+        """The recurrence of all layers, and the same if the state may be held."""
         cell, projected = self.cell_object, self.projection_size is not None
         plain = recurrence_of(cell, projected=projected)
         return plain, recurrence_of(cell, projected=projected, held=True)
 
     def weights(self, params: Mapping[str, Array]) -> Parameters:
-        """Pick the arrays out of a dict of parameters; None for what there is not."""
+        """Pick the arrays out of a dict of parameters; None for those that do not exist."""
         layers, readout = self._names
         found = tuple(tuple(_layer(params, one) for one in directions) for directions in layers)
         return Parameters(found, _linear(params, readout))
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
-        """Undo `weights`, in the order of ``like``; what is None there becomes zeros."""
+        """Undo `weights`, in the order of ``like``; None becomes zeros."""
         layers, readout = self._names
         found: dict[str, Array] = {}
         named = [(readout, weights.readout)]
@@ -302,10 +302,10 @@ class RNN:
     ) -> dict[str, Array]:
         """Draw initial parameters, uniform in ±1/√H as ``torch.nn`` does.
 
-        Parameters of a cell's own may start from a number instead (gains from 1).
+        A cell's own vectors may start from a constant instead (gains from 1).
 
         The numbers come from a NumPy generator on the host, so one seed gives the same
-        parameters on every library and device, rounding to ``dtype`` aside.
+        parameters on every library and device, apart from rounding to ``dtype``.
 
         Parameters
         ----------
@@ -324,11 +324,11 @@ class RNN:
         Raises
         ------
         TypeError
-            If the seed is no int, ``xp`` not an array module, or ``dtype`` not one of its floating
-            types.
+            If the seed is not an int, ``xp`` is not an array module, or ``dtype`` is not one of its
+            floating types.
         ValueError
-            If the seed is below 0, there is no such device, or the library silently gave another
-            dtype (JAX without ``jax_enable_x64``).
+            If the seed is below 0, there is no such device, or the library silently returned
+            another dtype (JAX without ``jax_enable_x64``).
 
         Examples
         --------
@@ -354,7 +354,7 @@ class RNN:
         Raises
         ------
         TypeError
-            If the cell is an object of your own, which no file can describe.
+            If the cell is your own object, which no file can describe.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if not isinstance(self.cell, str):

@@ -1,7 +1,7 @@
-"""Nonlinearities that cells name: those of ONNX's recurrent operators, with its defaults.
+"""Nonlinearities that cells take by name: those of ONNX's recurrent operators, with its defaults.
 
-``"tanh"``, or ``("elu", 0.5)`` with the numbers alpha and beta that a function has. As in
-:mod:`portable_rnn.activations`, a derivative takes the value of the function.
+They are given as ``"tanh"``, or as ``("elu", 0.5)`` with the numbers alpha and beta of a function.
+As in :mod:`portable_rnn.activations`, a derivative takes the value of the function.
 """
 
 import math
@@ -92,7 +92,7 @@ def scaled_tanh_derivative(xp: Namespace, y: Array, alpha: float, beta: float) -
 
 
 def hard_sigmoid(xp: Namespace, a: Array, alpha: float, beta: float) -> Array:
-    """Return ``alpha a + beta``, held between 0 and 1."""
+    """Return ``alpha a + beta``, clipped to [0, 1]."""
     y = alpha * a + beta
     y = xp.where(real_part(xp, y) <= 0, xp.zeros_like(y), y)
     return xp.where(real_part(xp, y) >= 1, xp.ones_like(y), y)
@@ -129,7 +129,7 @@ def softsign_derivative(xp: Namespace, y: Array) -> Array:
 
 
 def softplus(xp: Namespace, a: Array) -> Array:
-    """Return ``log(1 + exp(a))``, which nothing overflows."""
+    """Return ``log(1 + exp(a))``, without overflow."""
     return relu(xp, a) + xp.log1p(xp.exp(-_magnitude(xp, a)))
 
 
@@ -138,7 +138,7 @@ def softplus_derivative(xp: Namespace, y: Array) -> Array:
     return -xp.expm1(-y)
 
 
-# name: value, derivative from the value, and its numbers where none are given
+# name: value, derivative from the value, and default numbers
 _KINDS: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "tanh": (tanh, tanh_derivative, ()),
     "sigmoid": (sigmoid, sigmoid_derivative, ()),
@@ -153,24 +153,24 @@ _KINDS: dict[str, tuple[Function, Function, tuple[float, ...]]] = {
     "softplus": (softplus, softplus_derivative, ()),
 }
 NAMES = tuple(_KINDS)
-# Below these the value no longer tells the slope.
+# Least values of alpha: below them the value no longer determines the slope.
 _LEAST = {"leaky_relu": 0.0, "thresholded_relu": 0.0, "elu": 0.0}
 
 
 def checked(argument: str, given: Any) -> Activation:
-    """Return a name, or a name and its numbers as a tuple, as it should be written.
+    """Check a nonlinearity; return its name, or a tuple of its name and numbers.
 
     Parameters
     ----------
     argument : str
-        What to call it in an error.
+        The name to use in errors.
     given : str, or sequence of a str and the numbers alpha and beta
-        ``"elu"``, or ``("elu", 0.5)``; what is left out is ONNX's default.
+        ``"elu"``, or ``("elu", 0.5)``; numbers left out are ONNX's defaults.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such function, or not with these numbers.
+        If there is no such function, or it does not take these numbers.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def checked(argument: str, given: Any) -> Activation:
 
 @lru_cache(maxsize=64)
 def functions(activation: Activation) -> tuple[Function, Function]:
-    """Return value and derivative, both of ``(xp, array)``, of what `checked` returned."""
+    """Return value and derivative, as functions of ``(xp, array)``, for a result of `checked`."""
     name, *numbers = (activation,) if isinstance(activation, str) else activation
     value, derivative, defaults = _KINDS[str(name)]
     if not defaults:
@@ -214,7 +214,7 @@ def functions(activation: Activation) -> tuple[Function, Function]:
 
 
 def clip(xp: Namespace, a: Array, bound: float | None) -> tuple[Array, tuple[Array, ...]]:
-    """Hold ``a`` between ``-bound`` and ``bound``, as ONNX's ``clip`` does before the activations.
+    """Clip ``a`` to ``[-bound, bound]``, as ONNX's ``clip`` does before the activations.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def clip(xp: Namespace, a: Array, bound: float | None) -> tuple[Array, tuple[Arr
         The namespace of ``a``.
     a : floating array, any shape
     bound : float, optional
-        None for no bound: then nothing is done.
+        None for no clipping.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def clip(xp: Namespace, a: Array, bound: float | None) -> tuple[Array, tuple[Arr
 
 
 def clip_vjp(residuals: tuple[Array, ...], d_a: Array) -> Array:
-    """Return the cotangent of what was clipped: 0 beyond the bound, the same up to it."""
+    """Return the cotangent of the argument of `clip`: 0 beyond the bound, unchanged up to it."""
     return d_a * residuals[0] if residuals else d_a
 
 

@@ -1,12 +1,12 @@
 """Optimizers: pure functions ``(params, grads, state) -> (params, state)`` over dicts of arrays.
 
-The state starts as None, and is a plain dict ever after: ``{"step": int, slot: {name: array}}``.
-Nothing is updated in place, so what you passed in is still what it was; rules and defaults
-are those of ``torch.optim``. Learning rates may be Python numbers or 0-d arrays.
+The state starts as None, and is a plain dict from then on: ``{"step": int, slot: {name: array}}``.
+Nothing is updated in place, so the arguments are unchanged; rules and defaults are those of
+``torch.optim``. Learning rates may be Python numbers or 0-d arrays.
 
-Steps are computed in float32 for parameters of float16 and bfloat16, and rounded once; what the
-state holds of them is float32 and stays so. Where torch keeps the mean of squares, which a float32
-gradient of 1e-25 or 1e25 leaves with 0 or infinity, the state has its root.
+Steps are computed in float32 for parameters of float16 and bfloat16, and rounded once; their state
+stays in float32. Where torch keeps the mean of squares, which is 0 or infinity for a float32
+gradient of 1e-25 or 1e25, the state has its root.
 """
 
 import math
@@ -42,7 +42,7 @@ def sgd(
     Parameters
     ----------
     params, grads : dict of str to array
-        Same names, shapes and dtypes, which are real floating ones.
+        With the same names, shapes and real floating dtypes.
     state : dict, optional
         As returned by the previous step; None for the first.
     lr : float, or array of shape ()
@@ -62,10 +62,10 @@ def sgd(
     ------
     TypeError
         If ``params`` or ``grads`` is not a dict of floating arrays, or their libraries or dtypes
-        differ, or an option is of another type.
+        differ, or an option has the wrong type.
     ValueError
-        If names, shapes or devices differ, an option is out of range, or ``state`` is of another
-        optimizer or other parameters.
+        If names, shapes or devices differ, an option is out of range, or ``state`` belongs to
+        another optimizer or other parameters.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def sgd(
         if not momentum:
             return (u.p - u.lr * g,)
         m = momentum * u.slots[0] + g
-        if nesterov:  # not their sum, which may be too large although the step is not
+        if nesterov:  # not the sum of both, which may overflow although the step does not
             return u.p - u.lr * g - u.lr * momentum * m, m
         return u.p - u.lr * m, m
 
@@ -201,7 +201,7 @@ def adamw(
     params, grads, state, lr, betas, eps
         As for `adam`.
     weight_decay : float
-        The parameters shrink by the factor ``1 - lr weight_decay`` first.
+        The parameters are multiplied by ``1 - lr weight_decay`` first.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.
 
     Pascanu, Mikolov, Bengio, arXiv 1211.5063. The norm is computed without overflow, so gradients
-    of any finite size are scaled, not turned into zeros. What is infinite or NaN becomes NaN.
+    of any finite size are scaled, not turned into zeros. Infinite and NaN entries become NaN.
 
     Parameters
     ----------
@@ -260,14 +260,14 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     -------
     grads : dict of str to array
     norm : array, shape ()
-        The norm before scaling, of the gradients' dtype. Infinite if a gradient is, or if the norm
-        is larger than any number of the dtype; NaN if a gradient is. (If one is infinite, all that
-        are finite become 0: see that the norm is finite before a step is taken with them.)
+        The norm before scaling, in the gradients' dtype. Infinite if a gradient is, or if the norm
+        is larger than any number of the dtype; NaN if a gradient is. (If an entry is infinite, all
+        finite ones become 0: check that the norm is finite before taking a step with them.)
 
     Raises
     ------
     TypeError, ValueError
-        If ``max_norm`` is not above 0, or ``grads`` not a dict of such arrays, with at least one.
+        If ``max_norm`` is not above 0, or ``grads`` is not a dict of one or more such arrays.
 
     Examples
     --------
@@ -299,7 +299,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     found = xp.astype(_product(xp, norm, xp.ones_like(norm), first.dtype), first.dtype, copy=False)
     if max_norm >= float(xp.finfo(dtype).max):
         return dict(grads), found
-    # Where they are short enough already, divided and multiplied by 1; there is no branch.
+    # If the norm is small enough already, divide and multiply by 1; there is no branch.
     limit, one = xp.full_like(norm, max_norm), xp.ones_like(norm)
     short = norm <= limit
     divisor = xp.where(short, one, unit)
@@ -309,14 +309,14 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
 
 
 def _product(xp: Namespace, a: Array, b: Array, dtype: Any) -> Array:
-    """Return ``a b``, of numbers of at least 0; infinity beyond ``dtype``, without a warning."""
+    """Return ``a b`` for numbers of at least 0; infinity beyond ``dtype``, without a warning."""
     one = xp.ones_like(a)
     beyond = a > float(xp.finfo(dtype).max) / xp.where(b > one, b, one)
     return xp.where(beyond, xp.full_like(a, float("inf")), xp.where(beyond, one, a) * b)
 
 
 def _bias_correction(u: Update, beta: float) -> Any:
-    """Return ``1 - beta**step``, which under jax.jit would cancel if computed like that."""
+    """Return ``1 - beta**step``, under jax.jit in a form without cancellation."""
     if not is_array(u.step):
         return 1.0 - beta**u.step
     step = u.xp.astype(u.step, u.p.dtype)

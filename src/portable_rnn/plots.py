@@ -1,4 +1,4 @@
-"""Pictures of a run (extra ``plot``)."""
+"""Plots of training and of gradient flow (extra ``plot``)."""
 
 import io
 import math
@@ -18,7 +18,7 @@ COLOURS = ("#1f4e79", "#c0504d", "#4f8a3c", "#8064a2", "#d08a2e", "#3a9ca6")
 def learning_curve(
     metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], title: str
 ) -> bytes:
-    """Draw bits per character against steps, with baselines as level lines.
+    """Plot bits per character against steps, with baselines as horizontal lines.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def learning_curve(
 
 
 def gradient_flow(flow: Any, title: str = "") -> bytes:
-    """Draw how gradients travel back through time: whether they vanish or explode, and where.
+    """Plot whether and where gradients vanish or explode on the way back through time.
 
-    From above: the norms of the gradients by the state after every step, on a logarithmic axis,
-    and what they are multiplied by per step; the largest singular values of the step Jacobians
-    (median and range over the batch) around the line at 1; what each step adds to the gradients
-    of the parameters; and, if the flow was made with ``by_loss_step``, from which step's loss the
-    gradients by ``h`` of the last layer come.
+    From top to bottom: the norms of the gradients with respect to the state after every step, on a
+    logarithmic axis, and their average factor per step; the largest singular values of the step
+    Jacobians (median and range over the batch), with a line at 1; what each step adds to the
+    gradients of the parameters; and, if the flow was computed with ``by_loss_step``, the step of
+    the loss that the gradients with respect to ``h`` of the last layer come from.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
     if isinstance(flow, type) or not all(hasattr(flow, name) for name in names):
         raise TypeError(f"flow: expected what gradient_flow returns, got {check.said(flow)}")
     if not flow.d_state:
-        raise ValueError("flow: expected gradients by the state in d_state, got none")
+        raise ValueError("flow: expected norms of gradients in d_state, got none")
     check.text("title", title)
     d_state = [_host(part) for part in flow.d_state]
     shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
@@ -130,7 +130,7 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
     verdicts = []
     for name, part, style in zip("hc", d_state, ("-", "--"), strict=False):
         for layer in range(part.shape[1]):
-            # Over the batch; hypot does not lose what is small.
+            # Over the batch; hypot does not underflow.
             norms = np.hypot.reduce(part[:, layer, :], axis=1)
             label = rf"$\partial L/\partial {name}_t$" + (
                 f", layer {layer}" if part.shape[1] > 1 else ""
@@ -190,13 +190,13 @@ def _check_metrics(metrics: Any) -> None:
 
 
 def _number(name: str, value: Any) -> float:
-    """Check a number to draw; a mean of nothing, which is NaN, leaves a gap."""
+    """Check a number to plot; NaN, the mean of nothing, leaves a gap."""
     nothing = isinstance(value, float) and math.isnan(value)
     return value if nothing else check.number(name, value, infinite=True)
 
 
 def _figure(width: float, height: float) -> Any:
-    """Return an empty figure, by the interface that has no window system and no global state."""
+    """Return an empty figure, without a window system or global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -221,19 +221,19 @@ def _host(array: Any) -> Any:
 
 
 def _positive(norms: Any) -> Any:
-    """Zero has no place on a logarithmic axis: leave a gap."""
+    """Replace 0 by NaN, which leaves a gap on a logarithmic axis."""
     return np.where(norms > 0.0, norms, np.nan)
 
 
 def _from_the_last_loss(shares: Any) -> Any:
-    """Return the norms up to the last step with a loss, of what comes from that step alone."""
+    """Return the norms of what comes from the last step with a loss, up to that step."""
     rows = np.hypot.reduce(shares, axis=2)
     last = max(np.flatnonzero(rows.any(axis=1)), default=len(rows) - 1)
     return rows[last, : last + 1]
 
 
 def _verdict(norms: Any, layer: int | None) -> str:
-    """Say by what a gradient is multiplied per step back, on the average."""
+    """Return the average factor of a gradient per step back, in words."""
     where = "" if layer is None else f"layer {layer}: "
     steps = len(norms) - 1
     if steps == 0 or norms[-1] == 0.0:

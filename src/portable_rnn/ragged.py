@@ -1,10 +1,10 @@
-"""Batches of sequences that are not all of one length, or have gaps.
+"""Batches of sequences of different lengths, or with gaps.
 
 `pack` puts a list of sequences into one array. The functions of :mod:`portable_rnn` then take its
-``lengths``, or for gaps anywhere a ``mask``, and what stands at the other steps changes nothing: a
-state passes through them unchanged, in both directions; outputs and the gradient of ``x`` are zero
-there. A sequence without any step keeps its initial state. A single sequence (T, F) may have them
-too: a number or a list of one for ``lengths``, a mask (T,).
+``lengths``, or for gaps a ``mask``, and values at steps that are not valid have no effect: the
+state passes through them unchanged, in both directions; outputs and the gradient with respect to
+``x`` are zero there. A sequence without any step keeps its initial state. A single sequence (T, F)
+may have them too: a number or a list of one for ``lengths``, a mask (T,).
 """
 
 from collections.abc import Sequence
@@ -44,14 +44,14 @@ def pack(
     Returns
     -------
     packed : array, shape (T, B, F), or (B, T, F) with ``batch_first``
-        T is the longest length. Of the library, dtype and device of the sequences.
+        T is the largest length. Has the library, dtype and device of the sequences.
     lengths : NumPy array of int64, shape (B,)
 
     Raises
     ------
     TypeError, ValueError
         If there is no sequence, none has a step, or they do not fit together; the message names
-        the first that does not.
+        the first one that does not.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
     ----------
     packed : array, shape (T, B, ...), or (B, T, ...) with ``batch_first``
     lengths : sequence of B ints, or integer array (B,)
-        Of any library: from a device they are copied.
+        Of any library; from a device they are copied.
     batch_first : bool
 
     Returns
@@ -127,7 +127,7 @@ def unpack(packed: Array, lengths: Any, *, batch_first: bool = False) -> list[Ar
             raise TypeError("lengths: expected values to read, got an array traced by jax.jit")
         lengths = to_host(lengths)
     values = read_lengths(lengths, steps, batch)
-    assert values is not None  # from the host
+    assert values is not None  # they are on the host
     return [
         packed[b, : int(n), ...] if batch_first else packed[: int(n), b, ...]
         for b, n in enumerate(values)

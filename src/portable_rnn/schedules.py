@@ -1,6 +1,6 @@
 """Learning-rate schedules: the rate as a function of the number of steps already taken.
 
-Fix the options with :func:`functools.partial` and what is left, ``step -> lr``, is what
+With the options fixed by :func:`functools.partial`, a schedule is a function ``step -> lr``, which
 :func:`portable_rnn.training.train` takes.
 """
 
@@ -99,7 +99,7 @@ def exponential(step: int, *, lr: float, rate: float, every: int = 1, warmup: in
     warmup : int
         Steps over which the rate rises to ``lr``, in a straight line that starts above 0.
     rate : float
-        Factor of at least 0, below 1 to fall.
+        Factor of at least 0; below 1 for a decay.
     every : int
         Steps between two changes, at least 1.
 

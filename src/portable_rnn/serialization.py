@@ -1,8 +1,8 @@
-"""Weights and checkpoints on disk: safetensors files, written whole or not at all.
+"""Weights and checkpoints on disk: safetensors files, written atomically.
 
-A file holds named arrays, and a header of plain JSON values beside them. Nothing is ever
-unpickled, so a file from elsewhere can at worst be refused. A checksum (CRC-32) of all that is
-read back stands in the file: it shows damage, not forgery.
+A file holds named arrays, and a header of plain JSON values. Nothing is ever unpickled, so a file
+from elsewhere can at worst be refused. The file includes a checksum (CRC-32) of all that is
+read back: it shows damage, not forgery.
 """
 
 import json
@@ -48,9 +48,9 @@ __all__ = [
 ]
 
 # In the metadata of a file: the JSON values, and the checksum. If one of the two is lost, the other
-# tells that the file is of this library, which writes both.
+# shows that the file is from this library, which writes both.
 _HEADER, _CHECKSUM = "portable_rnn", "portable_rnn.crc32"
-_REMEDY = "restore it from a copy, or make it anew"
+_REMEDY = "restore it from a copy, or make it again"
 
 
 class CheckpointError(ValueError):
@@ -76,15 +76,15 @@ def save_weights(path: str | os.PathLike[str], params: Mapping[str, Array]) -> N
     path : path
         Replaced in one step if it exists.
     params : dict of str to array
-        Of any library and device; bfloat16 too.
+        Of any library, device and dtype that files hold, including bfloat16.
 
     Raises
     ------
     TypeError, ValueError
-        If ``path`` is none, ``params`` no dict of arrays by name, or of a dtype that files do not
-        hold, such as complex128.
+        If ``path`` is not a path, ``params`` is not a dict of arrays by name, or an array has a
+        dtype that files do not hold, such as complex128.
     OSError
-        If the file cannot be written; what was there is as it was.
+        If the file cannot be written; an existing file is unchanged.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -111,8 +111,8 @@ def load_weights(
 ) -> dict[str, Array]:
     """Read parameters written by `save_weights`, or any safetensors file.
 
-    A file of this library is compared with its checksum. One of another origin has none, and is
-    read as it stands.
+    A file from this library is checked against its checksum. A file from elsewhere has none, and is
+    read as it is.
 
     Parameters
     ----------
@@ -129,10 +129,10 @@ def load_weights(
     Raises
     ------
     TypeError, ValueError
-        If ``path``, ``xp`` or ``device`` is none.
+        If ``path`` is not a path, ``xp`` is not an array module, or it has no such ``device``.
     CheckpointError
-        If the file cannot be read, is damaged or cut short, or holds a dtype that the library has
-        not: NumPy has no bfloat16.
+        If the file cannot be read, is damaged or cut short, or holds a dtype that the library
+        lacks, as NumPy lacks bfloat16.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -172,10 +172,10 @@ def save_arrays(
     Raises
     ------
     TypeError, ValueError
-        If ``path`` is none, ``arrays`` no dict of arrays by name, or of a dtype that files do not
-        hold, or ``header`` no dict of what JSON has.
+        If ``path`` is not a path, ``arrays`` is not a dict of arrays by name, an array has a dtype
+        that files do not hold, or ``header`` is not a dict of JSON values.
     OSError
-        If the file cannot be written; what was there is as it was.
+        If the file cannot be written; an existing file is unchanged.
     ImportError
         If safetensors is not installed (extra ``checkpoint``).
 
@@ -195,9 +195,9 @@ def save_arrays(
 def _save(
     path: str | os.PathLike[str], argument: str, arrays: Any, header: Mapping[str, Any]
 ) -> None:
-    """Do what `save_arrays` does, with arrays that are called ``argument`` in errors."""
+    """Save arrays as `save_arrays` does; errors call them ``argument``."""
     path = check.path("path", path)
-    safetensors_numpy()  # what could not be read back is not written
+    safetensors_numpy()  # do not write what could not be read back
     if not isinstance(arrays, Mapping):
         raise TypeError(f"{argument}: expected a dict of arrays, got {type(arrays).__name__}")
     for name, array in arrays.items():
@@ -215,7 +215,7 @@ def _as_json(header: Any) -> str:
         raise TypeError(f"header: expected a dict, got {check.said(header)}")
     try:
         return json.dumps(dict(header))
-    except Exception as error:  # of whatever kind, from an object of whatever kind
+    except Exception as error:  # any object may be given, and raise anything
         raise TypeError(f"header: expected plain values, as JSON has: {error}") from None
 
 
@@ -225,13 +225,13 @@ def check_dtype(name: str, array: Array) -> None:
     Parameters
     ----------
     name : str
-        What the message calls the array.
+        The name of the array in the message.
     array : array, any shape
 
     Raises
     ------
     TypeError
-        If ``array`` is none, or complex or of another dtype that files do not have.
+        If ``array`` is not an array, or its dtype is complex or another that files do not hold.
 
     Examples
     --------
@@ -266,7 +266,7 @@ def load_arrays(
     arrays : dict of str to array
         In the dtypes of the file.
     header : dict
-        Empty if the file is of another origin.
+        Empty if the file is from elsewhere.
 
     Raises
     ------
@@ -293,7 +293,7 @@ def load_arrays(
 
 
 def safetensors_numpy() -> Any:
-    """Return :mod:`safetensors.numpy`, or raise ImportError that says how to install it.
+    """Return :mod:`safetensors.numpy`, or raise an ImportError that says how to install it.
 
     Returns
     -------
@@ -320,7 +320,7 @@ def safetensors_numpy() -> Any:
 
 
 def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Read a file as it is, compared with its checksum if it is of this library.
+    """Read a file, and check it against its checksum if it is from this library.
 
     Raises
     ------
@@ -348,7 +348,7 @@ def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
         raise CheckpointError(f"{path}: {NO_CHECKSUM}; {_REMEDY}")
     if text is None or expected != checksum(found, text):
         raise CheckpointError(
-            f"{path}: is damaged, for its checksum is that of another content; {_REMEDY}"
+            f"{path}: is damaged, since its checksum does not match its content; {_REMEDY}"
         )
     header = json.loads(text)
     if not isinstance(header, dict):
@@ -359,7 +359,7 @@ def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
 def _to_library(
     path: Path, stored: Mapping[str, Stored], xp: Namespace, device: Any
 ) -> dict[str, Array]:
-    """Make the arrays of a file those of a library.
+    """Convert the arrays of a file to a library.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Sequences that arrive bit by bit: the state is kept, and nothing else.
+"""Sequences that arrive in parts: only the state is kept.
 
-What comes out is what `predict` gives for the whole sequence, but for rounding: there the product
-with ``W_ih`` is one of many steps, here one for each call, and BLAS libraries may add up the same
-row in another order when there are more of them.
+Outputs are those of `predict` for the whole sequence, except for rounding: there one product with
+``W_ih`` is for many steps, here there is one for each call, and BLAS libraries may sum the same row
+in another order when there are more rows.
 """
 
 from collections.abc import Mapping
@@ -40,24 +40,24 @@ __all__ = ["Stream", "stream"]
 
 
 class Stream:
-    """A network in the middle of a sequence; `stream` makes one.
+    """A network in the middle of a sequence, as returned by `stream`.
 
     Attributes
     ----------
     state : array, or for LSTM a pair of arrays; None before the first step
-        What `predict` takes and gives; read it to save it, set it to go on from elsewhere. None
-        stands for zeros.
+        As `predict` takes and returns it; read it to save it, set it to continue from another one.
+        None means zeros.
     """
 
-    _inside: States | None  # as the network has it, in the place of the other until one asks
+    _inside: States | None  # in the network's form; if there, it replaces the other
     _outside: Any  # in torch's shape
     _taken: tuple[Any, ...] | None = None  # type, shape and dtype of the last step
-    _batched = False  # whether what is inside came with an axis for the batch
+    _batched = False  # whether what is inside came with a batch axis
 
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
         check_one_direction(model, "a stream")
         xp = check_parameters(model, params)
-        # Copies: a step and a chunk see the same, whatever becomes of the caller's.
+        # Copies: all calls use the same parameters, even if the caller changes theirs.
         self._model = model
         self._params = {name: copied(xp, array) for name, array in params.items()}
         self._executor = asked()
@@ -68,8 +68,8 @@ class Stream:
 
     @property
     def state(self) -> Any:
-        """The state: what `predict` takes and gives."""
-        if self._inside is not None:  # handed out, it is the caller's to change
+        """The state, as `predict` takes and returns it."""
+        if self._inside is not None:  # once returned, the caller may change it
             self._outside = _outward(
                 self._inside[0][0], self._setup.xp, self._inside, batched=self._batched
             )
@@ -82,7 +82,7 @@ class Stream:
         self._inside = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy, or a pickle, is made from."""
+        """Return what a copy or a pickle is made from."""
         return {"model": self._model, "params": self._params, "state": self.state}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Stream:
         ----------
         x : array, shape (B, I), or (I,) for a single sequence
         mask : boolean array (B,), optional
-            Which sequences take it; the state of the others stays, and their output is zero.
+            Which sequences take it; the others keep their state, and their output is zero.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class Stream:
         Raises
         ------
         TypeError, ValueError
-            If ``x`` does not fit the model, or the state; the state is then as it was.
+            If ``x`` does not fit the model, or the state; the state is then unchanged.
         """
         if mask is None and self._like_the_last(x):
             return self._step(x, None)
@@ -136,7 +136,7 @@ class Stream:
         return outputs[:, 0, :] if axis else outputs[0, ...]
 
     def _like_the_last(self, x: Any) -> bool:
-        """Return whether a step is one of NumPy's arrays as the last one that was checked."""
+        """Return whether a step is a NumPy array like the last one that was checked."""
         kind = type(x)
         return (
             self._inside is not None
@@ -147,7 +147,7 @@ class Stream:
 
     @with_device_of_arguments
     def _step(self, x: Array, mask: Array | None) -> Array:
-        """Take a step of a shape that fits, without a sequence around it."""
+        """Take a step of a shape that fits, without making a sequence of it."""
         s, batched, inside = self._setup, x.ndim == 2, self._inside
         rows = x if batched else x[None, :]
         if inside is None or batched != self._batched or inside[0][0].shape[0] != rows.shape[0]:
@@ -160,7 +160,7 @@ class Stream:
         return outputs if batched else outputs[0, ...]
 
     def _enter(self, x: Array) -> States:
-        """Check the state that is kept, by a step to come; return it as the network has it."""
+        """Check the state that is kept against the next step; return it in the network's form."""
         batched, xp, state = x.ndim == 2, self._setup.xp, self.state
         one = x[:, None, :] if batched and self._model.batch_first else x[None, ...]
         self._check_batch(one)
@@ -177,9 +177,9 @@ class Stream:
         Parameters
         ----------
         x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
-            The next steps. How many may differ from call to call; of none, nothing comes of it.
+            The next steps. Their number may differ between calls, and may be 0.
         lengths, mask : optional
-            Which of them there are, as for `predict`.
+            Which of them are valid, as for `predict`.
 
         Returns
         -------
@@ -188,7 +188,7 @@ class Stream:
         Raises
         ------
         TypeError, ValueError
-            As `predict` does; the state is then as it was.
+            As `predict` does; the state is then unchanged.
         """
         check_array("x", x)
         axis = 1 if self._model.batch_first and x.ndim == 3 else 0
@@ -203,7 +203,7 @@ class Stream:
         return outputs
 
     def _nothing(self, x: Array, axis: int, lengths: Any, mask: Array | None) -> Array:
-        """Return outputs of no steps, of a chunk that would fit if it had one; leave the state."""
+        """Return the outputs of no steps, checked as if there were one; keep the state."""
         xp = namespace_of(x=x)
         one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
         step = xp.zeros(one, dtype=x.dtype, device=device_of(x))
@@ -216,7 +216,7 @@ class Stream:
         return outputs[:, :0, :] if axis else outputs[:0, ...]
 
     def _check_batch(self, x: Array) -> None:
-        """Refuse another batch than the one whose state is kept, by the name of what is new."""
+        """Refuse a batch of another size than the state that is kept; the error names ``x``."""
         check_sequence(self._model, self._params, x)
         if self.state is None:
             return
@@ -234,17 +234,17 @@ def _outward(_: Array, xp: Namespace, inside: States, *, batched: bool) -> Any:
 
 @check.named_options
 def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream:
-    """Run a network over a sequence that is not there yet, in memory that does not grow.
+    """Run a network over a sequence that arrives in parts, in constant memory.
 
     Parameters
     ----------
     model : RNN
-        Of one direction; any number of layers.
+        Unidirectional, with any number of layers.
     params : dict of str to array
-        Copied once: put another array into the dict, or write into one, and the stream still
-        computes with what was there before. So it does with the executor of that time.
+        Copied once: later changes of the dict or its arrays do not affect the stream. Nor do later
+        changes of the executor.
     state : array, shape (L, B, H), or (L, H) for a single sequence; for LSTM a pair, optional
-        Where to begin; zeros if None.
+        The initial state; zeros if None.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     Raises
     ------
     TypeError, ValueError
-        If the parameters do not fit the model, or the model is bidirectional: what reads backwards
+        If the parameters do not fit the model, or the model is bidirectional: the reverse direction
         needs the end first.
 
     Examples

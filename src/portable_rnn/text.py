@@ -1,4 +1,4 @@
-"""Character-level language modelling: a text, its vocabulary, its baselines, and samples."""
+"""Character-level language modelling: texts, vocabularies, baselines, and samples."""
 
 import lzma
 import math
@@ -32,7 +32,7 @@ class Vocabulary:
     Raises
     ------
     TypeError, ValueError
-        If it is no text, or has a character twice.
+        If it is not a string, or has a character twice.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            If it is no text.
+            If it is not a string.
         """
         return cls("".join(sorted(set(check.text("text", text)))))
 
@@ -69,7 +69,7 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            If it is no text, or a character is not in the vocabulary.
+            If it is not a string, or a character is not in the vocabulary.
         """
         unknown = {c for c in check.text("text", text) if ord(c) not in self._codes}
         if unknown:
@@ -84,7 +84,7 @@ class Vocabulary:
         Raises
         ------
         TypeError, ValueError
-            If they are not ints of 0 up to the number of characters.
+            If they are not ints of at least 0 and below the number of characters.
         """
         found = []
         for position, index in enumerate(_items("indices", indices, "ints")):
@@ -98,7 +98,7 @@ class Vocabulary:
 
 
 def default_text() -> str:
-    """Return the English text inside every CPython: what ``help("topics")`` shows.
+    """Return the English text of the help topics that every CPython includes.
 
     About half a million characters of the Python language reference.
     """
@@ -113,7 +113,7 @@ def read_text(paths: Iterable[Path]) -> str:
     Raises
     ------
     TypeError, ValueError
-        If something is no path, or a file cannot be read or is not UTF-8.
+        If something is not a path, or a file cannot be read or is not UTF-8.
     """
     parts = []
     for number, one in enumerate(_items("paths", paths, "paths")):
@@ -138,7 +138,8 @@ def split_text(
     Raises
     ------
     TypeError, ValueError
-        If a part is too short for one window of every lane, or an argument is no such number.
+        If a part is too short for one window of every lane, or an argument has the wrong type or
+        value.
     """
     check.text("text", text)
     for name, value in (
@@ -161,16 +162,16 @@ def split_text(
 
 
 def baselines(train: str, held_out: str) -> dict[str, float]:
-    """Return bits per character on ``held_out`` of models that need no training to speak of.
+    """Return bits per character on ``held_out`` of models that need hardly any training.
 
     Each has seen ``train``, like the network: character and pair frequencies with add-one
     smoothing over the characters of both, and the xz compressor (size with ``held_out``
-    appended, less size without).
+    appended, minus size without).
 
     Raises
     ------
     TypeError, ValueError
-        If one is no text, or an empty one.
+        If one is not a string, or is empty.
     """
     check.text("train", train, least=1)
     check.text("held_out", held_out, least=1)
@@ -211,7 +212,7 @@ def generate(
     length : int
         Characters to draw.
     temperature : float
-        Above 1 for more surprise, below 1 for less; 0 takes the likeliest every time.
+        Above 1 for more randomness, below 1 for less; 0 always takes the most likely character.
     seed : int
 
     Yields
@@ -268,7 +269,7 @@ def _draw(
         if temperature == 0:
             chosen = int(np.argmax(logits))
         else:
-            with np.errstate(over="ignore", under="ignore"):  # of what is next to impossible
+            with np.errstate(over="ignore", under="ignore"):  # for nearly impossible ones
                 p = np.exp((logits - logits.max()) / temperature)
             chosen = int(rng.choice(len(p), p=p / p.sum()))
         yield vocabulary.characters[chosen]
@@ -276,7 +277,7 @@ def _draw(
 
 
 def _items(name: str, value: Any, of: str) -> Iterator[Any]:
-    """Return what is iterable and no text; refuse the rest by name."""
+    """Return an iterator over ``value``; refuse strings, and what is not iterable, by name."""
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError

@@ -1,7 +1,7 @@
 """Truncated backpropagation through time.
 
 Every ``k1`` steps, the losses of those steps are propagated back through the last ``k2`` steps; the
-state in which such a window begins counts as a constant (Williams and Peng, *An efficient
+state before such a window is treated as a constant (Williams and Peng, *An efficient
 gradient-based algorithm for on-line training of recurrent network trajectories*, 1990; Sutskever,
 *Training recurrent neural networks*, 2013). The gradient is the sum over all windows.
 """
@@ -51,36 +51,36 @@ def truncated_bptt(
     Parameters
     ----------
     model, params, x, targets
-        As for `bptt`; the model must be of one direction.
+        As for `bptt`; the model must be unidirectional.
     k1 : int
-        Steps from the end of one window to that of the next. The last may be nearer.
+        Steps from the end of one window to that of the next. The last distance may be shorter.
     k2 : int
         Steps through which losses are propagated back, at least ``k1``; ``k1 = k2`` is the usual
-        choice, and costs one forward pass more than `bptt`. In general about ``k2 / k1`` times
-        the work, but windows that begin with the sequence share one pass.
+        choice, and costs one forward pass more than `bptt`. In general the work is about
+        ``k2 / k1`` times as much, but windows that begin with the sequence share one pass.
     loss, state, lengths, mask, dropout, grad_x, check_finite, **loss_options
         As for `bptt`. The loss is called once, with all outputs.
 
     Returns
     -------
     Result
-        As from `bptt`. ``grad_state`` is that of windows that begin with the sequence; give
-        ``state`` to the next call to go on where this one ended.
+        As from `bptt`. ``grad_state`` is that of windows that begin with the sequence; pass
+        ``state`` to the next call to continue where this one ended.
 
     Raises
     ------
     TypeError, ValueError
-        As `bptt` does, or if ``k1`` or ``k2`` is not a count, ``k1`` above ``k2``, or the model
-        bidirectional.
+        As `bptt` does, or if ``k1`` or ``k2`` is not a count, ``k1`` is above ``k2``, or the model
+        is bidirectional.
 
     Notes
     -----
     A window's steps are computed twice, once for the loss and once for the tape, so that only one
-    window is held; besides, x, the outputs, and their gradients.
+    window is held, besides x, the outputs, and their gradients.
 
     Examples
     --------
-    A long sequence in two calls, the state carried from one to the other:
+    A long sequence in two calls, with the state carried over:
 
     >>> import numpy as np
     >>> import portable_rnn as prnn
@@ -147,7 +147,7 @@ def _pull_back(
                 state = now  # where the next window begins
         d_now: Any = None
         parts: list[Array] = []
-        while pieces:  # and let go of each
+        while pieces:  # and release each
             a, b, piece, records = pieces.pop()
             d_part = steps_of(d_y, axis, a, b) if a >= window.losses else None
             found, d_x_part, d_now = run_vjp(piece, records, d_part, d_now, grad_x=grad_x)

@@ -1,9 +1,8 @@
-"""What may be wrong with an argument of each kind.
+"""Values that may be wrong for an argument, by the kind of the argument.
 
-A `Value` is made for a place: the valid arguments of one call, on one row. Its verdict says what
-is right: "refused" by the name of the argument; "misfit", which is wrong together with other
-arguments, and refused by the name of any of them; or "taken", and if it is refused after all, by
-some name.
+A `Value` is made for a place: an argument of one valid call, on one row. Its verdict is the right
+outcome: "refused", by the name of the argument; "misfit": wrong only together with other arguments,
+and refused by the name of any of them; or "taken", and if it is refused nevertheless, by some name.
 """
 
 from . import arrays, networks, scalars, texts, training
@@ -13,7 +12,7 @@ __all__ = ["KINDS", "Place", "Value", "arrays", "networks", "scalars", "texts", 
 
 for name in ("count", "flag"):
     KINDS[f"optional {name}"] = optional(KINDS[name])
-# In no direction of the parameters: with other directions one may give that.
+# {} is taken: an empty direction of the parameters is valid together with other directions.
 KINDS["optional direction"] = lambda place: [
     value._replace(verdict="taken") if value.label == "{}" else value
     for value in optional(arrays.direction)(place)

@@ -12,7 +12,7 @@ from .values import FaultyRepr, Place, Value, Verdict, junk, kind, of
 
 
 def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Value]:
-    """Return what is almost a valid array."""
+    """Return values that are almost valid arrays."""
     valid, row = place.valid, place.valid.row
     host = row.get(value)
 
@@ -58,7 +58,7 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
-    # Floating arrays of another shape are good ones, to which others do not fit.
+    # Floating arrays of another shape are valid, but do not fit the others.
     fine = ["axis 0 doubled"]
     if place.function.startswith("dropout"):  # which takes any batch and dtype
         fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
@@ -75,7 +75,7 @@ def optional_array(place: Place) -> list[Value]:
     found = junk(taken=("None",)) + arrays(place, value)
     return [
         v._replace(verdict="taken") if weights and v.label == "bool" else v for v in found
-    ]  # of steps, a mask will do
+    ]  # a mask is valid as weights of steps
 
 
 @kind("any array")
@@ -94,7 +94,7 @@ def any_array(place: Place) -> list[Value]:
 
 @kind("kept array")
 def kept_array(place: Place) -> list[Value]:
-    """What is cut up, and checked when it is used."""
+    """An array that is cut into parts, and checked when it is used."""
     own = arrays(place, place.value, dtypes="taken")
     odd = ("of objects", "of texts")
     fits = ("of another library",) if place.function == "ragged.unpack" else ()

@@ -30,7 +30,7 @@ def model(place: Place) -> list[Value]:
         "of two directions": small(bidirectional=True),
         "projected": small(cell="lstm", projection_size=2),
     }
-    drawing = place.function.startswith(("dropout", "executors", "memory"))  # any network will do
+    drawing = place.function.startswith(("dropout", "executors", "memory"))  # any network is valid
     own: list[Value] = [
         Value(label, of(other), "taken" if drawing else "misfit") for label, other in others.items()
     ]

@@ -12,7 +12,7 @@ def flag(place: Place) -> list[Value]:
     return junk(taken=("True", "False", "NumPy's True"))
 
 
-# Where a large number is a good one, and takes as long as it says.
+# Counts for which a large number is valid, and takes accordingly long.
 LONG = {"training.train": "steps", "gradient_flow": "iterations"}
 
 
@@ -119,7 +119,7 @@ def dtype(place: Place) -> list[Value]:
     verdict: Verdict = "taken" if place.function == "losses.one_hot" else "refused"
     own += [Value(name, of(name), verdict) for name in ("int64", "bool")]
     own += [Value(name, of(name)) for name in ("object", "S4", "f8,i4", "sum")]
-    # NumPy's name of a dtype may be that of another thing.
+    # A dtype of NumPy may have the same name as something else.
     return junk(taken=("a class",)) + own + [Value("NumPy's float64", of(np.float64), "taken")]
 
 
@@ -132,7 +132,7 @@ def device(place: Place) -> list[Value]:
 def namespace(place: Place) -> list[Value]:
     if not place.valid.other:
         return junk()
-    # Of arrays `use_namespace` knows nothing yet.
+    # `use_namespace` has no arrays to compare with yet.
     verdict: Verdict = "taken" if place.function == "use_namespace" else "misfit"
     return [*junk(), Value("another library", of(place.valid.other.xp), verdict)]
 
@@ -161,7 +161,7 @@ def path(place: Place) -> list[Value]:
     reads = place.function.rpartition(".")[2] in ("load_arrays", "load_weights", "read", "train")
     own += [Value("garbage", lambda: garbage, "refused" if reads else "taken")]
     given = junk(taken=("'text'", "'1'", "a lone surrogate"))
-    if place.argument == "checkpoint":  # of which there may be none, but to resume
+    if place.argument == "checkpoint":  # which may be None, except to resume
         given = [v._replace(verdict="misfit") if v.label == "None" else v for v in given]
     return given + own
 

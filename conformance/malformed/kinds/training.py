@@ -1,4 +1,4 @@
-"""Where batches come from, and what goes on in a run."""
+"""Sources of batches, optimizers and callbacks of a run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def source(place: Place) -> list[Value]:
     def returning(make: Callable[[Batch], Any]) -> Callable[[], Any]:
         return changed(batch=lambda self, step: make(good.batch(step)))
 
-    trained: Verdict = "refused"  # an epoch is asked for only where it is evaluated
+    trained: Verdict = "refused"  # only evaluation uses the length of an epoch
     if (place.function, place.argument) == ("training.train", "batches"):
         trained = "taken"
     own = [
@@ -123,7 +123,7 @@ def optimizer(place: Place) -> list[Value]:
         Value("returns no params", of(returning(lambda params, state: (None, state)))),
         Value("returns fewer params", of(returning(lambda params, state: ({}, state)))),
         Value("returns three", of(returning(lambda params, state: (params, state, 1)))),
-        # Of its state an optimizer makes what it likes, and is the first to read it again.
+        # The state may be anything: only the optimizer reads it.
     ]
     return junk() + own
 

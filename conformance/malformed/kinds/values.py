@@ -1,4 +1,4 @@
-"""What suits no argument, and what a value in the place of a valid one is."""
+"""Replacements of valid values, and those that are wrong for every argument."""
 
 import bisect
 import decimal
@@ -29,7 +29,7 @@ Verdict = Literal["refused", "misfit", "taken"]
 
 
 class Value(NamedTuple):
-    """A value in the place of a valid one."""
+    """A replacement of a valid value."""
 
     label: str
     make: Callable[[], Any]
@@ -50,17 +50,17 @@ KINDS: dict[str, Kind] = {}
 
 
 class FaultyRepr:
-    """What cannot be shown."""
+    """An object whose repr fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no text for this")
 
 
 class Faulty(FaultyRepr):
-    """What fails whatever one asks of it, but for its type."""
+    """An object of which every operation fails, except for its type."""
 
     def fail(self, *args: Any) -> Any:
-        raise RuntimeError("whoever asks, fails")
+        raise RuntimeError("every operation fails")
 
     __bool__ = __len__ = __iter__ = __eq__ = __int__ = __float__ = __index__ = fail
     __getitem__ = __array__ = __str__ = __lt__ = __gt__ = __le__ = __ge__ = fail
@@ -68,7 +68,7 @@ class Faulty(FaultyRepr):
 
 
 class Empty:
-    """A class that is made of nothing."""
+    """A class whose constructor takes no arguments."""
 
     def __init__(self) -> None: ...
 
@@ -144,14 +144,14 @@ def kind(*names: str) -> Callable[[Kind], Kind]:
 
 
 def junk(taken: Iterable[str] = (), misfit: Iterable[str] = ()) -> list[Value]:
-    """Return what suits nobody; ``taken`` suits this kind."""
+    """Return values that are wrong for every argument; those ``taken`` are valid for this kind."""
     assert {*taken, *misfit} <= JUNK.keys()
     verdicts: dict[str, Verdict] = dict.fromkeys(misfit, "misfit") | dict.fromkeys(taken, "taken")
     return [Value(label, make, verdicts.get(label, "refused")) for label, make in JUNK.items()]
 
 
 def optional(make: Kind) -> Kind:
-    """Return the kind of what may be None as well."""
+    """Return the same kind, with None as a valid value."""
     return lambda place: [
         value._replace(verdict="taken") if value.label == "None" else value for value in make(place)
     ]

@@ -1,1 +1,1 @@
-"""Arrays of any library, and plain options: whose they are, and whether they fit."""
+"""Detect the library of arrays, and check arrays and options."""

@@ -1,7 +1,7 @@
-"""One clear error, before any work is done, that names the argument, what it got and wanted.
+"""Check arguments before any computation, with errors that name the argument.
 
 Everything here reads shapes, dtypes and devices only, except `finite`, which
-reads values and is therefore an option of its callers.
+reads values and is therefore optional for its callers.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ __all__ = [
     "weights_of_any_dtype",
 ]
 
-FLOATING: set[Any] = set()  # dtypes of NumPy that `floating` has let through
+FLOATING: set[Any] = set()  # NumPy dtypes that `floating` has accepted
 
 
 def seed(name: str, value: Any) -> tuple[int, ...]:
@@ -77,32 +77,32 @@ def seed(name: str, value: Any) -> tuple[int, ...]:
 
 
 def loss_value(value: Any, x: Array) -> None:
-    """Check what a loss returned as its value: one real number, of the library of ``x``."""
+    """Check the value that a loss returned: one real number, from the library of ``x``."""
     if type(value) in PLAIN and value.dtype is x.dtype and value.shape == ():
         return
     name = "value returned by the loss"
     if isinstance(value, bool) or not (isinstance(value, Number) or is_array(value)):
         raise TypeError(f"{name}: expected an array () or a float, got {said(value)}")
-    if isinstance(value, Number):  # of Python or NumPy
+    if isinstance(value, Number):  # a Python or NumPy scalar
         real, got = isinstance(value, Real), type(value).__name__
     else:
         xp, got = namespace_of(x=x, **{name: value}), dtype_name(value.dtype)
         check_shape(name, value, ())
         real = value.dtype == x.dtype or xp.isdtype(value.dtype, "real floating")
-    # Where a complex step is made, the value is complex with the outputs.
+    # In a complex step the value is complex, like the outputs.
     if not real and not (got.startswith("complex") and dtype_name(x.dtype).startswith("complex")):
         raise TypeError(f"{name}: expected a real floating dtype, got {got}")
 
 
 def weights(value: Any, other_name: str, other: Array) -> None:
-    """Check weights of the steps of ``other``: one for each, boolean or of its dtype."""
+    """Check weights for the steps of ``other``: one per step, boolean or of its dtype."""
     weights_of_any_dtype(value, other_name, other)
     if dtype_name(value.dtype) != "bool":
         check_dtype("weights", value, other_name, other)
 
 
 def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
-    """Check weights of the steps of ``other`` whose dtype is for the loss to check."""
+    """Check weights for the steps of ``other``, except their dtype, which the loss checks."""
     check_library_and_device("weights", value, other_name, other)
     shape = tuple(other.shape[:-1])
     if tuple(value.shape) != shape:
@@ -113,9 +113,9 @@ def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
 
 
 def finite(name: str, array: Array, valid: Array | None = None) -> None:
-    """Raise if ``array`` holds NaN or infinity. Reads values: waits for a device.
+    """Raise if ``array`` holds NaN or infinity; reads values, and so waits for the device.
 
-    ``valid`` is where to look, of the shape of ``array`` without its last axis.
+    ``valid`` says which entries to check; its shape is that of ``array`` without the last axis.
     """
     xp = namespace_of(**{name: array})
     good = xp.isfinite(array)
@@ -132,30 +132,30 @@ def finite(name: str, array: Array, valid: Array | None = None) -> None:
 
 
 def state_parts(value: Any) -> tuple[Array, ...]:
-    """Return the arrays of a state: one, or those of a tuple or list."""
+    """Return the arrays of a state, which is one array or a tuple or list of them."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
 def state_of(parts: Sequence[Array]) -> Any:
-    """Undo `state_parts`: return a lone array without its tuple."""
+    """Undo `state_parts`: return a single array without a tuple."""
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def numeric(name: str, array: Array) -> None:
-    """Check that an array holds numbers, or truth values."""
+    """Check that an array holds numbers or booleans."""
     try:
         good = namespace_of(**{name: array}).isdtype(array.dtype, ("bool", "numeric"))
-    except (TypeError, ValueError):  # a dtype that the library does not call its own
+    except (TypeError, ValueError):  # a dtype that the library does not recognise
         good = dtype_name(array.dtype) == "bfloat16"
     if not good:
         raise TypeError(f"{name}: expected a dtype of numbers, got {dtype_name(array.dtype)}")
 
 
 def named_dtype(name: str, dtype: Any) -> str:
-    """Return the standard's name of a dtype that the calculus is written for, given it or that."""
+    """Return the standard name of a supported dtype, given the dtype or its name."""
     try:
         found = dtype if isinstance(dtype, str) else dtype_name(dtype)
-    except Exception:  # of what is no dtype, and cannot be printed either
+    except Exception:  # not a dtype, and not printable either
         found = ""
     if found not in DTYPES:
         raise TypeError(
@@ -165,14 +165,14 @@ def named_dtype(name: str, dtype: Any) -> str:
 
 
 def floating(name: str, array: Array, xp: Namespace) -> None:
-    """Check that an array is of a floating dtype that the calculus is written for."""
-    # Complex is let through for complex-step differentiation: the code is analytic.
+    """Check that an array has a supported floating dtype."""
+    # Complex is accepted for complex-step differentiation: the code is analytic.
     dtype = array.dtype
     if type(array) in PLAIN and dtype in FLOATING:
         return
     try:
         inexact = xp.isdtype(dtype, ("real floating", "complex floating"))
-    except TypeError:  # a dtype the library does not call its own, such as ml_dtypes'
+    except TypeError:  # a dtype the library does not recognise, such as ml_dtypes'
         inexact = False
     if not inexact or dtype_name(dtype) not in DTYPES:
         raise TypeError(

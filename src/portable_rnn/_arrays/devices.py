@@ -1,4 +1,4 @@
-"""On which device a call computes, what it does not raise, and whether values can be read."""
+"""The device and error state a call runs with, and whether values can be read."""
 
 import functools
 import sys
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def on_host(array: Array) -> bool:
-    """Tell whether a value of ``array`` can be read, and without a device transfer."""
+    """Return whether values of ``array`` can be read without a device transfer."""
     if type(array) in PLAIN:
         return True
     xp = own_namespace(array)
@@ -37,11 +37,11 @@ def on_host(array: Array) -> bool:
 
 
 def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
-    """Run ``f`` with the device of its first array argument current, if that is CuPy's.
+    """Wrap ``f`` to run on the device of its first CuPy array, and ignore underflow in NumPy.
 
-    CuPy allocates on the current device, whatever device the operands live on. NumPy may be told
-    to raise where a number underflows (``np.seterr``); here that is rounding, such as a softmax's
-    probability of 1e-50 in float32, which is 0, and no error.
+    CuPy allocates on the current device, whatever the device of the operands. NumPy can be set to
+    raise on underflow (``np.seterr``); here underflow is rounding, such as a softmax probability
+    of 1e-50, which is 0 in float32.
     """
 
     @functools.wraps(f)
@@ -53,7 +53,7 @@ def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
                 array = next(iter(arg.values()), None)
             if type(array) in PLAIN:
                 of_numpy = True
-                if array is not arg:  # of parameters: then all others are NumPy's, or refused
+                if array is not arg:  # parameters: then all other arrays are NumPy's, or refused
                     break
                 continue
             if not hasattr(array, "dtype"):

@@ -1,4 +1,4 @@
-"""Functions of arrays that the standard has not, or that cost NumPy's own arrays less otherwise."""
+"""Array functions that the standard lacks, or that have a faster form for NumPy arrays."""
 
 from operator import attrgetter
 from typing import Any
@@ -21,13 +21,13 @@ __all__ = [
 ]
 
 _shape_of = attrgetter("shape")
-_full: dict[int, Any] = {}  # dtypes to add up in as they are, by identity: one object for each
+_full: dict[int, Any] = {}  # dtypes that are their own accumulation dtype, by object identity
 
 
 def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) -> Array:
-    """Sum over one axis in the dtype of the array; half precision adds up in float32.
+    """Sum over one axis in the accumulation dtype.
 
-    The result of a half-precision sum stays float32: 65504 is soon passed.
+    The result of a half-precision sum stays float32: 65504, the limit of float16, is soon passed.
     """
     dtype = accumulation_dtype(xp, array.dtype)
     if PLAIN.get(type(array)) is xp:
@@ -36,7 +36,7 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
 
 def stack(xp: Namespace, arrays: list[Array]) -> Array:
-    """Return arrays (...) as one, (N, ...)."""
+    """Stack N arrays (...) into one, (N, ...)."""
     plain = PLAIN.get(type(arrays[0])) is xp
     if plain and len(arrays) == 1:
         return arrays[0][None, ...].copy()
@@ -46,12 +46,12 @@ def stack(xp: Namespace, arrays: list[Array]) -> Array:
 
 
 def copied(xp: Namespace, array: Array) -> Array:
-    """Return a copy."""
+    """Return a copy of an array."""
     return array.copy() if PLAIN.get(type(array)) is xp else xp.asarray(array, copy=True)
 
 
 def zeros_of(xp: Namespace, shape: tuple[int, ...], like: Array) -> Array:
-    """Return zeros of the dtype and on the device of another array."""
+    """Return zeros with the dtype and device of another array."""
     if PLAIN.get(type(like)) is xp:
         found: Array = type(like)(shape, like.dtype)
         found.fill(0)
@@ -60,21 +60,21 @@ def zeros_of(xp: Namespace, shape: tuple[int, ...], like: Array) -> Array:
 
 
 def with_last_axis(xp: Namespace, array: Array) -> Array:
-    """Return an array with an axis of 1 behind it."""
+    """Append an axis of length 1 to an array."""
     if PLAIN.get(type(array)) is xp:
         return array[..., None]
     return xp.expand_dims(array, axis=-1)
 
 
 def reshape(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
-    """Return an array in another shape."""
+    """Return an array with another shape."""
     if PLAIN.get(type(array)) is xp:
         return array.reshape(shape)
     return xp.reshape(array, shape)
 
 
 def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
-    """Return the dtype to add up in: float32 for half precision, and any other as it is."""
+    """Return the accumulation dtype: float32 for half precision, otherwise the same."""
     if _full.get(id(dtype)) is dtype:
         return dtype
     if dtype_name(dtype) in ("float16", "bfloat16"):
@@ -85,7 +85,7 @@ def accumulation_dtype(xp: Namespace, dtype: Any) -> Any:
 
 
 def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
-    """Return an array in the dtype to add it up in."""
+    """Convert an array to its accumulation dtype."""
     if _full.get(id(array.dtype)) is array.dtype:
         return array
     dtype = accumulation_dtype(xp, array.dtype)
@@ -93,14 +93,15 @@ def to_accumulation_dtype(xp: Namespace, array: Array) -> Array:
 
 
 def row(xp: Namespace, vector: Array, ndim: int) -> Array:
-    """Return a vector with axes of 1 before it: JAX may be told to refuse unequal ranks."""
+    """Prepend axes of length 1 to a vector, since JAX can be set to refuse unequal ranks."""
     return reshape(xp, vector, (1,) * (ndim - 1) + (-1,))
 
 
 def real_part(xp: Namespace, array: Array) -> Array:
-    """Return what decides where a function has pieces: an array, or of a complex one the real part.
+    """Return the real part of a complex array, and any other array as it is.
 
-    So such a function is analytic on each piece, and complex steps go through it.
+    Piecewise functions choose their piece by it. They are then analytic on each piece, and complex
+    steps work.
     """
     return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
 
@@ -111,11 +112,11 @@ def is_positive(xp: Namespace, array: Array) -> Array:
 
 
 def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
-    """Return an array with NaN where ``wrong``, without a NaN anywhere on the way if nowhere is.
+    """Return an array with NaN where ``wrong``; if nothing is wrong, compute no NaN at all.
 
-    JAX may be told to raise at any NaN (``jax_debug_nans``), and does at one among constants too.
+    JAX can be set to raise on any NaN (``jax_debug_nans``), even on a constant.
     """
     if is_jax_namespace(xp):
-        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root it is
+        minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root is -0
         return array + xp.sqrt(minus_one)
     return xp.where(wrong, xp.full_like(array, float("nan")), array)

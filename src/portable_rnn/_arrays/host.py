@@ -1,4 +1,4 @@
-"""Arrays from the host and back: what draws, reads or writes files goes through here."""
+"""Transfer arrays to and from NumPy, for random numbers and files."""
 
 import zlib
 from typing import Any
@@ -29,19 +29,19 @@ __all__ = [
 
 
 def find_dtype(xp: Namespace, dtype: Any) -> Any:
-    """Return the floating dtype of ``xp`` that ``dtype`` names, or is.
+    """Return a floating dtype of ``xp``, given the dtype or its name.
 
     Raises
     ------
     TypeError
-        If there is none of that name, or it is not a floating type.
+        If there is no such dtype, or it is not a floating type.
     """
     found = getattr(xp, dtype, None) if isinstance(dtype, str) else dtype
     try:
         inexact = found is not None and xp.isdtype(found, ("real floating", "complex floating"))
-    except Exception:  # of whatever kind, from an object of whatever kind
+    except Exception:  # any object may be given, and raise anything
         inexact = False
-    # NumPy has wider types, and other orders of bytes, that no other library has.
+    # NumPy has wider types and other byte orders, which no other library has.
     if not inexact or dtype_name(found) not in DTYPES or not getattr(found, "isnative", True):
         raise TypeError(
             f"dtype: expected a floating type of {library_name(xp)} such as 'float32', "
@@ -51,21 +51,21 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
 
 
 def is_kind(name: str, array: Array, kind: str) -> bool:
-    """Return whether the dtype of an array is of a kind of the standard.
+    """Return whether an array's dtype is of a kind that the standard names.
 
-    NumPy says so of its own, whatever namespace is in use: lengths and masks may come from there.
+    NumPy tests its own arrays, whatever namespace is in use: lengths and masks may be NumPy's.
     """
     xp = namespace_of(**{name: array})
     return bool((np if isinstance(array, np.ndarray) else xp).isdtype(array.dtype, kind))
 
 
 def check_device(xp: Namespace, device: Any) -> None:
-    """Check, before any work is done, that a library has a device; None is its default.
+    """Check that a library has a device; None is its default.
 
     Raises
     ------
     ValueError
-        If it has none such.
+        If it has no such device.
     """
     if device is None:
         return
@@ -77,15 +77,15 @@ def check_device(xp: Namespace, device: Any) -> None:
 
 
 def _check_listed(xp: Namespace, device: Any) -> None:
-    """Check a device that a library took, if it is one that takes anything, as ndonnx does."""
+    """Check a device against the library's list, if it accepts any object, as ndonnx does."""
     try:
         xp.zeros(1, device=object())
-    except Exception:  # it looks at what it is given
+    except Exception:  # the library checks devices itself
         return
     if not hasattr(xp, "__array_namespace_info__"):
         return
     listed = xp.__array_namespace_info__().devices()
-    # CuPy's may be given by number.
+    # CuPy's devices may be given by number.
     if all(device != one and device != getattr(one, "id", one) for one in listed):
         raise _no_such_device(xp, device, f"there is {', '.join(map(str, listed))}")
 
@@ -100,17 +100,17 @@ def from_host(
     dtype: Any = None,
     device: Any = None,
 ) -> Array:
-    """Move a NumPy array to another library, dtype and device (by default as it is).
+    """Convert a NumPy array to another library, dtype and device (by default unchanged).
 
     Raises
     ------
     TypeError
         If ``xp`` is not an array module, or ``dtype`` not one of its floating types.
     ValueError
-        If the library has no such device, or gave another dtype than was asked for.
+        If the library has no such device, or returned another dtype than requested.
     """
     xp = resolve_namespace(np if xp is None else xp)
-    # None where the library does not list it, as Dask float16, and may yet have it.
+    # None if the library does not list the dtype, but it may have it, as Dask has float16.
     target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
     wanted = array.dtype.name if target is None else dtype_name(target)
     try:
@@ -130,7 +130,7 @@ def from_host(
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """Copy an array of any library into a NumPy array.
 
-    Waits for the device. Only what leaves the computation for good comes through here.
+    Waits for the device. Only for arrays that leave the computation for good.
     """
     if hasattr(array, "get") and hasattr(array, "__cuda_array_interface__"):  # CuPy
         return array.get()  # type: ignore[no-any-return]
@@ -149,7 +149,7 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
 
 
 def bits_to_host(array: Array) -> np.ndarray[Any, Any]:
-    """Copy a bfloat16 array to the host as uint16: NumPy has no such dtype, but all its bits."""
+    """Copy the bits of a bfloat16 array to the host as uint16, since NumPy has no bfloat16."""
     if hasattr(array, "detach"):  # torch
         array = array.detach().contiguous().view(namespace_of(array=array).int16)
     try:
@@ -164,7 +164,7 @@ def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: A
     Raises
     ------
     TypeError
-        If it has none, as NumPy.
+        If the library has no bfloat16, like NumPy.
     """
     xp = resolve_namespace(np if xp is None else xp)
     target = getattr(xp, "bfloat16", None)
@@ -178,7 +178,7 @@ def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: A
 
 
 def digest(array: Array) -> str:
-    """Return the CRC-32 of the numbers of an array; of whole ones, whatever their dtype."""
+    """Return the CRC-32 of an array's values, with integers and booleans taken as int64."""
     host = bits_to_host(array) if dtype_name(array.dtype) == "bfloat16" else to_host(array)
     wide = host.astype("int64") if host.dtype.kind in "iub" else host
     return f"{zlib.crc32(wide.tobytes()):08x}"

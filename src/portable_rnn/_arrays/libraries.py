@@ -1,4 +1,4 @@
-"""Array libraries by name, for the command line: which are here, and can they compute.
+"""Find array libraries by name, for the command line, and check that they compute.
 
 The library itself needs none of this; it works on whatever arrays it is given.
 """
@@ -17,12 +17,12 @@ __all__ = ["BACKENDS", "Available", "BackendUnavailable", "find"]
 
 
 class BackendUnavailable(RuntimeError):
-    """A library that is not installed, or has no device to run on. Says why in one line."""
+    """A library is not installed or cannot compute on its device; says why in one line."""
 
 
 @dataclass(frozen=True)
 class Available:
-    """A library that has just computed something."""
+    """A library that was found to compute on a device."""
 
     xp: Namespace
     device: Any
@@ -31,15 +31,15 @@ class Available:
 
 
 def find(name: str, device: str | None = None, dtype: str = "float32") -> Available:
-    """Import a library and use its device for real.
+    """Import a library and try a computation on its device.
 
     Parameters
     ----------
     name : {"numpy", "cupy", "torch", "jax"}
     device : str, optional
-        In the library's own words: "cuda:1" for torch, "1" for CuPy, "cpu:0" for JAX.
+        In the library's own notation: "cuda:1" for torch, "1" for CuPy, "cpu:0" for JAX.
     dtype : str
-        The dtype that will be used; JAX needs to be told of float64.
+        The dtype that will be used; float64 is enabled in JAX.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def find(name: str, device: str | None = None, dtype: str = "float32") -> Availa
         ) from None
     found = BACKENDS[name](module, device, dtype)
     try:
-        # Not the module itself: cupy.ones and the like know no `device`.
+        # Not the module itself: cupy.ones and similar functions have no `device`.
         found = replace(found, xp=resolve_namespace(found.xp))
         # Kernels and BLAS load lazily: only a real product shows that the device works.
         a = found.xp.ones((2, 2), dtype=getattr(found.xp, dtype), device=found.device)

@@ -1,8 +1,8 @@
-"""The library, dtype and device that arrays belong to, and whether those of two are the same.
+"""Find the library, dtype and device of arrays, and compare those of two arrays.
 
 The only module that imports array-api-compat. Everything else receives the namespace
 ``xp`` found here and calls the array API standard on it, so no other line of the
-calculus knows whose arrays it is working on.
+calculus depends on the array library.
 """
 
 import sys
@@ -70,27 +70,27 @@ __all__ = [
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 
-# What the calculus is written for. NumPy has wider ones, which no other library has, and the
-# narrow ones of 8 bits hold no sums.
+# The supported dtypes. NumPy has wider ones, which no other library has, and 8-bit ones are too
+# narrow for sums.
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 is_array = is_array_api_obj
 
 _chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
-# The namespaces of types whose arrays are all of one; asking array-api-compat takes longer.
+# Namespaces of array types that have only one; array-api-compat takes longer.
 _known: dict[type, Namespace] = {}
-# The type of NumPy's own arrays, once one was seen, and their namespace. They live together, on the
-# host, and what a function of that namespace does at length, a method does at once.
+# The type of NumPy's own arrays, once one was seen, and their namespace. All are on the host, and
+# their methods are faster than the functions of that namespace.
 PLAIN: dict[type, Namespace] = {}
-_names: dict[Any, str] = {}  # of dtypes, which NumPy makes anew each time it is asked
+_names: dict[Any, str] = {}  # of dtypes; NumPy builds the name on every access
 
 
 @contextmanager
 def use_namespace(xp: Namespace) -> Iterator[None]:
-    """Compute with ``xp`` where arrays would name another namespace as their own.
+    """Compute with ``xp`` instead of the arrays' own namespace.
 
     For array libraries that need an adapter, and for trying out changed functions on the arrays
-    of an existing one. Holds for the current thread or task.
+    of an existing one. Applies to the current thread or task.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     Raises
     ------
     TypeError
-        On entering, if ``xp`` is no such module.
+        On entering, if ``xp`` is not such a module.
 
     Examples
     --------
@@ -129,14 +129,14 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
 
 
 def check_namespace(xp: Any) -> None:
-    """Check that ``xp`` is a namespace of functions of arrays."""
+    """Check that ``xp`` is a namespace of array functions."""
     if not callable(getattr(xp, "matmul", None)):
         wanted = "a namespace with the functions of the standard"
         raise TypeError(f"xp: expected {wanted}, got {said(xp)}")
 
 
 def device_of(array: Array) -> Any:
-    """Return the device of an array; None if traced, or of a library that has only one."""
+    """Return the device of an array; None if it is traced or its library has only one."""
     if type(array) in PLAIN:
         return "cpu"
     try:
@@ -168,7 +168,7 @@ def namespace_of(**arrays: Array) -> Namespace:
 
 
 def _home(name: str, array: Any) -> Namespace:
-    """Return the namespace of one array; refuse what is none, or only looks like one."""
+    """Return the namespace of one array; refuse non-arrays, and arrays unlike others."""
     kind = type(array)
     xp = _known.get(kind)
     if xp is not None:
@@ -182,22 +182,22 @@ def _home(name: str, array: Any) -> Namespace:
         raise TypeError(f"{name}: expected an array like any other, got {reason}")
     xp = own_namespace(array)
     if is_numpy_namespace(xp) or is_cupy_namespace(xp) or is_jax_namespace(xp):
-        _known[kind] = xp  # tensors and lazy arrays of one type need not be alike
+        _known[kind] = xp  # torch tensors and lazy arrays of one type may differ
         if kind is getattr(sys.modules.get("numpy"), "ndarray", None):
             PLAIN[kind] = xp
     return xp
 
 
 def _unlike_others(name: str, array: Array) -> str:
-    """Say what is wrong with an array that does not add and multiply as others do; '' if nothing.
+    """Describe an array that does not add and multiply as others do; return '' if it does.
 
-    A masked array would lose its mask, a product of matrices is another one than of arrays, and
-    what is sparse has few of the functions. Subclasses that only hold their numbers elsewhere,
-    such as ``numpy.memmap``, are arrays like others.
+    A masked array would lose its mask, ``numpy.matrix`` multiplies differently, and sparse arrays
+    have few of the functions. Subclasses that only store their numbers elsewhere, such as
+    ``numpy.memmap``, are accepted.
     """
     kind = type(array)
     if is_dask_array(array):
-        return _unlike_others(name, array._meta)  # of the kind that its blocks are
+        return _unlike_others(name, array._meta)  # an array like its blocks
     if is_pydata_sparse_array(array):
         return f"a sparse one; give {name}.todense()"
     if is_torch_array(array):
@@ -212,7 +212,7 @@ def _unlike_others(name: str, array: Array) -> str:
     if own.__mul__ is plain.__mul__ and own.__array_ufunc__ is plain.__array_ufunc__:
         return ""
     masked = hasattr(array, "filled")
-    remedy = f"{name}.filled(...), and what is masked as mask= or weights=" if masked else ""
+    remedy = f"{name}.filled(...), and the mask as mask= or weights=" if masked else ""
     return f"{kind.__name__}; give {remedy or f'np.asarray({name})'}"
 
 
@@ -235,18 +235,18 @@ def resolve_namespace(xp: Namespace) -> Namespace:
 
 
 def library_name(xp: Namespace) -> str:
-    """``array_api_compat.torch`` and ``torch`` are both 'torch' to a reader."""
+    """Return the name of a library for messages: 'torch' for ``array_api_compat.torch`` too."""
     return str(getattr(xp, "__name__", xp)).removeprefix("array_api_compat.")
 
 
 def dtype_name(dtype: Any) -> str:
-    """Return the standard's name of a dtype: ``float32`` for ``torch.float32`` too."""
-    key = (type(dtype), dtype)  # those of two libraries are not to be compared
+    """Return the standard name of a dtype: ``float32`` for ``torch.float32`` too."""
+    key = (type(dtype), dtype)  # dtypes of two libraries must not be compared
     try:
         return _names[key]
-    except (KeyError, TypeError):  # TypeError: one that cannot be hashed
+    except (KeyError, TypeError):  # TypeError: not hashable
         pass
-    # A NumPy dtype has a name, a NumPy or JAX scalar type a __name__, torch's dtypes neither.
+    # A NumPy dtype has a name, a NumPy or JAX scalar type a __name__, a torch dtype neither.
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
     name = str(name).rsplit(".", 1)[-1]
     with suppress(TypeError):
@@ -255,7 +255,7 @@ def dtype_name(dtype: Any) -> str:
 
 
 def same_device(a: Array, b: Array) -> bool:
-    """Tell whether two arrays live together; traced arrays have no device and agree."""
+    """Return whether two arrays share a device; arrays without one, such as traced ones, do."""
     if type(a) in PLAIN and type(a) is type(b):
         return True
     device_a, device_b = device_of(a), device_of(b)
@@ -263,7 +263,7 @@ def same_device(a: Array, b: Array) -> bool:
 
 
 def is_numpys(xp: Namespace) -> bool:
-    """Tell whether NumPy's arrays are computed with by NumPy's own functions."""
+    """Return whether ``xp`` is NumPy's namespace and no other is in use."""
     return bool(is_numpy_namespace(xp)) and _chosen.get() is None
 
 
@@ -274,7 +274,7 @@ def check_array(name: str, array: Any) -> None:
 
 
 def check_of_namespace(name: str, array: Any, xp: Namespace) -> Namespace:
-    """Check that an array is one of the library ``xp``; return its namespace."""
+    """Check that an array belongs to the library ``xp``; return its namespace."""
     found = namespace_of(**{name: array})
     if xp is not found and resolve_namespace(xp) is not found:
         raise TypeError(
@@ -293,7 +293,7 @@ def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 def check_shaped(
     name: str, array: Any, shape: tuple[int, ...], other_name: str, other: Array
 ) -> None:
-    """Check that an array has a shape, and library, dtype and device of another."""
+    """Check that an array has a shape, and shares library, dtype and device with another."""
     check_array(name, array)
     check_shape(name, array, shape)
     check_like(name, array, other_name, other)
@@ -302,7 +302,7 @@ def check_shaped(
 def check_like(name: str, array: Array, other_name: str, other: Array, remedy: str = "") -> None:
     """Check that two arrays share library, dtype and device.
 
-    ``remedy`` says what to do about another dtype, where the array is not to be converted.
+    ``remedy`` says what to do about a different dtype, if the array should not be converted.
     """
     if type(array) in PLAIN and type(array) is type(other) and array.dtype is other.dtype:
         return
@@ -331,7 +331,7 @@ def check_dtype(name: str, array: Array, other_name: str, other: Array, remedy: 
 
 
 def conversion(name: str, array: Array, dtype: str) -> str:
-    """Say how to bring an array to a dtype, in the words of its library."""
+    """Return code that converts an array to a dtype with its library."""
     if hasattr(array, "astype"):
         return f"{name}.astype({dtype!r})"
     library = library_name(namespace_of(**{name: array}))
@@ -339,18 +339,17 @@ def conversion(name: str, array: Array, dtype: str) -> str:
 
 
 def is_traced(xp: Namespace, *arrays: Array) -> bool:
-    """Tell whether any array is a JAX tracer, that is, whether XLA will run the loop."""
-    # Whoever hands us a tracer has imported jax, so there is nothing left to import.
+    """Return whether any array is a JAX tracer, that is, whether XLA will run the loop."""
+    # Whoever passes a tracer has imported jax already.
     return bool(is_jax_namespace(xp)) and any(
         isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays
     )
 
 
 def read_flag(array: Array) -> bool | None:
-    """Return the truth of an array (); None where it cannot be read, as under ``torch.func.vmap``.
+    """Return an array () as a bool; None if it cannot be read, as under ``torch.func.vmap``.
 
-    JAX and torch call the values of arrays that a transformation looks through unreadable each by
-    an error of its own.
+    JAX and torch raise different errors when a value is read under a transformation.
     """
     try:
         return bool(array)

@@ -1,7 +1,7 @@
-"""One rule for each kind of option that is no array: flag, count, number, choice, path, function.
+"""Check options that are not arrays: flags, counts, numbers, choices, paths, functions.
 
-Each returns the plain value and refuses all else by the name of the argument. What converts to a
-number without being one, text and booleans, is none; nor is NaN.
+Each check returns the plain value, or raises an error that names the argument. Text and booleans
+are not numbers, although Python would convert them; nor is NaN.
 """
 
 import inspect
@@ -28,10 +28,10 @@ __all__ = [
     "text",
 ]
 
-LARGEST = 2**63 - 1  # a whole number beyond is no size of anything
+LARGEST = 2**63 - 1  # no size is larger
 
 
-# What other libraries call options of this one.
+# Names that other libraries have for options of this one.
 _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("lr",),
     "step_size": ("lr",),
@@ -53,12 +53,12 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things in words: 1 check, 2 checks."""
+    """Return a number with its noun: 1 check, 2 checks."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean ...?' if something known has nearly this name, else ''."""
+    """Return '; did you mean ...?' if a known name is similar, else ''."""
     names = {one.lower(): one for one in reversed(tuple(known))}
     near = [one for one in _OTHER_WORDS.get(name.lower(), ()) if one in names.values()]
     near = near or [names[one] for one in get_close_matches(name.lower(), names, n=1)]
@@ -66,7 +66,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Check that ``value`` is True or False, and not just something that counts as true."""
+    """Check that ``value`` is True or False, not merely truthy or falsy."""
     if value is True or value is False:
         return value
     if not _is_flag(value):
@@ -75,12 +75,12 @@ def flag(name: str, value: Any) -> bool:
 
 
 def integer(name: str, value: Any, *, least: int | None = None, most: int | None = None) -> int:
-    """Check that ``value`` is a whole number, perhaps within bounds; return it as an int."""
+    """Check that ``value`` is a whole number within optional bounds; return it as an int."""
     try:
         if _is_flag(value):
             raise TypeError
         whole = operator.index(value)
-    except Exception:  # of whatever kind, from an object of whatever kind
+    except Exception:  # any object may be given, and raise anything
         raise TypeError(f"{name}: expected an int, got {said(value)}") from None
     if least is not None and whole < least:
         raise ValueError(f"{name}: expected at least {least}, got {said(whole)}")
@@ -92,7 +92,7 @@ def integer(name: str, value: Any, *, least: int | None = None, most: int | None
 
 
 def count(name: str, value: Any) -> int:
-    """Check that a number of steps or the like is at least 1; return it as an int."""
+    """Check that a count, such as a number of steps, is at least 1; return it as an int."""
     return integer(name, value, least=1)
 
 
@@ -108,7 +108,7 @@ def number(
 ) -> float:
     """Check that ``value`` is a real number within bounds; return it as a Python float.
 
-    (A NumPy scalar would widen float32 arrays.)
+    A NumPy scalar would widen float32 arrays.
     """
     wanted = _bounded(least, above, most, below)
     try:
@@ -133,7 +133,7 @@ def number(
 
 
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """Check that ``value`` is one of a few texts."""
+    """Check that ``value`` is one of a few strings."""
     every = tuple(choices)
     if not isinstance(value, str) or value not in every:
         *most, last = map(repr, every)
@@ -145,7 +145,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def text(name: str, value: Any, *, least: int = 0) -> str:
-    """Check that ``value`` is a text that can be written as UTF-8, of so many characters."""
+    """Check that ``value`` is a string of ``least`` or more characters, encodable in UTF-8."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a text, got {said(value)}")
     if len(value) < least:
@@ -160,14 +160,14 @@ def text(name: str, value: Any, *, least: int = 0) -> str:
 
 
 def path(name: str, value: Any) -> Path:
-    """Check that ``value`` is a path, and not an empty one."""
+    """Check that ``value`` is a path that is not empty."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name}: expected a path, got {said(value)}")
     text = os.fspath(value)
     try:
         os.fsencode(text)
         good = bool(text) and "\0" not in text
-    except UnicodeEncodeError:  # characters that no file system has
+    except UnicodeEncodeError:  # characters that the file system cannot encode
         good = False
     if not good:
         raise ValueError(f"{name}: expected a path, got {said(text)}")
@@ -175,15 +175,15 @@ def path(name: str, value: Any) -> Path:
 
 
 def function(name: str, value: Any, form: str, *args: str, **options: Any) -> None:
-    """Check that ``value`` can be called with so many arguments and these options.
+    """Check that ``value`` can be called with these arguments and options.
 
-    ``form`` is how such a function is written, such as ``(params, grads, state, lr=...)``.
+    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``.
     """
     if not callable(value):
         raise TypeError(f"{name}: expected a callable {form}, got {said(value)}")
     try:
         signature = inspect.signature(value)
-    except (TypeError, ValueError):  # what is not written in Python need not have one
+    except (TypeError, ValueError):  # functions not written in Python may have none
         return
     try:
         signature.bind(*args, **options)
@@ -194,7 +194,7 @@ def function(name: str, value: Any, form: str, *args: str, **options: Any) -> No
 
 
 def said(value: Any) -> str:
-    """Return a short text for a value in an error."""
+    """Return a short description of a value for an error message."""
     try:
         if hasattr(value, "dtype") and not isinstance(value, type) and _dimensions(value):
             return f"an array of shape {tuple(value.shape)}"
@@ -207,7 +207,7 @@ def said(value: Any) -> str:
 
 
 def as_array_remedy(name: str, value: Any) -> str:
-    """Say how to make an array of what holds numbers but is none; '' where nothing is known."""
+    """Return how to make an array of an object that holds numbers; '' if that is unknown."""
     for method in ("to_numpy", "toarray"):  # pandas, polars, xarray; SciPy's sparse matrices
         if hasattr(value, method):
             return f"; give {name}.{method}()"
@@ -217,7 +217,7 @@ def as_array_remedy(name: str, value: Any) -> str:
 
 
 def _is_flag(value: Any) -> bool:
-    """Whether ``value`` is a boolean, of Python or of NumPy (whose scalars these are called)."""
+    """Return whether ``value`` is a boolean of Python or NumPy, by the name of its type."""
     return type(value).__name__ in ("bool", "bool_")
 
 

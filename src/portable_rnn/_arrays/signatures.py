@@ -1,7 +1,4 @@
-"""What functions take: the names of their options, read from each signature once.
-
-And whether what a caller was given fits that.
-"""
+"""Read the options of functions from their signatures, once each, and check given options."""
 
 import functools
 import inspect
@@ -26,16 +23,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Takes(NamedTuple):
-    """What a function takes besides its first two arguments, which those of a loss are."""
+    """What a function takes after its first two arguments, a loss's outputs and targets."""
 
     two: bool  # whether it can be given two arguments
-    options: tuple[str, ...]  # what else there is, by name
-    required: tuple[str, ...]  # those of them that have no default
+    options: tuple[str, ...]  # the names of further arguments
+    required: tuple[str, ...]  # options without a default
     anything: bool  # whether it takes options of any name
 
     @property
     def optional(self) -> tuple[str, ...]:
-        """Options that need not be given."""
+        """The options with a default."""
         return tuple(name for name in self.options if name not in self.required)
 
 
@@ -44,10 +41,10 @@ _seen: WeakKeyDictionary[Callable[..., Any], Takes | None] = WeakKeyDictionary()
 
 
 def takes(function: Callable[..., Any]) -> Takes | None:
-    """Return what a function takes; None if it does not say, as some not written in Python."""
+    """Return what a function takes; None without a signature, as for some written in C."""
     try:
         return _seen[function]
-    except (KeyError, TypeError):  # TypeError: it cannot be hashed, or not be referred to weakly
+    except (KeyError, TypeError):  # TypeError: not hashable, or not weakly referenceable
         found = _read(function)
     with suppress(TypeError):
         _seen[function] = found
@@ -55,7 +52,7 @@ def takes(function: Callable[..., Any]) -> Takes | None:
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the names of what a function can be given and need not be."""
+    """Return the names of a function's optional arguments."""
     found = takes(function)
     return tuple(name for name in found.optional if name not in without) if found else ()
 
@@ -63,7 +60,7 @@ def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -
 def split_options(
     options: Mapping[str, Any], function: Callable[..., Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return those of the options that a function has by name, and the others."""
+    """Return the options that a function takes by name, and the others."""
     found = takes(function)
     known = found.options if found else ()
     return (
@@ -73,10 +70,10 @@ def split_options(
 
 
 def named_options(function: F) -> F:
-    """Have a function, or a class as it is made, refuse unknown options by the nearest name it has.
+    """Make a function or class suggest the nearest name when it refuses an unknown option.
 
-    Python refuses them too, but does not say what else there is. Only where it has, names are read:
-    a call that is right takes no longer.
+    Python refuses them too, but does not list the known ones. Names are read only after an error:
+    a correct call takes no longer.
     """
     if isinstance(function, type):
         function.__init__ = _hinting(function.__init__, function.__name__)  # type: ignore[misc]
@@ -98,7 +95,7 @@ def _hinting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _refuse_too_many(function: Callable[..., Any], name: str, count: int) -> None:
-    """Raise the error of more arguments than go by their place, if there are more."""
+    """Raise an error if there are too many positional arguments."""
     parameters = inspect.signature(function).parameters.values()
     placed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if count <= len(placed) or any(p.kind is p.VAR_POSITIONAL for p in parameters):
@@ -106,12 +103,12 @@ def _refuse_too_many(function: Callable[..., Any], name: str, count: int) -> Non
     bound = placed[:1] == ["self"]
     raise TypeError(
         f"{name}: expected at most {len(placed) - bound} arguments without a name "
-        f"({', '.join(placed[bound:])}), got {count - bound}; what else there is goes by name"
+        f"({', '.join(placed[bound:])}), got {count - bound}; other options go by name"
     ) from None
 
 
 def _refuse_unknown(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> None:
-    """Raise the error of an option that a function has not, if there is one."""
+    """Raise an error if an option is unknown to the function."""
     parameters = inspect.signature(function).parameters
     known = tuple(parameter for parameter in parameters if parameter != "self")
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -132,12 +129,13 @@ def loss(
 ) -> None:
     """Check that a loss can be called with outputs, targets and the options ``given``.
 
-    And with ``weights`` if it will be; ``known`` are options that ``caller`` passes on elsewhere.
+    ``weighted`` says whether it gets ``weights`` too; ``known`` are options of ``caller`` that do
+    not go to the loss.
     """
     if not callable(value):
         raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
     found = takes(value)
-    if found is None:  # what is not written in Python need not say
+    if found is None:  # functions not written in Python may have no signature
         return
     if not found.two:
         raise TypeError(
@@ -146,8 +144,8 @@ def loss(
         )
     if weighted and "weights" not in found.options and not found.anything:
         raise TypeError(
-            "loss: expected it to take weights=..., by which lengths or a mask tell it which steps "
-            f"there are, got one that takes {inspect.signature(value)}"
+            "loss: expected it to take weights=..., through which lengths or a mask select the "
+            f"valid steps, got one that takes {inspect.signature(value)}"
         )
     if given and not found.anything:
         options(caller, given, known, loss=value)
@@ -165,7 +163,7 @@ def options(
     *,
     loss: Callable[..., Any] | None = None,
 ) -> None:
-    """Refuse options that ``caller`` was given, and that neither are ``known`` nor of the loss."""
+    """Refuse options given to ``caller`` that are neither ``known`` nor the loss's."""
     of_loss = takes(loss) if loss is not None else None
     every = (*known, *(of_loss.options if of_loss else ()))
     unknown = [name for name in given if name not in every]

@@ -1,4 +1,4 @@
-"""Libraries that trace or compile: what they are told of, and what cannot be asked of them."""
+"""Support for libraries that trace, compile or compute lazily: JAX, Dask, ndonnx, torch."""
 
 import sys
 from collections.abc import Callable
@@ -27,15 +27,18 @@ _static: set[type] = set()
 
 
 def whole_sequence(xp: Namespace) -> bool:
-    """Tell whether time is never cut: lazy libraries optimise one graph, JAX writes into none."""
+    """Return whether the whole sequence is one computation, and time is never cut.
+
+    Lazy libraries optimise one graph, and JAX arrays cannot be written into.
+    """
     return bool(is_jax_namespace(xp) or is_dask_namespace(xp) or is_ndonnx_namespace(xp))
 
 
 def make_static(xp: Namespace, kind: type) -> None:
-    """Tell JAX that objects of a type hold no arrays; ``jax.jit`` may then return them."""
+    """Register a type as static with JAX, so that ``jax.jit`` may return its objects."""
     if is_jax_namespace(xp) and kind not in _static:
         _static.add(kind)
-        with suppress(ValueError):  # the caller has told it already
+        with suppress(ValueError):  # the caller has registered it already
             sys.modules["jax"].tree_util.register_static(kind)
 
 
@@ -45,9 +48,9 @@ def detached(array: Array) -> Array:
 
 
 def uncompilable_argument(xp: Namespace, value: Any) -> Any:
-    """Return the first thing in a value that a function of `compile_step` cannot be given, or None.
+    """Return the first leaf of a value that a function from `compile_step` cannot take, or None.
 
-    JAX compiles a function of arrays and numbers, in containers that it knows.
+    JAX compiles functions of arrays and numbers, in containers that it knows.
     """
     leaves = sys.modules["jax"].tree.leaves(value) if is_jax_namespace(xp) else ()
     taken = (bool, int, float, complex)
@@ -57,9 +60,9 @@ def uncompilable_argument(xp: Namespace, value: Any) -> Any:
 def compile_step(xp: Namespace, f: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``f`` as one unit of work: JAX compiles it, Dask computes all its results at once.
 
-    Elsewhere ``f`` itself. Dask's arrays stay Dask's, and keep only their values: left lazy, what
-    one call hands to the next would hold the graph of every call before it, and each reading of
-    a value would compute them all over again.
+    For other libraries, return ``f`` itself. Dask arrays stay Dask arrays, but keep only their
+    values: left lazy, what one call passes to the next would hold the graphs of all calls before
+    it, and each read of a value would compute them all again.
     """
     if is_jax_namespace(xp):
         jitted: Callable[..., Any] = sys.modules["jax"].jit(f)

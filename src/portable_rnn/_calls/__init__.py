@@ -1,1 +1,1 @@
-"""Between a public function and the engine: checks that know a model, layouts, valid steps."""
+"""From public functions to the engine: checks against a model, layouts, valid steps."""

@@ -1,10 +1,10 @@
-"""One call, parsed once: what the public functions are given is checked here, and laid out.
+"""Check and lay out the arguments of the public functions, once per call.
 
-`prepare` is the only place that does so. What it returns, a `Call`, is run forwards and back by
-`run` and `run_vjp`, which bring results to the caller's layout again. Windows of a call, and the
-same call on other arrays, are calls too, and nothing is checked again.
+Only `prepare` does so. It returns a `Call`, which `run` and `run_vjp` run forwards and backwards,
+with results in the caller's layout. Windows of a call, and the same call on other arrays, are
+calls too, and nothing is checked again.
 
-Between the caller's layout and the one inside lies ``_calls/layout.py``; the passes through
+``_calls/layout.py`` converts between the caller's layout and the internal one; the passes through
 the network are in ``_engine/network.py``, and the calculus in ``_engine/bptt.py``.
 """
 
@@ -49,25 +49,25 @@ Parameters: TypeAlias = Mapping[str, Array]
 
 
 class Call(NamedTuple):
-    """A network and a sequence: checked, time-major and batched; states in order of lengths."""
+    """A checked network and sequence, time-major and batched, with states sorted by length."""
 
     model: RNN
     params: Parameters  # the caller's
-    given: Array  # x in the layout of the caller
+    given: Array  # x in the caller's layout
     weights: Weights
     x: Array  # (T, B, I)
     state: tuple[State, ...]  # (B, H) each, by layer and direction
     setup: Setup  # namespace, executor, recurrence, valid steps, masks, segments
-    lengths: Any = None  # (B,), on the host, in the caller's order, if that says which steps
-    options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as they were given
+    lengths: Any = None  # (B,), on the host, in the caller's order, if these set the valid steps
+    options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as given
 
     @property
     def batched(self) -> bool:
-        """Whether the caller's sequences have an axis for the batch."""
+        """Whether the caller's sequences have a batch axis."""
         return bool(self.given.ndim == 3)
 
     def window(self, a: int, b: int, state: Any) -> "Call":
-        """Return the call that runs steps ``a`` to ``b`` alone, from a state in torch's shape."""
+        """Return the call on steps ``a`` to ``b`` only, from a state in torch's shape."""
         s, x, lengths = self.setup, self.x[a:b, ...], self.lengths
         steps = Steps(mask=None if s.mask is None else s.mask[a:b, ...])
         if lengths is not None:
@@ -90,7 +90,7 @@ class Call(NamedTuple):
         return self._replace(state=inside)
 
     def with_mask(self, state: Any) -> "Call":
-        """Return the same call with a mask for lengths, which leaves sequences in their order."""
+        """Return the same call with a mask instead of lengths, which keeps the sequences' order."""
         s, valid = self.setup, mask_of(self.setup.xp, self.x, self.lengths, None)
         steps = Steps(mask=s.xp.expand_dims(valid, axis=2))
         masks = Masks(s.between, s.recurrent, s.update)
@@ -101,14 +101,14 @@ class Call(NamedTuple):
     def with_arrays(
         self, params: Parameters, x: Array, state: Any, lift: Callable[[Any], Any]
     ) -> "Call":
-        """Return the same call on other arrays, of the same shapes, and perhaps of another dtype.
+        """Return the same call on other arrays of the same shapes, perhaps of another dtype.
 
-        ``lift`` brings to that what else was given. What is drawn, and what a budget comes to, are
-        those of that dtype.
+        ``lift`` converts other given arrays to that dtype. Random masks and the plan for a memory
+        budget are made for that dtype.
         """
         s, model, (dropout, *budget) = self.setup, self.model, self.options
         parts = check.state_parts(state) if state is not None else ()
-        name = "auto" if asked() == "compiled" else None  # complex steps are Python's
+        name = "auto" if asked() == "compiled" else None  # complex steps run in Python
         executor = choose(s.xp, (x, *params.values(), *parts), name)
         sequence = layout.time_major(s.xp, model, x)
         if isinstance(dropout, Masks):
@@ -127,14 +127,14 @@ class Call(NamedTuple):
 
 
 class CallOptions(NamedTuple):
-    """What a call may be given besides the model and its arrays, as the caller said it."""
+    """A call's options, besides the model and its arrays, as the caller gave them."""
 
     lengths: Any = None
     mask: Any = None
     dropout: Any = None
     memory: Any = None
     checkpoint_every: int | None = None
-    weights: Any = None  # those that lengths or a mask are put together with
+    weights: Any = None  # those that lengths or a mask are combined with
     check_finite: Any = False
 
 
@@ -145,7 +145,7 @@ def prepare(
     state: Any = None,
     options: CallOptions = CallOptions(),  # noqa: B008 (a tuple)
 ) -> Call:
-    """Check what a call is given, before any work is done; lay it out."""
+    """Check the arguments of a call before any computation, and lay them out."""
     xp = _check_inputs(model, params, x, state, options)
     lengths, mask, dropout, memory, every, *_ = options
     parts = check.state_parts(state) if state is not None else ()
@@ -167,7 +167,7 @@ def prepare(
 
 
 def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[StackTape, ...]]:
-    """Return outputs and final state in the caller's layout, and records for `run_vjp`."""
+    """Return outputs and final state in the caller's layout, and stack tapes for `run_vjp`."""
     s = call.setup if keep else call.setup._replace(keep=False)
     outputs, after, records = network.run(s, call.weights, call.x, call.state)
     outputs = layout.time_major_outward(s.xp, call.model, outputs, batched=call.batched)
@@ -185,7 +185,7 @@ def run_vjp(
 ) -> tuple[dict[str, Array], Array | None, Any]:
     """Return the cotangents of the parameters, of x and of the initial state.
 
-    ``products`` says what to make of the factors of gradients; by default they are summed.
+    ``products`` says how to combine the factors of gradients; by default, products are summed.
     """
     s, model, batched, xp = call.setup, call.model, call.batched, call.setup.xp
     if not grad_x or products is not None:
@@ -196,7 +196,7 @@ def run_vjp(
     d_w, d_x, d_before = network.run_vjp(s, call.weights, records, d_outputs, d_after)
     d_params, dtype = model.parameters(d_w, like=call.params), call.x.dtype
     if products is None and accumulation_dtype(xp, dtype) != dtype:
-        # Sums of half precision are not.
+        # Half-precision gradients are summed in float32.
         d_params = {name: xp.astype(array, dtype) for name, array in d_params.items()}
     return (
         d_params,
@@ -206,7 +206,7 @@ def run_vjp(
 
 
 def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Stack]:
-    """Return what all steps of a stream share, of checked parameters: a setup, and the layers."""
+    """Return the setup and layers that all steps of a stream share; parameters are checked."""
     first = params["weight_ih_l0"]
     masks = Masks()
     if model.zoneout:
@@ -218,10 +218,10 @@ def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup
 
 
 def weights_of(setup: Setup, model: RNN, params: Parameters, x: Array | None = None) -> Weights:
-    """Return the arrays of a network, by layer and direction, as the executor takes them.
+    """Return a network's arrays, by layer and direction, in the executor's form.
 
-    ``x`` is what will be run forwards, (T, B, I), if that is known. Steps beyond all lengths do not
-    count: they change no bit.
+    ``x`` is the input of the forward pass, (T, B, I), if known. Steps beyond all lengths do not
+    count, so that padding changes no bit.
     """
     size = (0, 0) if x is None else x.shape[:2]
     if x is not None and setup.widths is not None:
@@ -239,18 +239,18 @@ def setup_of(
 ) -> Setup:
     """Return what all layers of a call share."""
     if executor.whole_sequence:
-        make_static(xp, type(model))  # it may leave a compiled function, on the tape
+        make_static(xp, type(model))  # a compiled function may return it, on the tape
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
     rows = most_rows(model.cell_object.gates * model.hidden_size)
-    options = (rows, executor.sums, True, True, False)  # as of Setup
+    options = (rows, executor.sums, True, True, False)  # fields of Setup, in order
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 
 def _check_inputs(
     model: RNN, params: Parameters, x: Array, state: Any, options: CallOptions
 ) -> Namespace:
-    """Check what every pass is given, before any work is done; return the namespace."""
+    """Check the arguments common to all passes; return the namespace."""
     lengths, mask, weights = options.lengths, options.mask, options.weights
     finite = check.flag("check_finite", options.check_finite)
     xp = check_parameters(model, params)
@@ -259,7 +259,7 @@ def _check_inputs(
         check_state(model, "state", state, x)
     if lengths is not None and mask is not None:
         raise ValueError("lengths, mask: expected one of them, got both")
-    if lengths is not None:  # those on the host are read
+    if lengths is not None:  # values on the host are read
         check_lengths(lengths, *layout.sizes(model, x), x)
     if mask is not None:
         check_mask(mask, tuple(x.shape[:-1]), x)
@@ -277,13 +277,16 @@ def _check_inputs(
 
 
 def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
-    """Return as a mask in the layout of ``x`` which steps there are, of either."""
+    """Return the valid steps, from lengths or a mask, as a mask in the layout of ``x``."""
     valid = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
     return layout.mask_outward(model, valid, batched=x.ndim == 3)
 
 
 def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
-    """Return what is dropped out: drawn by the caller, or from a seed, or nothing; x (T, B, I)."""
+    """Return dropout masks: the caller's, drawn ones, means for prediction, or none.
+
+    ``x`` is (T, B, I).
+    """
     if isinstance(dropout, Masks):
         check_masks(model, dropout, x)
         return dropout
@@ -294,7 +297,7 @@ def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
     if model.dropout or model.recurrent_dropout or model.zoneout:
         chances = [n for n in ("dropout", "recurrent_dropout", "zoneout") if getattr(model, n)]
         raise ValueError(
-            f"dropout: this model has {' and '.join(chances)}: expected a seed, another one at "
+            f"dropout: this model has {' and '.join(chances)}: expected a seed, different at "
             "each step of training, or False for none; got None"
         )
     return Masks()
@@ -303,7 +306,7 @@ def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:
 def _segments(
     setup: Setup, model: RNN, x: Array, memory: Any, checkpoint_every: int | None
 ) -> Segments:
-    """Return how to keep to a memory budget; x (T, B, I)."""
+    """Return the segments that keep to a memory budget; x (T, B, I)."""
     if setup.executor.whole_sequence:
         raise ValueError(
             f"memory, checkpoint_every: not with arrays of {library_name(setup.xp)}, for which the "

@@ -1,4 +1,4 @@
-"""Checks that know a model: of parameters, inputs and states, before any work is done."""
+"""Check parameters, inputs and states against a model, before any computation."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -64,9 +64,9 @@ def check_parameters(model: RNN, params: Any) -> Namespace:
 
 
 def _fit(model: RNN, params: dict[str, Array]) -> bool:
-    """Tell at one glance that parameters fit; False where that takes a closer look.
+    """Return True if a quick check shows that parameters fit; False if a full one is needed.
 
-    Of NumPy's own arrays there is one object for each dtype, and one device.
+    NumPy arrays share one object for each dtype, and one device.
     """
     shapes = model._parameter_shapes
     first: Any = params.get("weight_ih_l0")
@@ -111,7 +111,7 @@ def check_state(model: RNN, name: str, value: Any, x: Array) -> None:
 
 
 def check_state_alone(model: RNN, value: Any, params: Mapping[str, Array]) -> None:
-    """Check a state before there is an ``x``: for as many sequences as it is made for."""
+    """Check a state without an ``x``, for as many sequences as the state has."""
     batch = None
     for first in check.state_parts(value)[:1]:
         check_array("state", first)
@@ -139,10 +139,10 @@ def _check_parts(
 
 
 def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
-    """Refuse what was made for another network; say in what it is another."""
+    """Refuse an object made for another network; name the field that differs."""
     if got is wanted or got == wanted:
         return
-    same_cell = got.cell_object == wanted.cell_object  # by name or as an object
+    same_cell = got.cell_object == wanted.cell_object  # whether given by name or as an object
     for field in (f.name for f in fields(wanted)):
         other, own = getattr(got, field, None), getattr(wanted, field)
         if other != own and not (same_cell and field in ("cell", "nonlinearity")):
@@ -153,7 +153,7 @@ def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
 
 
 def check_one_direction(model: RNN, what: str) -> None:
-    """Refuse a network that reads backwards, for which time cannot be cut."""
+    """Refuse a bidirectional network, for which time cannot be cut."""
     if getattr(model, "bidirectional", False):
         raise ValueError(
             f"model: expected one direction for {what}, got bidirectional=True, "

@@ -1,4 +1,4 @@
-"""Masks of dropout and zoneout: what they are, drawn, of prediction, and whether given ones fit."""
+"""Masks of dropout and zoneout: drawn for training, means for prediction, and checks."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ __all__ = ["Masks", "check_masks", "drawn_masks", "mean_masks"]
 
 
 class Masks(NamedTuple):
-    """Factors and choices of one forward pass, by layer and direction as the states are.
+    """Factors and choices of one forward pass, by layer and direction like the states.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Masks(NamedTuple):
     recurrent : tuple of arrays, shape (B, H)
         Factors for ``h``, for each layer and direction.
     update : tuple of tuples of boolean arrays, shape (T, B, H)
-        Where the new state takes the place of the old, for each layer, direction and state array.
+        Where the new state replaces the old, for each layer, direction and state array.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Masks(NamedTuple):
 
 
 def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
-    """Return what prediction uses: nothing, or the mean of zoneout's choices; x (T, B, I)."""
+    """Return the masks for prediction: none, or the mean of zoneout's choices; x (T, B, I)."""
     if not model.zoneout:
         return Masks()
     mean = xp.full_like(x[:, :1, :1], 1.0 - model.zoneout)
@@ -56,7 +56,7 @@ def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
 
 
 def drawn_masks(xp: Namespace, model: RNN, x: Array, seed: tuple[int, ...]) -> Masks:
-    """Draw what is dropped out while training; see `dropout.draw`. x (T, B, I)."""
+    """Draw masks for training; see `dropout.draw`. x (T, B, I)."""
     rng = np.random.default_rng(seed)
     steps, batch, _ = x.shape
     hidden, directions = model.recurrent_size, model.directions
@@ -86,10 +86,10 @@ def drawn_masks(xp: Namespace, model: RNN, x: Array, seed: tuple[int, ...]) -> M
 
 
 def check_masks(model: RNN, value: Masks, x: Array) -> None:
-    """Check masks of dropout: how many of each kind, shapes, library, dtype and device.
+    """Check dropout masks: how many of each kind, shapes, library, dtype and device.
 
-    Of each kind that the model has a chance for there must be all; of the others there may be.
-    An axis may be 1, for all sequences or features; the axis of time may not.
+    Masks of each kind that the model has a probability for are required; others are optional.
+    The sequence and feature axes may have length 1, for all; the time axis may not.
     """
     steps, batch, _ = x.shape
     count, size = model.num_layers * model.directions, model.recurrent_size
@@ -114,7 +114,7 @@ def check_masks(model: RNN, value: Masks, x: Array) -> None:
         for array in arrays:
             check_library_and_device(f"dropout.{name}", array, "x", x)
             if name != "update" or dtype_name(array.dtype) != "bool":
-                # A complex x, moved off for a complex step, is masked by real numbers too.
+                # In a complex step x is complex; its masks may be real.
                 real = x if array.dtype == x.dtype else real_part(namespace_of(x=x), x)
                 check_like(f"dropout.{name}", array, "x", real)
 
@@ -127,7 +127,7 @@ def _check_tuple(name: str, value: Any) -> None:
 def _describe_mismatch(
     parts: list[tuple[Array, ...]], many: int, shapes: Sequence[tuple[int, ...]]
 ) -> str:
-    """Say what there is in the place of ``many`` times arrays of ``shapes``; '' if they fit."""
+    """Describe what was given instead of ``many`` times arrays of ``shapes``; '' if they fit."""
     if not parts:
         return "none; for a pass without dropout give False"
     if len(parts) != many:
@@ -142,7 +142,7 @@ def _describe_mismatch(
 
 
 def _broadcasts(got: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    exact = len(wanted) - 2  # the axis of time, where there is one
+    exact = len(wanted) - 2  # the time axis, if there is one
     return (
         len(got) == len(wanted)
         and got[:exact] == wanted[:exact]

@@ -1,9 +1,10 @@
-"""Between the caller's layout and the one inside: time-major, batched, states (B, H) per layer.
+"""Convert between the caller's layout and the internal one.
 
-Outside, sequences are (T, B, F), (B, T, F) with ``batch_first``, or (T, F) for a single one, and
-states have torch's leading axis of layers times directions. Inside, the states of sequences of
-different lengths are sorted by length: ``order`` is where each one comes from, ``inverse`` where it
-went. Sequences are only viewed anew; states that are handed out are copies.
+The caller's sequences are (T, B, F), (B, T, F) with ``batch_first``, or (T, F) for a single one,
+and states have torch's leading axis of layers times directions. Internally, sequences are
+time-major and batched, and states are (B, H) per layer. States of sequences of different lengths
+are sorted by length: ``order`` is where each one comes from, ``inverse`` where it went. Sequences
+are views; returned states are copies.
 """
 
 from typing import Any
@@ -26,7 +27,7 @@ __all__ = [
 
 
 def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
-    """Return how many steps and sequences there are in a caller's sequence."""
+    """Return the numbers of steps and sequences in a caller's sequence."""
     if sequence.ndim == 2:
         return sequence.shape[0], 1
     first, second = sequence.shape[:2]
@@ -34,7 +35,7 @@ def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
 
 
 def mask_inward(model: RNN, mask: Array | None) -> Array | None:
-    """Bring a caller's mask to (T, B)."""
+    """Convert a caller's mask to (T, B)."""
     if mask is None:
         return None
     if mask.ndim == 1:
@@ -43,21 +44,21 @@ def mask_inward(model: RNN, mask: Array | None) -> Array | None:
 
 
 def mask_outward(model: RNN, mask: Array, *, batched: bool) -> Array:
-    """Undo `mask_inward`: give (T, B) back in the caller's layout."""
+    """Undo `mask_inward`: convert (T, B) to the caller's layout."""
     if not batched:
         return mask[:, 0]
     return mask.T if model.batch_first else mask
 
 
 def time_major(xp: Namespace, model: RNN, sequence: Array) -> Array:
-    """Bring a caller's sequence to (T, B, F)."""
+    """Convert a caller's sequence to (T, B, F)."""
     if sequence.ndim == 2:
         return xp.expand_dims(sequence, axis=1)
     return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
 
 
 def time_major_outward(xp: Namespace, model: RNN, sequence: Array, *, batched: bool) -> Array:
-    """Undo `time_major`: give (T, B, F) back in the caller's layout."""
+    """Undo `time_major`: convert (T, B, F) to the caller's layout."""
     if not batched:
         return sequence[:, 0, :]
     return xp.permute_dims(sequence, (1, 0, 2)) if model.batch_first else sequence
@@ -66,7 +67,7 @@ def time_major_outward(xp: Namespace, model: RNN, sequence: Array, *, batched: b
 def state_inward(
     xp: Namespace, state: Any, order: Array | None = None, *, batched: bool
 ) -> tuple[State, ...]:
-    """Turn a caller's state into arrays (B, H): a tuple of them for each layer and direction."""
+    """Convert a caller's state to tuples of arrays (B, H), one for each layer and direction."""
     parts = state_parts(state)
     if not batched:
         parts = tuple(xp.expand_dims(part, axis=1) for part in parts)
@@ -78,8 +79,8 @@ def state_inward(
 def state_outward(
     xp: Namespace, states: tuple[State, ...], inverse: Array | None = None, *, batched: bool
 ) -> Any:
-    """Undo `state_inward`; a lone array is handed out without its tuple."""
-    # New arrays, for the tape holds these, and the caller may write into what is handed out.
+    """Undo `state_inward`; return a single array without a tuple."""
+    # New arrays: the tape holds the old ones, and the caller may write into what is returned.
     parts = []
     for layers in zip(*states, strict=True):
         one_by_one = [_sorted(xp, part, inverse) for part in layers]

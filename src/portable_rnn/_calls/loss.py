@@ -1,4 +1,4 @@
-"""The loss of a call: how it is called, and what it may return."""
+"""Call a loss, and check what it returns."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -24,7 +24,7 @@ def loss_and_gradient(
     mask: Any,
     **loss_options: Any,
 ) -> tuple[Array, Array]:
-    """Call a loss with the steps that there are; check what it returns."""
+    """Call a loss with the valid steps; check what it returns."""
     if lengths is not None or mask is not None:
         weights = loss_options.get("weights")
         loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
@@ -44,7 +44,7 @@ def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Ar
 
 
 def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) -> Array:
-    """Return the weights of the steps for a loss, in the layout of ``x``: zero where none is."""
+    """Return step weights for a loss, in the layout of ``x``, zero except at valid steps."""
     xp = namespace_of(x=x)
     valid = valid_steps_of(xp, model, x, lengths, mask)
     if weights is None:

@@ -1,4 +1,4 @@
-"""The record of a call that a caller holds between `forward` and `backward`."""
+"""The tape that a caller holds between `forward` and `backward`."""
 
 from typing import Any, NamedTuple
 
@@ -17,17 +17,17 @@ __all__ = ["Tape", "call_of", "check_tape", "tape_of"]
 
 
 class Tape(NamedTuple):
-    """The record of a forward pass, from `forward` and for `backward`.
+    """What `forward` keeps for `backward`.
 
     Attributes
     ----------
     x : array, shape and layout as given to `forward`
         The array itself, not a copy.
     model : RNN
-        That of the forward pass.
+        The model of the forward pass.
     steps, masks, segments, stack_tapes, executor
-        Which steps there were, what was dropped out, how time was cut, what was kept, and what
-        ran the time loop. Their form is not part of the interface.
+        The valid steps, the dropout masks, how time was cut, what was kept, and what ran the time
+        loop. Their form is not part of the interface.
 
     Examples
     --------
@@ -41,11 +41,11 @@ class Tape(NamedTuple):
 
     x: Array
     model: RNN
-    steps: Steps  # which steps there are
+    steps: Steps  # the valid steps
     masks: Masks  # of dropout
     segments: Segments | None  # under a memory budget
     stack_tapes: tuple[StackTape, ...]  # of each stack of the network
-    executor: Executor  # what made these
+    executor: Executor  # what ran the forward pass
 
 
 TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Executor}
@@ -54,7 +54,7 @@ TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Execut
 def check_tape(
     model: RNN, params: Parameters, tape: Tape, d_outputs: Array | None, d_state: Any
 ) -> None:
-    """Check what a backward pass is given, before any work is done."""
+    """Check the arguments of a backward pass, before any computation."""
     check_parameters(model, params)
     if d_outputs is None and d_state is None:
         raise ValueError("d_outputs, d_state: expected at least one cotangent, got neither")
@@ -70,7 +70,7 @@ def check_tape(
     check_same_model("tape", model, tape.model)
     again = "run forward with params of that dtype"
     check_like("tape", tape.x, "params", next(iter(params.values())), again)
-    # The first states are always kept, until a budget has them taken out.
+    # The first states are always kept, until a backward pass under a budget removes them.
     if not any(one.kept.get(0) for one in tape.stack_tapes):
         raise ValueError("tape: under a memory budget a tape can be pulled back only once")
     if d_outputs is not None:
@@ -89,7 +89,7 @@ def tape_of(call: Call, records: tuple[StackTape, ...]) -> Tape:
 
 
 def call_of(tape: Tape, params: Parameters) -> Call:
-    """Return the call that a checked tape is of, to be gone back through."""
+    """Return the call that a checked tape belongs to, for the backward pass."""
     model, xp = tape.model, namespace_of(x=tape.x)
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
     x = layout.time_major(xp, model, tape.x)

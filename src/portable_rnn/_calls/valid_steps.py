@@ -1,4 +1,4 @@
-"""Which steps there are, of a batch whose sequences have different lengths, or gaps."""
+"""The valid steps of a batch whose sequences have different lengths, or gaps."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ __all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "r
 
 
 class Steps(NamedTuple):
-    """Which steps there are: a staircase of sorted sequences, or a mask."""
+    """The valid steps: a staircase of sorted sequences, or a mask."""
 
     widths: tuple[int, ...] | None = None  # sequences that have a step t, for each t
     order: Array | None = None  # (B,); where each sorted sequence comes from
@@ -37,18 +37,18 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
             value = np.asarray(value)
         except Exception:  # a list of lists, or an object that fails
             raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
-        if not value.size:  # of no dtype that says anything
+        if not value.size:  # the dtype of an empty list says nothing
             value = value.astype(np.int64)
     if not is_kind("lengths", value, "integral"):
         raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
-    # Of a single sequence, a number will do.
+    # A plain number is accepted for a single sequence.
     if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
         raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
     if not on_host(value):
         return None
     try:
         values = to_host(value)
-    except RuntimeError:  # torch.func.vmap looks through them
+    except RuntimeError:  # values cannot be read under torch.func.vmap
         return None
     values = values.astype(np.int64).reshape(batch)
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
@@ -57,13 +57,13 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
 
 
 def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
-    """Check the lengths of a batch, before anything else is done with it."""
+    """Check the lengths of a batch, and of lengths on a device their library and device."""
     if read_lengths(value, steps, batch) is None:
         check_library_and_device("lengths", value, "x", x)
 
 
 def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
-    """Check a mask: boolean, with the steps and sequences of ``x``; of its library, or NumPy's."""
+    """Check a mask: boolean, with the steps and sequences of ``x``, from its library or NumPy."""
     if not is_kind("mask", value, "bool"):
         raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
     check_shape("mask", value, shape)
@@ -72,9 +72,9 @@ def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
 
 
 def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) -> Steps:
-    """Turn checked ``lengths`` (B,), or a ``mask`` (T, B), into what the network walks by.
+    """Convert checked ``lengths`` (B,) or a ``mask`` (T, B) to the valid steps.
 
-    ``x`` is time-major. Lengths on the host are a staircase, unless the whole sequence is
+    ``x`` is time-major. Lengths on the host become a staircase, unless the whole sequence is
     one computation.
     """
     if lengths is None and mask is None:
@@ -88,14 +88,14 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) ->
     order = np.argsort(-values, kind="stable")
     if np.array_equal(order, np.arange(batch)):
         return Steps(widths)
-    # 32 bits, for devices that have no more.
+    # 32 bits, for devices without 64-bit integers.
     both = (order.astype(np.int32), np.argsort(order).astype(np.int32))
     moved = (from_host(a, xp, device=device_of(x)) for a in both)
     return Steps(widths, *moved)
 
 
 def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
-    """Return which steps there are, (T, B) boolean, of the library and on the device of ``x``."""
+    """Return the valid steps, (T, B) boolean, with the library and device of ``x``."""
     steps, batch = x.shape[:2]
     values = read_lengths(lengths, steps, batch) if mask is None else None
     if values is not None:
@@ -103,7 +103,7 @@ def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
     if mask is not None:
         moved = isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray)
         return xp.asarray(mask, device=device_of(x)) if moved else mask
-    # Not in the dtype of the lengths: a narrow one may not be able to count the steps.
+    # Not in the dtype of the lengths, which may be too narrow to count the steps.
     time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
     counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
     return xp.expand_dims(time, axis=1) < counts

@@ -12,21 +12,21 @@
                 d_W_ih = d_axᵀ x    d_W_hh = d_ahᵀ h_{t-1}           products 3
                 d_x = d_ax W_ih                                      product 4
 
-Why: ``ax_t`` waits for no state, so it is computed for all steps before the loop. ``h_t`` acts on
-what comes after by two ways, out of the layer and into the next step, so its cotangent is a sum:
-``d_hidden_t``, which is given, and what the step after it hands back. A weight acts at every step
-by one product, so its gradient is the sum over steps of what it multiplied times the cotangent of
-what came out: again one product, for all steps after the loop.
+Why: ``ax_t`` depends on no state, so it is computed for all steps before the loop. ``h_t`` goes
+two ways, out of the layer and into the next step, so its cotangent is a sum: ``d_hidden_t``, which
+is given, and the cotangent from the next step. A weight enters each step through one product, so
+its gradient is the sum over steps of the cotangent of the product times what the weight multiplied:
+again one product, for all steps after the loop.
 
-What is said here of ``cell`` is what both scans run: a pair of ``_engine/recurrence.py``, of
-which ``step`` is the cell with its product and all that a step may have more, ``step_vjp`` goes
-back through it, and ``weights_vjp`` is products 3.
+``cell`` above stands for what both scans run: a recurrence of ``_engine/recurrence.py``. Its
+``step`` is the cell with its product and any extras, such as a projection; ``step_vjp`` goes back
+through it, and ``weights_vjp`` is products 3.
 
-This is one layer, read in one direction, over one chunk of time; all of it that is recurrent is
-here. ``_engine/stack.py`` puts layers on one another, with a readout; ``_engine/run.py`` goes from
-chunk to chunk, and ``_engine/network.py`` in both directions. Nothing here knows which cell it runs
-or whose arrays it holds, nor how ``loop`` runs a scan: it is an executor of ``_executors/``; one
-that compiles may run a layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See
+This module is one layer, in one direction, over one chunk of time: all that is recurrent.
+``_engine/stack.py`` stacks layers and adds a readout; ``_engine/run.py`` runs chunk after chunk,
+and ``_engine/network.py`` both directions. Nothing here depends on the cell, on the array library,
+or on how ``loop`` runs a scan: it is an executor of ``_executors/``; a compiling one may run a
+layer in another way. Arrays are time-major: x (T, B, I), states (B, H). See
 :mod:`portable_rnn.api` for the public functions.
 """
 
@@ -41,14 +41,14 @@ __all__ = ["Inputs", "Record", "layer", "layer_vjp"]
 
 
 class Inputs(NamedTuple):
-    """What a layer is given of a chunk of time, besides the state before it."""
+    """A layer's inputs over one chunk of time, besides the state before it."""
 
     x: Array
-    update: tuple[Array, ...] = ()  # of each state, if it may be held
+    update: tuple[Array, ...] = ()  # for each state array, if the state may be held
 
 
 class Record(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+    """What the backward pass of a layer needs from its forward pass."""
 
     before: State
     hidden: Sequence
@@ -58,7 +58,7 @@ class Record(NamedTuple):
 def layer(s: Setup, w: Weights, given: Inputs, state: State) -> tuple[Sequence, State, Record]:
     """Return the hidden states of all steps, the final state, and a record for `layer_vjp`.
 
-    The record has no residuals unless they are to be kept.
+    The record has no residuals unless ``s.keep``.
     """
     xp, loop, (x, update) = s.xp, s.executor, given
     ax = w.ih(xp, x)
@@ -83,7 +83,7 @@ def layer_vjp(
 ) -> tuple[Weights, Array | None, State]:
     """Return the cotangents of the weights, of ``x``, and of the state before.
 
-    Those of the weights are added to ``total``, which is of the chunks that come after this one.
+    Those of the weights are added to ``total``, the sum over the chunks after this one.
     """
     xp, loop, (x, update) = s.xp, s.executor, given
 

@@ -1,15 +1,15 @@
-"""How time is cut into chunks.
+"""Cut time into chunks.
 
-A network is walked in chunks of some rows (steps times sequences, `most_rows`), so that what is
+A network is run in chunks of limited rows (steps times sequences, `most_rows`), so that what is
 hoisted out of the time loop fits a cache and stays small compared with the tape. Libraries that
 trace, or cannot write into an array, get one chunk.
 
-Sequences of different lengths, sorted by length, are a staircase: a chunk ends where a sequence
+Sequences of different lengths, sorted by length, form a staircase: a chunk ends where a sequence
 does, and the next one is narrower. Padding is then never computed, and nothing needs a mask. Whole
-arrays stay in the order of the caller's: each chunk gathers its sequences, and puts them back.
+arrays stay in the caller's order: each chunk gathers its sequences, and scatters them back.
 
-Under a memory budget chunks may have to be smaller. They are parts of those of the full size,
-their blocks: gradients of weights are summed for each block first, and so round as they do there.
+Under a memory budget chunks may have to be smaller. They are then parts of full-size chunks, called
+blocks: weight gradients are summed per block first, and so round as they do without a budget.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,9 @@ from .setup import Setup
 
 __all__ = ["ROWS", "Chunk", "cut_into_chunks", "full_steps", "most_rows", "write_chunk"]
 
-# As its half, quarter and eighth, a multiple of the rows that matrix libraries take at once.
+# This, its half, quarter and eighth are multiples of the rows that matrix libraries take at once.
 ROWS = 384
-NUMBERS = 3 * 2**16  # of the projected input, up to which a chunk may have more rows
+NUMBERS = 3 * 2**16  # entries of ax up to which a chunk may have more rows
 
 
 class Chunk(NamedTuple):
@@ -30,7 +30,7 @@ class Chunk(NamedTuple):
 
     rows: slice
     width: int
-    block: int = 0  # which chunk of the full size it is, or is a part of
+    block: int = 0  # the full-size chunk that it is, or is part of
     order: Array | None = None  # (width,); which sequences they are; None: the first of the batch
     scatter_index: Array | None = None  # (B,); where each sequence is among them, or ``width``
 
@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
         return self.sequences(xp, array[self.rows, ...], axis=1)
 
     def sequences(self, xp: Namespace, array: Array, *, axis: int) -> Array:
-        """Return the sequences of the chunk, of all along ``axis``, or of one for all."""
+        """Return the chunk's sequences of an array with all along ``axis``, or with one for all."""
         if array.shape[axis] == 1:
             return array
         if self.order is not None:
@@ -55,27 +55,27 @@ class Chunk(NamedTuple):
         return tuple(part[: self.width, :] for part in state)
 
     def restore_inactive(self, xp: Namespace, active: State, whole: State) -> State:
-        """Undo `take_active`, with the other sequences from the state before."""
+        """Undo `take_active`; the other sequences are taken from ``whole``."""
         if self.width >= whole[0].shape[0]:
             return active
         return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(active, whole, strict=True))
 
 
 def most_rows(numbers: int) -> int:
-    """Return the rows of a chunk of the full size, by the numbers that are hoisted for each row."""
+    """Return the rows of a full-size chunk, given the entries of ax in each row."""
     return ROWS * max(1, NUMBERS // (ROWS * numbers))
 
 
 def full_steps(rows: int, width: int) -> int:
-    """Return how many steps of ``width`` sequences make a chunk of so many rows."""
+    """Return how many steps of ``width`` sequences make a chunk of ``rows`` rows."""
     return max(1, rows // width)
 
 
 def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
     """Cut time into chunks, by segment; without a memory budget, into one segment of full chunks.
 
-    ``widths`` tells how many sequences each step has, falling from step to step; None: all.
-    ``order`` (B,) tells which they are; None: the first. ``inverse`` is its inverse permutation.
+    In ``s``, ``widths`` is the number of sequences at each step, nonincreasing; None: all.
+    ``order`` (B,) says which they are; None: the first. ``inverse`` is its inverse permutation.
     """
     widths, limits = s.widths, s.segments
     all_there = widths is None and limits is None
@@ -106,7 +106,7 @@ def cut_into_chunks(s: Setup, steps: int, batch: int) -> list[list[Chunk]]:
 
 
 def _gathered(s: Setup, width: int) -> tuple[Array | None, Array | None]:
-    """Return which sequences the first ``width`` are, and where each of all is among them."""
+    """Return which sequences the first ``width`` are, and where each sequence is among them."""
     xp, order, inverse = s.xp, s.order, s.inverse
     if order is None or inverse is None or width == order.shape[0]:
         return order, inverse
@@ -116,17 +116,17 @@ def _gathered(s: Setup, width: int) -> tuple[Array | None, Array | None]:
 def write_chunk(
     xp: Namespace, whole: Array | None, part: Array, chunk: Chunk, size: tuple[int, int]
 ) -> Array:
-    """Write ``part`` into its place in a new array (T, B, ...), made when first needed."""
+    """Write ``part`` into its place in an array (T, B, ...), created when first needed."""
     steps, batch = size
     if chunk.scatter_index is not None:
         if chunk.width < batch:
-            # No standard function scatters. Who is not in the chunk gathers a column of zeros.
+            # The standard has no scatter. Sequences outside the chunk gather a column of zeros.
             part = xp.concat([part, xp.zeros_like(part[:, :1, ...])], axis=1)
         part = xp.take(part, chunk.scatter_index, axis=1)
     if tuple(part.shape[:2]) == (steps, batch):
         return part
     if whole is None:
-        # Zeros are there to stay where no chunk comes.
+        # Zeros remain where no chunk writes.
         shape = (steps, batch, *part.shape[2:])
         whole = xp.zeros(shape, dtype=part.dtype, device=device_of(part))
     if part.shape[1] == batch:

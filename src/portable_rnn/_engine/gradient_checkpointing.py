@@ -1,12 +1,12 @@
-"""Which states to keep, and which to compute again: going back through time in little memory.
+"""Which states to keep, and which to recompute, for a backward pass in little memory.
 
 Time is cut into ``n`` segments. To go back through a segment, it has to be run from the state
-before it. The state at the very start is always there, and ``checkpoints`` others can be kept. With
-``n - 1`` checkpoints each segment is run once more; with fewer, states are found again by running
-from the last one that was kept, and the best places to keep them are binomial:
+before it. The initial state is always kept, and ``checkpoints`` others can be. With ``n - 1``
+checkpoints each segment but the last is run once more; with fewer, states are recomputed from the
+last one that was kept, and the best places to keep them are binomial:
 
 Griewank and Walther, *Algorithm 799: revolve* (ACM TOMS 2000); Gruslys et al., *Memory-efficient
-backpropagation through time* (arXiv 1606.03401), whose policy for hidden states this is.
+backpropagation through time* (arXiv 1606.03401), whose policy for hidden states is used here.
 """
 
 from bisect import bisect_left
@@ -21,16 +21,16 @@ S = TypeVar("S")
 
 def split(n: int, checkpoints: int) -> int:
     """Return after how many of ``n`` segments (2 or more) to keep the next state."""
-    # Both parts are best where they fill what is possible with r - 1 sweeps and with r.
+    # Both parts are best if they fill the capacity of r - 1 sweeps and of r.
     r = sweeps(n, checkpoints)
     return max(1, min(comb(checkpoints + r, r - 1), n - comb(checkpoints + r - 1, r - 1)))
 
 
 def sweeps(n: int, checkpoints: int) -> int:
-    """Return how many times some segment has to be run, at least, to go back through ``n``.
+    """Return the smallest r so that no segment has to run more than r times to go back through n.
 
-    The most segments that can be gone through running none more than r times are
-    comb(checkpoints + r + 1, r) (Griewank and Walther, proposition 1).
+    Running none more than r times, at most comb(checkpoints + r + 1, r) segments can be gone back
+    through (Griewank and Walther, proposition 1).
     """
     high = 1
     while comb(checkpoints + high + 1, high) < n:
@@ -39,7 +39,7 @@ def sweeps(n: int, checkpoints: int) -> int:
 
 
 def initial_checkpoints(n: int, checkpoints: int) -> list[int]:
-    """Return the segments before which the first run keeps the state, besides the very first."""
+    """Return the segments before which the first run keeps the state, except segment 0."""
     places, start = [], 0
     while n - start > 1 and checkpoints > 0:
         start += split(n - start, checkpoints)
@@ -49,10 +49,10 @@ def initial_checkpoints(n: int, checkpoints: int) -> list[int]:
 
 
 def evaluations(n: int, checkpoints: int) -> int:
-    """Return how many segments are run to go back through ``n``, besides the first run.
+    """Return how many segments are run to go back through ``n``, after the first run.
 
-    That is what `reverse_segments` comes to, in closed form (Griewank and Walther, equation 4): all
-    are run r times, but for those that fewer sweeps would do for.
+    This is the cost of `reverse_segments` in closed form (Griewank and Walther, equation 4): all
+    are run r times, except those for which fewer sweeps suffice.
     """
     r = sweeps(n, checkpoints)
     return r * n - comb(checkpoints + r + 1, r - 1) if r else 0
@@ -66,14 +66,15 @@ def reverse_segments(
 ) -> Iterator[tuple[int, S]]:
     """Yield each segment and the state before it, from the last segment to the first.
 
-    Of the last one the first run has kept everything: the state yielded may be an older one.
+    The first run keeps all records of the last segment: the state yielded for it may be an older
+    one.
 
     Parameters
     ----------
     n, checkpoints : int
     kept : dict of int to state
-        Of the first run: the state before segment 0, and before each of `initial_checkpoints`.
-        Each is taken out, and given up when it is no longer needed.
+        From the first run: the state before segment 0, and before each of `initial_checkpoints`.
+        Each is removed, and released when it is no longer needed.
     advance : callable, ``(state, start, end) -> state``
         Runs segments from the state before ``start`` to that before ``end``.
     """

@@ -1,9 +1,9 @@
 """Networks of layers: stacked, in both directions, with a readout, over sequences of any length.
 
-A network of one direction is one stack of layers (``_engine/stack.py``), walked through all of
-time (``_engine/run.py``). In one of two directions every layer has to have seen all of
-time before the next can start: it is two stacks of one layer each for each layer, and the readout
-of both halves, ``o = V [h, h_reverse] + c``, is the sum of a readout of each.
+A unidirectional network is one stack of layers (``_engine/stack.py``), run through all of time
+(``_engine/run.py``). In a bidirectional network, every layer has to finish all of time before the
+next can start: each layer is two stacks of one layer, and the readout of both halves,
+``o = V [h, h_reverse] + c``, is the sum of a readout of each.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ __all__ = ["Parameters", "StackTape", "prepared", "run", "run_vjp"]
 
 
 class Parameters(NamedTuple):
-    """Everything that is learned: by layer and direction, and the readout."""
+    """All parameters of a network, by layer and direction, and the readout's."""
 
     layers: tuple[tuple[Weights, ...], ...]
     readout: Linear | None  # (O, D·H); V and c of the book
@@ -30,7 +30,7 @@ class Parameters(NamedTuple):
 def run(
     s: Setup, p: Parameters, x: Array, states: States
 ) -> tuple[Array, States, tuple[StackTape, ...]]:
-    """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
+    """Return outputs, final states, and the tape of each stack."""
     if len(p.layers[0]) == 1:
         y, states, tape = run_stack(s, _whole(p), x, states)
         return y, states, (tape,)
@@ -87,18 +87,18 @@ def run_vjp(
 
 
 def prepared(s: Setup, p: Parameters, size: tuple[int, int]) -> Parameters:
-    """Return the weights as the executor takes them; once for all passes of a call."""
+    """Return the weights in the executor's form, once for all passes of a call."""
     layers = tuple(tuple(s.executor.prepare(s, w, size) for w in both) for both in p.layers)
     return p._replace(layers=layers)
 
 
 def _whole(p: Parameters) -> Stack:
-    """Return a network of one direction as one stack."""
+    """Return a unidirectional network as one stack."""
     return Stack(tuple(w for (w,) in p.layers), p.readout)
 
 
 def _stacks(p: Parameters) -> list[tuple[Stack, Stack]]:
-    """Return a network of two directions as pairs of stacks of one layer each."""
+    """Return a bidirectional network as pairs of stacks of one layer each."""
     pairs = [(Stack((one,)), Stack((other,))) for one, other in p.layers]
     if p.readout is not None:
         v, c = p.readout.weight, p.readout.bias
@@ -109,7 +109,7 @@ def _stacks(p: Parameters) -> list[tuple[Stack, Stack]]:
 
 
 def _both_ways(s: Setup, number: int) -> Iterable[tuple[int, Setup]]:
-    """Return for both directions of a layer where its state is, and how it is walked."""
+    """Yield the index of the state and the setup, for each direction of a layer."""
     for i, reverse in ((2 * number, False), (2 * number + 1, True)):
         yield (
             i,

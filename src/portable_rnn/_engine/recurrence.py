@@ -1,18 +1,18 @@
-"""One step of a layer, as a pair; what a step may have more is a pair around a pair.
+"""One step of a layer, as a pair; extras of a step are a pair around a pair.
 
 ::
 
     Plain        state' = cell.step(ax, h W_hhᵀ + b_hh, state, *own)
     TwoProducts  v = cell.before_product(ax, h W_hhᵀ + b_hh, state)    the last rows of W_hh times v
-    Projected    h' = m W_hrᵀ, where m is what the pair within calls its hidden state
-    Held         the old state again, where ``update`` does not let the new one in
+    Projected    h' = m W_hrᵀ, where m is the hidden state of the inner pair
+    Held         the new state where ``update`` is true, and the old one elsewhere
 
 ``step`` returns the new state, and residuals. ``step_vjp`` returns the cotangent of the old state,
-and rows: what the gradients of the weights need of this step. When the time loop is over, those of
+and rows: what the gradients of the weights need from this step. After the time loop, the rows of
 all steps (T, B, ...) are given to ``weights_vjp``, with ``x`` and the hidden states ``h`` before
 each step; it returns the cotangents of the weights, and that of ``ax``.
 
-A pair holds no arrays. The weights are ``w``; what differs from step to step comes last.
+A pair holds no arrays. The weights are ``w``; arguments that differ between steps come last.
 """
 
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ class Weights(NamedTuple):
     hh: Linear  # (G·H, H); W
     hr: Any = None  # Linear (P, H); then h has size P, and the weight of hh is (G·H, P)
     own: tuple[Array, ...] = ()  # (k·H,) each; the cell's
-    prepared: Any = None  # what an executor has made of them for itself
+    prepared: Any = None  # an executor's own form of them
 
 
 def recurrence_of(cell: Cell, *, projected: bool = False, held: bool = False) -> Recurrence:
-    """Return the step of a layer; ``held``, if it is given an update."""
+    """Return the recurrence of a layer; ``held`` if its steps get an update."""
     found: Recurrence = TwoProducts(cell) if getattr(cell, "second_product", 0) else Plain(cell)
     if projected:
         found = Projected(found)
@@ -71,17 +71,17 @@ class Plain:
     def step_vjp(
         self, xp: Namespace, w: Weights, residuals: Any, d_state: State
     ) -> tuple[State, Rows]:
-        """Equation 10.21: the cell's slope, then W_hh."""
+        """Go back through the cell, then through W_hh (equation 10.21)."""
         d_ax, d_ah, d_before, *d_own = self.cell.step_vjp(xp, residuals, d_state, *w.own)
         d_h = w.hh.vjp_x(xp, d_ah)
-        # A cell that sees only ax + ah hands one array out twice: keep it once.
+        # A cell that uses only ax + ah returns one array twice: keep it once.
         rows = (*d_own, d_ax) if d_ax is d_ah else (*d_own, d_ax, d_ah)
         return (plus(d_h, d_before[0]), *d_before[1:]), rows
 
     def weights_vjp(
         self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
     ) -> tuple[Weights, Array]:
-        """Equations 10.23 to 10.28."""
+        """Return the cotangents of equations 10.23 to 10.28."""
         d_own, d_ax, d_ah = _apart(w, rows)
         return Weights(
             ih=w.ih.vjp_parameters(xp, x, d_ax, products),
@@ -92,7 +92,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class TwoProducts:
-    """The last gates are products of ``v``, which the cell makes of the gates before them."""
+    """Two products: the second is of ``v``, which the cell computes from the first gates."""
 
     cell: Any
 
@@ -108,7 +108,7 @@ class TwoProducts:
     def step_vjp(
         self, xp: Namespace, w: Weights, residuals: Any, d_state: State
     ) -> tuple[State, Rows]:
-        """Back through the cell, the second product, what made ``v``, and the first product."""
+        """Go back through the cell, the second product, ``before_product``, the first product."""
         v, first_residuals, residuals = residuals
         first, second = self._halves(w)
         size = first.weight.shape[0]
@@ -126,10 +126,10 @@ class TwoProducts:
     def weights_vjp(
         self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
     ) -> tuple[Weights, Array]:
-        """As of one product, but for W_hh: the sum of what multiplies ``h`` and what ``v``."""
+        """Return the cotangents as for one product, but for W_hh the sum of two, for h and v."""
         d_own, d_ax, d_ah = _apart(w, rows[1:])
         size = self._halves(w)[0].weight.shape[0]
-        # Side by side they would be one array; a sum is what `products` promise to have.
+        # A sum, since results of `products` need not support concatenation of rows.
         first, second = d_ah[:, :, :size], d_ah[:, :, size:]
         of_h = xp.concat([first, xp.zeros_like(second)], axis=2)
         of_v = xp.concat([xp.zeros_like(first), second], axis=2)
@@ -142,7 +142,7 @@ class TwoProducts:
         ), d_ax
 
     def _halves(self, w: Weights) -> tuple[Linear, Linear]:
-        """Return the product of ``h`` and that of ``v``."""
+        """Return the product with ``h`` and the product with ``v``."""
         gates, second = self.cell.gates, self.cell.second_product
         size = w.hh.weight.shape[0] // gates * (gates - second)
         return w.hh.rows(slice(None, size)), w.hh.rows(slice(size, None))
@@ -150,7 +150,7 @@ class TwoProducts:
 
 @dataclass(frozen=True)
 class Projected:
-    """The hidden state is a projection of what the pair within gives."""
+    """The hidden state is a projection of the inner pair's hidden state."""
 
     inner: Recurrence
 
@@ -162,7 +162,7 @@ class Projected:
     def step_vjp(
         self, xp: Namespace, w: Weights, residuals: Any, d_state: State
     ) -> tuple[State, Rows]:
-        """Back through the projection first."""
+        """Go back through the projection, then through the inner pair."""
         m, residuals = residuals
         d_h, *d_rest = d_state
         d_state = (w.hr.vjp_x(xp, d_h), *d_rest)
@@ -172,7 +172,7 @@ class Projected:
     def weights_vjp(
         self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
     ) -> tuple[Weights, Array]:
-        """One more product, and those of the pair within."""
+        """Return the cotangents of the inner pair, with that of the projection."""
         m, d_h, *rest = rows
         d_w, d_ax = self.inner.weights_vjp(xp, w, x, h, tuple(rest), products)
         return d_w._replace(hr=w.hr.vjp_parameters(xp, m, d_h, products)), d_ax
@@ -180,7 +180,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class Held:
-    """New numbers take the place of old ones where an update, one per state array, lets them.
+    """The new state replaces the old where an update, one per state array, is true.
 
     For sequences with gaps, and for zoneout; see ``_engine/select.py``.
     """
@@ -197,7 +197,7 @@ class Held:
     def step_vjp(
         self, xp: Namespace, w: Weights, residuals: Any, d_state: State, *update: Array
     ) -> tuple[State, Rows]:
-        """Add what goes past the step to what goes back through it."""
+        """Add the cotangent that bypasses the step to the one that goes back through it."""
         d_new, d_old = choose_vjp(xp, update, d_state)
         d_before, rows = self.inner.step_vjp(xp, w, residuals, d_new)
         return tuple(map(xp.add, d_before, d_old)), rows
@@ -205,12 +205,12 @@ class Held:
     def weights_vjp(
         self, xp: Namespace, w: Weights, x: Array, h: Array, rows: Rows, products: Products
     ) -> tuple[Weights, Array]:
-        """Return those of the pair within."""
+        """Return the cotangents of the inner pair."""
         return self.inner.weights_vjp(xp, w, x, h, rows, products)
 
 
 def plus(a: Array | None, b: Array | None) -> Array | None:
-    """Add two cotangents, of which None is zero."""
+    """Add two cotangents; None is zero."""
     return b if a is None else a if b is None else a + b
 
 

@@ -1,8 +1,8 @@
-"""One direction through all of time: a stack of layers, chunk after chunk.
+"""Run a stack of layers through all of time, chunk after chunk, in one direction.
 
-Under a memory budget time is cut into segments of chunks. The first run keeps some of the states
-between them, and the way back runs each segment again (``_engine/gradient_checkpointing.py``).
-Without one, all of time is the last segment, of which everything is kept.
+Under a memory budget time is cut into segments of chunks. The first run keeps everything of the
+last segment and some of the states between segments; the backward pass runs the other segments
+again (``_engine/gradient_checkpointing.py``). Without a budget, all of time is the last segment.
 """
 
 from typing import Any, NamedTuple
@@ -18,22 +18,22 @@ from .stack import Stack, StackChunk, States, part
 
 __all__ = ["GROUP_ROWS", "StackTape", "run_stack", "run_stack_vjp"]
 
-# Rows of blocks whose gradients are added one after another. A sum of more is made of the sums of
-# so many, or rounding would grow as the number of blocks does.
+# Rows of blocks whose gradients are added one after another. Longer sums are made of sums of this
+# many, since rounding errors would otherwise grow with the number of blocks.
 GROUP_ROWS = 64 * ROWS
 NOTHING = Weights(None, None, own=None)  # type: ignore[arg-type]  # the gradients of no steps
 
 
 class StackTape(NamedTuple):
-    """What the backward pass needs of one stack. Under a memory budget it is used up by it."""
+    """What the backward pass needs of one stack; under a memory budget it can be used only once."""
 
     x: Array
     kept: dict[int, States]  # before some of the segments
-    records: list[tuple[Any, ...]]  # of the last segment: of each chunk, of each layer
+    records: list[tuple[Any, ...]]  # of the last segment, by chunk and layer
 
 
 def run_stack(s: Setup, stack: Stack, x: Array, states: States) -> tuple[Array, States, StackTape]:
-    """Return outputs, final states, and, if they are to be kept, what the backward pass needs."""
+    """Return outputs, final states, and the tape, which holds only ``x`` unless ``s.keep``."""
     xp, size, outputs = s.xp, (x.shape[0], x.shape[1]), None
     groups, light = _segments(s, x), s._replace(keep=False) if s.segments else s
     for w in stack.layers:
@@ -69,7 +69,7 @@ def run_stack_vjp(
     xp, x, size = s.xp, tape.x, (tape.x.shape[0], tape.x.shape[1])
     d_x, block, groups = None, -1, _segments(s, x)
     # Gradients of a block, of a group of blocks, and of all. A block that a budget cuts into chunks
-    # is summed first, and then needs no groups; any other is one chunk.
+    # is summed first, and then needs no groups; any other block is one chunk.
     totals: list[Stack | None] = [None, None, None]
     blocks = [chunk.block for segment in groups for chunk in segment] if s.segments else []
     cut = len(set(blocks)) < len(blocks)
@@ -101,7 +101,7 @@ def run_stack_vjp(
             )
             if s.grad_x:
                 d_x = write_chunk(xp, d_x, d_x_part, chunk, size)
-            del d_x_part  # before the next chunk makes its own
+            del d_x_part  # before the next chunk allocates its own
     _add_up(totals, 2)
     d_stack = totals[2]
     if d_stack is None:  # no sequence has a step
@@ -117,7 +117,7 @@ def _add_up(totals: list[Stack | None], levels: int) -> None:
 
 
 def _kept(s: Setup, tape: StackTape) -> list[tuple[Any, ...]]:
-    """Return the records of the last segment; under a memory budget they are used up."""
+    """Return the records of the last segment; under a memory budget, remove them from the tape."""
     found = list(tape.records)
     if s.segments:
         tape.records.clear()
@@ -136,7 +136,7 @@ def _again(
 
 
 def _segments(s: Setup, x: Array) -> list[list[Chunk]]:
-    """Return the chunks of time, by segment, in the order in which they are walked."""
+    """Return the chunks of time, by segment, in the order in which they are run."""
     found = cut_into_chunks(s, x.shape[0], x.shape[1])
     return [segment[::-1] for segment in reversed(found)] if s.reverse else found
 

@@ -1,8 +1,8 @@
 """A choice between the new state and the old, element by element, and its cotangents.
 
-Booleans choose: the new value where true, and the old one, to the bit, where false (steps that a
-sequence does not have; zoneout while training). Numbers mix: ``u new + (1 - u) old`` (zoneout
-at prediction, where the choice is replaced by its expectation).
+Booleans choose: the new value where true, and the old one, to the bit, where false (steps that are
+not valid; zoneout in training). Numbers mix: ``u new + (1 - u) old`` (zoneout in prediction, where
+the choice is replaced by its expectation).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Layers on one another, over one chunk of time: the calculus of a layer, as often as there are.
+"""Stacked layers over one chunk of time: the calculus of one layer, repeated.
 
-A `Stack` of layers is walked in one direction: chunk after chunk of time, and within one
-chunk layer after layer, so that what lies between two layers is never there for all of time.
+A `Stack` of layers is run in one direction: chunk after chunk of time, and within one chunk
+layer after layer, so that the values between two layers never exist for all of time at once.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ States: TypeAlias = tuple[State, ...]  # of one layer after another
 
 
 class Stack(NamedTuple):
-    """Layers on one another, walked in one direction; perhaps with a readout on top."""
+    """Stacked layers that run in one direction, with an optional readout on top."""
 
     layers: tuple[Weights, ...]
     readout: Linear | None = None
@@ -37,9 +37,10 @@ class StackChunk(NamedTuple):
     chunk: Chunk
 
     def run(self, states: States) -> tuple[Sequence, States, tuple[Any, ...]]:
-        """Take all layers through the chunk; return the hidden states of the last.
+        """Run all layers through the chunk.
 
-        And the states after it, and the record of each layer.
+        Return the hidden states of the last layer, the states after the chunk, and the record of
+        each layer.
         """
         s, chunk = self.setup, self.chunk
         after: list[State] = []
@@ -57,7 +58,7 @@ class StackChunk(NamedTuple):
     def vjp(
         self, records: tuple[Any, ...], d_y: Array | None, d_states: States, total: Stack | None
     ) -> tuple[Stack, Array | None, States]:
-        """Take the cotangents of all layers back; those of parameters are added to ``total``."""
+        """Go back through all layers; cotangents of parameters are added to ``total``."""
         s, stack, _, chunk = self
         total = total or Stack((None,) * len(records))  # type: ignore[arg-type]
         d_readout = None
@@ -71,7 +72,7 @@ class StackChunk(NamedTuple):
             w, d_state, d_w = self._weights(number), d_states[number], total.layers[number]
             given = self._inputs(number, records[number - 1].hidden, d_state)
             d_active = chunk.take_active(d_state)
-            one = s if s.grad_x or not number else s._replace(grad_x=True)  # of the layer below
+            one = s if s.grad_x or not number else s._replace(grad_x=True)  # for the layer below
             d_w, d_y, d_new = s.executor.layer_vjp(
                 one, w, given, records[number], d_y, d_active, d_w
             )
@@ -82,7 +83,7 @@ class StackChunk(NamedTuple):
         return Stack(tuple(d_layers), added(total.readout, d_readout)), d_y, tuple(d_before)
 
     def _inputs(self, number: int, below: Sequence, state: State) -> Inputs:
-        """Return what a layer is given: the first one ``x``, where there are steps."""
+        """Return the inputs of a layer; for the first one, ``x`` at the valid steps."""
         s, _, x, chunk = self
         mask = part(s, s.mask, chunk)
         if not number:
@@ -90,7 +91,7 @@ class StackChunk(NamedTuple):
         else:
             y = s.executor.join(s.xp, below)
             y = y * chunk.of(s.xp, s.between[number - 1]) if s.between else y
-        # Where the new state takes the place of the old, if not everywhere.
+        # Where the new state replaces the old, if not everywhere.
         if not s.update:
             return Inputs(y, () if mask is None else (mask,) * len(state))
         update = (chunk.of(s.xp, u) for u in s.update[number])
@@ -108,9 +109,9 @@ class StackChunk(NamedTuple):
 def step(
     s: Setup, stack: Stack, x: Array, states: States, mask: Array | None = None
 ) -> tuple[Array, States]:
-    """Take all layers through one step, without a record; x (B, I), and a mask (B, 1) or None.
+    """Run all layers through one step, without a record; x (B, I), and a mask (B, 1) or None.
 
-    The setup is that of a stream: its updates are (1, 1), for all steps.
+    The setup is a stream's: its updates are (1, 1), for all steps.
     """
     xp, y, after = s.xp, where_true(s.xp, mask, x), []
     held: tuple[Array, ...] = ()
@@ -123,7 +124,7 @@ def step(
         y = new[0]
     if stack.readout is not None:
         y = stack.readout(xp, y)
-    elif mask is None:  # the state is kept, and what is handed out is the caller's
+    elif mask is None:  # the state is kept, and the caller may write into the result
         y = copied(xp, y)
     return where_true(xp, mask, y), tuple(after)
 

@@ -1,1 +1,1 @@
-"""Files that are whole or as they were, locked, checked."""
+"""Atomic writes, locks, and the safetensors format."""

@@ -1,4 +1,4 @@
-"""Files that are whole or as they were, whatever happens while they are written."""
+"""Atomic writes: after any failure, a file is complete or unchanged."""
 
 import hashlib
 import os
@@ -13,32 +13,32 @@ from .._arrays import checks as check
 
 __all__ = ["NO_CHECKSUM", "hidden", "leftovers", "naming", "write_atomically"]
 
-# In the name of a hidden file, a longer name than this is replaced by its hash.
+# A longer name than this is replaced by its hash in the name of a hidden file.
 _MAX_KEPT_BYTES = 100
 
-# What is said of a file of this library that has none.
+# The message about a file of this library without a checksum.
 NO_CHECKSUM = "has no checksum, so it is damaged, or older than checksums"
 
 
 def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
-    """Write ``data`` so that ``path`` holds either all of it or what it held before.
+    """Write ``data`` so that ``path`` holds either all of it or its previous content.
 
-    Into a temporary file beside it, to the disk, then renamed over it, then the folder
-    to the disk: a crash at any moment leaves a whole file, and perhaps a hidden ``.part``.
+    A temporary file next to it is written, flushed to disk and renamed over it, and then the folder
+    is flushed: a crash at any moment leaves a complete file, and perhaps a hidden ``.part``.
 
     Parameters
     ----------
     path : path
         In a folder that exists.
-    *data : bytes, or others with their buffer
-        One after the other.
+    *data : bytes-like
+        Written one after the other.
 
     Raises
     ------
     TypeError, ValueError
-        If ``path`` is none, or ``data`` have no bytes.
+        If ``path`` is not a path, or ``data`` are not bytes-like.
     OSError
-        If the file cannot be written; ``path``, which it names, is then as it was.
+        If the file cannot be written; it names ``path``, which is then unchanged.
 
     Examples
     --------
@@ -80,16 +80,16 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
 def _has_bytes(part: Any) -> bool:
     try:
         view = memoryview(part)
-    except Exception:  # of whatever kind, from an object of whatever kind
+    except Exception:  # any object may be given, and raise anything
         return False
     return view.c_contiguous and "O" not in view.format  # O: addresses of objects
 
 
 def hidden(path: Path, suffix: str) -> Path:
-    """Return the path of a hidden file beside another, of its name and a suffix.
+    """Return the path of a hidden file next to another, from its name and a suffix.
 
-    File systems allow names of at most 255 bytes, some of 143. So that there is room for the
-    suffix, a long name is replaced by its hash.
+    File systems allow names of at most 255 bytes, some of 143. To leave room for the suffix, a long
+    name is replaced by its hash.
     """
     name = path.name
     if len(os.fsencode(name)) > _MAX_KEPT_BYTES:
@@ -98,7 +98,7 @@ def hidden(path: Path, suffix: str) -> Path:
 
 
 def leftovers(path: Path) -> Iterator[Path]:
-    """Yield what `write_atomically` left where it was killed while it wrote ``path``."""
+    """Yield the files that `write_atomically` left when it was killed while writing ``path``."""
     ours = re.compile(re.escape(hidden(path, "").name) + r"[0-9a-f]{8}\.part")
     for beside in path.parent.iterdir():
         if ours.fullmatch(beside.name):
@@ -107,7 +107,7 @@ def leftovers(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name a file in what the system has to say of it: of a full disk it says no name."""
+    """Name a file in errors of the system, which omit it for a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""One process at a time, by a lock of the operating system.
+"""Locks of the operating system, for one process at a time.
 
-The system releases it when the process ends, however that happens: a file that is left behind by
-kill -9 keeps nobody out. Where a file system, or the system, has no locks, only the threads of one
-process keep each other out.
+The system releases a lock however its process ends: a file that is left behind by kill -9 blocks
+nobody. If the file system or the operating system has no locks, only threads of one process block
+each other.
 """
 
 import errno
@@ -17,23 +17,23 @@ from .atomic import naming
 __all__ = ["hold"]
 
 _HELD: set[int] = set()  # descriptors of files that are locked, or about to be
-# Files, by device and inode, held where there are no locks; each with its descriptor.
+# Files held without locks, by device and inode, with their descriptors.
 _HELD_WITHOUT_LOCK: dict[tuple[int, int], int] = {}
-# What the system says where it has no locks, or none for files of this file system.
+# Errors of systems without locks, or without locks on this file system.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _REMOVES_OPEN_FILES = os.name == "posix"
 
 
 @contextmanager
 def hold(path: Path, message: str) -> Iterator[None]:
-    """Hold the lock that is the file ``path``, made for it and removed after it.
+    """Hold a lock on the file ``path``, which is created for it and removed after it.
 
     Raises
     ------
     ValueError
-        With ``message``, if another process holds it, or this one does already.
+        With ``message``, if this or another process already holds it.
     OSError
-        If the file cannot be made or locked; the error names it.
+        If the file cannot be created or locked; the error names it.
     """
     path = path.absolute()  # a relative one names another file after os.chdir
     while (held := _open_and_lock(path, message)) is None:
@@ -41,7 +41,7 @@ def hold(path: Path, message: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if held in _HELD:  # not so in a process that was forked meanwhile
+        if held in _HELD:  # not in a process that was forked meanwhile
             _release(held, path)
 
 
@@ -71,9 +71,9 @@ def _is_at(held: int, path: Path) -> bool:
 
 
 def _release(held: int, path: Path) -> None:
-    """Remove the file, if it is still there, and release its lock, whatever goes wrong.
+    """Remove the file, if it still exists, and release its lock; ignore all errors of the system.
 
-    What a run has come to must not be lost for a file that cannot be removed.
+    A run's result must not be lost because a file cannot be removed.
     """
     try:
         if _REMOVES_OPEN_FILES:  # before another process can lock it
@@ -82,7 +82,7 @@ def _release(held: int, path: Path) -> None:
                     path.unlink()
     finally:
         _close(held)
-    if not _REMOVES_OPEN_FILES:  # so one that another process has opened meanwhile stays
+    if not _REMOVES_OPEN_FILES:  # a file that another process has opened meanwhile stays
         with suppress(OSError):
             path.unlink()
 
@@ -106,13 +106,13 @@ def _lock(held: int) -> None:
         if error.errno not in _NO_LOCKS:
             raise
         found = os.fstat(held)
-        # One operation, between which and itself no other thread comes.
+        # Atomic: no other thread can run in between.
         if _HELD_WITHOUT_LOCK.setdefault((found.st_dev, found.st_ino), held) != held:
             raise BlockingIOError(errno.EAGAIN, "held by this process") from None
 
 
 def _release_in_child() -> None:
-    """Release what a process that was forked has of its parent's locks.
+    """Release the parent's locks in a forked process.
 
     It would hold them too, and longer than the parent if that is killed.
     """

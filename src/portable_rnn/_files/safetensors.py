@@ -1,7 +1,7 @@
-"""The layout of a safetensors file, and the arrays in it as it has them.
+"""Read and write the safetensors format.
 
-Eight bytes with the length of a text; that text, JSON with dtype, shape and place of every array;
-the numbers, whose low byte is the first.
+A file is eight bytes with the length of a header; the header, JSON with the dtype, shape and
+offsets of every array; and the numbers, little-endian.
 """
 
 import json
@@ -27,7 +27,7 @@ __all__ = [
     "to_stored",
 ]
 
-# Names of dtypes in files, and here. What NumPy does not know, bfloat16, is kept as bits.
+# Names of dtypes in files, and here. bfloat16, which NumPy lacks, is kept as bits.
 DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -45,11 +45,11 @@ DTYPES = {
     "C64": "complex64",  # only read: no parameter is complex
 }
 CODES = {name: code for code, name in DTYPES.items() if code != "C64"}
-METADATA = "__metadata__"  # what safetensors calls the place of it
+METADATA = "__metadata__"  # the key that safetensors reserves for it
 
 
 class Stored(NamedTuple):
-    """An array as a file has it: the name of its dtype there, its shape, and its bytes."""
+    """An array as stored in a file: the file's name of its dtype, its shape, and its bytes."""
 
     code: str
     shape: tuple[int, ...]
@@ -57,13 +57,13 @@ class Stored(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """The name of the dtype in the array API standard, where it has one."""
+        """The standard name of the dtype, if it has one."""
         return DTYPES.get(self.code, self.code)
 
 
 def to_file(stored: Mapping[str, Stored], metadata: Mapping[str, str]) -> Iterator[Any]:
     """Yield the parts of a file, array after array: it is never in memory as a whole."""
-    # Wide numbers first: so each array begins at a multiple of what one of its numbers takes.
+    # Wide dtypes first, so that each array begins at a multiple of its item size.
     ordered = sorted(stored, key=lambda name: -on_host(stored[name].code).itemsize)
     entries: dict[str, Any] = {METADATA: metadata}
     end = 0
@@ -78,7 +78,7 @@ def to_file(stored: Mapping[str, Stored], metadata: Mapping[str, str]) -> Iterat
 
 
 def from_file(data: bytes) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Return the arrays and the metadata of a file, or raise an error of some kind."""
+    """Return the arrays and the metadata of a file; may raise any error if it is damaged."""
     from safetensors import deserialize
 
     arrays = dict(deserialize(data))  # type: ignore[no-untyped-call]
@@ -93,7 +93,7 @@ def from_file(data: bytes) -> tuple[dict[str, Stored], dict[str, Any]]:
 
 
 def to_stored(array: Array) -> Stored:
-    """Return an array as a file has it."""
+    """Return an array as stored in a file."""
     code = CODES[dtype_name(array.dtype)]
     host = bits_to_host(array) if code == "BF16" else to_host(array)
     plain = np.asarray(host, dtype=on_host(code), order="C")
@@ -101,12 +101,12 @@ def to_stored(array: Array) -> Stored:
 
 
 def on_host(code: str) -> np.dtype[Any]:
-    """Return the dtype in which NumPy holds the numbers of a file, whose low byte is the first."""
+    """Return the little-endian NumPy dtype for the numbers of a file."""
     return np.dtype("uint16" if code == "BF16" else DTYPES[code]).newbyteorder("<")
 
 
 def checksum(stored: Mapping[str, Stored], text: str) -> str:
-    """Return the CRC-32 of all that is read from a file, whatever the order it has there."""
+    """Return the CRC-32 of all that is read from a file, whatever the order of its arrays."""
     names = sorted(stored)
     described = json.dumps([(name, *stored[name][:2]) for name in names])
     found = zlib.crc32((described + text).encode(errors="surrogatepass"))

@@ -4,11 +4,11 @@ The network of Goodfellow, Bengio and Courville (2016), section 10.2.2, in the b
 
     a(t) = b + W h(t-1) + U x(t)    h(t) = tanh(a(t))    o(t) = c + V h(t)    ŷ(t) = softmax(o(t))
 
-on numbers drawn by a seed, or on one's own: an `Example` of arrays, or of a file by `read`.
-`compute` runs this library on any array library and writes down what passes through it;
-`differentiate` finds the same quantities with 50 digits, and shares no line with it; `compare`
-holds one against the other, and `judge` what somebody else has found. ``portable-rnn book`` prints
-all of it, and the derivation in the documentation proves what is printed.
+on numbers drawn from a seed, or on your own: an `Example` of arrays, or from a file by `read`.
+`compute` runs this library on any array library and records its intermediate values;
+`differentiate` computes the same quantities with 50 digits, and shares no line with it; `compare`
+compares the two, and `judge` checks somebody else's results. ``portable-rnn book`` prints all of
+it, and the derivation in the documentation proves it.
 
 Examples
 --------

@@ -1,7 +1,7 @@
-"""What the functions of the book take: one rule for each kind of argument that only they have.
+"""Check arguments that only the functions of the book have.
 
-The rest have the rules of the whole library (`_check`). All are checked where a call comes in,
-before any work is done; the mathematics behind that takes what it is given.
+Other arguments are checked as in the whole library, by ``_arrays/checks.py``. All checks come
+first in a public function; the mathematics behind it checks nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_DIGITS = 1000
 
 
 def instance(name: str, value: Any, kind: type) -> None:
-    """Check that ``value`` is an object of a class of the book, and not the class."""
+    """Check that ``value`` is an object of the class ``kind``, and not the class itself."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         got = f"the class {value.__name__}" if isinstance(value, type) else check.said(value)
@@ -32,7 +32,7 @@ def instance(name: str, value: Any, kind: type) -> None:
 
 
 def instances(name: str, value: Any, kind: type) -> None:
-    """Check that ``value`` is a list of such objects."""
+    """Check that ``value`` is a list of objects of the class ``kind``."""
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{name}: expected a list of {kind.__name__}, got {check.said(value)}")
     for index, one in enumerate(value):
@@ -40,7 +40,7 @@ def instances(name: str, value: Any, kind: type) -> None:
 
 
 def quantities(name: str, value: Any, example: Example) -> None:
-    """Check that ``value`` holds the quantities of ``example``: in "exact", finite Decimals."""
+    """Check that ``value`` holds the quantities of ``example``; for "exact", finite Decimals."""
     instance(name, value, Quantities)
     sizes = sizes_of(example)
     exact = name == "exact"
@@ -69,18 +69,18 @@ def dtype(value: Any) -> str:
 
 
 def digits(value: Any) -> int:
-    """Check how many digits numbers are to have."""
+    """Check the number of digits to print or compute."""
     return check.integer("digits", value, least=1, most=MOST_DIGITS)
 
 
 def progress(value: Any) -> None:
-    """Check what is told how far some work is, if there is one."""
+    """Check a callback for progress, or None."""
     if value is not None:
         check.function("progress", value, "(done, total)", "done", "total")
 
 
 def size(inputs: int, hidden: int, outputs: int, steps: int) -> None:
-    """Refuse what would take long, and more memory than there may be."""
+    """Refuse sizes that would take long, and perhaps too much memory."""
     products = hidden * (inputs + hidden + outputs)
     products += hidden * outputs**2 // 8  # ∂ŷ/∂h, whose products are simpler
     if steps * products <= MOST:

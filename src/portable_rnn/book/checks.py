@@ -1,4 +1,4 @@
-"""What the library computed, held against the independent value, in eps."""
+"""Compare what the library computed with the independent values, in eps."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -25,14 +25,14 @@ __all__ = [
 
 EPS = {"float32": Decimal(2) ** -23, "float64": Decimal(2) ** -52}
 SMALLEST = {"float32": Decimal(2) ** -126, "float64": Decimal(2) ** -1022}  # of full precision
-DECIMALS = {"float32": 7, "float64": 16}  # digits that the dtype has, nearly
+DECIMALS = {"float32": 7, "float64": 16}  # approximate digits of the dtype
 ALLOWED = 8.0  # eps
-NO_DIGITS = 1e-3  # relative to what is compared: where rounding is amplified to this, all is open
+NO_DIGITS = 1e-3  # relative rounding error above which any finite number is allowed
 
 
 @dataclass(frozen=True)
 class Check:
-    """One quantity of one step, from both sides.
+    """One quantity of one step, as computed and as it should be.
 
     Parameters
     ----------
@@ -40,17 +40,17 @@ class Check:
     part : Part
         Which quantity of the equation.
     step : int or None
-        From 1 to T, as the book counts; None for what has no step.
+        From 1 to T, as the book counts; None for a quantity without steps.
     got : nested lists of float
     want : nested lists of Decimal
     error : float
         ``max|got - want| / (eps · max(max|want|, scale))``. The scale for a value of the forward
         pass is the largest parameter, or sum of a unit's |U| |x|. For a gradient it is the largest
-        cotangent: of ∇_o L, and of y, the cotangent of ln ŷ, because ∇_o L is a difference of
-        numbers of that size; for U it is that times the largest |x|, if x is above 1.
+        entry of ∇_o L or of y, the cotangent of ln ŷ, because ∇_o L is a difference of numbers of
+        that size; for U it is that times the largest |x|, if this is above 1.
     allowed : float
-        The largest error that passes, in the same unit: 8, or more where the numbers of the
-        example amplify rounding, as `compare` finds out.
+        The largest error that passes, in the same unit: 8, or more if the numbers of the example
+        amplify rounding, as determined by `compare`.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is at most what is allowed, and finite."""
+        """Whether the error is finite and at most what is allowed."""
         return self.error <= self.allowed and self.error < float("inf")
 
     @property
@@ -87,13 +87,13 @@ def compare(
 ) -> list[Check]:
     """Check every quantity of every equation.
 
-    An error above 8 eps is one of rounding, if the independent computation makes one as large when
-    it has no more digits than the dtype: chaotic weights, or sums that cancel, amplify it for
-    everyone. So if there is such an error, all is computed independently once more, with 16 digits
-    for float64 or 7 for float32. Allowed is then 8 times the most that this is off by: in the
-    forward pass until the step in question; for a gradient at any step, times the largest parameter
-    if it is above 1, by which rounding is multiplied on the way back. If that is off in its third
-    digit, any finite number is allowed.
+    An error above 8 eps is a rounding error if the independent computation has one as large with no
+    more digits than the dtype: chaotic weights, or sums that cancel, amplify rounding in any
+    computation. So if there is such an error, the independent computation is repeated with 16
+    digits for float64 or 7 for float32. The allowed error is then 8 times its largest error: in the
+    forward pass up to the step in question; for a gradient at any step, times the largest parameter
+    if it is above 1, since the backward pass multiplies rounding by it. If the repeated computation
+    is wrong in its third digit, any finite number is allowed.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def compare(
     exact : Quantities
         From `differentiate`.
     dtype : {"float64", "float32"}
-        In which ``found`` was computed.
+        The dtype in which ``found`` was computed.
 
     Returns
     -------
@@ -113,10 +113,10 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or the quantities are those of another example.
+        If an argument has the wrong type, or the quantities belong to another example.
     ValueError
-        If the dtype is neither, or does not hold the numbers of the example as they are: their
-        rounding would pass for an error (see `Example.rounded`).
+        If the dtype is neither, or does not hold the numbers of the example exactly: their
+        rounding would count as an error (see `Example.rounded`).
 
     Examples
     --------
@@ -160,7 +160,7 @@ def compare(
 
 @named_options
 def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dict[str, str]:
-    """Return the equations that have no check at some step, by number, and why.
+    """Return the equations that have no check at some step, by number, with the reason.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def left_out(example: Example, exact: Quantities, dtype: str = "float64") -> dic
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or the quantities are those of another example.
+        If an argument has the wrong type, or the quantities belong to another example.
 
     Examples
     --------
@@ -208,7 +208,7 @@ def gradient_scale(example: Example, exact: Quantities) -> Decimal:
 
 
 def _forward_scale(example: Example) -> Decimal:
-    """Return the largest parameter, or sum of |U| |x|: not x itself, whose units are the user's."""
+    """Return the largest parameter, or sum of |U| |x|: not x itself, which may have any unit."""
     sums = (
         sum((abs(Decimal(u) * Decimal(v)) for u, v in zip(row, x, strict=True)), Decimal(0))
         for x in example.x
@@ -235,7 +235,7 @@ def _errors(example: Example, found: Quantities, exact: Quantities, dtype: str) 
             for part in equation.parts:
                 want = getattr(exact, part.same_as or part.field)
                 got = getattr(found, part.field)
-                if got is None:  # of the independent values, which have it by another name
+                if got is None:  # independent values have it by another name
                     got = getattr(found, part.same_as)
                 if step is not None:
                     got, want = got[step - 1], want[step - 1]
@@ -246,7 +246,7 @@ def _errors(example: Example, found: Quantities, exact: Quantities, dtype: str) 
 
 
 def _steps(equation: Equation, example: Example) -> list[int | None]:
-    """Return the steps an equation speaks of."""
+    """Return the steps to which an equation applies."""
     last = len(example.x)
     if equation.one_hot and (last < 2 or not example.one_hot):
         return []
@@ -268,5 +268,5 @@ def error_in_eps(got: Any, want: Any, scale: Decimal, eps: Decimal) -> float:
     worst = max(abs(Decimal(g) - w) for g, w in pairs)
     largest = max(scale, *(abs(w) for _, w in pairs))
     if not worst:
-        return 0.0  # also where all is 0
+        return 0.0  # also if all numbers are 0
     return float(worst / (eps * largest)) if largest else float("inf")

@@ -1,4 +1,4 @@
-"""Results of one's own, held against the right ones."""
+"""Compare a user's results with the right ones."""
 
 import re
 import struct
@@ -19,18 +19,18 @@ from .parse import check_shape, flat, parse, shape_of, to_lists
 
 __all__ = ["SHAPES", "Claim", "check_claims", "judge"]
 
-# Of what no equation is, but people compute: the gradients with respect to a(t), x(t) and h(0).
+# Also gradients without an equation that people compute: with respect to a(t), x(t) and h(0).
 SHAPES = {**DEFINED, "d_a": "TH", "d_x": "TI", "d_h0": "H"}
 LEAST = Decimal("0.01")  # of the largest number: fewer digits say too little
 TOO_FEW = "too few digits to tell: right as far as it is written"
 HALF = {"float16": Decimal(2) ** -10}
-MANY = 9  # digits, more than float32 has: a number with more of them that float32 holds is one
+MANY = 9  # digits: a number with more that float32 holds exactly is taken for a float32
 FORWARD = {part.field for equation in EQUATIONS if equation.forward for part in equation.parts}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A result of one's own, and the right one.
+    """A user's result, and the right one.
 
     Parameters
     ----------
@@ -39,21 +39,20 @@ class Claim:
     got : nested lists of Decimal
     want : nested lists of Decimal
     off, allowed : Decimal
-        The difference of the number that is furthest off for what it is allowed, and what that is:
-        less than one unit of its last decimal (of a number that has fewer decimals than it is
-        written with, none), but at most a hundredth of the largest right number. Of more digits,
-        half of those of the dtype suffice, or of float32 if all are numbers of it; and 32 eps of 1,
-        or of the largest cotangent if it is a gradient, pass in any case. Where that calls a claim
-        wrong, and the numbers of the example amplify rounding, it is 8 times what an independent
-        computation with no more digits than the dtype is off by, if that is more; of this, too, at
-        most a hundredth of the largest right number.
+        The difference of the number that is furthest off relative to what it is allowed, and what
+        that is: one unit of its last decimal (or none, if the right number has no more decimals),
+        but at most a hundredth of the largest right number. In any case, half of the digits of the
+        dtype suffice, or of float32 if all are numbers of it; and 32 eps of 1, or of the largest
+        cotangent for a gradient, are allowed. If a claim is still wrong, and the numbers of the
+        example amplify rounding, 8 times the error of an independent computation with no more
+        digits than the dtype is allowed, also at most a hundredth of the largest right number.
     right : bool
         Whether no number is further off than it is allowed.
     looks_like : str
-        What one that is not right is instead, such as "the negative of the right one", or that it
-        has too few digits to tell; or empty.
+        What a claim that is not right is instead, such as "the negative of the right one", or that
+        it has too few digits to tell; or empty.
     wrong : nested lists of bool
-        Of each number, whether it is further off than it is allowed.
+        For each number, whether it is further off than it is allowed.
 
     Examples
     --------
@@ -76,7 +75,7 @@ class Claim:
 
 
 def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
-    """Check the names, shapes and numbers of claims, before any work is done.
+    """Check the names, shapes and numbers of claims, before any computation.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
     Raises
     ------
     TypeError, ValueError
-        Which name the claim.
+        If a claim does not fit; the message names it.
 
     Examples
     --------
@@ -115,7 +114,7 @@ def check_claims(example: Example, claims: Mapping[str, Any]) -> None:
 def judge(
     example: Example, exact: Quantities, claims: Mapping[str, Any], dtype: str = "float64"
 ) -> list[Claim]:
-    """Compare results of one's own with the right ones.
+    """Compare your own results with the right ones.
 
     Parameters
     ----------
@@ -123,10 +122,10 @@ def judge(
     exact : Quantities
         From `differentiate`.
     claims : dict of str to array or nested lists
-        By the names of `Quantities`. Numbers may be `decimal.Decimal`, which knows how many digits
-        were written.
+        By the names of `Quantities`. Numbers may be `decimal.Decimal`, which keeps the number of
+        digits written.
     dtype : {"float64", "float32"}
-        In which claims with many digits were computed.
+        The dtype in which claims with many digits were computed.
 
     Returns
     -------
@@ -135,7 +134,7 @@ def judge(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, a claim or ``exact`` does not fit the example, or the
+        If an argument has the wrong type, a claim or ``exact`` does not fit the example, or the
         dtype is neither.
 
     Examples
@@ -150,7 +149,7 @@ def judge(
     check_claims(example, claims)
     arguments.quantities("exact", exact, example)
     arguments.dtype(dtype)
-    with localcontext(Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)):  # as the right ones have
+    with localcontext(Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)):  # as for the right ones
         judged = [_judged(example, exact, name, value, dtype) for name, value in claims.items()]
         if all(claim.right for claim in judged):
             return judged
@@ -185,19 +184,19 @@ def _judged(
     def differences(
         tree: Any, most: Decimal = LEAST * largest, share: int = 1
     ) -> list[tuple[Decimal, Decimal]]:
-        """Return how far each number is from a ``share`` of the right one, and may be."""
+        """Return how far each number is from the right one over ``share``, and may be."""
         numbers = list(flat(tree))
         finest = min((_unit(n) for n in numbers if n), default=Decimal(0))
         found = []
         for number, right in zip(numbers, flat(want), strict=True):
             unit = _unit(number) if number else finest
-            exact = _unit((right / share).normalize()) >= unit  # and so is written in full
+            exact = _unit((right / share).normalize()) >= unit  # it has no more decimals
             allowed = max(anyway / share, Decimal(0) if exact else min(unit, most / share))
             found.append((abs(number - right / share), allowed))
         return found
 
     def furthest(tree: Any, **options: Any) -> tuple[Decimal, Decimal]:
-        """Return the worst of all differences."""
+        """Return the worst difference, relative to what is allowed."""
         return max(differences(tree, **options), key=lambda d: (d[0] / d[1] if d[1] else d[0], *d))
 
     off, allowed = furthest(got)
@@ -238,10 +237,10 @@ def _back(matrix: Any, row: list[Decimal]) -> list[Decimal]:
 
 
 def _nearest(name: Any) -> str:
-    """Return '; did you mean ...?' of the name of a claim, also as others write gradients."""
+    """Return '; did you mean ...?' for a claim's name, also in other notations of gradients."""
     if not isinstance(name, str):
         return ""
-    if name in ("delta", "deltas"):  # as texts call the gradient of what enters a nonlinearity
+    if name in ("delta", "deltas"):  # other names of the gradient with respect to a(t)
         return "; did you mean d_a?"
     found = re.fullmatch(r"(?:dL_?d|grad|nabla|∇|d)_?(\w+)", name)
     meant = f"d_{found[1]}" if found else ""
@@ -249,7 +248,7 @@ def _nearest(name: Any) -> str:
 
 
 def _like(tree: Any, values: Iterator[bool]) -> Any:
-    """Return values in the lists of a tree."""
+    """Return values in nested lists like those of a tree."""
     return [_like(item, values) for item in tree] if isinstance(tree, list) else next(values)
 
 
@@ -259,7 +258,7 @@ def _fits(found: tuple[Decimal, Decimal]) -> bool:
 
 
 def _own_eps(value: Any, got: Any) -> Decimal:
-    """Return the half of the digits that an array of less precision than float64 can hold."""
+    """Return half the digits of an array less precise than float64, as an error; else 0."""
     known = EPS | HALF
     eps = known.get(str(getattr(value, "dtype", "")).split(".")[-1])
     if eps is None and any(len(number.as_tuple().digits) > MANY for number in flat(got)):
@@ -268,7 +267,7 @@ def _own_eps(value: Any, got: Any) -> Decimal:
 
 
 def _is_single(number: Decimal) -> bool:
-    """Whether a number is one of float32, as those are that were computed in it."""
+    """Return whether float32 holds a number exactly."""
     try:
         (single,) = struct.unpack("f", struct.pack("f", float(number)))
     except OverflowError:
@@ -277,25 +276,25 @@ def _is_single(number: Decimal) -> bool:
 
 
 def _decimals(tree: Any) -> Any:
-    """Return nested lists of Decimal; of floats, with the digits that Python writes."""
+    """Return nested lists of Decimal; floats have the digits that Python prints."""
     if isinstance(tree, (list, tuple)):
         return [_decimals(item) for item in tree]
     return Decimal(tree) if isinstance(tree, (int, Decimal)) else Decimal(repr(float(tree)))
 
 
 def _unit(number: Decimal) -> Decimal:
-    """Return one in the last place that is written."""
+    """Return one unit in the last place that is written."""
     exponent = number.as_tuple().exponent
     return Decimal(10) ** exponent if isinstance(exponent, int) else Decimal(0)
 
 
 def _looks_like(got: Any, turned: bool, right: Callable[[Any], bool]) -> str:
-    """Return which common mistake makes the claim right, if one does."""
+    """Return the common mistake that explains the claim, or ''."""
 
     def negative(tree: Any) -> Any:
         return [negative(item) for item in tree] if isinstance(tree, list) else -tree
 
-    if turned:  # and so is transposed back already
+    if turned:  # got has been transposed back already
         shown = {"the transpose": got, "the negative transpose": negative(got)}
         for text, tree in shown.items():
             if right(tree):

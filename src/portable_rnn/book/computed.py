@@ -1,9 +1,9 @@
 """Every quantity of the derivation as this library computes it, on any array library.
 
-Nothing is computed here that the library does not compute for every user. What happens inside
-`portable_rnn.bptt` is written down by a cell that hands every call on to the real one, and the
-terms of single steps come from sequences of one step. (Only Q1 to Q3, which are about a way that
-the library does not take, are formed from its ŷ here.)
+Nothing is computed here that the library does not compute for every user. A cell that passes every
+call on to the real one records what happens inside `portable_rnn.bptt`, and the terms of single
+steps come from sequences of one step. Only Q1 to Q3, which are about a way that the library does
+not take, are computed from its ŷ here.
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ __all__ = ["compute"]
 
 @dataclass(frozen=True)
 class _Witness:
-    """An Elman cell that writes down what passes through it, in the order in which it does."""
+    """An Elman cell that records what passes through it, in order."""
 
     seen: dict[str, list[Any]] = field(compare=False)  # kept out of the hash
     gates = 1
@@ -48,7 +48,7 @@ class _Witness:
 
 
 class _Tanh:
-    """A namespace that writes down of what a tanh is asked."""
+    """A namespace that records the arguments of tanh."""
 
     def __init__(self, xp: Namespace, asked: list[Any]) -> None:
         self._xp, self._asked = xp, asked
@@ -79,11 +79,11 @@ def compute(
         Such as ``numpy`` (the default), ``torch``, ``jax.numpy`` or ``cupy``.
     dtype : str
         A real floating type of that library, by name. Numbers that it does not hold are rounded to
-        it; to compare, round them before: `Example.rounded`.
+        it; to compare, round them first: `Example.rounded`.
     device : optional
-        In the library's words.
+        In the library's notation.
     progress : callable, optional
-        Called as ``progress(done, total)`` T times while the work goes on.
+        Called T times during the computation, as ``progress(done, total)``.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def compute(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or the library does not have the dtype or the device.
+        If an argument has the wrong type, or the library does not have the dtype or the device.
 
     Examples
     --------
@@ -108,13 +108,13 @@ def compute(
     if xp.isdtype(find_dtype(xp, dtype), "complex floating"):
         raise TypeError(f"dtype: expected a real floating type, got {check.said(dtype)}")
     check_device(xp, device)
-    # What overflows is in the result for all to see; and what passes by can be watched.
+    # Overflow is visible in the result; the eager executor calls the cell that records.
     with np.errstate(all="ignore"), use("eager"):
         return _Run(example, xp, dtype, device).quantities(progress or ignore)
 
 
 class _Run:
-    """The library at work on one example."""
+    """A run of the library on one example."""
 
     def __init__(self, example: Example, xp: Namespace, dtype: str, device: Any) -> None:
         e = {
@@ -139,7 +139,7 @@ class _Run:
         whole = bptt(
             self.model, self.params, self.x, self.y, state=self.h0[None, :], reduction="sum"
         )
-        # Copies, for the single steps below are witnessed too.
+        # Copies, since the single steps below are recorded too.
         a, h, d_h = list(self.seen["a"]), list(self.seen["h"]), self.seen["d_h"][::-1]
         steps = len(h)
         before = [self.h0[None, :], *h[:-1]]
@@ -192,8 +192,8 @@ class _Run:
     def _weights(self, outputs: Array, y_hat: Array) -> Array:
         """Return how often each L(t) is counted in the loss of the sequence.
 
-        That is the gradient of the loss with respect to an output, divided by the gradient of L(t):
-        of the least likely class, if it were the target, ŷ - 1, which is at most -1/2.
+        That is the gradient of the loss with respect to an output, divided by the gradient of L(t).
+        With the least likely class as the target, the latter is ŷ - 1, which is at most -1/2.
         """
         xp, size = self.xp, self.y.shape[1]
         least = one_hot(xp, xp.argmin(y_hat, axis=1), size, y_hat.dtype)
@@ -201,7 +201,7 @@ class _Run:
         return xp.sum(least * d_o, axis=1) / (xp.sum(least * y_hat, axis=1) - 1.0)
 
     def _step(self, t: int, before: Array, d_h: Array, d_o: Array) -> dict[str, Array]:
-        """Pull cotangents back through step ``t`` alone, first of h(t), then of o(t)."""
+        """Pull cotangents back through step ``t`` only, first that of h(t), then that of o(t)."""
         ran = forward(self.model, self.params, self.x[t : t + 1, :], before)
         by_state = backward(self.model, self.params, ran.tape, d_state=d_h)
         self.seen["d_h"].clear()
@@ -225,7 +225,7 @@ class _Run:
 
 
 def _numbers(tree: Any) -> Any:
-    """Read arrays back as Python floats."""
+    """Convert arrays in nested lists to Python floats."""
     return [_numbers(branch) for branch in tree] if isinstance(tree, list) else _floats(tree)
 
 

@@ -1,7 +1,7 @@
 """The equations by number: what each says, and which quantity it defines.
 
 Numbers are those of Goodfellow, Bengio, Courville, *Deep Learning* (MIT Press 2016), chapter 10.
-The three that begin with Q are not in the book: they settle how its 10.18 and 10.19 agree with
+The three that begin with Q are not in the book: they show how its 10.18 and 10.19 agree with
 differentiating through ŷ.
 """
 
@@ -12,12 +12,12 @@ __all__ = ["EQUATIONS", "Equation", "Part", "Quantities"]
 
 
 class Quantities(NamedTuple):
-    """What the equations define, by the book's letters; nested lists, with time first.
+    """What the equations define, by the book's letters, as nested lists with time first.
 
     Attributes
     ----------
     a, h : shape (T, H)
-        What enters the tanh, and the hidden state.
+        The argument of the tanh, and the hidden state.
     o, y_hat : shape (T, O)
         The output and its softmax ŷ.
     loss : shape ()
@@ -32,7 +32,7 @@ class Quantities(NamedTuple):
     d_h : shape (T, H)
         The gradient with respect to h(t).
     from_later, from_output : shape (T, H)
-        The parts of ``d_h`` that come by way of h(t+1), and of o(t): Vᵀ ∇o(t) L.
+        The parts of ``d_h`` that come through h(t+1), and through o(t): Vᵀ ∇o(t) L.
     d_c : shape (O,)
     d_b : shape (H,)
     d_V : shape (O, H)
@@ -86,7 +86,7 @@ class Quantities(NamedTuple):
     by_way_of_y_hat: Any = None
 
 
-# By the names of Quantities.
+# Axes, by the names of Quantities.
 SHAPES = {
     **dict.fromkeys(("a", "h", "d_h", "from_later", "from_output", "by_way_of_y_hat"), "TH"),
     **dict.fromkeys(("o", "y_hat", "d_o", "d_y_hat", "matrix_times_y"), "TO"),
@@ -124,12 +124,12 @@ class Equation:
     parts : tuple of Part
         The quantities that it defines.
     steps : {"all", "each", "last", "before last", "first two"}
-        Which steps of time the quantities have; "all" for one that has no step.
+        The time steps of the quantities; "all" for a quantity without steps.
     forward : bool
         Whether it belongs to the forward pass. Errors of gradients are relative to the
         largest cotangent, others to the largest parameter or sum of |U| |x|.
     one_hot : bool
-        Whether it speaks of y(t) as one class.
+        Whether it treats y(t) as one class.
 
     Examples
     --------
@@ -237,14 +237,14 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.18",
-        "the gradient in the outputs",
+        "the gradient with respect to the outputs",
         "(∇o(t) L)_i = ŷ_i(t) - 1_{i = y(t)}   (in general ŷ Σy - y)",
         r"(\nabla_{o^{(t)}} L)_i = \hat y_i^{(t)} - \mathbf 1_{i = y^{(t)}}",
         (Part("d_o", "∇o", r"\nabla_o L"),),
     ),
     Equation(
         "10.19",
-        "the gradient in the last hidden state",
+        "the gradient with respect to the last hidden state",
         "∇h(τ) L = Vᵀ ∇o(τ) L",
         r"\nabla_{h^{(\tau)}} L = V^\top \nabla_{o^{(\tau)}} L",
         (Part("d_h", "∇h", r"\nabla_h L"),),
@@ -274,7 +274,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.22",
-        "the gradient in c",
+        "the gradient with respect to c",
         "∇c L = Σ_t ∇o(t) L",
         r"\nabla_c L = \sum_t \nabla_{o^{(t)}} L",
         (Part("d_c", "∇c", r"\nabla_c L"),),
@@ -282,7 +282,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.23",
-        "the gradient in b",
+        "the gradient with respect to b",
         "∇b L = Σ_t diag(1 - h(t)²) ∇h(t) L",
         r"\nabla_b L = \sum_t \operatorname{diag}\bigl(1 - (h^{(t)})^2\bigr) \nabla_{h^{(t)}} L",
         (Part("d_b", "∇b", r"\nabla_b L"),),
@@ -290,7 +290,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.24",
-        "the gradient in V",
+        "the gradient with respect to V",
         "∇V L = Σ_t (∇o(t) L) h(t)ᵀ",
         r"\nabla_V L = \sum_t (\nabla_{o^{(t)}} L)\, h^{(t)\top}",
         (Part("d_V", "∇V", r"\nabla_V L"),),
@@ -298,7 +298,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.25",
-        "the gradient in W, step by step: W(t) is the copy that step t uses",
+        "the gradient with respect to W, step by step: W(t) is the copy that step t uses",
         "∇W L = Σ_t Σ_i (∂L/∂h_i(t)) ∇W(t) h_i(t)",
         r"\nabla_W L = \sum_t \sum_i \Bigl(\frac{\partial L}{\partial h_i^{(t)}}\Bigr)"
         r" \nabla_{W^{(t)}} h_i^{(t)}",
@@ -315,7 +315,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "10.27",
-        "the gradient in U, step by step",
+        "the gradient with respect to U, step by step",
         "∇U L = Σ_t Σ_i (∂L/∂h_i(t)) ∇U(t) h_i(t)",
         r"\nabla_U L = \sum_t \sum_i \Bigl(\frac{\partial L}{\partial h_i^{(t)}}\Bigr)"
         r" \nabla_{U^{(t)}} h_i^{(t)}",
@@ -332,7 +332,7 @@ EQUATIONS: tuple[Equation, ...] = (
     ),
     Equation(
         "Q1",
-        "the gradient in o as a matrix times y is that of 10.18",
+        "the gradient with respect to o as a matrix times y is that of 10.18",
         "∇o(t) L = (ŷ 1ᵀ - I) y = ŷ Σy - y",
         r"\nabla_{o^{(t)}} L = (\hat y \mathbf 1^\top - I)\, y = \hat y \textstyle\sum_j y_j - y",
         (Part("matrix_times_y", "(ŷ1ᵀ - I)y", r"(\hat y \mathbf 1^\top - I) y", "d_o"),),

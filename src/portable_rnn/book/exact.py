@@ -1,4 +1,4 @@
-"""Every quantity of the derivation with 50 digits: the definitions, differentiated by a tape."""
+"""Every quantity of the derivation with 50 digits, from its definition and a tape."""
 
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
@@ -13,7 +13,7 @@ from .tape import Number, Tape
 __all__ = ["DIGITS", "Progress", "differentiate", "ignore"]
 
 DIGITS = 50
-LARGEST = Decimal(10) ** 17  # whose exp has an exponent that the decimal module can hold
+LARGEST = Decimal(10) ** 17  # its exp has an exponent that the decimal module can hold
 
 Progress = Callable[[int, int], object]
 
@@ -28,9 +28,9 @@ def differentiate(
     ----------
     example : Example
     digits : int
-        Of the decimals computed with, from 1 to 1000.
+        Precision of the decimals, from 1 to 1000.
     progress : callable, optional
-        Called as ``progress(done, total)`` some ``2 T`` times while the work goes on.
+        Called about ``2 T`` times during the computation, as ``progress(done, total)``.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def differentiate(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or ``digits`` out of bounds.
+        If an argument has the wrong type, or ``digits`` is out of bounds.
     ValueError
         If an output o(t) is beyond 1e17 in magnitude.
 
@@ -64,7 +64,7 @@ def ignore(done: int, total: int) -> None:
 
 
 class _Unrolled:
-    """The graph of the loss. Every step has its own copy of W and U, as in the book's 10.25."""
+    """The graph of the loss; every step has its own copies of W and U, as in equation 10.25."""
 
     def __init__(self, example: Example, progress: Progress) -> None:
         self.progress = progress

@@ -41,7 +41,7 @@ class Example:
     Raises
     ------
     TypeError
-        If something is not a real number. Its message names the array, as all of them do.
+        If something is not a real number. All messages name the array.
     ValueError
         If a shape does not fit, rows differ in length, or a number is infinite or NaN.
 
@@ -102,8 +102,8 @@ class Example:
     def rounded(self, dtype: str) -> "Example":
         """Round every number to a dtype.
 
-        What `compute` is given in float32 are these numbers: an error is one of the computation
-        only if the independent values are those of the same numbers.
+        `compute` rounds to these numbers in float32. An error is one of the computation only if
+        the independent values are computed from the same numbers.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class Example:
         Raises
         ------
         ValueError
-            If the dtype is neither, or a number too large for it.
+            If the dtype is neither, or a number is too large for it.
 
         Examples
         --------
@@ -193,10 +193,10 @@ def draw(
     seed: int = 0,
     targets: str = "one-hot",
 ) -> Example:
-    """Draw an example. The same seed gives the same numbers on every machine.
+    """Draw an example; the same seed gives the same numbers on every machine.
 
-    All are multiples of 1/16 or of less: exact in every floating type, as decimals and as
-    fractions.
+    All are multiples of 1/16 or of a smaller power of 2: exact in every floating type, as decimals
+    and as fractions.
 
     Parameters
     ----------
@@ -213,10 +213,10 @@ def draw(
     Raises
     ------
     TypeError
-        If a size or the seed is not an int, or ``targets`` not a text.
+        If a size or the seed is not an int, or ``targets`` is not a string.
     ValueError
-        If a size is below 1 (2 for the outputs), the seed below 0, or ``targets`` neither; or if
-        the independent values of so many numbers would take more than about half a minute.
+        If a size is below 1 (2 for the outputs), the seed is below 0, or ``targets`` is neither; or
+        if the independent values would take more than about half a minute.
 
     Examples
     --------
@@ -225,20 +225,20 @@ def draw(
     ((0.625, 0.8125),)
     """
     inputs, hidden = check.count("inputs", inputs), check.count("hidden", hidden)
-    outputs = check.integer("outputs", outputs, least=2)  # of one class, the loss is always 0
+    outputs = check.integer("outputs", outputs, least=2)  # for one class, the loss is always 0
     steps, seed = check.count("steps", steps), check.integer("seed", seed, least=0)
     check.choice("targets", targets, ("one-hot", "general"))
     arguments.size(inputs, hidden, outputs, steps)
     rng = random.Random(seed)
 
     def vector(size: int, scale: float = 1.0, low: int = -12, high: int = 12) -> Vector:
-        # Of Python's generators only random() is promised never to change.
+        # Of Python's generators, only random() is guaranteed never to change.
         return tuple(
             scale * (low + math.floor(rng.random() * (high - low + 1))) / 16 for _ in range(size)
         )
 
     def matrix(rows: int, columns: int, gain: float = 1.0) -> Matrix:
-        # A power of two keeps the numbers exact, and what a row sums to of one size.
+        # A power of two keeps the numbers exact; the scale keeps row sums of similar size.
         scale = gain * 2.0 ** -max(0, round(math.log2(math.sqrt(columns / 5))))
         return tuple(vector(columns, scale) for _ in range(rows))
 
@@ -249,8 +249,8 @@ def draw(
 
     return Example(
         U=matrix(hidden, inputs),
-        # A spectral radius well below 1 as a rule, for a network with one well above it is
-        # chaotic: after tens of steps it has amplified rounding, whoever computes it.
+        # Usually a spectral radius well below 1, since a network with one well above 1 is
+        # chaotic: after tens of steps it has amplified rounding, in any computation.
         W=matrix(hidden, hidden, gain=0.5),
         b=vector(hidden),
         V=matrix(outputs, hidden),

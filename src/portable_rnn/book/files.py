@@ -1,4 +1,4 @@
-"""Examples in files that people write: JSON, or NumPy's ``.npz``."""
+"""Examples in files: JSON, or NumPy's ``.npz``."""
 
 import io
 import json
@@ -21,24 +21,24 @@ __all__ = ["read", "write"]
 
 NEEDED = ("U", "W", "V", "x", "y")
 OPTIONAL = ("b", "c", "h0", "claims")
-_DAMAGED = (  # and what else zipfile raises: of a password, or of an unknown compression
+_DAMAGED = (  # and what else zipfile raises, for a password or an unknown compression
     *(zipfile.BadZipFile, EOFError, OSError, KeyError, zlib.error),
     *(RuntimeError, NotImplementedError),
 )
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how an .npz begins, and an empty one
-CLAIM = "claims."  # begins the name of a claim in .npz, which knows no arrays within arrays
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # first bytes of an .npz, and of an empty one
+CLAIM = "claims."  # prefix of the name of a claim in .npz, which cannot nest arrays
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Example, dict[str, Any]]:
-    """Read an example, and what is claimed of it, from a file.
+    """Read an example, and claims about it, from a file.
 
     Parameters
     ----------
     path : path
         A JSON object of nested lists, or the ``.npz`` of `numpy.savez`, with the names of
-        `Example`: U, W, V, x and y; b, c and h0 are zeros where they are left out. ``claims``
-        holds results of one's own by the names of `Quantities`: in JSON another object, in
-        ``.npz`` arrays that are called ``claims.d_o`` and so on.
+        `Example`: U, W, V, x and y; b, c and h0 are zeros if they are left out. ``claims`` holds
+        your own results by the names of `Quantities`: in JSON another object, in ``.npz`` arrays
+        named ``claims.d_o`` and so on.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Example, dict[str, Any]]:
     Raises
     ------
     TypeError
-        If the path is none.
+        If ``path`` is not a path.
     ValueError
-        If the file cannot be read or is something else, a name is missing, unknown or there
-        twice, or an array does not fit. The message begins with the file and the array.
+        If the file cannot be read or has another format, a name is missing, unknown or repeated,
+        or an array does not fit. The message begins with the file and the array.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Example, dict[str, Any]]:
 
 
 def write(path: str | os.PathLike[str], example: Example) -> None:
-    """Write an example as JSON, a row of each matrix on a line of its own.
+    """Write an example as JSON, with each row of a matrix on its own line.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def write(path: str | os.PathLike[str], example: Example) -> None:
     Raises
     ------
     TypeError, ValueError
-        If the path is none, or the example not an `Example`.
+        If ``path`` is not a path, or ``example`` is not an `Example`.
     FileExistsError
-        If there is such a file: it may have been edited.
+        If the file exists: it may have been edited.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def _from_json(content: bytes) -> dict[str, Any]:
 def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent of twenty digits: neither has float64 one
+    except InvalidOperation:  # an exponent of twenty digits, beyond float64 too
         return Decimal(float(text))
 
 

@@ -11,7 +11,7 @@ from .checks import Check
 
 __all__ = ["array", "document", "number", "symbol"]
 
-LARGE = 1e7  # from where the exponent is written: else there is no end of digits
+LARGE = 1e7  # numbers from here on are written with an exponent, to limit their digits
 PREAMBLE = r"""\documentclass{article}
 \usepackage{amsmath, amssymb}
 \usepackage[landscape, margin=1cm]{geometry}
@@ -28,7 +28,7 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     ----------
     checks : sequence of Check
     title : str
-        A line of LaTeX to begin with.
+        The first line, in LaTeX.
     digits : int
         Decimals of every number, from 1 to 1000.
 
@@ -39,7 +39,7 @@ def document(checks: Sequence[Check], title: str, digits: int = 5) -> str:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or ``digits`` out of bounds.
+        If an argument has the wrong type, or ``digits`` is out of bounds.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def _words(says: str) -> str:
 
 
 def symbol(check: Check) -> str:
-    """Return the LaTeX of what is checked, with its step."""
+    """Return the LaTeX symbol of the checked quantity, with its step."""
     if check.step is None:
         return check.part.latex
     letter, step = check.part.latex, rf"^{{({check.step})}}"
@@ -100,7 +100,7 @@ def array(tree: Any, digits: int = 5) -> str:
 
 def number(value: Any, digits: int = 5) -> str:
     """Return a number with a fixed count of decimals, and no minus before zero."""
-    if value >= LARGE or value <= -LARGE:  # abs rounds, to infinity where exponents are vast
+    if value >= LARGE or value <= -LARGE:  # abs rounds, for huge exponents to infinity
         return f"{value:.{digits}e}"
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if set(text) <= set("-0.") else text

@@ -1,4 +1,4 @@
-"""Numbers as people have them, lists or arrays of any library, as nested tuples of floats."""
+"""Convert lists, or arrays of any library, to nested tuples of floats."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ def parse(name: str, value: Any) -> Any:
     Parameters
     ----------
     name : str
-        What errors call them.
+        The name to use in errors.
     value : nested sequence of numbers, or array of any library
         A tensor that requires a gradient and an array on a device are copied to the host.
 
@@ -44,7 +44,7 @@ def parse(name: str, value: Any) -> Any:
 
 @contextmanager
 def refusing_depth(name: str) -> Iterator[None]:
-    """Raise the error of lists within lists of which there is no end, or nearly none."""
+    """Raise an error for lists that are nested too deeply."""
     try:
         yield
     except RecursionError:
@@ -68,7 +68,7 @@ def to_lists(value: Any) -> Any:
     if getattr(dtype, "kind", "") in ("m", "M") or getattr(dtype, "names", None):
         raise TypeError(
             f"of dtype {dtype}"
-        )  # NumPy's dates and records, some of which list as ints
+        )  # NumPy's dates and records, some of which convert to ints
     if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if is_array(value):
@@ -77,7 +77,7 @@ def to_lists(value: Any) -> Any:
 
 
 def flat(tree: Any) -> Iterator[Any]:
-    """Yield the numbers of nested lists, or a lone one."""
+    """Yield the numbers of nested lists, or a single number."""
     if isinstance(tree, (list, tuple)):
         for branch in tree:
             yield from flat(branch)
@@ -86,12 +86,12 @@ def flat(tree: Any) -> Iterator[Any]:
 
 
 def shape_of(tree: Any) -> tuple[int, ...]:
-    """Return the shape of nested sequences whose rows have one length."""
+    """Return the shape of nested sequences; rows must have one length."""
     return (len(tree), *shape_of(tree[0])) if isinstance(tree, (list, tuple)) else ()
 
 
 def shape_or_error(name: str, tree: Any) -> tuple[int, ...]:
-    """Return the shape of nested lists, or raise the error of those that have none."""
+    """Return the shape of nested lists, or raise an error if they have none."""
     if not isinstance(tree, (list, tuple)):
         return ()
     if not tree:
@@ -107,12 +107,12 @@ def shape_or_error(name: str, tree: Any) -> tuple[int, ...]:
 
 
 def check_shape(name: str, tree: Any, shape: Iterable[int | str], sizes: dict[str, str]) -> None:
-    """Check a shape, in which a size that is not known yet is a letter.
+    """Check a shape, in which a letter stands for a size that is not known yet.
 
     Raises
     ------
     ValueError
-        Which also says from where the known ``sizes`` come.
+        If it does not fit; the message also says where the known ``sizes`` come from.
     """
     wanted, got = tuple(shape), shape_of(tree)
     fits = len(wanted) == len(got) and all(
@@ -142,7 +142,7 @@ def _floats(name: str, tree: Any) -> Any:
         value = float(tree)
     except OverflowError:
         raise ValueError(f"{name}: expected numbers that float64 can hold, got a larger") from None
-    except ValueError:  # a Decimal that signals NaN
+    except ValueError:  # a Decimal with a signalling NaN
         value = math.nan
     if not math.isfinite(value):
         raise ValueError(f"{name}: expected finite numbers, got {tree}")

@@ -1,14 +1,13 @@
 """Reverse-mode differentiation of scalars, on Python's own decimal numbers.
 
-The independent value of every quantity comes from here. It had to share no code with the
+The independent value of every quantity comes from here. It must share no code with the
 library and no formula with the derivation, be exact compared with float64, and need nothing
 that is not installed with Python: so not autodiff of another array library (it rounds as we do),
-not symbolic differentiation (its expressions grow with every step), and not mpmath (a package
-more, and the decimals of the standard library, written in C, are as precise as they are asked to
-be).
+not symbolic differentiation (its expressions grow with every step), and not mpmath (one more
+package, while the decimals of the standard library, written in C, have any precision).
 
-A tape knows five elementary operations and their derivatives. It has not heard of networks, of
-softmax, or of any equation.
+A tape knows only sums of products, quotients, exp, ln and tanh, with their derivatives, and
+nothing of networks, softmax or equations.
 """
 
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ __all__ = ["Number", "Tape"]
 
 @dataclass(frozen=True, eq=False)
 class Number:
-    """A value, its place on the tape, and its derivatives with respect to those it was made of."""
+    """A value, its place on the tape, and its derivatives with respect to its operands."""
 
     value: Decimal
     place: int
@@ -28,7 +27,7 @@ class Number:
 
 
 class Tape:
-    """Numbers in the order in which they were made, so that all come after what made them."""
+    """Numbers in the order in which they were computed, so that operands come first."""
 
     def __init__(self) -> None:
         self._numbers: list[Number] = []
@@ -40,11 +39,11 @@ class Tape:
         return made
 
     def copy(self, a: Number) -> Number:
-        """Return a number of the same value, to tell apart the ways on which ``a`` is used."""
+        """Return a number with the same value, to distinguish the uses of ``a``."""
         return self.number(a.value, (a, Decimal(1)))
 
     def plus(self, start: Number | None, *pairs: Iterable[tuple[Number, Number]]) -> Number:
-        """Return ``start`` and all products of the pairs, added up."""
+        """Return the sum of ``start`` and all products of the pairs."""
         value = Decimal(0) if start is None else start.value
         slopes = [] if start is None else [(start, Decimal(1))]
         for group in pairs:
@@ -80,9 +79,9 @@ class Tape:
         return self.number(value, (a, 4 * e / (1 + e) ** 2))
 
     def slopes_of(self, result: Number, down_to: int = 0) -> list[Decimal]:
-        """Return the derivative of ``result`` in every number before it, by place.
+        """Return the derivative of ``result`` with respect to every number before it, by place.
 
-        The list begins with place ``down_to``; what depends on numbers before is not looked at.
+        The list begins with place ``down_to``; numbers before that are ignored.
         """
         found = [Decimal(0)] * (result.place + 1 - down_to)
         found[-1] = Decimal(1)

@@ -1,8 +1,8 @@
-"""Recurrent cells: pointwise maps, each ``step`` with its ``step_vjp``, each kind on its page.
+"""Recurrent cells: pointwise maps, each ``step`` with its ``step_vjp``, one kind in each module.
 
-`Cell` says what the engine asks of them. `CELLS` are those that :class:`portable_rnn.RNN` knows by
-name; options go with an object, ``RNN(..., cell=LSTM(peepholes=True))``, or, in a configuration
-file, with the name: ``{"name": "lstm", "peepholes": true}``.
+`Cell` says what the engine requires. `CELLS` are those that :class:`portable_rnn.RNN` knows by
+name; options are given with an object, ``RNN(..., cell=LSTM(peepholes=True))``, or, in a
+configuration file, with the name: ``{"name": "lstm", "peepholes": true}``.
 
 Gate order, names and formulas of `Elman`, `GRU` and `LSTM` are those of ``torch.nn.RNN``, ``GRU``
 and ``LSTM`` (and cuDNN's). Their options are those of ONNX's recurrent operators.

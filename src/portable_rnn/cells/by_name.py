@@ -12,12 +12,12 @@ __all__ = ["described", "from_description"]
 
 
 def described(cell: Cell) -> dict[str, Any]:
-    """Return the name of one of the library's cells, and those options that are not the default.
+    """Return the name of one of the library's cells, with its options that are not the default.
 
     Raises
     ------
     TypeError
-        If the cell is one of your own, which no file can describe.
+        If the cell is your own, which no file can describe.
 
     Examples
     --------
@@ -68,5 +68,5 @@ def from_description(description: Mapping[str, Any]) -> Cell:
 
 
 def _plain(value: Any) -> Any:
-    """Return tuples as the lists that JSON gives back."""
+    """Return tuples as lists, as JSON reads them back."""
     return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -58,7 +58,7 @@ class Elman:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """Equation 10.9."""
+        """Return the new state, by equation 10.9, and residuals."""
         if self.clip is None:
             h = self._f(xp, ax + ah)
             return (h,), (h,)
@@ -69,7 +69,7 @@ class Elman:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """The diagonal factor of equations 10.21 to 10.28."""
+        """Multiply by the diagonal factor of equations 10.21 to 10.28."""
         h, *inside = residuals
         (d_h,) = d_state
         d_a = d_h * self._slope(xp, h)

@@ -22,15 +22,15 @@ class GRU:
         r = sigmoid(ax_r + ah_r)        z = sigmoid(ax_z + ah_z)
         n = tanh(ax_n + r * ah_n)       h' = (1 - z) n + z h
 
-    Cho et al., arXiv 1406.1078, in the form of cuDNN and ``torch.nn.GRU``; that of ONNX with
+    Cho et al., arXiv 1406.1078, in the form of cuDNN and ``torch.nn.GRU``, and of ONNX with
     ``linear_before_reset=1``.
 
     Parameters
     ----------
     activations : tuple of two
-        In place of sigmoid and of tanh; see :mod:`portable_rnn.nonlinearities`.
+        Used instead of sigmoid and tanh; see :mod:`portable_rnn.nonlinearities`.
     clip : float, optional
-        Bound of what goes into them.
+        Bound of the arguments of these.
 
     Raises
     ------
@@ -64,7 +64,10 @@ class GRU:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """One step; the residuals are h, r and z side by side, n, and r * ah_n."""
+        """Return the new state; the residuals are h, r and z in one array, n, and r * ah_n.
+
+        If r is not a sigmoid, the last one is ah_n.
+        """
         (f, _), (g, _) = self._functions
         (h,) = state
         size = h.shape[-1]
@@ -86,7 +89,7 @@ class GRU:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """Cotangents of one step, gate by gate."""
+        """Return the cotangents of one step, gate by gate."""
         (_, f_derivative), (_, g_derivative) = self._functions
         h, rz, n, kept, *inside = residuals
         (d_h,) = d_state
@@ -95,7 +98,7 @@ class GRU:
         d_an = d_h * (1.0 - z) * g_derivative(xp, n)
         if inside:
             d_an = clip_vjp((inside[1],), d_an)
-        # d_r sigmoid'(r) = (d_an ah_n) r (1 - r): the product r * ah_n is all that was kept.
+        # d_r sigmoid'(r) = (d_an ah_n) r (1 - r): for a sigmoid, only r * ah_n is kept.
         d_ar = d_an * kept * (1.0 - r if self._logistic else f_derivative(xp, r))
         d_az = d_h * (h - n) * f_derivative(xp, z)
         if inside:
@@ -116,9 +119,9 @@ class ResetBeforeGRU(GRU):
         r = sigmoid(ax_r + ah_r)        z = sigmoid(ax_z + ah_z)
         n = tanh(a_n)                   h' = (1 - z) n + z h
 
-    Cho et al., arXiv 1406.1078, as printed there; Keras' with ``reset_after=False`` and ONNX's
-    default, ``linear_before_reset=0``. The second product has to wait for the first, at each step:
-    the other form is faster.
+    Cho et al., arXiv 1406.1078, as in the paper; same as Keras with ``reset_after=False`` and
+    ONNX's default, ``linear_before_reset=0``. At each step the second product depends on the
+    first: `GRU` is faster.
 
     Parameters and errors are those of `GRU`.
 
@@ -135,7 +138,7 @@ class ResetBeforeGRU(GRU):
     def before_product(
         self, xp: Namespace, ax: Array, ah: Array, state: State
     ) -> tuple[Array, Residuals]:
-        """The reset gate, and ``v = r * h``; the residuals are h and r."""
+        """Return ``v = r * h``, with the reset gate r; the residuals are h and r."""
         (f, _), _ = self._functions
         (h,) = state
         size = h.shape[-1]
@@ -146,7 +149,7 @@ class ResetBeforeGRU(GRU):
     def before_product_vjp(
         self, xp: Namespace, residuals: Residuals, d_v: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """Cotangents of the reset gate."""
+        """Return the cotangents that come through the reset gate."""
         (_, f_derivative), _ = self._functions
         h, r, *inside = residuals
         d_a = clip_vjp(tuple(inside), d_v * h * f_derivative(xp, r))
@@ -157,7 +160,7 @@ class ResetBeforeGRU(GRU):
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """The rest of the step; the residuals are h, z and n."""
+        """Return the new state; the residuals are h, z and n."""
         (f, _), (g, _) = self._functions
         (h,) = state
         size = h.shape[-1]
@@ -168,7 +171,7 @@ class ResetBeforeGRU(GRU):
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """Cotangents of the rest of the step; `before_product_vjp` adds those of the reset gate."""
+        """Return the cotangents of `step`; those of `before_product_vjp` are added to them."""
         (_, f_derivative), (_, g_derivative) = self._functions
         h, z, n, *inside = residuals
         (d_h,) = d_state

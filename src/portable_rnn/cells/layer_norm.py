@@ -1,21 +1,21 @@
 """Layer-normalised cells.
 
-A normalisation sees a whole row: each entry has the row's mean taken off and is divided by its
-standard deviation. That is not pointwise by unit, but it stays within one sequence and one step,
-and no matrix of parameters takes part: what the engine owns is left to it.
+A normalisation uses a whole row: it subtracts the row's mean from each entry and divides by the
+row's standard deviation. That is not pointwise by unit, but it stays within one sequence and one
+step, and needs no matrix of parameters: all matrix products stay in the engine.
 
-Rows of 1024 numbers may be as large as 2e30 in float32 and bfloat16 and as 1e165 in float64, and of
-fewer somewhat larger; in float16 as large, and everywhere as small, as the dtype has numbers.
-Beyond, squares are infinite, and the result and its gradient are NaN. (Those of torch are 0 from
-about 1e18 on, for rows of 1024 in float32, and NaN far beyond.) To divide each row by its largest
-number first would end that, for 6 calls more a normalisation: a sixth of the time of a small
-network.
+Entries of rows of 1024 numbers may be as large as 2e30 in float32 and bfloat16 and 1e165 in
+float64, of shorter rows somewhat larger; in float16 as large, and in all dtypes as small, as the
+dtype holds. Beyond that, squares are infinite, and the result and its gradient are NaN. (Those of
+torch are 0 from about 1e18 on, for rows of 1024 in float32, and NaN far beyond.) Dividing each row
+by its largest number first would avoid this, but takes 6 more calls for each normalisation: a
+sixth of the time of a small network.
 
-A row of zeros has the deviation sqrt(1e-5), and so the gradient with respect to it is 316 times
-that of its normal. Over steps of such rows the gradient grows by about that factor at each, and
-is beyond float16 (65504) after one or two: infinite, and NaN in what is computed from it. That is
-overflow like any other: scale the loss down, skip steps by ``lengths`` or a ``mask``, or take
-bfloat16 or float32.
+A row of zeros has the deviation sqrt(1e-5), so the gradient with respect to it is 316 times that
+with respect to the normalised row. Over steps of such rows the gradient grows by about that factor
+at each, and exceeds float16 (65504) after one or two: it is infinite, and results computed from it
+are NaN. That is ordinary overflow: scale the loss down, skip steps by ``lengths`` or a ``mask``, or
+use bfloat16 or float32.
 """
 
 import math
@@ -30,8 +30,8 @@ from .protocol import Residuals, State, Vector
 __all__ = ["LayerNormElman", "LayerNormLSTM"]
 
 EPSILON = 1e-5  # added to the variance, as torch.nn.LayerNorm does
-# A factor before squares, so that those of 1e30 are numbers of float32. A smaller one has no room:
-# squares that EPSILON's makes nothing of must be all that XLA takes for 0, those below 2**-126.
+# A factor before squaring, so that float32 holds the square of 1e30. It cannot be smaller: XLA
+# takes squares below 2**-126 for 0, and these must be negligible compared with EPSILON's term.
 SMALL = 2.0**-42
 
 
@@ -41,10 +41,10 @@ class LayerNormElman:
 
     With ``norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5)`` over the H units. Equation 4 of Ba, Kiros
     and Hinton, arXiv 1607.06450. The gains w are ``weight_norm`` (H), which start from 1, and the
-    biases b ``bias_norm`` (H), from 0; the projections have none.
+    biases b ``bias_norm`` (H), from 0; ax and ah have no biases.
 
     With 1024 units, entries of ``ax + ah`` may be as large as 2e30 in float32 and bfloat16, 1e165
-    in float64, and in float16 as any of its numbers. Beyond, results are NaN.
+    in float64, and any number in float16. Beyond that, results are NaN.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class LayerNormElman:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """One step; the residuals are h and those of the normalisation."""
+        """Return the new state; the residuals are h and those of the normalisation."""
         w, b = _rows(own)
         a, kept = norm(xp, ax + ah)
         h = tanh(xp, w * a + b)
@@ -70,7 +70,7 @@ class LayerNormElman:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
-        """Cotangents of one step, and of gains and biases."""
+        """Return the cotangents of one step, and of gains and biases."""
         w, _ = _rows(own)
         h, *kept = residuals
         (d_h,) = d_state
@@ -88,14 +88,14 @@ class LayerNormLSTM:
         i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)      g = tanh(a_g)
         c' = f c + i g                                          h' = o tanh(w_c norm(c') + b_c)
 
-    Equations 20 to 22 of Ba, Kiros and Hinton, arXiv 1607.06450, whose two biases of the gates are
-    one here: ax and ah are normalised over all 4·H entries, c' over H, with 1e-5 added to each
+    Equations 20 to 22 of Ba, Kiros and Hinton, arXiv 1607.06450, with one bias of the gates instead
+    of two: ax and ah are normalised over all 4·H entries, c' over H, with 1e-5 added to each
     variance. Parameters: ``weight_norm_ih``, ``weight_norm_hh`` and ``bias_norm`` (4·H),
-    ``weight_norm_c`` and ``bias_norm_c`` (H). Gains start from 1, biases from 0; the projections
-    have no biases.
+    ``weight_norm_c`` and ``bias_norm_c`` (H). Gains start from 1, biases from 0; ax and ah have no
+    biases.
 
     With 256 units, entries of ax and ah may be as large as 2e30 in float32 and bfloat16, 1e165 in
-    float64, and in float16 as any of its numbers. Beyond, results are NaN.
+    float64, and any number in float16. Beyond that, results are NaN.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class LayerNormLSTM:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """One step; the residuals are the gates, c, and those of the three normalisations."""
+        """Return the new state; residuals are the gates, c, and those of the normalisations."""
         w_x, w_h, b, w_c, b_c = _rows(own)
         _, c_before = state
         size = c_before.shape[-1]
@@ -137,7 +137,7 @@ class LayerNormLSTM:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
-        """Cotangents of one step, and of gains and biases."""
+        """Return the cotangents of one step, and of gains and biases."""
         w_x, w_h, _, w_c, _ = _rows(own)
         i_f, g, o, c_before, y, *kept = residuals
         kept_x, kept_h, kept_c = kept[:2], kept[2:4], kept[4:]
@@ -161,28 +161,28 @@ class LayerNormLSTM:
 
 
 def _rows(own: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Return vectors as rows (1, N), of as many axes as what they multiply."""
+    """Return vectors as rows (1, N), with as many axes as what they multiply."""
     return tuple(vector[None, :] for vector in own)
 
 
 def norm(xp: Namespace, a: Array) -> tuple[Array, Residuals]:
     """Normalise the rows of (B, N); the residuals are the result, and 1 over the deviation.
 
-    Half precision is float32 in here, as the second residual stays: float16 has no 300². The top of
-    this module has how large rows may be.
+    Half precision is computed in float32, and the second residual stays in it: float16 cannot hold
+    300². For how large rows may be, see the docstring of this module.
     """
     dtype, a = a.dtype, to_accumulation_dtype(xp, a)
     centred = a - _mean(xp, a)
     small, size = centred * SMALL, float(a.shape[-1])
     squares = sum_over(xp, small * small, axis=-1, keepdims=True) + size * EPSILON * SMALL**2
-    # SMALL / sqrt(squares / size), but of infinite ones NaN: a wrong 0 would pass for a result.
+    # SMALL / sqrt(squares / size), but NaN for infinite squares: 0 would look like a result.
     scale = xp.sqrt(squares) * (SMALL * math.sqrt(size)) / squares
     normal = xp.astype(centred * scale, dtype, copy=False)
     return normal, (normal, scale)
 
 
 def norm_vjp(xp: Namespace, residuals: Any, d_normal: Array) -> Array:
-    """Return the cotangent of what was normalised."""
+    """Return the cotangent of the argument of `norm`."""
     dtype, scale = d_normal.dtype, residuals[1]
     normal, d_normal = to_accumulation_dtype(xp, residuals[0]), to_accumulation_dtype(xp, d_normal)
     d_centred = d_normal - normal * _mean(xp, d_normal * normal)

@@ -1,4 +1,4 @@
-"""Long short-term memory, with or without peepholes and a forget gate of its own."""
+"""Long short-term memory, with optional peepholes and coupled gates."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,23 +24,23 @@ class LSTM:
         i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o)      g = tanh(a_g)
         c' = f c + i g                                          h' = o tanh(c')
 
-    Hochreiter and Schmidhuber (1997); Gers et al. (2000). Same as ``torch.nn.LSTM``. With options,
-    what ONNX's ``LSTM`` describes.
+    Hochreiter and Schmidhuber (1997); Gers et al. (2000). Same as ``torch.nn.LSTM``, and with
+    options as ONNX's ``LSTM``.
 
     Parameters
     ----------
     peepholes : bool
         Whether gates see the cell state: ``p_i c`` is added to ``a_i``, ``p_f c`` to ``a_f`` and
-        ``p_o c'``, of the new one, to ``a_o``, unit by unit (Gers and Schmidhuber, 2000). The
+        ``p_o c'``, with the new one, to ``a_o``, unit by unit (Gers and Schmidhuber, 2000). The
         parameter ``weight_peephole`` holds p_i, p_f and p_o; ONNX's ``P`` has i, o, f.
     coupled : bool
-        Whether ``f = 1 - i`` in place of a gate (CIFG of Greff et al., arXiv 1503.04069; ONNX's
+        Whether ``f = 1 - i`` instead of a gate (CIFG of Greff et al., arXiv 1503.04069; ONNX's
         ``input_forget``). Gates are then i, g, o, and peepholes p_i, p_o.
     activations : tuple of three
-        In place of sigmoid, of the tanh of g, and of that of c'; see
+        Used instead of sigmoid, the tanh of g, and the tanh of c'; see
         :mod:`portable_rnn.nonlinearities`.
     clip : float, optional
-        Bound of what goes into sigmoid and the tanh of g, peepholes included; not of c'.
+        Bound of the arguments of sigmoid and the tanh of g, peepholes included; not of c'.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class LSTM:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """One step; the residuals are (i, f) side by side, g, o, c and c'."""
+        """Return the new state; the residuals are i and f in one array, g, o, c and c'."""
         (sigma, _), (tanh_g, _), (tanh_c, _) = self._functions
         _, c_before = state
         size = c_before.shape[-1]
@@ -114,7 +114,7 @@ class LSTM:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Any, ...]:
-        """Cotangents of one step; tanh(c') is recomputed rather than stored."""
+        """Return the cotangents of one step; tanh(c') is recomputed rather than stored."""
         (_, sigma_d), (_, tanh_g_d), (tanh_c, tanh_c_d) = self._functions
         i_f, g, o, c_before, c, *inside = residuals
         d_h, d_c = d_state
@@ -149,5 +149,5 @@ class LSTM:
         return d_a, d_a, (None, d_c_before), d_p
 
     def _both(self, xp: Namespace, c: Array) -> Array:
-        """Return c for each gate that sees it: i and f, or i alone."""
+        """Return c for each gate that uses it: i and f, or only i."""
         return c if self.coupled else xp.concat([c, c], axis=1)

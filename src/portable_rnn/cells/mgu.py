@@ -18,8 +18,8 @@ class MGU:
         f = sigmoid(ax_f + ah_f)
         n = tanh(ax_n + f * ah_n)       h' = (1 - f) h + f n
 
-    Zhou et al., arXiv 1603.09420, with the gate after the matrix product, as in `GRU`; in the
-    paper it stands before.
+    Zhou et al., arXiv 1603.09420, but with the gate applied after the matrix product, as in `GRU`,
+    not before.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class MGU:
     def step(
         self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
     ) -> tuple[State, Residuals]:
-        """One step; the residuals are h, f, n, and f * ah_n."""
+        """Return the new state; the residuals are h, f, n, and f * ah_n."""
         (h,) = state
         size = h.shape[-1]
         f = sigmoid(xp, ax[:, :size] + ah[:, :size])
@@ -46,7 +46,7 @@ class MGU:
     def step_vjp(
         self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
     ) -> tuple[Array, Array, StateCotangent]:
-        """Cotangents of one step; the gate has two of them."""
+        """Return the cotangents of one step; the gate's is a sum of two."""
         h, f, n, reset = residuals
         (d_h,) = d_state
         d_an = d_h * f * tanh_derivative(xp, n)

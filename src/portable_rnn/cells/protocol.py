@@ -1,25 +1,25 @@
-"""What the engine asks of a cell.
+"""What the engine requires of a cell.
 
-A cell never multiplies matrices and knows nothing of time. It is given the two projections
+A cell never multiplies matrices and knows nothing of time. It is given the two matrix products
 of one step, ``ax = x W_ihᵀ + b_ih`` and ``ah = h W_hhᵀ + b_hh``, both (B, gates·H), and the
-state it starts from, a tuple of arrays (B, H) whose first entry is the hidden state ``h``.
+state before it, a tuple of arrays (B, H) whose first entry is the hidden state ``h``.
 
 - ``step(xp, ax, ah, state) -> state, residuals``: one step. ``residuals`` is a tuple of arrays, all
   that the derivative will need.
-- ``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``: the cotangent of the new state
-  turned into those of ``ax``, ``ah`` and the old state. The first entry of ``d_state_before`` is
-  None if ``h`` acts through ``ah`` alone. A cell that sees only the sum ``ax + ah`` returns one
+- ``step_vjp(xp, residuals, d_state) -> d_ax, d_ah, d_state_before``: converts the cotangent of the
+  new state to those of ``ax``, ``ah`` and the old state. The first entry of ``d_state_before`` is
+  None if ``h`` acts only through ``ah``. A cell that uses only the sum ``ax + ah`` returns one
   array twice, and the engine then does the work once.
 
-Three things that most cells do without, and then need not mention:
+Three optional members:
 
-- ``vectors``: parameters of the cell's own, as a tuple of `Vector`. They enter a step entry by
-  entry, never as matrices: ``step`` is given them after the state, ``step_vjp`` after the
-  cotangent, and it returns behind everything else, for each of them, its cotangent by sequence,
-  (B, multiple·H). The engine sums them over the batch and over time.
-- ``biased = False``: the projections have no biases, since the cell has its own.
-- ``second_product``: how many gates, the last ones, are not of ``h`` but of another vector ``v``
-  (B, H), which the cell makes of the gates before them (see `TwoProductCell`).
+- ``vectors``: the cell's own vectors, as a tuple of `Vector`. They enter a step entry by entry,
+  never as matrices: ``step`` is given them after the state, ``step_vjp`` after the cotangent, and
+  its last results are their cotangents by sequence, (B, multiple·H) each. The engine sums them over
+  the batch and over time.
+- ``biased = False``: ``ax`` and ``ah`` have no biases, since the cell has its own.
+- ``second_product``: how many of the last gates multiply not ``h`` but another vector ``v``
+  (B, H), which the cell computes from the gates before them (see `TwoProductCell`).
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -34,7 +34,7 @@ StateCotangent: TypeAlias = tuple[Array | None, ...]
 
 
 class Vector(NamedTuple):
-    """A parameter of a cell's own: its name, its size in units of H, and what it starts from."""
+    """An own vector of a cell: its name, its size in units of H, and its initial value."""
 
     name: str  # as in the dict of parameters, without layer and direction
     multiple: int
@@ -43,7 +43,7 @@ class Vector(NamedTuple):
 
 @runtime_checkable
 class Cell(Protocol):
-    """What the engine asks of a cell. Cells must be hashable: frozen dataclasses are.
+    """What the engine requires of a cell, which must be hashable, as frozen dataclasses are.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class Cell(Protocol):
 
 
 class TwoProductCell(Cell, Protocol):
-    """A cell of which the last ``second_product`` gates are projections of another vector than h.
+    """A cell whose last ``second_product`` gates are products with another vector than ``h``.
 
     First comes ``before_product``, which is given ``ah`` of the other gates; then the engine
     multiplies; then ``step``, which is given ``ah`` of all gates. Both are pointwise.
@@ -97,7 +97,7 @@ class TwoProductCell(Cell, Protocol):
 
     @property
     def second_product(self) -> int:
-        """Number of gates that are projections of ``v``; the last ones."""
+        """Number of gates, the last ones, that are products with ``v``."""
 
     def before_product(
         self, xp: Namespace, ax: Array, ah: Array, state: State
@@ -111,5 +111,5 @@ class TwoProductCell(Cell, Protocol):
 
 
 def vectors_of(cell: Cell) -> tuple[Vector, ...]:
-    """Return the parameters of a cell's own; most have none."""
+    """Return a cell's own vectors; most cells have none."""
     return getattr(cell, "vectors", ())

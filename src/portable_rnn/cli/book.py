@@ -82,7 +82,7 @@ def show_book(options: Options, console: Console) -> bool:
             raise ValueError("latex: expected no --latex with --to, which writes numbers only")
         write_example(options.to, example)
         console.print(
-            f"wrote {escape(str(options.to))}; change what you like, then: "
+            f"wrote {escape(str(options.to))}; edit it, then: "
             f"portable-rnn book --from {escape(quoted(str(options.to)))}",
             highlight=False,
             soft_wrap=True,
@@ -137,7 +137,7 @@ def _example(options: Options) -> tuple[Example, dict[str, Any], str]:
         given["to"] = options.to
     for name, value in given.items():
         raise ValueError(
-            f"{name}: expected no --{name} with --from, whose file has all numbers, got {value}"
+            f"{name}: expected no --{name} with --from, which provides all numbers, got {value}"
         )
     example, claims = read(options.source)
     return example, claims, str(options.source)
@@ -214,14 +214,14 @@ def _print_verdict(console: Console, options: Options, checks: list[Check]) -> N
         digits = "7" if options.dtype == "float32" else "16"
         console.print(
             f"[yellow]{len(amplified)} of {len(checks)} are more than {ALLOWED:g} eps off, up to "
-            f"{_eps(worst.error)} in {_numbers(amplified)}: these numbers amplify rounding, that "
-            f"of the independent computation with {digits} digits as much[/]",
+            f"{_eps(worst.error)} in {_numbers(amplified)}: these numbers amplify rounding, and "
+            f"an independent computation with {digits} digits is off by as much[/]",
             highlight=False,
         )
         if worst.allowed == float("inf"):
             console.print(
-                f"[yellow]{options.dtype} keeps hardly a digit of the results: nothing is shown by "
-                "these numbers; take fewer steps, or a smaller W[/]",
+                f"[yellow]{options.dtype} leaves hardly a correct digit, so these numbers show "
+                "nothing; take fewer steps, or a smaller W[/]",
                 highlight=False,
             )
     if beyond:
@@ -276,7 +276,7 @@ def _print_equation(
     beside = max(label, 6) + 2 * widest + 16 <= console.width
     table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
     table.add_column("", style="bold", no_wrap=True, min_width=6)
-    table.add_column("library" if beside else "library, and below it independent", no_wrap=True)
+    table.add_column("library" if beside else "library, with independent below", no_wrap=True)
     if beside:
         table.add_column("independent", no_wrap=True)
     table.add_column("off by", justify="right", no_wrap=True)

@@ -58,7 +58,7 @@ def print_claims(
         widths = [max(Text.from_markup(line).cell_len for line in side) for side in sides]
         beside = sum(widths) + 4 <= console.width
         table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column("claimed" if beside else "claimed, and below it right", no_wrap=True)
+        table.add_column("claimed" if beside else "claimed, with right below", no_wrap=True)
         if beside:
             table.add_column("right", no_wrap=True)
         for left, right in zip(*sides, strict=True):

@@ -59,7 +59,7 @@ def show_info(console: Console) -> None:
 
 def _executors() -> Table:
     """Return which loops there are for NumPy's arrays, and which cells each serves."""
-    table = Table(title="executors, for NumPy's arrays", title_justify="left")
+    table = Table(title="executors for NumPy arrays", title_justify="left")
     for column in ("executor", "runs", "cells"):
         table.add_column(column, overflow="fold")
     by_cell = {name: executors.explain(RNN(1, 1, cell=name)) for name in CELLS}
@@ -69,7 +69,7 @@ def _executors() -> Table:
         found = f"[green]{escape(how)}[/]; code is kept in {escape(str(folder() or 'memory'))}"
     else:
         _, _, reason = by_cell["elman"].partition(": ")
-        found = f"[yellow]not here: {escape(reason)}[/]"
+        found = f"[yellow]not available: {escape(reason)}[/]"
     table.add_row("compiled", found, ", ".join(compiled) or "-")
     rest = [name for name in by_cell if name not in compiled]
     table.add_row("eager", "the loop in Python, for all dtypes", ", ".join(rest) or "-")

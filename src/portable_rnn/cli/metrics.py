@@ -86,8 +86,8 @@ class MetricsFile(Callback):
                 lost = True
             elif last != measured:
                 raise CheckpointError(
-                    f"{self._path}: is not of this run; restore it from a copy, or begin anew with "
-                    "another --out"
+                    f"{self._path}: is not of this run; restore it from a copy, or begin again "
+                    "with another --out"
                 )
         if lost:
             Console(stderr=True, highlight=False, soft_wrap=True).print(
@@ -126,20 +126,20 @@ def read_metrics(path: Path, config: str | None = None) -> list[dict[str, Any]]:
             good = False
         if not good:
             raise CheckpointError(
-                f"{path}: line {number} is damaged, or not as this program wrote it; "
-                "restore it from a copy, or begin anew with another --out"
+                f"{path}: line {number} is damaged, or was edited; "
+                "restore it from a copy, or begin again with another --out"
             )
         lines.append(values)
     for line in lines if config is not None else ():
         if "config" not in line:
             raise CheckpointError(
                 f"{path}: was written by an earlier version, which did not record its run; "
-                "delete it to go on without it"
+                "delete it to continue without it"
             )
         if line["config"] != config:
             raise CheckpointError(
                 f"{path}: is not of the run that {CONFIG} describes; restore both from a copy, or "
-                "delete it to go on without it"
+                "delete it to continue without it"
             )
     return lines
 

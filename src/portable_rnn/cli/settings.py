@@ -56,7 +56,7 @@ class Settings:
             check.count(name, getattr(self, name))
         check.number("dropout", self.dropout, least=0, below=1)
         if self.dropout and self.layers == 1:
-            raise ValueError("dropout: acts between layers, and there is one: add --layers")
+            raise ValueError("dropout: acts between layers, and there is only one: add --layers")
         if self.minutes is not None:
             check.number("minutes", self.minutes, above=0)
         check.number("lr", self.lr, above=0)
@@ -135,7 +135,7 @@ def refuse_another_run(folder: Path) -> None:
     """Raise ValueError if there is a run in a folder, or a part of one."""
     if (folder / CONFIG).exists():
         raise ValueError(
-            f"out: {folder} already holds a run; pass --resume to go on with it, or another --out"
+            f"out: {folder} already holds a run; pass --resume to continue it, or another --out"
         )
     for name in (CHECKPOINT, WEIGHTS, METRICS):
         if (folder / name).exists():
@@ -173,20 +173,18 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: expected the configuration of a run ({error}); restore it from a copy"
         ) from None
     if held[0] is None:
-        raise CheckpointError(
-            f"{path}: {NO_CHECKSUM}; restore it from a copy, or begin another run"
-        )
+        raise CheckpointError(f"{path}: {NO_CHECKSUM}; restore it from a copy, or start a new run")
     if held[0] != held[1]:
         raise CheckpointError(
-            f"{path}: is damaged or edited, for its checksum is that of other values; restore it "
-            "from a copy, or begin another run with what you want to change"
+            f"{path}: is damaged or edited: its checksum does not match; restore it from a copy, "
+            "or start a new run with your changes"
         )
     try:
         config["model"] = RNN(**config["model"]).to_dict()
         if len(Vocabulary(config["vocabulary"])) != config["model"]["input_size"]:
-            raise ValueError("a vocabulary of another size than the model")
+            raise ValueError("the sizes of the vocabulary and the model differ")
         if not isinstance(config["settings"], dict) or not isinstance(config["prompt"], str):
-            raise TypeError("settings or a prompt of another kind")
+            raise TypeError("settings or prompt of the wrong type")
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: expected the configuration of a run ({error})") from None
     return dict(config)

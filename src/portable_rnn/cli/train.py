@@ -140,7 +140,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         if run.done and bar.first == run.step:
             console.print(
                 f"[yellow]nothing to do: this run has made all its {run.step} steps; for a longer "
-                "one, begin anew with another --out[/]",
+                "one, begin again with another --out[/]",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -210,7 +210,7 @@ def _opened(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"out: cannot make the folder {folder}: {error.strerror}") from None
+            raise ValueError(f"out: cannot create the folder {folder}: {error.strerror}") from None
         with locked(folder):
             if resume:
                 _look_over(folder, facts)
@@ -239,8 +239,8 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
             raise CheckpointError(f"{what}: the run in {folder} was made with another {what}")
     if (folder / WEIGHTS).exists() and not (folder / CHECKPOINT).exists():
         raise CheckpointError(
-            f"{folder / CHECKPOINT}: there is no such file, and {WEIGHTS} is of a run that had "
-            "one; restore it from a copy, or begin anew with another --out"
+            f"{folder / CHECKPOINT}: file not found, but {WEIGHTS} is of a run that had one; "
+            "restore it from a copy, or begin again with another --out"
         )
     if (folder / WEIGHTS).exists():  # which the next save would replace unseen
         try:
@@ -330,7 +330,7 @@ def _report(
     table.add_column("bits", justify="right")
     table.add_row("unigram frequencies", f"{levels['unigram']:.3f}")
     table.add_row("bigram frequencies", f"{levels['bigram']:.3f}")
-    table.add_row("xz, having read the training text", f"{levels['xz']:.3f}")
+    table.add_row("xz, after reading the training text", f"{levels['xz']:.3f}")
     table.add_row(f"[bold]this network[/] (step {step})", f"[bold]{nats * BITS:.3f}[/]")
     console.print(table)
     drawn = generate(run.model, params, vocabulary, prompt=prompt, length=300, temperature=0.7)

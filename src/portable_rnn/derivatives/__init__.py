@@ -1,1 +1,1 @@
-"""Beyond the gradient: Jacobian, Hessian, Gauss-Newton, single sequences, step by step."""
+"""Products with Jacobian, Hessian and Gauss-Newton matrix; gradients by sequence and by step."""

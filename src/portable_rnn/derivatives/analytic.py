@@ -1,12 +1,12 @@
-"""Whether complex steps may be trusted with a loss that somebody else has written.
+"""Check that complex steps are right for a loss of the user's.
 
 `directional` differentiates the gradient of a loss by a step off the real axis. That is the
-derivative along the real axis if the gradient is analytic on each piece, which no library of arrays
-can tell from its source. So it is compared with differences, at the outputs at hand and along the
-direction in which they move: four or so evaluations of the loss, and none of the network.
+derivative along the real axis if the gradient is analytic on each piece, which no array library
+can tell from its source. So it is compared with differences, at the given outputs and along the
+direction in which they move: about four evaluations of the loss, and none of the network.
 
-Only what is certain is refused. A difference is believed in where steps ahead and back, and steps
-half as long, agree: so neither at a kink, nor where it drowns in rounding.
+Only certain errors are refused. A difference counts only where steps ahead and back, and steps half
+as long, agree: neither at a kink, nor where rounding dominates.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ __all__ = ["watched"]
 
 OURS = tuple(getattr(losses, name) for name in losses.__all__ if name != "one_hot")
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
-# Of the largest output: with so long a step, rounding and curvature take about the same away.
+# Relative to the largest output: at this length, errors of rounding and curvature are about equal.
 LENGTHS = {"float32": 2.0**-7, "float64": 2.0**-18}
-CLOSE = 2.0**-5  # what two derivatives may differ by and count as the same
+CLOSE = 2.0**-5  # relative difference below which two derivatives count as the same
 
 
 def watched(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a loss, as it is called with complex outputs, that refuses to give a wrong slope.
+    """Return a loss, to be called with complex outputs, that refuses to give a wrong slope.
 
-    Values are read, so it looks only where that costs nothing: on the host, and not under
+    The check reads values, so it is made only where that costs nothing: on the host, and not under
     ``jax.jit``. The losses of this library are known to be analytic.
     """
     inner = loss
@@ -43,7 +43,7 @@ def watched(loss: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(outputs: Array, targets: Any, **options: Any) -> Any:
         returned = loss(outputs, targets, **options)
-        step = STEPS.get(dtype_name(outputs.dtype))  # None: by differences in any case
+        step = STEPS.get(dtype_name(outputs.dtype))  # None: differences are used in any case
         if step is None or not on_host(outputs):
             return returned
         if isinstance(returned, tuple) and len(returned) == 2 and is_array(returned[1]):
@@ -70,7 +70,7 @@ def _gradient(loss: Callable[..., Any], targets: Any, options: dict[str, Any], a
 def _differing_slopes(
     gradient: Callable[[Array], Array], outputs: Array, d_outputs: Array, step: float
 ) -> tuple[float, float] | None:
-    """Return the slope by differences and that by a complex step, if they differ for certain."""
+    """Return the slopes by differences and by a complex step, if they differ for certain."""
     xp = namespace_of(outputs=outputs)
     y, along = xp.real(outputs), xp.imag(outputs)
     size = unit_of(xp, _largest(xp, along))
@@ -82,16 +82,16 @@ def _differing_slopes(
     longest = length * xp.where(largest > one, largest, one)
     try:
         ahead, back = (gradient(y + along * s) for s in (longest, -longest))
-    except Exception:  # outputs that the loss does not take: nothing can be said
+    except Exception:  # the loss does not accept these outputs: nothing is known
         return None
     found = (ahead - back) / (2.0 * longest)
     bound = CLOSE * xp.abs(found) + 2.0**-10 * _largest(xp, found)
     if read_flag(xp.all(~(xp.abs(found - slope) > bound))) is not False:
-        return None  # the same, or nothing that can be read
+        return None  # the same, or not readable
     for scale in (longest, length * largest, length * one):
         try:
             wrong, found, slope = _differ(xp, gradient, y, along, scale, step)
-            # Two steps too long agree on what neither has seen, so a short one is asked as well.
+            # Two steps that are both too long may agree on a wrong slope, so try a short one too.
             wrong = wrong & _differ(xp, gradient, y, along, scale / 16.0, step)[0]
         except Exception:
             continue
@@ -113,11 +113,11 @@ def _differ(
 ) -> tuple[Array, Array, Array]:
     """Return where two derivatives differ for certain, and both of them."""
     eps = EPS[dtype_name(y.dtype)]
-    # Entries that do not move, for rounding, are left where they are in both.
+    # Entries that would not move because of rounding stay where they are in both.
     moves = length * xp.abs(along) > 64.0 * eps * xp.abs(y)
     along = xp.where(moves, along, xp.zeros_like(along))
     length = unit_of(xp, length)
-    # Steps and half steps, ahead and back: they agree where there is a slope, and it is seen.
+    # Steps and half steps, ahead and back: they agree where there is a slope that they resolve.
     here, ahead, back = gradient(y), gradient(y + along * length), gradient(y - along * length)
     half = 0.5 * length
     near, near_back = gradient(y + along * half), gradient(y - along * half)
@@ -125,16 +125,16 @@ def _differ(
     short = ((near - here) / half, (here - near_back) / half)
     spread = _spread(xp, *long, *short)
     found = (near - near_back) / length
-    # Complex steps of other lengths: what is left of a difference that cancels is no slope.
+    # Complex steps of two lengths: the remainder of a cancelling difference is no slope.
     dtype = xp.complex128 if dtype_name(y.dtype) == "float64" else xp.complex64
     z, direction = xp.astype(y, dtype), xp.astype(along, dtype)
     slopes = [xp.imag(gradient(z + direction * (s * 1j))) / s for s in (step, 0.7 * step)]
-    # What the gradient may be small compared with, and rounds like: its values at other outputs.
+    # Values of the gradient at other outputs: it may be small compared with them, but round alike.
     others = (here, ahead, back, gradient(xp.zeros_like(y)), gradient(-y))
     sizes = xp.max(xp.abs(xp.stack(others)), axis=0)
     rounding = _largest(xp, sizes) * (16.0 * eps)
     noise = rounding / length
-    # Nor does a slope count by which a whole unit would not change the gradient.
+    # Nor does a slope count that would not change the gradient over a whole unit.
     least = xp.where(noise > rounding, noise, rounding)
     slope, error = slopes[0], xp.abs(found - slopes[0])
     wrong = (
@@ -147,7 +147,7 @@ def _differ(
 
 
 def _largest(xp: Namespace, array: Array) -> Array:
-    """Return the largest magnitude of those that are finite."""
+    """Return the largest finite magnitude."""
     return xp.max(xp.where(xp.isfinite(array), xp.abs(array), xp.zeros_like(array)))
 
 

@@ -1,4 +1,4 @@
-"""Derivatives along a direction, by running the same source a little off the real axis.
+"""Derivatives along a direction, by running the same source with a small imaginary step.
 
 Everything in this library is analytic, so for a step ``h`` so small that ``1 + h²`` is
 1, ``Im f(a + i h v) / h`` is the derivative of ``f`` along ``v`` and no digit is lost to
@@ -34,7 +34,7 @@ Lift: TypeAlias = Callable[[Any], Any]
 
 # 1 plus the square of a step is 1, and numbers 1e-26 (1e-270) times the largest are normal.
 STEPS = {"complex64": 2.0**-40, "complex128": 2.0**-100}
-# The fifth root of eps balances what is truncated and what is rounded.
+# The fifth root of eps balances truncation and rounding errors.
 DIFFERENCES = {"float32": 2.0**-7, "float64": 2.0**-12}
 
 
@@ -52,14 +52,14 @@ def directional(
     ----------
     xp : module
     f : callable, ``f(arrays, lift) -> arrays``
-        Is called with the points moved off, in another dtype perhaps; ``lift`` brings whatever
-        else it uses (arrays, or dicts, tuples and lists of them) to that dtype.
+        Called with the moved points, perhaps in another dtype; ``lift`` converts whatever else it
+        uses (arrays, or dicts, tuples and lists of them) to that dtype.
     points : tuple of arrays
         Real, and all of one dtype.
     tangents : tuple of arrays or None
         One per point, of its shape; None counts as zero. At least one is an array.
     values : bool
-        Whether the values are wanted; else the first result is empty.
+        Whether to return the values; otherwise the first result is empty.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def directional(
         In the dtype of ``points``.
     """
     dtype = points[0].dtype
-    working = accumulation_dtype(xp, dtype)  # of half precision; rounded once
+    working = accumulation_dtype(xp, dtype)  # half precision is rounded only once
     points = tuple(lifted(xp, points, working))
     tangents = tuple(lifted(xp, tangents, working))
     scale = _largest(xp, [v for v in tangents if v is not None])
@@ -81,9 +81,9 @@ def directional(
 
 
 def lifted(xp: Namespace, tree: Any, dtype: Any) -> Any:
-    """Return a tree with its real floating arrays in another dtype, and all else as it is.
+    """Convert the real floating arrays of a tree to another dtype; leave all else as it is.
 
-    And, if that dtype is real, the real parts of those that were lifted to a complex one.
+    If that dtype is real, complex arrays are converted to their real parts.
     """
     if isinstance(tree, Mapping):
         return {name: lifted(xp, value, dtype) for name, value in tree.items()}
@@ -130,7 +130,7 @@ def _differences(
     *,
     values: bool,
 ) -> tuple[Arrays, Arrays]:
-    """Central differences of fourth order: four evaluations."""
+    """Return central differences of fourth order, from four evaluations."""
     dtype = points[0].dtype
     step = DIFFERENCES[dtype_name(dtype)]
 

@@ -1,14 +1,14 @@
-"""Beyond the gradient: products with the Jacobian, the Hessian, and the Gauss-Newton matrix.
+"""Products with the Jacobian, the Hessian, and the Gauss-Newton matrix.
 
 No matrix is ever formed: each product costs a small multiple of one pass, whatever the number
-of parameters. All of them run the shipped forward and backward passes along a direction
-(``derivatives/complex_step.py`` says how, and how exactly), so they hold for every cell,
-a user's own included, for every analytic loss, and whatever options the passes take.
+of parameters. All of them run the library's forward and backward passes along a direction
+(``derivatives/complex_step.py`` says how, and how exactly), so they work for every cell,
+a user's own included, for every analytic loss, and with all options of the passes.
 
-A relu counts as its derivative almost everywhere, 0 at the kink. A loss of your own is called
+A relu has its derivative almost everywhere, and 0 at the kink. A loss of your own is called
 with complex outputs: the gradient that it returns must be analytic there (no ``abs``, ``sign`` or
 conjugation, comparisons on the real part), as those of :mod:`portable_rnn.losses` are. Where
-values can be read it is compared with differences, and refused if it is not
+values can be read it is compared with differences, and refused if it is not analytic
 (``derivatives/analytic.py``).
 """
 
@@ -40,7 +40,7 @@ __all__ = ["Tangents", "check_real", "gauss_newton_product", "hvp", "jvp", "push
 
 
 class Tangents(NamedTuple):
-    """Outputs and final state, and the derivatives of both along the direction asked for.
+    """Outputs and final state, and the derivatives of both along the given direction.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ def jvp(
     model, params, x, state
         As for `forward`.
     d_params : dict of str to array, optional
-        Direction in which the parameters move; a name left out stands still.
+        Direction in which the parameters move; a name left out counts as zero.
     d_x : array like ``x``, optional
     d_state : like the initial state, for LSTM a pair, optional
         Give at least one of the three.
@@ -93,7 +93,7 @@ def jvp(
     Returns
     -------
     Tangents
-        ``outputs`` and ``state`` as `predict` gives them, and ``d_outputs`` and ``d_state``, their
+        ``outputs`` and ``state`` as from `predict`, and ``d_outputs`` and ``d_state``, their
         derivatives. No tape is kept.
 
     Raises
@@ -141,7 +141,7 @@ def hvp(
     loss: Loss = softmax_cross_entropy,
     **options: Any,
 ) -> dict[str, Array]:
-    """Multiply the Hessian of the loss, by the parameters, with a vector.
+    """Multiply the Hessian of the loss with respect to the parameters by a vector.
 
     Parameters
     ----------
@@ -169,9 +169,9 @@ def hvp(
 
     Notes
     -----
-    A loss of your own is compared with differences of itself, at two to some dozen more
-    evaluations, where its values are on the host; elsewhere, and under ``jax.jit``, the condition
-    is yours to see to.
+    A loss of your own is compared with differences of itself, at the cost of two to some dozens of
+    evaluations more, if its values are on the host; elsewhere, and under ``jax.jit``, the condition
+    is not checked.
 
     The derivative of the hand-written gradient along ``v`` is ``H v`` (Pearlmutter, *Fast exact
     multiplication by the Hessian*, Neural Computation 6, 1994). Costs one `bptt` over arrays of
@@ -222,12 +222,12 @@ def gauss_newton_product(
     loss: Loss = softmax_cross_entropy,
     **options: Any,
 ) -> dict[str, Array]:
-    """Multiply the generalised Gauss-Newton matrix with a vector.
+    """Multiply the generalised Gauss-Newton matrix by a vector.
 
-    ``G v = Jᵀ H_L J v``, where J is the Jacobian of the outputs by the parameters and H_L the
-    Hessian of the loss by the outputs. G is the Hessian without the curvature of the network
-    itself, and positive semidefinite where the loss is convex in the outputs, as those of
-    :mod:`portable_rnn.losses` are: what Hessian-free optimisation and natural gradients use.
+    ``G v = Jᵀ H_L J v``, where J is the Jacobian of the outputs with respect to the parameters and
+    H_L the Hessian of the loss with respect to the outputs. G is the Hessian without the curvature
+    of the network itself, and positive semidefinite where the loss is convex in the outputs, as
+    those of :mod:`portable_rnn.losses` are. Hessian-free optimisation and natural gradients use it.
 
     Parameters
     ----------
@@ -271,14 +271,14 @@ def gauss_newton_product(
     pushed = push(call, state, vector, None, None)
 
     def curved(outputs: Array, targets: Any, **options: Any) -> tuple[Array, Array]:
-        """Pass the Hessian of the loss times J v for the gradient of a loss."""
+        """Return the Hessian of the loss times J v in place of the gradient."""
 
         def gradient(arrays: tuple[Array, ...], lift: Lift) -> tuple[Array, ...]:
             returned = loss(arrays[0], lift(targets), **lift(options))
             return (returned_by_loss(returned, arrays[0], arrays[0])[1],)
 
         _, (product,) = directional(call.setup.xp, gradient, (outputs,), (pushed.d_outputs,))
-        return call.setup.xp.max(product), product  # some number: nobody asks for its value
+        return call.setup.xp.max(product), product  # any number: the value is not used
 
     outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(model, curved, outputs, targets, x, **given, **of_loss)
@@ -286,7 +286,7 @@ def gauss_newton_product(
 
 
 def push(call: Call, state: Any, d_params: Parameters, d_x: Array | None, d_state: Any) -> Tangents:
-    """Run a call along a direction; ``state`` is that from which it was prepared."""
+    """Run a call along a direction; ``state`` is the one it was prepared with."""
     names, params, xp = tuple(call.params), call.params, call.setup.xp
     before = () if state is None else check.state_parts(state)
     d_before = () if d_state is None else check.state_parts(d_state)
@@ -328,9 +328,9 @@ def _prepare(
     loss: Any,
     options: Mapping[str, Any],
 ) -> tuple[Call, dict[str, Any], dict[str, Any]]:
-    """Check what a product with a vector is asked of; return the call, and the options apart.
+    """Check the arguments of a product with a vector; return the call, and the options split.
 
-    Everything is checked before any of it is brought to another dtype.
+    Everything is checked before any of it is converted to another dtype.
     """
     weighted = not (options.get("lengths") is None and options.get("mask") is None)
     known = options_of(bptt, without=("loss", "grad_x"))
@@ -352,7 +352,7 @@ def _check_vector(params: Parameters, vector: Any) -> None:
 
 
 def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
-    """Refuse arrays that a loss would be given in the dtype of the outputs, and are of another."""
+    """Refuse real arrays for a loss that do not have the dtype of the parameters."""
     if isinstance(tree, Mapping):
         tree = tuple(tree.values())
     if isinstance(tree, (tuple, list)):

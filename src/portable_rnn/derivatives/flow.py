@@ -1,11 +1,11 @@
-"""How a gradient travels back through time: what a fused library hides.
+"""Follow a gradient back through time, step by step.
 
-`gradient_flow` walks a sequence in passes of one step each, windows of one call, and keeps at every
-step what passes by: the gradient with respect to the state, what the step adds to each weight
-gradient, and how much the step can stretch a gradient at all, the largest
-singular value of its Jacobian. Where that stays below 1 gradients vanish; only where it
-exceeds 1 can they explode (Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent
-neural networks*, ICML 2013, arXiv 1211.5063).
+`gradient_flow` runs a sequence in passes of one step each, windows of one call, and records at
+every step: the gradient with respect to the state, what the step adds to each weight gradient, and
+how much the step can lengthen a gradient at most, the largest singular value of its Jacobian.
+Where that stays below 1 gradients vanish; only where it exceeds 1 can they explode (Pascanu,
+Mikolov, Bengio, *On the difficulty of training recurrent neural networks*, ICML 2013,
+arXiv 1211.5063).
 """
 
 from dataclasses import replace
@@ -30,25 +30,25 @@ __all__ = ["GradientFlow", "gradient_flow"]
 
 
 class GradientFlow(NamedTuple):
-    """Norms along a sequence of T steps, of L layers and B sequences; B is 1 for a single one.
+    """Norms along T steps, for L layers and B sequences; B is 1 for a single one.
 
     Attributes
     ----------
     loss : array, shape ()
     d_state : tuple of arrays (T, L, B)
-        Norm of the gradient by each array of the state after step t: by ``h`` and, for LSTM, by
-        the ``c`` handed on to the next step. (What ``c_t`` does through ``h_t`` of the same step is
-        counted in the gradient by ``h``.)
+        Norm of the gradient with respect to each array of the state after step t: ``h`` and, for
+        LSTM, the ``c`` passed on to the next step. (The effect of ``c_t`` through ``h_t`` of the
+        same step is counted in the gradient with respect to ``h``.)
     params : dict of str to array (T,)
-        Norm of what step t adds to each gradient of the parameters, over the whole batch.
+        Norm of what step t adds to the gradient of each parameter, over the whole batch.
     jacobian : array (T, L, B)
-        Largest singular value of the Jacobian of the state after step t by that before it, at
-        fixed input: of ``dh_t/dh_{t-1}``, and for LSTM of the pair (h, c).
+        Largest singular value of the Jacobian of the state after step t with respect to that before
+        it, at fixed input: of ``dh_t/dh_{t-1}``, and for LSTM of the pair (h, c).
     d_h_by_loss_step : array (T, T, L, B), or None
-        Entry ``[s, t]`` is the norm of that part of the gradient by ``h_t`` that comes from the
-        loss at step s; zero for s < t.
+        Entry ``[s, t]`` is the norm of the part of the gradient with respect to ``h_t`` that comes
+        from the loss at step s; zero for s < t.
     arrays : dict of str to array (T, ...), or None
-        What step t adds to each gradient of the parameters; the sum over t is the gradient.
+        What step t adds to the gradient of each parameter; the sum over t is the gradient.
 
     Examples
     --------
@@ -80,13 +80,13 @@ class GradientFlow(NamedTuple):
 
 
 class _Watched:
-    """A cell, and the cotangents of the new state that pass through it."""
+    """A cell that records the cotangents of its new states."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell, self.gates, self.states = cell, cell.gates, cell.states
         self.seen: list[State] = []
 
-    def __getattr__(self, name: str) -> Any:  # what only some cells have
+    def __getattr__(self, name: str) -> Any:  # members that only some cells have
         return getattr(self.cell, name)
 
     def step(
@@ -101,7 +101,7 @@ class _Watched:
         return self.cell.step_vjp(xp, residuals, d_state, *own)
 
     def take(self, xp: Namespace) -> State:
-        """Return what passed by since the last time, (L, B, H) each, the lowest layer first."""
+        """Return and clear the records, (L, B, H) each, the lowest layer first."""
         found = tuple(xp.stack(part[::-1]) for part in zip(*self.seen, strict=True))
         self.seen.clear()
         return found
@@ -128,33 +128,33 @@ def gradient_flow(
     Parameters
     ----------
     model, params, x, targets, loss, state, lengths, mask, **loss_options
-        As for `bptt`; the model reads in one direction. Dropout is off.
+        As for `bptt`; the model must be unidirectional. Dropout is off.
     by_loss_step : bool
-        Whether to part the gradients by the step whose loss they come from.
+        Whether to split the gradients by the step of the loss that they come from.
     arrays : bool
         Whether to keep what each step adds to the gradients, not only its norm: T times the
         memory of the parameters.
     iterations : int
-        Of the power method for the singular values, which it approaches from below. With two
-        nearly equal ones 30 are good for about two digits, else for many more.
+        Of the power method for the singular values, which it approaches from below. If the two
+        largest are nearly equal, 30 give about two digits, otherwise many more.
 
     Returns
     -------
     GradientFlow
-        Of arrays of the caller's library, dtype and device.
+        Arrays have the caller's library, dtype and device.
 
     Raises
     ------
     TypeError, ValueError
         As `bptt` does, or under ``jax.jit``.
     NotImplementedError
-        For a bidirectional model, whose states have no one order in time, or one with zoneout or
-        with a projected state.
+        For a bidirectional model, whose states have no single order in time, or one with zoneout or
+        a projected state.
 
     Notes
     -----
-    Costs T forward and backward passes of one step, the power method as many passes as it has
-    iterations over all steps at once, and ``by_loss_step`` T passes of one step over T·B rows.
+    Costs T forward and backward passes of one step. The power method adds a pass over all steps at
+    once for each iteration, and ``by_loss_step`` adds T passes of one step over T·B rows.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def gradient_flow(
     observed = replace(plain, cell=watched, nonlinearity="tanh")  # the cell holds the real one
 
     before, passes = [], []
-    with use("eager"):  # only there is a step a call that can be watched
+    with use("eager"):  # only this executor calls the cell at each step
         call = prepare(observed, params, x, options=CallOptions(mask=valid))
     for t in range(x.shape[0]):
         before.append(states)
@@ -302,7 +302,7 @@ def _singular_values(
     valid: Array | None,
     iterations: int,
 ) -> Array:
-    """Power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
+    """Run the power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
     xp, (steps, batch, inputs) = namespace_of(x=x), x.shape
     x = xp.reshape(x, (1, steps * batch, inputs))
     state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
@@ -334,7 +334,7 @@ def _watched(call: Call) -> Any:
 
 
 def _held(xp: Namespace, valid: Array, seen: State, carry: Any) -> State:
-    """Where there is no step the state is held: its cotangent is that of the step after."""
+    """Return the next step's cotangent where a step is not valid, since the state is held."""
     valid = xp.expand_dims(valid, axis=1)
     after = map(xp.zeros_like, seen) if carry is None else check.state_parts(carry)
     return tuple(xp.where(valid, d, later) for d, later in zip(seen, after, strict=True))

@@ -1,4 +1,4 @@
-"""The gradient of each sequence of a batch: arrays on request, norms without them.
+"""The gradient of each sequence of a batch, as arrays or only as norms.
 
 One backward pass gives, for every weight, the two factors of its gradient ``Σ_t d_tᵀ x_t``: the
 cotangents of its outputs and its inputs, at every step of every sequence. Their sum over all
@@ -33,9 +33,9 @@ class ExampleNorms(NamedTuple):
     Attributes
     ----------
     total : array, shape (B,)
-        Of the whole gradient.
+        Norms of the whole gradient.
     params : dict of str to array, shape (B,)
-        Of the gradient of each parameter.
+        Norms of the gradient of each parameter.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def per_example_gradients(
     -------
     dict of str to array (B, ...)
         One gradient per sequence, each shaped like its parameter. Their sum over the first axis is
-        the gradient `bptt` gives. B is 1 for an unbatched ``x``.
+        the gradient from `bptt`. B is 1 for an unbatched ``x``.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def per_example_norms(
     Parameters
     ----------
     model, params, x, targets, loss, **options
-        As for `per_example_gradients`, whose norms these are.
+        As for `per_example_gradients`.
 
     Returns
     -------
@@ -138,12 +138,12 @@ def per_example_norms(
 
     Notes
     -----
-    For a weight (O, I) and T steps, whichever takes fewer multiplications. Where
-    ``T (O + I) < O I``, the products of steps with steps,
+    For a weight (O, I) and T steps, the method with fewer multiplications is used. If
+    ``T (O + I) < O I``, these are products of steps with steps,
     ``‖Σ_t d_tᵀ x_t‖² = Σ_ts (d_t·d_s)(x_t·x_s)`` (for T = 1: Goodfellow, *Efficient per-example
-    gradient computations*, 2015, arXiv 1510.01799). Else the gradient of one sequence after
-    another, each forgotten once its norm is known. Where the contributions of the steps cancel,
-    the first way loses digits: the error of the squared norm is relative to
+    gradient computations*, 2015, arXiv 1510.01799). Otherwise the gradient of one sequence after
+    another is computed, and discarded once its norm is known. If the contributions of the steps
+    cancel, the first method loses digits: the error of the squared norm is relative to
     ``(Σ_t ‖d_t‖ ‖x_t‖)²``.
 
     Examples
@@ -183,7 +183,7 @@ def _factors(
     check.loss(caller, loss, options, weighted=some, known=options_of(forward))
     state = passing.pop("state", None)
     call = prepare(model, params, x, state, CallOptions(**passing, weights=of_loss.get("weights")))
-    if call.setup.widths is not None:  # a mask leaves the sequences in their order
+    if call.setup.widths is not None:  # a mask keeps the order of the sequences
         call = call.with_mask(state)
     outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(
@@ -222,7 +222,7 @@ def _gradient(call: Call, parts: Factors, b: int, like: Array) -> Array:
 
 
 def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
-    """Return the norm of the gradient of sequence ``b``, by the cheaper way."""
+    """Return the norm of the gradient of sequence ``b``, by the cheaper method."""
     if like.ndim == 2:
         steps = sum(d_y.shape[0] for _, d_y in parts)
         if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
@@ -231,7 +231,7 @@ def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
 
 
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
-    """Products of all steps with all steps, of inputs and of cotangents."""
+    """Return the norm from products of all steps with all steps, of inputs and of cotangents."""
     dtype = parts[0][1].dtype
     wide = accumulation_dtype(xp, dtype)
     squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
@@ -244,7 +244,7 @@ def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
         product = Linear(factor)(xp, factor)
         squares = product if squares is None else squares * product
     total = xp.sum(squares, dtype=wide)
-    total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may pass below zero
-    # An infinite factor has made NaN of products with zeros, and of differences.
+    total = xp.where(total < 0, xp.zeros_like(total), total)  # rounding may make it negative
+    # With an infinite factor, products with zeros are NaN, and so are differences.
     found = xp.where(xp.isinf(size), size, size * xp.sqrt(total))
     return xp.astype(found, dtype, copy=False)

@@ -1,8 +1,8 @@
-"""The loop a user runs: batches, evaluation, early stopping, checkpoints, resume.
+"""Training loop with batches, evaluation, early stopping, checkpoints and resume.
 
-A run is a pure function of the model, the first parameters, the batches and the options:
+A run is a pure function of the model, the initial parameters, the batches and the options:
 `train` can be stopped at any moment, by Ctrl-C or by kill -9, and called again with
-``resume=True``, and it ends with the same `Run`, bit for bit, as if nothing had happened.
+``resume=True``, and it ends with the same `Run`, bit for bit, as without the interruption.
 """
 
 from .evaluation import evaluate

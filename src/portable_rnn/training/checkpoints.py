@@ -1,7 +1,7 @@
-"""A training run on disk: one file with all that is needed to go on.
+"""A training run on disk: one file with all that is needed to continue it.
 
 Arrays are stored under ``params/``, ``best/``, ``pending/``, ``state/`` and ``optimizer/``; counts,
-the shape of the optimizer's state, and what else fixes the run stand in the header as JSON.
+the shape of the optimizer's state, and what else determines the run are JSON in the header.
 """
 
 import dataclasses
@@ -37,12 +37,12 @@ _MEASURED = ("loss", "evaluation")
 
 
 def lock_checkpoint(path: Path) -> AbstractContextManager[None]:
-    """Keep others from a checkpoint while a run reads and writes it.
+    """Lock a checkpoint while a run reads and writes it.
 
     Raises
     ------
     ValueError
-        If another run does so, of this process or another.
+        If another run has locked it, of this process or another.
     """
     return hold(
         hidden(path, "lock"),
@@ -60,10 +60,10 @@ def describe(
     lr: Callable[[int], float],
     max_norm: float | None,
 ) -> dict[str, Any]:
-    """Return what fixes a run, as plain values: these are compared when it is resumed.
+    """Return what determines a run, as plain values that are compared when it is resumed.
 
-    Of functions, the name and the options fixed by :func:`functools.partial`; of data, what the
-    batches say of themselves, and a checksum of the first one.
+    For functions, the name and the options fixed by :func:`functools.partial`; for data, what
+    ``describe`` returns, and a checksum of the first batch.
     """
     return {
         "model": run.model.to_dict(),
@@ -77,7 +77,7 @@ def describe(
 
 
 def check_savable(run: Run, described: Mapping[str, Any]) -> None:
-    """Raise, before any work is lost, if a run cannot be written to a file.
+    """Check that a run can be written to a file, before any work is lost.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def check_savable(run: Run, described: Mapping[str, Any]) -> None:
     _taken_apart(run.optimizer_state, [])
     try:
         json.dumps(described)
-    except Exception as error:  # of whatever kind, from an object of whatever kind
+    except Exception as error:  # any object may be given, and raise anything
         raise TypeError(f"checkpoint: this run cannot be described in a file: {error}") from None
 
 
@@ -106,7 +106,7 @@ def save_checkpoint(
 ) -> None:
     """Write a run to one file, atomically.
 
-    ``ended`` is what a run that has made all its steps has measured after the last of them.
+    ``ended`` is what was measured after the last step, if the run has made all its steps.
 
     Raises
     ------
@@ -135,21 +135,21 @@ def load_checkpoint(
     lr: Callable[[int], float],
     evaluate_every: int | None,
 ) -> tuple[int | None, dict[str, float] | None]:
-    """Put a run back to where it was saved.
+    """Restore a run to where it was saved.
 
-    Returns how many steps apart it is evaluated, and what it measured if it had made all its steps.
+    Return the steps between evaluations, and what was measured if it had made all its steps.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or is of another model, optimizer, dtype, batches or options;
-        ``run`` is then as it was.
+        If the file is damaged, or belongs to another model, optimizer, dtype, batches or options;
+        ``run`` is then unchanged.
     """
     arrays, header = load_arrays(path, xp=xp, device=device)
     if header.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {_FORMAT}, got "
-            f"{header.get('format', 'none')!r}; begin anew with another path"
+            f"{header.get('format', 'none')!r}; start again with another path"
         )
     asked = json.loads(json.dumps(described))
     try:
@@ -165,8 +165,8 @@ def load_checkpoint(
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
-            f"{path}: expected the checkpoint of a run, got a file without what belongs into one "
-            f"({_lack(error)}); begin anew with another path"
+            f"{path}: expected the checkpoint of a run, got a file that lacks parts of one "
+            f"({_lack(error)}); start again with another path"
         ) from None
     step, rate, every = kept["step"], kept["learning_rate"], header["evaluate_every"]
     if step > run.steps:
@@ -177,7 +177,7 @@ def load_checkpoint(
     if evaluate_every is not None:
         name = "evaluate_every"
         _compare(path, "options", {name: every}, {name: evaluate_every})
-    # A schedule without a name is known by what it gives.
+    # A schedule without a name is identified by its values.
     if step and not math.isclose(now := float(lr(step - 1)), rate, rel_tol=1e-9):
         at = f"rate at step {step - 1}"
         _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
@@ -186,14 +186,14 @@ def load_checkpoint(
 
 
 def _lack(error: Exception) -> str:
-    """Say what is wrong with the content of a file, without Python's words for it."""
+    """Describe what is wrong with the content of a file, without Python's wording."""
     if isinstance(error, KeyError):
         return f"no {error}"
     return "an entry of another kind" if "object" in str(error) else str(error)
 
 
 def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
-    """Return the fields of a run, of names, shapes and types that belong there."""
+    """Return the fields of a run, with names, shapes and types checked."""
     groups: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
         group, name = key.split("/", 1)
@@ -234,7 +234,7 @@ def _numbered(group: Mapping[str, Array]) -> list[Array]:
 
 
 def _said(value: Any) -> str:
-    """Return a plain value in words: what there is not as "none", and texts as they stand."""
+    """Return a plain value as text: "none" if it is missing, and strings as they are."""
     return "none" if value in (None, "None") else str(value)
 
 
@@ -243,7 +243,7 @@ def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any
         f"{key} {_said(found.get(key))} where {_said(wanted.get(key))} is asked for"
         for key in sorted(found.keys() | wanted.keys())
         if found.get(key) != wanted.get(key)
-        and {_said(found.get(key)), _said(wanted.get(key))} != {"none"}  # None, and not there
+        and {_said(found.get(key)), _said(wanted.get(key))} != {"none"}  # None is as missing
     ]
     if different:
         raise CheckpointError(
@@ -261,7 +261,7 @@ def _taken_apart(tree: Any, arrays: list[Array]) -> Any:
     Raises
     ------
     TypeError
-        If there is something else in it.
+        If it contains anything else.
     """
     if type(tree) is dict and all(type(key) in (str, int) for key in tree):
         return {"dict": [[key, _taken_apart(value, arrays)] for key, value in tree.items()]}
@@ -293,11 +293,11 @@ def _put_together(tree: Any, arrays: Sequence[Array]) -> Any:
     return {"tuple": tuple, "list": list}[kind](_put_together(value, arrays) for value in inside)
 
 
-# ------------------------------------------------------------------- what fixes a run
+# ------------------------------------------------------------- what determines a run
 
 
 def _source(name: str, batches: Batches, run: Run) -> dict[str, Any]:
-    """Return what a source says of itself, and a checksum of each array of its first batch."""
+    """Return the description of a source, and a checksum of each array of its first batch."""
     first = checked_batch(name, batches, 0, run.model, run.params, None)
     said = batches.describe()
     if not isinstance(said, Mapping):
@@ -323,7 +323,7 @@ def _function(function: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON that is the same in every process, as `repr` of a function is not."""
+    """Return a value as JSON that is the same in every process, unlike `repr` of a function."""
     if is_array(value) and value.shape:
         return f"{tuple(value.shape)}, checksum {digest(value)}"
     if is_array(value):

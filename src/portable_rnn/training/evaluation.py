@@ -1,4 +1,4 @@
-"""The mean loss over batches: of one's own, or while a run goes on."""
+"""The mean loss over batches, on its own or during a run."""
 
 import functools
 import math
@@ -30,14 +30,14 @@ def evaluate(
 ) -> float:
     """Return the mean loss over one epoch of batches.
 
-    Each batch counts by the sum of its weights or, where it has none, by its steps: of a ragged
-    one, by those that there are. (A loss that leaves out steps by itself, by ``ignore_index``, does
-    so within a batch only.) One in which nothing counts is left out.
+    Each batch counts by the sum of its weights or, without weights, by its number of valid steps.
+    (A loss that leaves out steps by itself, with ``ignore_index``, does so only within a batch.) A
+    batch in which nothing counts is left out.
 
     Parameters
     ----------
     model, params, batches, loss
-        As for `train`. The state is carried where the batches say so.
+        As for `train`. The state is carried over if the batches say so.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def mean_loss(
     *,
     name: str = "batches",
 ) -> float:
-    """Return what `evaluate` does, of batches that are called ``name`` in errors."""
+    """Return what `evaluate` does; errors call the batches ``name``."""
     xp = check_parameters(model, params)
     batch_loss = compile_step(xp, functools.partial(_batch_loss, model, loss))
     state = None
@@ -92,7 +92,7 @@ def mean_loss(
             weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, batch.x.dtype))))
         values.append(value)
         counts.append((weight, empty))
-    # The mean of nothing is NaN, and must not make the mean of everything so.
+    # The mean of nothing is NaN, and must not make the overall mean NaN.
     pairs = zip(values, counts, strict=True)
     counted = [(float(v), n) for v, (n, empty) in pairs if n and not bool(empty)]
     return sum(v * n for v, n in counted) / sum(n for _, n in counted) if counted else math.nan
@@ -116,6 +116,6 @@ def value_and_empty(returned: tuple[Any, Array]) -> tuple[Array, Array]:
     """Return the value a loss returned, and whether it is NaN because nothing counts."""
     value, d_outputs = returned
     xp = namespace_of(d_outputs=d_outputs)
-    if not is_array(value):  # of a loss of one's own
+    if not is_array(value):  # from a user's loss
         value = xp.asarray(value, dtype=d_outputs.dtype, device=device_of(d_outputs))
     return value, xp.isnan(value) & ~xp.any(d_outputs != 0)

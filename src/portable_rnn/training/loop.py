@@ -1,4 +1,4 @@
-"""The loop: one update after another, and what is due between them."""
+"""The training loop: updates, with logs, evaluations and saves between them."""
 
 import math
 import os
@@ -56,14 +56,14 @@ def train(
     ----------
     model : RNN
     params : dict of str to array
-        The first parameters, from ``model.init``; not written to. Their library, dtype and
+        The initial parameters, from ``model.init``; not written to. Their library, dtype and
         device are those of the run.
     batches : Batches
         Such as `Shuffled` or `Windows` of :mod:`portable_rnn.batches`.
     steps : int
-        Updates in all, those before a resume included.
+        Total number of updates, including those before a resume.
     optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``
-        Other options by ``functools.partial``, but not ``lr``.
+        Set other options by ``functools.partial``, but not ``lr``.
     lr : float, or callable from the step to a float
         Learning rate, 0.001 by default.
     loss : callable
@@ -71,13 +71,13 @@ def train(
     max_norm : float, optional
         Clip the gradient to this joint norm.
     seed : int
-        Of dropout and zoneout, if the model has any: step n draws its masks by ``(seed, n)``.
+        For dropout and zoneout, if the model has any: step n draws its masks from ``(seed, n)``.
     validation : Batches, optional
         Evaluated every ``evaluate_every`` steps, and after the last one, unless the run is
         stopped before.
     evaluate_every : int, optional
         Steps between two evaluations; by default there are ten in a run. A run that is resumed
-        goes on as it was begun.
+        keeps its first value.
     patience : int, optional
         Stop after this many evaluations without a new best.
     log_every : int
@@ -85,20 +85,20 @@ def train(
     callbacks : iterable of Callback
     checkpoint : path, optional
         File to save to every ``save_every`` steps, at the end, and when interrupted: with a
-        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` a
-        file that is there is an error: it may be hours of work. While the run lasts, a lock
-        (a hidden file beside it) keeps the checkpoint from other runs; the system releases
-        it however this process ends, by kill -9 too. A file system without locks does not
-        protect it from other processes.
+        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` an
+        existing file is an error: it may be hours of work. During the run, a lock (a hidden file
+        next to it) protects the checkpoint from other runs; the system releases it however this
+        process ends, even by kill -9. A file system without locks does not protect it from other
+        processes.
     save_every : int
         Steps between two saves.
     resume : bool
-        Go on from the checkpoint if there is one. What fixes the run is compared with what it was
-        begun with: ``model``, ``seed``, ``max_norm``, ``evaluate_every``; of optimizer, loss and
-        ``lr``, the names of functions and the options fixed by :func:`functools.partial`, and the
-        last rate; of batches and validation, what they say of themselves and a checksum of the
-        first batch. That functions of the same name, and the data beyond, are the same is for you
-        to see to. ``steps`` may be more than before.
+        Continue from the checkpoint if there is one. What determines the run must be the same as
+        when it started: ``model``, ``seed``, ``max_norm``, ``evaluate_every``; for optimizer, loss
+        and ``lr``, the names of functions and the options fixed by :func:`functools.partial`, and
+        the last rate; for batches and validation, what ``describe`` returns and a checksum of the
+        first batch. Whether functions of the same name, and further data, are the same is not
+        checked. ``steps`` may be more than before.
 
     Returns
     -------
@@ -113,13 +113,13 @@ def train(
         If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
     FloatingPointError
         If the loss, or a parameter that would be saved, is no longer finite. The last checkpoint
-        stays as it is. (A loss of NaN with gradients of zero is the mean of a batch in which
+        is unchanged. (A loss of NaN with gradients of zero is the mean of a batch in which
         nothing counts, by lengths, weights or labels: the optimizer takes a step with these zeros,
         and the loss is left out.)
     portable_rnn.serialization.CheckpointError
         If the checkpoint cannot be read, is damaged, or belongs to another run.
     OSError
-        If the checkpoint cannot be written. The last one stays as it is.
+        If the checkpoint cannot be written. The last one is unchanged.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def train(
 
 
 class _Loop:
-    """A run, and what is done with it while it lasts."""
+    """A run, with its updates, logs, evaluations and saves."""
 
     def __init__(self, options: Options) -> None:
         model, params = options.model, options.params
@@ -173,8 +173,8 @@ class _Loop:
         self.evaluate_every = options.evaluate_every
         if options.validation is not None and self.evaluate_every is None:
             self.evaluate_every = max(1, options.steps // 10)
-        # Where its steps end, a run logs and evaluates once more. It would not have done so with
-        # more steps, and may be given more: this is the run without, and what the file keeps.
+        # After its last step, a run logs and evaluates once more. With more steps it would not have
+        # done so, and it may be resumed with more: the file keeps the run from before that.
         self.before_end: Run | None = None
         if options.path is not None:
             self.open_checkpoint(options.path)
@@ -183,7 +183,7 @@ class _Loop:
         )
 
     def complete(self) -> Run:
-        """Make the steps that are left."""
+        """Make the remaining steps."""
         run, options = self.run, self.options
         self.check_patience()  # the run may have ended before
         self.notify("on_start")
@@ -205,7 +205,7 @@ class _Loop:
         return run
 
     def make_step(self) -> None:
-        """Update the parameters by one batch."""
+        """Update the parameters with one batch."""
         run, options = self.run, self.options
         model, loss = run.model, options.loss
         batch = checked_batch("batches", options.batches, run.step, model, run.params, run.state)
@@ -235,7 +235,7 @@ class _Loop:
         self.notify("on_log")
 
     def evaluate(self) -> None:
-        """Evaluate on the validation batches, and stop a run that no longer gets better."""
+        """Evaluate on the validation batches, and stop a run that no longer improves."""
         run, options = self.run, self.options
         if options.validation is not None:
             found = mean_loss(
@@ -246,7 +246,7 @@ class _Loop:
             self.check_patience()
 
     def finish(self) -> None:
-        """Log and evaluate what the last steps have left."""
+        """Log and evaluate after the last step, if that has not been done."""
         if self.run.pending:
             self.log()
         if self.evaluate_every is not None and self.run.step % self.evaluate_every:
@@ -266,7 +266,7 @@ class _Loop:
             getattr(callback, event)(self.run, *args)
 
     def open_checkpoint(self, path: Path) -> None:
-        """See that the run can be saved; where it goes on, put it back to where it was saved."""
+        """Check that the run can be saved; if it is resumed, restore it to where it was saved."""
         run, options = self.run, self.options
         begun = path.exists()
         if begun and not options.resume:
@@ -320,7 +320,7 @@ def _record_evaluation(run: Run, evaluation: float) -> None:
 
 
 def _finite_mean_loss(run: Run) -> float:
-    """Return the mean of the pending losses; a run that has diverged is never saved."""
+    """Return the mean of the pending losses; raise if the run has diverged."""
     if not run.pending:
         return run.loss
     losses = [loss for loss in map(float, run.pending) if not math.isnan(loss)]
@@ -334,7 +334,7 @@ def _finite_mean_loss(run: Run) -> float:
 
 
 def _check_finite_params(xp: Namespace, run: Run) -> None:
-    """Refuse to save what the last update has made of a loss that was still finite."""
+    """Refuse to save parameters that the last update has made NaN or infinite."""
     for name, param in run.params.items():
         if not bool(xp.all(xp.isfinite(param))):
             raise FloatingPointError(

@@ -1,4 +1,4 @@
-"""What `train` is asked to do, checked."""
+"""Check the arguments of `train`."""
 
 import functools
 import os
@@ -25,7 +25,7 @@ Schedule = Callable[[int], float]
 
 @dataclass
 class Options:
-    """The arguments of `train`, of which those that do not fit are refused by name.
+    """The arguments of `train`, checked; errors name the argument.
 
     ``schedule`` is ``lr`` as a function of the step, ``path`` is ``checkpoint`` as an absolute
     path, and ``xp`` is the library of the parameters.
@@ -107,10 +107,10 @@ class Options:
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Return callbacks, each of which has a method for every event."""
+    """Check that every callback has a method for every event; return them as a tuple."""
     try:
         found = tuple(callbacks)
-    except Exception:  # of whatever kind, from an object of whatever kind
+    except Exception:  # any object may be given, and raise anything
         wanted = "an iterable of Callback"
         raise TypeError(f"callbacks: expected {wanted}, got {check.said(callbacks)}") from None
     for i, callback in enumerate(found):

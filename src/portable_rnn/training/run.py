@@ -1,4 +1,4 @@
-"""A training run as it stands, and what watches it."""
+"""A training run in progress, and its callbacks."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,36 +15,36 @@ __all__ = ["Callback", "Run"]
 @check.named_options
 @dataclass
 class Run:
-    """A training run as it stands: what callbacks look at, and what `train` returns.
+    """A training run in progress: what callbacks are given, and what `train` returns.
 
     Attributes
     ----------
     model : RNN
     params : dict of str to array
-        After ``step`` updates.
+        Parameters after ``step`` updates.
     optimizer : callable
     optimizer_state : dict or None
     state : hidden state carried to the next batch, or None
     step, steps : int
-        Updates made, and to be made in all.
+        Updates made, and to be made in total.
     loss : float
         Mean training loss since the last log, over batches in which something counts; NaN if there
         was none, and before the first log.
     learning_rate : float
-        Of the last update.
+        Learning rate of the last update.
     evaluation : float
         Latest loss on the validation batches; NaN before the first evaluation.
     best_evaluation, best_step : float, int
-        The lowest one, and the step at which it was reached.
+        The lowest evaluation, and the step at which it was reached.
     best_params : dict or None
         The parameters at that step.
     stop_reason : str or None
         Why the run ended before ``steps``, or None.
     seed : int
-        From which, with the step, the masks of dropout are drawn.
+        Used with the step to draw the dropout masks.
     pending : list of arrays, shape ()
-        Losses since the last log, not read yet; NaN of batches in which nothing counts, and
-        infinity in the place of any other NaN.
+        Losses since the last log, not read yet; NaN for batches in which nothing counts, and
+        infinity instead of any other NaN.
 
     Examples
     --------
@@ -78,18 +78,18 @@ class Run:
         Raises
         ------
         TypeError, ValueError
-            If the reason is no text, or an empty one.
+            If the reason is not a string, or is empty.
         """
         self.stop_reason = self.stop_reason or check.text("reason", reason, least=1)
 
     @property
     def done(self) -> bool:
-        """Whether there is no step left to make."""
+        """Whether all steps have been made."""
         return self.step >= self.steps
 
 
 class Callback:
-    """Watches a run. Override what you need; call ``run.stop(reason)`` to end it.
+    """Watch a run: override the methods you need, and call ``run.stop(reason)`` to end it.
 
     Examples
     --------
@@ -102,19 +102,19 @@ class Callback:
     """
 
     def on_start(self, run: Run) -> None:
-        """Before the first step, of a new run or a resumed one."""
+        """Called before the first step of a new or resumed run."""
 
     def on_step(self, run: Run) -> None:
-        """After every step. Reading an array here waits for the device."""
+        """Called after every step; reading an array here waits for the device."""
 
     def on_log(self, run: Run) -> None:
-        """Every ``log_every`` steps: ``run.loss`` is new."""
+        """Called every ``log_every`` steps, when ``run.loss`` is new."""
 
     def on_evaluate(self, run: Run) -> None:
-        """Every ``evaluate_every`` steps: ``run.evaluation`` is new."""
+        """Called every ``evaluate_every`` steps, when ``run.evaluation`` is new."""
 
     def on_save(self, run: Run, path: Path) -> None:
-        """After a checkpoint is on the disk."""
+        """Called after a checkpoint has been saved."""
 
     def on_end(self, run: Run) -> None:
-        """After the last step, or the one at which the run was stopped."""
+        """Called after the last step, or the one at which the run was stopped."""

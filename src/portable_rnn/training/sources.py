@@ -1,4 +1,4 @@
-"""Whether a source of batches, the library's or a user's own, is one for the model."""
+"""Check that a source of batches, the library's or a user's own, fits the model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ __all__ = ["check_source", "checked_batch"]
 
 
 def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, described: bool) -> None:
-    """Check that ``source`` has what `Batches` have, and the layout of the model.
+    """Check that ``source`` has the members of `Batches`, and the layout of the model.
 
-    ``steps_per_epoch`` is asked for where it is ``evaluated``, and ``describe`` where it is
-    ``described`` in a checkpoint: nothing else calls them.
+    ``steps_per_epoch`` is required if it is ``evaluated``, and ``describe`` if it is ``described``
+    in a checkpoint: nothing else uses them.
     """
     if isinstance(source, type):
         wanted = "an object with steps_per_epoch, batch and describe, such as Shuffled(...)"
@@ -47,7 +47,7 @@ def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, describ
 def checked_batch(
     name: str, source: Batches, step: int, model: RNN, params: Mapping[str, Array], state: Any
 ) -> Batch:
-    """Return the batch of a step, if it is one for the model and follows on from ``state``."""
+    """Return the batch of a step, after checking that it fits the model and ``state``."""
     batch = source.batch(step)
     where = f"{name}.batch({step})"
     if not isinstance(batch, Batch):
@@ -59,7 +59,7 @@ def checked_batch(
             raise TypeError(f"targets: expected arrays, got {check.said(wrong)}")
         if batch.weights is not None and batch.lengths is None:
             check.weights_of_any_dtype(batch.weights, "x", batch.x)
-        elif batch.weights is not None:  # which are put together with the lengths
+        elif batch.weights is not None:  # they are combined with the lengths
             check.weights(batch.weights, "x", batch.x)
         if batch.lengths is not None:
             check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)

@@ -24,7 +24,7 @@ def make_update(
 ) -> Callable[..., tuple[dict[str, Array], dict[str, Any], Any, Array]]:
     """Return the update of a run, from parameters and a batch to parameters and the loss.
 
-    Made once per run: what a function takes is looked up where it is seen for the first time.
+    Made once per run, since the signature of a new function has to be looked up.
     """
     recorder, record = _recording(loss)
 
@@ -54,7 +54,7 @@ def make_update(
 
 
 def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return what an optimizer returned, if it is two things."""
+    """Check that an optimizer returned a pair; return it."""
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise TypeError(
             f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
@@ -64,7 +64,7 @@ def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
-    """Return a loss that records what it returns, gradient and all, and the list it does so in."""
+    """Return a loss that records what it returns, and the list that holds the record."""
     record: list[Any] = []
 
     @functools.wraps(loss)
@@ -76,7 +76,7 @@ def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
 
 
 def check_updated(model: RNN, params: Any) -> None:
-    """Check what an optimizer has made of the parameters."""
+    """Check the parameters that an optimizer returned."""
     try:
         check_parameters(model, params)
     except (TypeError, ValueError) as error:
