@@ -1,4 +1,4 @@
-"""Every check of the project: ``nox`` runs what a change must pass, ``nox -l`` lists the rest.
+"""All checks of the project: ``nox`` runs those a change must pass, ``nox -l`` lists all.
 
 With ``nox --no-venv`` nothing is installed, and the packages of the current environment are used.
 """
@@ -18,12 +18,12 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-# BLAS threads and test workers would fight over the same cores.
+# BLAS threads and test workers would compete for the same cores.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-# uv reads no settings of pip's. Those in the environment that say where packages come from, and so
-# which they are, are to be the same.
+# uv does not read pip's settings; it should use the package indexes that the environment sets for
+# pip.
 FROM = {f"UV_{of}": os.environ.get(f"PIP_{of}", "") for of in ("INDEX_URL", "EXTRA_INDEX_URL")}
 FROM["UV_FIND_LINKS"] = ",".join(os.environ.get("PIP_FIND_LINKS", "").split())
 
@@ -51,13 +51,13 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, the examples in docstrings and README, and the conformance suite."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
-    # Hundreds of processes import the same packages, which each would compile where the environment
-    # forbids keeping bytecode. What JAX compiles is small, and most of its time goes into making it
-    # fast: in the session that names its rows, it is compiled as users have it.
+    # Hundreds of processes import the same packages, and each would compile them if the environment
+    # forbids writing bytecode. The programs that JAX compiles are small, and optimising them takes
+    # most of the time: only the session that names its rows compiles them as users do.
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
     quick = ONE_THREAD | {"PYTHONDONTWRITEBYTECODE": "", "XLA_FLAGS": flags.strip()}
     session.run("pytest", "-n", "auto", *session.posargs, env=quick)
-    if not session.posargs:  # once more, compiled, and with other products around the loop
+    if not session.posargs:  # again, compiled, and with other matrix products around the loop
         other = ("python", "-m", "conformance.kernels", "--other", "--threads=1")
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PORTABLE_RNN_EXECUTOR": "auto"}
         session.run(*other, "--", "tests", "-m", "not no_products", env=compiled)
@@ -73,9 +73,9 @@ def kernels(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def damage(session: nox.Session) -> None:
-    """5,000 seeded damages of checkpoints, weights and run folders, or as many as are asked for.
+    """5,000 seeded damages of checkpoints, weights and run folders, or the given number.
 
-    And a run that is killed 20 times, and runs that are cut after each of their steps.
+    Also a run that is killed 20 times, and runs that are interrupted after each of their steps.
     """
     install(session, "-e.[cli,plot]", groups=("test",))
     count = session.posargs[0] if session.posargs else "5000"
@@ -89,8 +89,8 @@ def compiled(session: nox.Session) -> None:
     """Every cell compiled, and the functions of vectors on all 2**32 numbers of float32."""
     install(session, "-e.", groups=("test",))
     every = ONE_THREAD | {"EVERY_CELL": "1", "EXHAUSTIVE": "1"}
-    files = [f"tests/test_compiled{name}.py" for name in ("", "_code", "_math", "_sums")]
-    session.run("pytest", "-n", "auto", *files, env=every)
+    files = map(str, sorted(Path("tests").glob("test_compiled*.py")))
+    session.run("pytest", "-n", "auto", *files, "tests/test_threads.py", env=every)
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
@@ -137,7 +137,7 @@ def oracles(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def malformed(session: nox.Session) -> None:
-    """20,000 malformed calls on four libraries: each is to be refused by name, or rightly taken."""
+    """20,000 malformed calls on four libraries: each must be refused by name, or rightly taken."""
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     arguments = session.posargs or ("--count=20000",)
     session.run("python", "-m", "conformance.malformed", *arguments, env=ONE_THREAD)
@@ -145,7 +145,7 @@ def malformed(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu", "gpu"])
 def report(session: nox.Session) -> None:
-    """One matrix and one page of what the conformance sessions have found."""
+    """One matrix and one page with the results of the conformance sessions."""
     install(session, "-e.", "rich")
     names = (*(name for name, rows in ENVIRONMENTS.items() if rows), "oracles")
     found = [str(path) for name in names if (path := REPORTS / f"{name}.json").exists()]
@@ -161,7 +161,7 @@ def docs(session: nox.Session) -> None:
         REPORTS.mkdir(parents=True, exist_ok=True)
         numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")
         session.run("pytest", "conformance", "-n", "auto", "-q", *numpy, env=ONE_THREAD)
-    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # a note on the future of the tool, not on these pages
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # a warning about the tool, not about these pages
     session.run(
         "mkdocs", "build", "--site-dir=build/site", *session.posargs, env=ONE_THREAD | quiet
     )
@@ -169,7 +169,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def minimums(session: nox.Session) -> None:
-    """The NumPy tests on the oldest versions that the project says it supports."""
+    """The NumPy tests on the oldest supported versions."""
     oldest = [requirement.replace(">=", "==") for requirement in PROJECT["project"]["dependencies"]]
     install(session, ".[cli]", *oldest, groups=("test",))
     session.run("pytest", "tests", "-n", "auto", *session.posargs, env=ONE_THREAD)
@@ -186,13 +186,13 @@ def numpy(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def wheel(session: nox.Session) -> None:
-    """The wheel, built and installed alone: it imports, trains, and holds its marker of types."""
+    """The wheel, built and installed alone: it imports, trains, and contains py.typed."""
     build = session.create_tmp()
     install(session, "build")
     session.run("python", "-m", "build", "--wheel", f"--outdir={build}")
     (built,) = Path(build).glob("*.whl")
     session.install("--force-reinstall", f"{built}[cli]")
-    session.chdir(build)  # or the source would be imported
+    session.chdir(build)  # otherwise the source would be imported
     code = (
         "import portable_rnn, pathlib; here = pathlib.Path(portable_rnn.__file__).parent;"
         "assert (here / 'py.typed').exists() and 'src' not in here.parts, here"
@@ -203,7 +203,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """How much of the library the tests of NumPy run through; less than the floor fails."""
+    """The coverage of the library by the tests of NumPy; it fails below the minimum."""
     install(session, "-e.[cli,plot]", "pytest-cov", groups=("test",))
     only = ("tests", "conformance", "--backend=numpy,numpy-compiled")
     shown = ("--cov=src/portable_rnn", "--cov-branch", "--cov-report=term", "--cov-fail-under=94")

@@ -29,7 +29,7 @@ SIZES = [(T, B, H) for T in (1, 2, 7) for B in (1, 2, 5, 16) for H in (1, 3, 8, 
 SIZES = SIZES if compiled_here.EVERY else SIZES[::2]  # an even step leaves each size in
 FEW_SIZES = [(7, 5, 17), (2, 1, 3), (2, 16, 64)]
 INPUTS = 3
-# On every change, the cells of which each is of another kind; `nox -s compiled` runs all.
+# On every change, one cell of each kind; `nox -s compiled` runs all.
 EVERY = compiled_here.EVERY
 WIDTHS = (128, 256, 512) if EVERY else (128, 256)  # bits of a vector
 KINDS = ("elman-tanh", "gru", "lstm", "lstm-peepholes", "of one's own")
@@ -37,7 +37,7 @@ CHANGED = list(CELLS) if EVERY else KINDS
 
 
 class Problem:
-    """Numbers for one layer, and what the engine makes of them."""
+    """Numbers for one layer, and the results of the engine and of the compiled loops."""
 
     def __init__(
         self, cell, dtype, size, *, held="", scaled=False, per_sequence=False, mean=False, seed=0
@@ -82,12 +82,16 @@ class Problem:
         )
         return named(np.stack(hidden), after, d_w, d_x, d_before)
 
-    def compiled(self, *, reverse=False, target=None, d_hidden=True):
-        """Return results of the compiled loops by name."""
+    def layer(self, *, target=None, threads=1):
+        """Return the compiled layer."""
         loops = kernel(
             self.cell, np.dtype(self.dtype).name, held=self.held, scaled=self.scaled, target=target
         )
-        compiled = Layer(loops, self.hh[0], self.ih[1], self.hh[1], self.own)
+        return Layer(loops, self.hh[0], self.ih[1], self.hh[1], self.own, threads=threads)
+
+    def compiled(self, *, reverse=False, target=None, d_hidden=True, threads=1):
+        """Return results of the compiled loops by name."""
+        compiled = self.layer(target=target, threads=threads)
         ax = np.stack([x @ self.ih[0].T for x in self.x])
         hidden, after, record = compiled.forward(
             ax, self.state, self.update, self.factors, reverse=reverse
@@ -118,7 +122,7 @@ class Problem:
 
 
 def _known(how):
-    return {name: value for name, value in how.items() if name != "target"}
+    return {name: value for name, value in how.items() if name not in ("target", "threads")}
 
 
 def named(hidden, after, d_w, d_x, d_before):
@@ -137,9 +141,9 @@ def named(hidden, after, d_w, d_x, d_before):
 
 
 def bits(problem, *, batch=None, target=None):
-    """Return what the loops make of the first sequences: all of it, as arrays.
+    """Return all results of the loops for the first sequences, as arrays.
 
-    The product before the loop is not part of that: BLAS rounds it by the size of the batch.
+    The product before the loop is not included: BLAS rounds it depending on the batch size.
     """
     dtype = np.dtype(problem.dtype).name
     loops = kernel(problem.cell, dtype, held=problem.held, scaled=problem.scaled, target=target)

@@ -1,4 +1,4 @@
-"""`portable-rnn bench`: what it compares, refuses, and records."""
+"""`portable-rnn bench`: comparisons, refusals, and records."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FEW = ("--rounds", "2", "--batch", "3", "--hidden", "6", "--hidden", "9", "--ste
 
 @pytest.mark.parametrize("work", contenders.WORK)
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm", "layer_norm_elman"])
-def test_all_who_are_here_do_the_same_work(work, cell):
+def test_all_installed_contenders_do_the_same_work(work, cell):
     p = contenders.draw(cell, 3, 6, 5, 4, "float32")
     runs = contenders.contenders(work, p)
     assert {"eager", "floor"} <= runs.keys()
@@ -39,7 +39,7 @@ def test_a_result_that_is_off_is_not_timed():
         bench.compare({"eager": right, "other": nan}, 1e-4)
 
 
-def test_a_record_has_all_sizes_and_who_took_part(tmp_path):
+def test_a_record_has_all_sizes_and_contenders(tmp_path):
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     done = command.run("bench", *FEW, "--json", tmp_path / "record.json", COLUMNS="120")
     assert done.returncode == 0, done.stderr
@@ -64,6 +64,8 @@ def test_a_record_has_all_sizes_and_who_took_part(tmp_path):
         (("--hidden", "0"), "hidden: expected at least 1"),
         (("--dtype", "float16"), "dtype: expected 'float32' or 'float64'"),
         (("--rounds", "0"), "rounds: expected at least 1"),
+        (("--threads", "0"), "threads: expected at least 1"),
+        (("--threads", "100000"), "threads: expected at most"),
     ],
 )
 def test_wrong_options_are_named(given, words):
@@ -72,7 +74,17 @@ def test_wrong_options_are_named(given, words):
     assert words in shown
 
 
-def test_quartiles_of_few_rounds_lie_among_what_was_measured():
+@pytest.mark.skipif(bench.CORES < 2, reason="one core")
+def test_several_threads_are_compared_with_one_on_the_clock():
+    done = command.run("bench", *FEW, "--threads", "2", COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    assert "2 threads, time on the clock" in done.stdout
+    assert "one thread" in done.stdout
+    times = {"compiled": [(1.0, 1.0), (1.0, 1.0)], "one thread": [(1.0, 1.5), (1.0, 1.7)]}
+    assert bench.summary(times, 1, threads=2)["ratios"]["one thread"][0] == 1.6
+
+
+def test_quartiles_of_few_rounds_lie_within_the_measured_range():
     times = {"compiled": [(1.0, 1.0), (1.0, 1.0)], "floor": [(1.0, 1.0), (0.01, 0.01)]}
     found = bench.summary(times, 1)["ratios"]["floor"]
     assert found == pytest.approx([50.5, 25.75, 75.25])

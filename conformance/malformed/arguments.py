@@ -1,7 +1,7 @@
-"""What there is to call, and the kind of each argument.
+"""All functions to call, and the kind of each argument.
 
-An argument is of the kind that has its name in `NAMED`, unless `IN_FUNCTION` knows better. Of
-those that are `UNTRIED`, the reason is told.
+The kind of an argument is the one that lists its name in `NAMED`, unless `IN_FUNCTION` overrides
+it. `UNTRIED` has the kinds that are not tried, each with the reason.
 """
 
 import importlib
@@ -18,7 +18,7 @@ __all__ = ["CALLABLES", "UNTRIED", "arguments", "kind_of", "spreads"]
 FURTHER = ("portable_rnn.streaming", "portable_rnn.text", "portable_rnn.plots")
 
 UNTRIED = {
-    "record": "holds results, and is checked by those who take it",
+    "record": "holds results, and is checked by the functions that take it",
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
 }
@@ -49,7 +49,9 @@ NAMED = {
         "k1 k2 iterations steps batch batch_size window every input_size hidden_size num_layers "
         "log_every save_every classes inputs hidden digits validation_batch_size"
     ),
-    "optional count": "checkpoint_every output_size projection_size evaluate_every patience",
+    "optional count": (
+        "checkpoint_every output_size projection_size evaluate_every patience threads"
+    ),
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
@@ -129,7 +131,7 @@ BY_NAME = {name: kind for kind, names in NAMED.items() for name in names.split()
 
 
 def callables() -> dict[str, Callable[..., Any]]:
-    """Return functions, classes that can be made, and methods, each once, by name."""
+    """Return functions, constructible classes, and methods, each once, by name."""
     names = dict(DESCRIBED) | described(members([*map(importlib.import_module, FURTHER)]))
     found: dict[str, Any] = {}
     for name, value in names.items():
@@ -147,11 +149,11 @@ def callables() -> dict[str, Callable[..., Any]]:
 
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:
-    """Return what a caller passes; to a class, what its constructor takes."""
+    """Return the parameters of a function, or of the constructor of a class."""
     function = CALLABLES[name]
     try:
         found = dict(inspect.signature(function).parameters)
-    except ValueError:  # an exception, which takes what Python's do
+    except ValueError:  # an exception, which takes what Python's exceptions take
         return {}
     if inspect.isfunction(function) and inspect.isclass(CALLABLES.get(name.rpartition(".")[0])):
         del found["self"]
@@ -159,17 +161,17 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 def arguments(name: str) -> list[str]:
-    """Return the names of what a caller passes."""
+    """Return the names of the parameters of a function."""
     return list(parameters(name))
 
 
 def spreads(name: str, argument: str) -> bool:
-    """Tell whether an argument stands for any number of values in a row."""
+    """Return whether an argument takes any number of positional values."""
     return parameters(name)[argument].kind is inspect.Parameter.VAR_POSITIONAL
 
 
 def collects(name: str, argument: str) -> bool:
-    """Tell whether an argument stands for all options without a name of their own."""
+    """Return whether an argument takes all options that have no parameter."""
     return parameters(name)[argument].kind is inspect.Parameter.VAR_KEYWORD
 
 
@@ -191,8 +193,8 @@ def kind_of(function: str, argument: str) -> str:
         place = place.rpartition(".")[0]
     if argument not in BY_NAME:
         raise KeyError(
-            f"{function}: of what kind is its argument {argument!r}? NAMED or IN_FUNCTION of "
-            "conformance/malformed/arguments.py is to say it"
+            f"{function}: expected a kind of its argument {argument!r} in NAMED or IN_FUNCTION "
+            "of conformance/malformed/arguments.py"
         )
     return BY_NAME[argument]
 

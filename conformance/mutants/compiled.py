@@ -67,7 +67,7 @@ COMPILED = [
         f"{FOLDER}/llvm_loop.py",
         'found = b.fmul(found, place.load(self.pointer("scale")))',
         "pass",
-        equals("gru-float64-recurrent dropout", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-recurrent dropout", "equals_the_engine_with_options_of_a_step"),
     ),
     Mutant(
         "one own vector in the place of another",
@@ -81,21 +81,21 @@ COMPILED = [
         f"{FOLDER}/trace.py",
         'return past if d is None else add("add", d, past)',
         "return past if d is None else d",
-        equals("gru-float64-zoneout", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-zoneout", "equals_the_engine_with_options_of_a_step"),
     ),
     Mutant(
         "a replaced state taken for what the cell computed",
         f"{FOLDER}/trace.py",
         'self.new.append(self._choose(i, computed, self._leaf("state", i)))',
         "self.new.append(computed)",
-        equals("gru-float64-zoneout", "equals_the_engine_with_what_a_step_may_have_more"),
+        equals("gru-float64-zoneout", "equals_the_engine_with_options_of_a_step"),
     ),
     Mutant(
         "units that are mixed not noticed",
         f"{FOLDER}/trace.py",
         "if others := self._reads[node] - {unit}:",
         "if others := set():",
-        "tests/test_trace.py::test_what_is_not_pointwise_is_refused_with_the_reason"
+        "tests/test_trace.py::test_a_cell_that_is_not_pointwise_is_refused_with_the_reason"
         "[units in reverse]",
     ),
     Mutant(
@@ -103,7 +103,7 @@ COMPILED = [
         f"{FOLDER}/trace.py",
         "if first.text != second.text:",
         "if first.states != second.states:",
-        "tests/test_trace.py::test_what_is_not_pointwise_is_refused_with_the_reason"
+        "tests/test_trace.py::test_a_cell_that_is_not_pointwise_is_refused_with_the_reason"
         "[the number of sequences]",
     ),
     Mutant(
@@ -132,21 +132,21 @@ COMPILED = [
         "_engine/run.py",
         "outputs = copied(xp, outputs)",
         "pass",
-        "tests/test_compiled_calls.py::test_what_is_handed_out_is_the_callers",
+        "tests/test_compiled_calls.py::test_returned_arrays_belong_to_the_caller",
     ),
     Mutant(
         "cotangents of a chunk in the memory of those before",
         f"{FOLDER}/compiled.py",
         "self._before = found if again else None",
         "self._before = found",
-        "tests/test_compiled_calls.py::test_cotangents_of_one_chunk_do_not_stand_where_those_of_another_did[None]",
+        "tests/test_compiled_calls.py::test_cotangents_of_chunks_do_not_share_memory[None]",
     ),
     Mutant(
         "a stream that does not take the state that it is given",
-        f"{FOLDER}/compiled_layer.py",
+        f"{FOLDER}/compiled_step.py",
         "if state is not self._slots[now]:",
         "if state is None:",
-        "tests/test_compiled_calls.py::test_a_stream_is_what_predict_gives_whatever_happens_to_its_state",
+        "tests/test_compiled_calls.py::test_a_stream_equals_predict_whatever_happens_to_its_state",
     ),
     Mutant(
         "updates of both kinds read as booleans",
@@ -161,6 +161,34 @@ COMPILED = [
         "LEAF = 48",
         "LEAF = 10**9",
         "tests/test_compiled_calls.py::test_numbers_that_are_all_alike_add_up[6144-1-compiled]",
+    ),
+    Mutant(
+        "cotangents of the first sequence taken for those of a thread's first",
+        f"{FOLDER}/compiled_layer.py",
+        'self.kernel.dtype.itemsize * values.get("d_y_row", 0)',
+        "0",
+        "tests/test_threads.py::test_a_layer_has_the_same_bits_by_any_number_of_threads[float32-gru-None]",
+    ),
+    Mutant(
+        "steps as far apart as a thread's sequences",
+        f"{FOLDER}/llvm_loop.py",
+        "self.plane = self.f.times(self.sequences, self.units)",
+        "self.plane = self.f.times(self.batch, self.units)",
+        "tests/test_threads.py::test_a_layer_has_the_same_bits_by_any_number_of_threads[float32-gru-None]",
+    ),
+    Mutant(
+        "sums of a thread's columns added to the first",
+        f"{FOLDER}/sums.py",
+        "address(weight) + first * inputs * size",
+        "address(weight)",
+        "tests/test_threads.py::test_sums_have_the_same_bits_by_any_number_of_threads[59-float32]",
+    ),
+    Mutant(
+        "threads that are not waited for",
+        f"{FOLDER}/workers.py",
+        "errors = [one.exception() for one in waiting]",
+        "errors = [one.exception() for one in waiting if one.done()]",
+        "tests/test_threads.py::test_all_jobs_have_ended_when_one_is_slow",
     ),
     Mutant(
         "sums of a vector that is not full written as if it were",
@@ -181,14 +209,14 @@ COMPILED = [
         f"{FOLDER}/compiled.py",
         "new=total is None",
         "new=False",
-        "tests/test_compiled_calls.py::test_windows_of_one_call_do_not_share_what_they_hand_out[5-10]",
+        "tests/test_compiled_calls.py::test_windows_of_one_call_do_not_share_returned_arrays[5-10]",
     ),
     Mutant(
         "gradients of a chunk in place of those before",
         f"{FOLDER}/compiled.py",
         "        if total is None:\n            total = Weights(",
         "        if total is not self:\n            total = Weights(",
-        "tests/test_compiled_calls.py::test_cotangents_of_one_chunk_do_not_stand_where_those_of_another_did[None]",
+        "tests/test_compiled_calls.py::test_cotangents_of_chunks_do_not_share_memory[None]",
     ),
     Mutant(
         "a cell that was changed compiled as it was",

@@ -1,38 +1,45 @@
-"""What runs the time loop: Python, or machine code that is made from the cell's own source.
+"""What runs the time loop: Python, or machine code compiled from the cell's own source.
 
-By default (``"auto"``) a call on NumPy's arrays of float32 or float64 is compiled where the model
+By default (``"auto"``) a call on NumPy arrays of float32 or float64 is compiled if the model
 can be, on x86-64, and llvmlite is installed (``pip install portable-rnn[fast]``); all else is
 ``"eager"``, the loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of
-both agree to rounding, and each gives the same bits again for the same call.
+both agree up to rounding, and each returns the same bits again for the same call.
 
-The first call of a cell takes a second or two, in which its code is made; the logger
-``portable_rnn`` says so at level INFO. Code is kept for later processes in the user's folder of
-caches, or in what the environment variable ``PORTABLE_RNN_CACHE`` names.
+The first call of a cell takes a second or two to compile; the logger ``portable_rnn`` reports it at
+level INFO. Code is kept for later processes in the user's cache folder, or in the folder that the
+environment variable ``PORTABLE_RNN_CACHE`` names.
 
-A cell of one's own is compiled too, if it is pointwise by unit. It is then called on symbols: what
-it does besides computing, such as printing, it does at that time alone. One that changes what it
-holds as it is called is left to Python.
+A cell of your own is compiled too, if it is pointwise by unit. It is then called on symbols: other
+effects, such as printing, happen only at that time. A cell that changes its own attributes when
+called is run in Python.
 """
 
 from contextlib import AbstractContextManager
 
 from ._arrays import checks as check
 from ._executors.choose import COMPILED_DTYPES, NAMES, asked, no_compiler
+from ._executors.choose import threads as _threads
 from ._executors.choose import use as _use
 from .model import RNN
 
 __all__ = ["explain", "use"]
 
 
-def use(name: str) -> AbstractContextManager[None]:
-    """Have calls served by an executor, for the current thread or task.
+@check.named_options
+def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextManager[None]:
+    """Run calls with an executor, for the current thread or task.
 
     Parameters
     ----------
     name : {"auto", "eager", "compiled"}
         With ``"compiled"``, a call that cannot be compiled is refused. Arrays of JAX, Dask and
-        ndonnx are computed with as these libraries do, whether ``"auto"`` or ``"eager"``. The
-        environment variable ``PORTABLE_RNN_EXECUTOR`` says what is used elsewhere.
+        ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike. Elsewhere,
+        the environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
+    threads : int, optional
+        Maximum number of threads of compiled loops. None keeps the current number, which is that of
+        the environment variable ``PORTABLE_RNN_THREADS``, or 1. Each thread runs some of the
+        sequences of a batch, if there is enough work; loops have the same bits for any number of
+        threads. With more than one, BLAS is limited to one thread inside, for the whole process.
 
     Returns
     -------
@@ -41,7 +48,8 @@ def use(name: str) -> AbstractContextManager[None]:
     Raises
     ------
     TypeError, ValueError
-        If there is none of that name.
+        If there is no executor of that name, or ``threads`` is not a count, or above 1 with
+        ``"eager"``.
 
     Examples
     --------
@@ -52,12 +60,17 @@ def use(name: str) -> AbstractContextManager[None]:
     ...     print(prnn.executors.explain(model))
     eager: asked for by name
     """
-    return _use(check.choice("name", name, NAMES))
+    name = check.choice("name", name, NAMES)
+    if threads is not None:
+        threads = check.count("threads", threads)
+        if threads > 1 and name == "eager":
+            raise ValueError(f"threads: expected 1 with the executor eager, got {threads}")
+    return _use(name, threads)
 
 
 @check.named_options
 def explain(model: RNN, dtype: str = "float32") -> str:
-    """Say what runs a model on NumPy's arrays, and if it is not compiled, why.
+    """Return what runs a model on NumPy arrays and, if it is not compiled, why.
 
     Parameters
     ----------
@@ -68,13 +81,13 @@ def explain(model: RNN, dtype: str = "float32") -> str:
     Returns
     -------
     str
-        Begins with ``"compiled"``, ``"eager"``, or, where it is asked for by name and cannot be
-        compiled, ``"refused"``.
+        Begins with ``"compiled"``, ``"eager"``, or ``"refused"`` if ``"compiled"`` is requested and
+        the model cannot be compiled.
 
     Raises
     ------
     TypeError, ValueError
-        If ``model`` is no RNN, or ``dtype`` none that an array may have.
+        If ``model`` is not an RNN, or ``dtype`` is not one that arrays may have.
 
     Examples
     --------
@@ -99,4 +112,5 @@ def explain(model: RNN, dtype: str = "float32") -> str:
 
     if reason := why_not(model.recurrences[0]):
         return f"{other}: {reason}"
-    return f"compiled: for {host().cpu}, vectors of {host().bits} bits"
+    many = f", {_threads()} threads" if _threads() > 1 else ""
+    return f"compiled: for {host().cpu}, vectors of {host().bits} bits{many}"

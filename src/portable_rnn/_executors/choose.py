@@ -3,11 +3,12 @@
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
 from .._arrays import scalars as check
 from .._arrays.namespace import Array, Namespace, dtype_name, is_numpys, is_traced, library_name
@@ -16,14 +17,23 @@ from .base import Executor
 from .eager import EAGER, WHOLE
 from .lax import LAX
 
-__all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "use"]
+__all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "threads", "use"]
 
 NAMES = ("auto", "eager", "compiled")
 COMPILED_DTYPES = ("float32", "float64")
 OLDEST = [0, 46]  # of llvmlite
-VARIABLE = "PORTABLE_RNN_EXECUTOR"
+VARIABLE, THREADS_VARIABLE = "PORTABLE_RNN_EXECUTOR", "PORTABLE_RNN_THREADS"
 
 _asked: ContextVar[str] = ContextVar("portable_rnn_executor")
+_threads: ContextVar[int] = ContextVar("portable_rnn_threads")
+
+
+def threads() -> int:
+    """Return how many threads compiled loops may use now."""
+    try:
+        return _threads.get()
+    except LookupError:
+        return _threads_by_environment()
 
 
 def asked() -> str:
@@ -35,13 +45,34 @@ def asked() -> str:
 
 
 @contextmanager
-def use(name: str) -> Iterator[None]:
-    """Have calls served by an executor, of `NAMES`; see `executors.use`."""
-    token = _asked.set(name)
+def use(name: str, threads: int | None = None) -> Iterator[None]:
+    """Have calls served by an executor, of `NAMES`, with some threads; see `executors.use`."""
+    of_name, of_threads = _asked.set(name), threads and _threads.set(threads)
     try:
-        yield
+        with _one_blas_thread() if threads and threads > 1 else nullcontext():
+            yield
     finally:
-        _asked.reset(token)
+        _asked.reset(of_name)
+        if of_threads:
+            _threads.reset(of_threads)
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Limit BLAS to one thread: its threads would wait, busily, where those of loops could run."""
+    try:
+        pools = _pools()
+    except ImportError:  # the package comes with the extra that compiles
+        return nullcontext()
+    limit: AbstractContextManager[Any] = pools.limit(limits=1, user_api="blas")
+    return limit
+
+
+@lru_cache(maxsize=1)
+def _pools() -> Any:
+    """Return the libraries with threads that are loaded, among them NumPy's."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> Executor:
@@ -58,7 +89,7 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
     arrays = tuple(arrays)
     reason = "" if name == "eager" else _not_compiled(xp, arrays, name)
     if not reason and name != "eager":
-        return _compiled(name == "compiled")
+        return _compiled(name == "compiled", threads())
     if name == "compiled":
         raise ValueError(f"executor: compiled was asked for; {reason}")
     if not whole_sequence(xp):
@@ -110,13 +141,19 @@ def no_compiler(by_name: bool) -> str:
     return ""
 
 
-@lru_cache(maxsize=2)
-def _compiled(by_name: bool) -> Executor:
+@lru_cache(maxsize=16)
+def _compiled(by_name: bool, threads: int) -> Executor:
     from .compiled import Compiled  # what it imports, only who compiles needs
 
-    return Compiled(asked=by_name)
+    return Compiled(asked=by_name, threads=threads)
 
 
 @lru_cache(maxsize=1)
 def _by_environment() -> str:
     return check.choice(VARIABLE, os.environ.get(VARIABLE) or "auto", NAMES)
+
+
+@lru_cache(maxsize=1)
+def _threads_by_environment() -> int:
+    given = os.environ.get(THREADS_VARIABLE) or "1"
+    return check.count(THREADS_VARIABLE, int(given) if given.isdecimal() else given)

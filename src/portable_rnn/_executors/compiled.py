@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -21,8 +21,9 @@ from .._engine.bptt import Inputs
 from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights, added
 from .._engine.setup import Sequence, Setup
 from ..cells import State
-from .compiled_layer import Cotangents, Layer, Stepper
+from .compiled_layer import Cotangents, Layer
 from .compiled_layer import Record as LayerRecord
+from .compiled_step import Stepper
 from .eager import Eager
 from .kernel import Kernel, of_program
 from .llvm_target import host
@@ -30,6 +31,7 @@ from .program import Program
 from .sums import Sums, sums
 from .tables import PIECE
 from .trace import NotPointwise, trace
+from .workers import evenly, run_together, useful_threads
 
 __all__ = ["Compiled", "loops_of", "why_not"]
 
@@ -71,9 +73,12 @@ class Compiled(Eager):
     ----------
     asked : bool
         Whether it was asked for by name: what cannot be compiled is then refused.
+    threads : int
+        At most so many at a time.
     """
 
     asked: bool = False
+    threads: int = 1
 
     @property
     def sums(self) -> Products:
@@ -89,7 +94,8 @@ class Compiled(Eager):
             if self.asked:
                 raise ValueError(f"executor: expected a model that can be compiled; {loops}")
             return super().prepare(setup, w, size)
-        layer = Layer(loops, w.hh.weight, w.ih.bias, w.hh.bias, w.own, exact=bool(setup.segments))
+        biases, exact = (w.ih.bias, w.hh.bias), bool(setup.segments)
+        layer = Layer(loops, w.hh.weight, *biases, w.own, exact=exact, threads=self.threads)
         return w._replace(prepared=_PreparedLayer(layer))
 
     def begin(self, w: Weights) -> None:
@@ -192,8 +198,14 @@ class _PreparedLayer:
         if found is None or found.shape[:2] != (steps, batch):
             found = np.empty((steps, batch, weight.shape[1]), self.layer.kernel.dtype)
             self._products[name] = found
-        outputs = found.reshape(-1, weight.shape[1])
-        xp.matmul(rows.reshape(-1, inputs), weight, out=outputs)  # NumPy's, or what stands for it
+        rows, outputs = rows.reshape(-1, inputs), found.reshape(-1, weight.shape[1])
+        parts = useful_threads(self.layer.threads, rows.shape[0] * weight.size)
+        run_together(
+            [  # by NumPy, or what stands for it
+                partial(xp.matmul, rows[a:b], weight, out=outputs[a:b])
+                for a, b in evenly(rows.shape[0], parts)
+            ]
+        )
         return found
 
     def backward(
@@ -218,7 +230,8 @@ class _PreparedLayer:
             total = Weights(_zeros(w.ih), _zeros(w.hh), own=tuple(map(np.zeros_like, w.own)))
         x, h = inputs
         (d_ih, d_b, *_), (d_hh, d_c, *_) = total.ih, total.hh
-        add = self._sums.add
+        work = x.shape[0] * x.shape[1] * (d_ih.size + d_hh.size)
+        add = partial(self._sums.add, threads=useful_threads(self.layer.threads, work))
         if d.d_ah is d.d_ax:
             add(d.d_ax, d_c if d_b is None else d_b, (d_ih, x), (d_hh, h))
             if d_b is not None and d_c is not None:

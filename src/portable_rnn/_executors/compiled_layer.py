@@ -5,6 +5,7 @@ left to who calls: ``ax`` is given, and what the gradients of weights are made o
 """
 
 import ctypes
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from .buffers import Array, Slabs, address, whole
 from .kernel import Kernel
 from .tables import blocks_at_a_time, most_blocks
+from .workers import evenly, run_together, useful_threads
 
-__all__ = ["Cotangents", "Layer", "Record", "Stepper"]
+__all__ = ["Cotangents", "Layer", "Record", "planes"]
 
 
 class Record(NamedTuple):
@@ -63,6 +65,9 @@ class Layer:
         The cell's own vectors.
     exact : bool
         Whether to take no more memory than is asked for at once, which takes longer.
+    threads : int
+        At most so many at a time, each of which runs some of the sequences, if there is enough to
+        do. That changes no bit.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Layer:
         own: tuple[Array, ...] = (),
         *,
         exact: bool = False,
+        threads: int = 1,
     ) -> None:
         self.kernel, dtype, (rows, units) = kernel, kernel.dtype, weight.shape
         if rows != kernel.program.gates * units:
@@ -94,8 +100,18 @@ class Layer:
             "bias_ah": address(self._biases[1]),
             "own": 0 if self._own is None else address(self._own),
         }
+        # Bytes from one sequence to the next in the arrays of a step.
+        size, program = dtype.itemsize, kernel.program
+        flag = 1 if program.held == "choose" else size
+        own = program.own * units * size
+        self._sizes = dict.fromkeys(("ax", "d_ax", "d_ah"), rows * size) | {"d_own": own}
+        self._sizes |= dict.fromkeys(
+            ("state", "stored", "d_state", "scale", "scaled"), units * size
+        )
+        self._sizes["update"] = units * flag
         self._packed: dict[bool, Array] = {}
-        self._tables: dict[tuple[bool, int], Table] = {}
+        self._tables: dict[tuple[bool, int, int], dict[int, Table]] = {}
+        self.threads = threads
 
     def begin(self) -> None:
         """Take new slabs: those of a pass live no longer than its records."""
@@ -148,8 +164,8 @@ class Layer:
         values: dict[str, Any] = {
             "ax": address(ax) + begin * ax.strides[0],
             "stored_step": stored_step,
-            **_planes("state", states, first),
-            **_planes("stored", stored, stored_first),
+            **planes("state", states, first),
+            **planes("stored", stored, stored_first),
         }
         kept = self._options(record, begin, values)
         if factors is not None:
@@ -197,10 +213,10 @@ class Layer:
         for mine, given in zip(d_before, d_state, strict=True):
             mine[0] = given
         values: dict[str, Any] = {
-            **_planes("state", record.states, begin + 1 if reverse else begin),
-            **_planes("stored", record.stored, begin),
+            **planes("state", record.states, begin + 1 if reverse else begin),
+            **planes("stored", record.stored, begin),
             "d_ax": address(d_ax) + begin * d_ax.strides[0],
-            **_planes("d_state", d_before, 0),
+            **planes("d_state", d_before, 0),
         }
         if not p.same:
             values["d_ah"] = address(d_ah) + begin * d_ah.strides[0]
@@ -222,31 +238,51 @@ class Layer:
     def _run(
         self, shape: tuple[int, int, int], direction: int, values: dict[str, Any], *, back: bool
     ) -> None:
-        """Call a loop with a table of numbers and addresses."""
+        """Call a loop with a table of numbers and addresses, or some threads with one each."""
         (steps, batch, units), kernel = shape, self.kernel
         if not (steps and batch and units):
             return
-        if (back, batch) not in self._tables:
-            self._tables[back, batch] = self.table(batch, back=back)
-        table = self._tables[back, batch]
         values["steps"], values["direction"] = steps, direction
-        table.write(values)
-        (kernel.backward if back else kernel.forward)(table.address)
+        parts = min(batch, useful_threads(self.threads, steps * batch * self.rows * units))
+        if (back, batch, parts) not in self._tables:
+            self._tables[back, batch, parts] = {
+                part[0]: self.table(batch, part, back=back) for part in evenly(batch, parts)
+            }
+        tables = self._tables[back, batch, parts]
+        for first, table in tables.items():
+            table.write(self._from_sequence(first, values) if first else values)
+        loop = kernel.backward if back else kernel.forward
+        run_together([partial(loop, table.address) for table in tables.values()])
 
-    def table(self, batch: int, *, back: bool) -> "Table":
-        """Return a table with what is the same in every call with as many sequences."""
+    def _from_sequence(self, first: int, values: dict[str, int]) -> dict[str, int]:
+        """Return the same with addresses of a sequence other than 0."""
+        sizes = self._sizes | {"d_y": self.kernel.dtype.itemsize * values.get("d_y_row", 0)}
+        return {
+            name: value + first * sizes.get(name.partition(".")[0], 0)
+            for name, value in values.items()
+        }
+
+    def table(
+        self, batch: int, part: tuple[int, int] | None = None, *, back: bool = False
+    ) -> "Table":
+        """Return a table with what is the same in every call with as many sequences.
+
+        Its loop runs those of a part, from one up to another; all by default.
+        """
         kernel, rows, units = self.kernel, self.rows, self.units
+        first, end = part or (0, batch)
         gates = 1 if back else kernel.program.gates
         if back not in self._packed:
             self._packed[back] = kernel.packed(self._weight, back=back)
-        tile = most_blocks(gates, kernel.target.accumulators, batch)
-        blocks = blocks_at_a_time(gates, batch, kernel.vector, tile)
-        sums = kernel.aligned(batch * blocks * gates * kernel.lanes)
+        tile = most_blocks(gates, kernel.target.accumulators, end - first)
+        blocks = blocks_at_a_time(gates, end - first, kernel.vector, tile)
+        sums = kernel.aligned((end - first) * blocks * gates * kernel.lanes)
         fields = kernel.backward_fields if back else kernel.forward_fields
         table = Table(fields, sums)
         values = {
             **self._addresses,
-            "batch": batch,
+            "batch": end - first,
+            "sequences": batch,
             "units": units,
             "blocks": blocks,
             "tile": tile,
@@ -344,54 +380,7 @@ class Table:
             entries[places[name]] = value
 
 
-class Stepper:
-    """One step after another, each from where the last has ended, in memory that stays.
-
-    Parameters
-    ----------
-    layer : Layer
-    batch : int
-    """
-
-    def __init__(self, layer: Layer, batch: int) -> None:
-        kernel, program = layer.kernel, layer.kernel.program
-        rows, units = layer.rows, layer.units
-        self._ax = np.empty((batch, rows), kernel.dtype)
-        states = np.empty((program.states, 2, batch, units), kernel.dtype)
-        stored = np.empty((len(program.stored), 1, batch, units), kernel.dtype)
-        self._slots = [tuple(states[:, slot]) for slot in (0, 1)]
-        self._run = kernel.forward
-        tables = []
-        for slot in (0, 1):  # to and fro
-            table = layer.table(batch, back=False)
-            values = _planes("state", states, slot) | _planes("stored", stored, 0)
-            values |= {"ax": address(self._ax), "steps": 1, "stored_step": 0}
-            values["direction"] = 1 - 2 * slot
-            table.write(values)
-            tables.append(table)
-        self._tables = [table.address for table in tables]
-        self._held = layer, stored, tables  # what the addresses are of
-
-    def __call__(self, ax: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the state after a step, which is written over in the next but one.
-
-        Parameters
-        ----------
-        ax : array (B, G·H)
-            The projected input, without its bias.
-        state : tuple of arrays (B, H)
-            Is not copied if it is the very tuple that the step before has returned.
-        """
-        now = 1 if state is self._slots[1] else 0
-        if state is not self._slots[now]:
-            for mine, given in zip(self._slots[now], state, strict=True):
-                mine[...] = given
-        self._ax[...] = ax
-        self._run(self._tables[now])
-        return self._slots[1 - now]
-
-
-def _planes(name: str, arrays: Array, step: int) -> dict[str, int]:
+def planes(name: str, arrays: Array, step: int) -> dict[str, int]:
     """Return the addresses of several arrays (T, ...) in one, in some step."""
     if not (count := arrays.shape[0]):
         return {}

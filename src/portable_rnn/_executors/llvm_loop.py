@@ -65,8 +65,9 @@ class _Walk:
         values = [b.load(place, typ=I64, align=8) for place in places]
         self.table = dict(zip(fields, values, strict=True))
         self.steps, self.batch, self.units = (self[n] for n in ("steps", "batch", "units"))
+        self.sequences = self["sequences"]
         self.direction = self["direction"]
-        self.plane = self.f.times(self.batch, self.units)  # numbers of all sequences in one step
+        self.plane = self.f.times(self.sequences, self.units)  # numbers of an array in one step
 
     def __getitem__(self, name: str) -> Value:
         return self.table[name]
@@ -267,7 +268,7 @@ class _Backward(_Walk):
         """Write the whole function."""
         f, b, p = self.f, self.f.builder, self.program
         row = f.times(index(p.gates), self.units)
-        step = f.times(self.direction, self.batch, row)
+        step = f.times(self.direction, self.sequences, row)
         d_ah = "d_ax" if p.same else "d_ah"
         with f.loop(self.steps) as time:
             # Of the step that comes after in time; the last one has none.

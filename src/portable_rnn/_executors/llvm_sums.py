@@ -41,8 +41,8 @@ def write(dtype: str, target: Target) -> str:
     outputs, room = given["outputs"], pointer("room_d")
     with f.loop(given["rows"], PIECE) as pieces:
         rows = _least(f, f.builder.sub(given["rows"], pieces.at), index(PIECE))
-        d = f.address(pointer("d"), f.times(pieces.at, outputs))
-        b.call(pack, [room, d, rows, outputs, pointer("bias")])
+        d = f.address(pointer("d"), f.times(pieces.at, given["d_row"]))
+        b.call(pack, [room, d, rows, outputs, given["d_row"], pointer("bias")])
         for i in range(2):
             x = f.address(pointer(f"x.{i}"), f.times(pieces.at, given[f"inputs.{i}"]))
             sizes = [rows, outputs, given[f"inputs.{i}"]]
@@ -71,9 +71,9 @@ def _with_masks(
 
 
 def _pack_panels(v: Vectors) -> Any:
-    """Write ``pack(out, d, rows, outputs, bias)``: panels of `PANEL` columns, and their sums."""
-    f = Function(v, "pack", [POINTER, POINTER, I64, I64, POINTER])
-    out, d, rows, outputs, bias = f.function.args
+    """Write ``pack(out, d, rows, outputs, d_row, bias)``: panels of `PANEL` columns, their sums."""
+    f = Function(v, "pack", [POINTER, POINTER, I64, I64, I64, POINTER])
+    out, d, rows, outputs, d_row, bias = f.function.args
     b = f.builder
     four, number = ir.VectorType(v.number, FOUR), v.number
 
@@ -87,7 +87,7 @@ def _pack_panels(v: Vectors) -> Any:
             with f.loop(some, values=zeros) as leaf:
                 row = f.sum(leaves.at, leaf.at)
                 for i in range(columns):
-                    address = f.address(source, f.times(row, outputs), place, index(i * width))
+                    address = f.address(source, f.times(row, d_row), place, index(i * width))
                     value = b.load(address, typ=kind, align=v.bytes)
                     b.store(
                         value,

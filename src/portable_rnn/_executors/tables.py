@@ -27,10 +27,11 @@ FEW_ROWS = 3
 LINE = 64
 ROOM = 2**14
 
-# Sizes; +1 or -1; how many blocks of units at a time, and in a tile of the product; the size of a
-# row of what is multiplied; room for the sums; packed weights.
+# Sizes; the sequences that arrays have, of which ``batch`` are run; +1 or -1; how many blocks of
+# units at a time, and in a tile of the product; the size of a row of what is multiplied; room for
+# the sums; packed weights.
 COMMON = (
-    *("steps", "batch", "units", "direction", "blocks", "tile", "a_row"),
+    *("steps", "batch", "units", "sequences", "direction", "blocks", "tile", "a_row"),
     *("sums", "weight"),
 )
 
@@ -41,7 +42,7 @@ PANEL = 12
 LEAF = 48
 PIECE = 8 * LEAF
 SUM_FIELDS = (
-    *("rows", "outputs", "d", "bias", "room_d", "room_x", "sums"),
+    *("rows", "outputs", "d", "d_row", "bias", "room_d", "room_x", "sums"),
     *(f"{name}.{i}" for i in range(2) for name in ("x", "inputs", "weight")),
 )
 

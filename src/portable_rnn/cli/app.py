@@ -114,7 +114,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Take the options before the command."""
@@ -132,13 +135,14 @@ def _default(name: str) -> str:
 @app.command()
 def train(
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE", help="More files, after --text.")
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="More files to learn, after those of --text."),
     ] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="UTF-8 file to learn, or several. (default: Python's own help texts)",
+            help="UTF-8 file to learn; repeat for several. (default: Python's own help texts)",
         ),
     ] = None,
     cell: Annotated[
@@ -146,17 +150,21 @@ def train(
     ] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden units. {_default('hidden')}")] = None,
     layers: Annotated[
-        int | None, typer.Option(help=f"Layers on one another. {_default('layers')}")
+        int | None, typer.Option(help=f"Number of stacked layers. {_default('layers')}")
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help=f"Chance to drop between layers. {_default('dropout')}")
+        float | None,
+        typer.Option(help=f"Dropout probability between layers. {_default('dropout')}"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help=f"Updates to make. {_default('steps')}")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=f"Number of updates. {_default('steps')}")
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Train for this long instead; with --steps, at most.")
+        float | None,
+        typer.Option(help="Train for this long instead; with --steps, at most this long."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help=f"Sequences side by side. {_default('batch_size')}")
+        int | None, typer.Option(help=f"Sequences per batch. {_default('batch_size')}")
     ] = None,
     window: Annotated[
         int | None, typer.Option(help=f"Steps the gradient flows through. {_default('window')}")
@@ -169,18 +177,18 @@ def train(
         str | None, typer.Option(help=f"float32 or float64. {_default('dtype')}")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="In the backend's words, such as cuda:1.")
+        str | None, typer.Option(help="As the backend names it, such as cuda:1.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help=f"Of parameters and dropout. {_default('seed')}")
+        int | None, typer.Option(help=f"Seed for parameters and dropout. {_default('seed')}")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Folder of the run. (default: runs/DATE-TIME)"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
-    """Learn a text character by character, and show how well."""
+    """Learn a text character by character, and report how well."""
     files = [str(check.path("text", f).absolute()) for f in (*(text or ()), *(more or ()))]
     given: dict[str, Any] = {
         "text": files or None,
@@ -207,11 +215,13 @@ def train(
 def sample(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")],
     prompt: Annotated[
-        str | None, typer.Option(help="What the network reads first. (default: the run's own)")
+        str | None, typer.Option(help="Text the network reads first. (default: the run's prompt)")
     ] = None,
-    length: Annotated[int, typer.Option(min=1, help="Characters to draw.")] = 500,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest every time.")] = 0.8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    length: Annotated[int, typer.Option(min=1, help="Number of characters to draw.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(help="0 always takes the likeliest character.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for the draws.")] = 0,
 ) -> None:
     """Draw text from a trained run."""
     print_sample(check.path("run", run_folder), prompt, length, temperature, seed)
@@ -229,40 +239,40 @@ def book(
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write the numbers as JSON, to change, and stop."),
+        typer.Option(metavar="FILE", help="Write the numbers as JSON, for editing, and exit."),
     ] = None,
     inputs: Annotated[int | None, typer.Option(help="I, the size of x. (default: 4)")] = None,
     hidden: Annotated[int | None, typer.Option(help="H, the size of h. (default: 5)")] = None,
     outputs: Annotated[int | None, typer.Option(help="O, the size of o. (default: 3)")] = None,
     steps: Annotated[int | None, typer.Option(help="T, called τ in the book. (default: 3)")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all numbers. (default: 0)")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for all numbers. (default: 0)")] = None,
     targets: Annotated[
         str | None,
-        typer.Option(help="one-hot, or general: rows y of any positive sum. (default: one-hot)"),
+        typer.Option(help="one-hot, or general: rows y with any positive sum. (default: one-hot)"),
     ] = None,
     backend: Annotated[str, typer.Option(help="numpy, cupy, torch or jax.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
     device: Annotated[
-        str | None, typer.Option(help="In the backend's words, such as cuda:1.")
+        str | None, typer.Option(help="As the backend names it, such as cuda:1.")
     ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="An equation, such as 10.21; repeat it for several. Q1 to Q3 are not in the "
-            "book: they settle how 10.18 and 10.19 agree with differentiating through ŷ."
+            help="An equation, such as 10.21; repeat for several. Q1 to Q3 are not in the "
+            "book: they show how 10.18 and 10.19 agree with differentiating through ŷ."
         ),
     ] = None,
-    digits: Annotated[int, typer.Option(min=1, max=40, help="Decimals that are shown.")] = 5,
+    digits: Annotated[int, typer.Option(min=1, max=40, help="Decimals to show.")] = 5,
     everything: Annotated[
-        bool, typer.Option("--all", help="Leave nothing out of long vectors and sequences.")
+        bool, typer.Option("--all", help="Show long vectors and sequences in full.")
     ] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX document.")] = False,
 ) -> None:
     """Show equations 10.8 to 10.28 of Deep Learning with numbers, and check every one.
 
-    Each quantity is shown next to a value found by other means with 50 digits.
-    The exit status is 1 if any is more than 8 eps off, except by rounding
-    that the numbers amplify, or if a claim of the file is wrong.
+    Each quantity is shown next to an independent value with 50 digits.
+    The exit status is 1 if any is off by more than 8 eps, except for rounding
+    that the numbers amplify, or if a claim in the file is not right.
     """
     options = Options(
         source=_path("from", source),
@@ -291,37 +301,45 @@ def bench(
         str,
         typer.Option(help="train (forward and backward), predict, or step (of a stream)."),
     ] = "train",
-    cell: Annotated[list[str] | None, typer.Option(help="Or several. (default: gru)")] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(help="Cell; repeat for several. (default: gru)")
+    ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(help="B; repeat it for several. (default: 1, 16, 64)")
+        list[int] | None, typer.Option(help="B; repeat for several. (default: 1, 16, 64)")
     ] = None,
     hidden: Annotated[
-        list[int] | None, typer.Option(help="H; repeat it for several. (default: 32, 128, 512)")
+        list[int] | None, typer.Option(help="H; repeat for several. (default: 32, 128, 512)")
     ] = None,
-    inputs: Annotated[int | None, typer.Option(help="I. (default: as H)")] = None,
+    inputs: Annotated[int | None, typer.Option(help="I. (default: the same as H)")] = None,
     steps: Annotated[
-        list[int] | None, typer.Option(help="T; repeat it for several. (default: 128)")
+        list[int] | None, typer.Option(help="T; repeat for several. (default: 128)")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    rounds: Annotated[int, typer.Option(help="In each, all are timed once.")] = 7,
-    to: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A record.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds; each times every contender once.")] = 7,
+    threads: Annotated[
+        int, typer.Option(help="Threads of each contender, except the floor and the Python loop.")
+    ] = 1,
+    to: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write a record.")
+    ] = None,
 ) -> None:
-    """Time a layer of your sizes here, and in torch, JAX and onnxruntime if they are installed.
+    """Time a layer of your sizes, also in torch, JAX and onnxruntime if they are installed.
 
     The floor is the time of the same matrix products by BLAS alone.
     """
     from .bench import Sizes
     from .bench import bench as measure
 
-    given = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
-    found = {name: tuple(value) for name, value in given.items() if value}
-    sizes = Sizes(work=work, inputs=inputs, dtype=dtype, rounds=rounds, **found)  # type: ignore[arg-type]
+    several = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
+    given: dict[str, Any] = {"dtype": dtype, "rounds": rounds, "threads": threads}
+    given |= {name: tuple(value) for name, value in several.items() if value}
+    sizes = Sizes(work=work, inputs=inputs, **given)
     measure(sizes, Console(), _path("json", to))
 
 
 @app.command()
 def info() -> None:
-    """Show versions, backends, and the BLAS library that does the work."""
+    """Show versions, backends, and the BLAS library in use."""
     show_info(Console())
 
 
@@ -338,7 +356,7 @@ _NO_MEMORY = re.compile("out of memory|can't allocate|cannot allocate|RESOURCE_E
 
 
 def run() -> None:
-    """Run the app; errors that the user can mend are one line, not a traceback."""
+    """Run the app; errors that the user can fix are one line, not a traceback."""
     try:
         app()
     except Interrupted:
@@ -348,7 +366,7 @@ def run() -> None:
     except (MemoryError, RuntimeError, OverflowError) as error:
         if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
             _fail()
-        _end(f"memory: there is not enough for what was asked for ({error})")
+        _end(f"memory: not enough for this command ({error})")
     except Exception:
         _fail()
 

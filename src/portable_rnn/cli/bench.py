@@ -1,9 +1,10 @@
 """``portable-rnn bench``: how long a layer takes here, and how long others take for the same.
 
-All contenders run in this process, in turn, on one thread, pinned where the system can. Their
+All contenders run in this process, alternately, on one thread, pinned where the system can. Their
 results are compared before anything is timed. A figure is the median over rounds of the ratio of
 two times of the same round: what disturbs a round disturbs both. Time is that of the process, which
-other processes disturb less; that on the clock stands in the record too.
+other processes disturb less; that on the clock stands in the record too, and is what is compared if
+there are several threads.
 """
 
 import json
@@ -45,6 +46,7 @@ ALLOWED = {"float32": 1e-4, "float64": 1e-10}  # of the largest: far below any m
 # That of the process, unless it ticks too slowly, as on Windows.
 COARSE = time.get_clock_info("process_time").resolution > 1e-3
 cpu_time = time.perf_counter if COARSE else time.process_time
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PACKAGES = ("numpy", "llvmlite", "torch", "jax", "onnxruntime")
 
 
@@ -60,12 +62,15 @@ class Sizes:
     steps: tuple[int, ...] = (128,)
     dtype: str = "float32"
     rounds: int = 7
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Check the options, before any work is done."""
         check.choice("work", self.work, WORK)
         check.choice("dtype", self.dtype, tuple(ALLOWED))
         check.count("rounds", self.rounds)
+        if (threads := check.count("threads", self.threads)) > CORES:
+            raise ValueError(f"threads: expected at most {CORES}, one for each core, got {threads}")
         if self.inputs is not None:
             check.count("inputs", self.inputs)
         for name in ("batches", "hidden", "steps"):
@@ -79,9 +84,9 @@ def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
     """Measure, print tables, and write a record if asked."""
     executors.explain(RNN(1, 1))  # refuses what the environment may name
     if to is not None and (to.is_dir() or not to.absolute().parent.is_dir()):
-        raise ValueError(f"json: expected a file in a folder that is there, got {to}")
+        raise ValueError(f"json: expected a file in an existing folder, got {to}")
     rows, every = [], product(sizes.cells, sizes.steps, sizes.batches, sizes.hidden)
-    with one_thread(), messages_on(console):
+    with limited(sizes.threads), messages_on(console):
         for cell, steps, batch, hidden in track(
             list(every), description="measuring", console=console, transient=True
         ):
@@ -93,12 +98,12 @@ def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
                 steps,
                 sizes.dtype,
             )
-            runs = contenders(sizes.work, p)
+            runs = contenders(sizes.work, p, sizes.threads)
             first, peak = first_call(runs), peak_of(runs)
             compare(runs, ALLOWED[sizes.dtype])
             case = {"cell": cell, "T": steps, "B": batch, "H": hidden}
             rows.append(case | {"first_call_s": first, "peak_bytes": peak})
-            rows[-1] |= summary(measure(runs, sizes.rounds), steps)
+            rows[-1] |= summary(measure(runs, sizes.rounds), steps, sizes.threads)
     record = about(sizes) | {"rows": rows}
     wide = console.width >= WIDE
     console.print(Group(*(table(record, cell, wide=wide) for cell in sizes.cells)))
@@ -107,10 +112,11 @@ def bench(sizes: Sizes, console: Console, to: Path | None = None) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Stay on one core, and have the libraries that are installed use one thread."""
+def limited(threads: int) -> Iterator[None]:
+    """Stay on as many cores, and have the libraries that are installed use as many threads."""
     # Before JAX starts; to the others the limit of the pools is told.
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    several = "true" if threads > 1 else "false"
+    flags = f"--xla_cpu_multi_thread_eigen={several} intra_op_parallelism_threads={threads}"
     wanted = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ |= added
@@ -118,8 +124,8 @@ def one_thread() -> Iterator[None]:
     cores = os.sched_getaffinity(0) if pins else set()
     try:
         if pins:
-            os.sched_setaffinity(0, {max(cores)})
-        with threadpoolctl.threadpool_limits(1):
+            os.sched_setaffinity(0, sorted(cores)[-threads:])
+        with threadpoolctl.threadpool_limits(threads), executors.use(threads=threads):
             yield
     finally:
         if pins:
@@ -189,8 +195,13 @@ def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[tuple[float, fl
     return times
 
 
-def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str, Any]:
-    """Return medians by contender, and ratios with ours, with their quartiles."""
+def summary(
+    times: dict[str, list[tuple[float, float]]], steps: int, threads: int = 1
+) -> dict[str, Any]:
+    """Return medians by contender, and ratios with ours, with their quartiles.
+
+    Ratios are of times of the process; with several threads, of times on the clock.
+    """
     mine = "compiled" if "compiled" in times else "eager"
     median = {
         kind: {
@@ -201,7 +212,8 @@ def summary(times: dict[str, list[tuple[float, float]]], steps: int) -> dict[str
     }
     ratios = {}
     for name in times.keys() - {mine}:
-        pairs = [(a[0], b[0]) for a, b in zip(times[name], times[mine], strict=True)]
+        which = 1 if threads > 1 else 0
+        pairs = [(a[which], b[which]) for a, b in zip(times[name], times[mine], strict=True)]
         # Of the floor the other way: how far from it.
         each = sorted(b / a if name == "floor" else a / b for a, b in pairs)
         low, _, high = (
@@ -234,10 +246,14 @@ def table(record: dict[str, Any], cell: str, *, wide: bool = True) -> Table:
     """Return the figures of a cell; spreads, first calls and memory where there is room."""
     rows = [row for row in record["rows"] if row["cell"] == cell]
     mine = rows[0]["ours"]
-    others = [name for name in rows[0]["process_us_per_step"] if name != mine]
+    threads = record["threads"]
+    times, how_many = "process_us_per_step", "one thread"
+    if threads > 1:
+        times, how_many = "clock_us_per_step", f"{threads} threads, time on the clock"
+    others = [name for name in rows[0][times] if name != mine]
     with executors.use("auto"):
         how = escape(executors.explain(RNN(1, 1, cell=cell), record["dtype"]))
-    title = f"{cell}, {record['work']}, {record['dtype']}, one thread; {how}"
+    title = f"{cell}, {record['work']}, {record['dtype']}, {how_many}; {how}"
     found = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("T, B, H", f"{mine}\nµs/step"):
         found.add_column(name, justify="right", no_wrap=True)
@@ -254,7 +270,7 @@ def table(record: dict[str, Any], cell: str, *, wide: bool = True) -> Table:
         more = f"{row['first_call_s'][mine]:.2f}", f"{row['peak_bytes'][mine] / 2**20:.1f}"
         found.add_row(
             f"{row['T']}, {row['B']}, {row['H']}",
-            f"{row['process_us_per_step'][mine]:.1f}",
+            f"{row[times][mine]:.1f}",
             *shown,
             *(more if wide else ()),
         )

@@ -47,24 +47,27 @@ def draw(cell: str, batch: int, hidden: int, inputs: int, steps: int, dtype: str
     return Problem(model, params, x, state, d_y)
 
 
-def contenders(work: str, p: Problem) -> dict[str, Run]:
+def contenders(work: str, p: Problem, threads: int = 1) -> dict[str, Run]:
     """Return who can do the work: ours first, and ``floor``, the matrix products alone, last.
 
-    ``jitted`` is this library on JAX's arrays, the whole step compiled by ``jax.jit``.
+    ``jitted`` is this library on JAX's arrays, the whole step compiled by ``jax.jit``. With several
+    threads, ``one thread`` is ours with one; the floor and the loop in Python always have one.
     """
     found = {name: ours(work, p, name) for name in ("compiled", "eager")}
+    if threads > 1:
+        found["one thread"] = ours(work, p, "auto", threads=1)
     with executors.use("auto"):
         if not executors.explain(p.model, p.x.dtype.name).startswith("compiled"):
             del found["compiled"]
     if find_spec("torch") and p.model.cell in TORCH:
-        found["torch.nn"] = torch_nn(work, p)
+        found["torch.nn"] = torch_nn(work, p, threads)
     if work == "train" and find_spec("jax") and p.model.cell in TORCH:
         found["jax.grad"] = jax_grad(p)
-    if work == "train" and find_spec("jax"):
+    if work == "train" and find_spec("jax") and threads == 1:
         found["jitted"] = jitted(p)
     runs_onnx = find_spec("onnxruntime") and find_spec("onnx") and p.x.dtype == np.float32
     if work != "train" and runs_onnx and p.model.cell in TORCH:
-        found["onnxruntime"] = onnx_operator(work, p)
+        found["onnxruntime"] = onnx_operator(work, p, threads)
     found["floor"] = floor(work, p)
     return found
 
@@ -72,33 +75,33 @@ def contenders(work: str, p: Problem) -> dict[str, Run]:
 TORCH = {"elman": "RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
-def ours(work: str, p: Problem, executor: str) -> Run:
-    """Return this library, served by an executor."""
+def ours(work: str, p: Problem, executor: str, *, threads: int | None = None) -> Run:
+    """Return this library, served by an executor, with as many threads as are used outside."""
     state = p.state if len(p.state) > 1 else p.state[0]
 
     def train() -> list[Any]:
-        with executors.use(executor):
+        with executors.use(executor, threads=threads):
             fwd = forward(p.model, p.params, p.x, state)
             grads = backward(p.model, p.params, fwd.tape, p.d_y)
         d_state = grads.state if isinstance(grads.state, tuple) else (grads.state,)
         return [fwd.outputs, *grads.params.values(), grads.x, *d_state]
 
     def run() -> list[Any]:
-        with executors.use(executor):
+        with executors.use(executor, threads=threads):
             return [predict(p.model, p.params, p.x, state)]
 
     def step() -> list[Any]:
-        with executors.use(executor):
+        with executors.use(executor, threads=threads):
             one = stream(p.model, p.params, state)
             return [[one.step(x_t) for x_t in p.x]]
 
     return {"train": train, "predict": run, "step": step}[work]
 
 
-def torch_nn(work: str, p: Problem) -> Run:
+def torch_nn(work: str, p: Problem, threads: int = 1) -> Run:
     """Return torch's own module, and autograd."""
     torch: Any = import_module("torch")
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     kind = getattr(torch.nn, TORCH[str(p.model.cell)])
     dtype = torch.from_numpy(p.x).dtype
     module = kind(p.model.input_size, p.model.hidden_size, dtype=dtype)
@@ -192,7 +195,7 @@ def jitted(p: Problem) -> Run:
     return run
 
 
-def onnx_operator(work: str, p: Problem) -> Run:
+def onnx_operator(work: str, p: Problem, threads: int = 1) -> Run:
     """Return the operator of ONNX, run by onnxruntime."""
     onnx: Any = import_module("onnx")
     onnxruntime: Any = import_module("onnxruntime")
@@ -227,7 +230,7 @@ def onnx_operator(work: str, p: Problem) -> Run:
     graph = helper.make_graph([node], "layer", *values, held)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(
         made.SerializeToString(), settings, providers=["CPUExecutionProvider"]
     )
