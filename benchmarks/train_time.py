@@ -26,7 +26,7 @@ from rich.table import Table
 import portable_rnn as prnn
 from portable_rnn.text import Vocabulary, default_text
 
-BATCH, WINDOW, HIDDEN, LR, STEPS = 16, 64, 128, 6e-3, 20
+BATCH, WINDOW, INPUTS, HIDDEN, LR, STEPS = 16, 64, 32, 128, 6e-3, 20
 
 
 def windows(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -41,16 +41,14 @@ def windows(labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def ours(labels: np.ndarray, size: int, executor: str) -> Callable[[], float]:
     """Return a step of training by this library, which returns the loss."""
-    model = prnn.RNN(size, HIDDEN, size, cell="gru")
+    model = prnn.RNN(INPUTS, HIDDEN, size, cell="gru", vocabulary_size=size)
     held: dict[str, Any] = {"params": model.init(seed=0), "optimizer": None, "state": None}
     data = windows(labels)
 
     def step() -> float:
         x, y = next(data)
         with prnn.executors.use(executor):
-            rows = prnn.losses.one_hot(np, x, size, np.float32)
-            given = {"state": held["state"], "grad_x": False}
-            result = prnn.bptt(model, held["params"], rows, y, **given)
+            result = prnn.bptt(model, held["params"], x, y, state=held["state"])
             grads, _ = prnn.optimizers.clip_by_global_norm(result.grads, 1.0)
             held["params"], held["optimizer"] = prnn.optimizers.adam(
                 held["params"], grads, held["optimizer"], lr=LR
@@ -63,20 +61,20 @@ def ours(labels: np.ndarray, size: int, executor: str) -> Callable[[], float]:
 
 def in_torch(labels: np.ndarray, size: int) -> Callable[[], float]:
     """Return the same step as a torch user would write it."""
-    model = prnn.RNN(size, HIDDEN, size, cell="gru")
+    model = prnn.RNN(INPUTS, HIDDEN, size, cell="gru", vocabulary_size=size)
     start = {name: torch.from_numpy(array) for name, array in model.init(seed=0).items()}
-    gru, readout = torch.nn.GRU(size, HIDDEN), torch.nn.Linear(HIDDEN, size)
-    own = {name: array for name, array in start.items() if not name.startswith("readout")}
-    gru.load_state_dict(own)
+    gru, readout = torch.nn.GRU(INPUTS, HIDDEN), torch.nn.Linear(HIDDEN, size)
+    embedding = torch.nn.Embedding(size, INPUTS)
+    embedding.load_state_dict({"weight": start["embedding.weight"]})
+    gru.load_state_dict({name: array for name, array in start.items() if "." not in name})
     readout.load_state_dict({name: start[f"readout.{name}"] for name in ("weight", "bias")})
-    learned = [*gru.parameters(), *readout.parameters()]
+    learned = [*embedding.parameters(), *gru.parameters(), *readout.parameters()]
     adam, data = torch.optim.Adam(learned, lr=LR), windows(labels)
     held: dict[str, Any] = {"state": None}
 
     def step() -> float:
         x, y = next(data)
-        rows = torch.nn.functional.one_hot(torch.from_numpy(x).long(), size).float()
-        outputs, state = gru(rows, held["state"])
+        outputs, state = gru(embedding(torch.from_numpy(x)), held["state"])
         flat = readout(outputs).reshape(-1, size)
         loss = torch.nn.functional.cross_entropy(flat, torch.from_numpy(y).long().reshape(-1))
         adam.zero_grad()

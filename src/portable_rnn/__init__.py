@@ -27,6 +27,7 @@ from .api import (
 from .derivatives.curvature import Tangents, gauss_newton_product, hvp, jvp
 from .derivatives.flow import GradientFlow, gradient_flow
 from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
+from .embedding import embed, embed_vjp
 from .model import RNN
 from .streaming import stream
 from .truncated import truncated_bptt
@@ -47,6 +48,8 @@ __all__ = [
     "bptt",
     "cells",
     "dropout",
+    "embed",
+    "embed_vjp",
     "executors",
     "forward",
     "gauss_newton_product",

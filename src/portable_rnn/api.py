@@ -65,7 +65,7 @@ class Gradients(NamedTuple):
     params : dict of str to array
         With the names, shapes and order of the parameters.
     x : array, shape and layout of ``x``, or None
-        None without ``grad_x``.
+        None without ``grad_x``, and for tokens.
     state : array, shape (L·D, B, H), for LSTM a pair
         The cotangent of the initial state.
 
@@ -100,7 +100,7 @@ class Result(NamedTuple):
     outputs : array, shape (T, B, O), in the layout of ``x``
         What the loss was computed from.
     grad_x : array, shape and layout of ``x``, or None
-        None without ``grad_x=True``.
+        None without ``grad_x=True``, and for tokens.
     grad_state : array, shape (L·D, B, H), for LSTM a pair
         The gradient with respect to the initial state.
 
@@ -148,7 +148,8 @@ def forward(
     params : dict of str to array
         Names and shapes as in ``model.parameter_shapes``; one library, dtype and device.
     x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
-        Has the library, dtype and device of ``params``. Never written to.
+        Has the library, dtype and device of ``params``. Never written to. For a model with a
+        vocabulary, integer tokens instead: (T, B), (B, T) or (T,).
     state : array, shape (L·D, B, H), or (L·D, H) if unbatched; for LSTM a pair (h, c), optional
         The initial state, for L layers in D directions, in torch's order; zeros if None.
     lengths : sequence of B ints, or integer array (B,), optional
@@ -375,7 +376,7 @@ def bptt(
     call = prepare(model, params, x, state, options)
     outputs, after, records = run(call, keep=True)
     value, d_outputs = loss_and_gradient(
-        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+        model, loss, outputs, targets, call.given, lengths=lengths, mask=mask, **loss_options
     )
     # Results of the forward pass above are not checked again.
     grads, d_x, d_state = run_vjp(call, records, d_outputs, grad_x=grad_x)

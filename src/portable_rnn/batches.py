@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x : array, shape (T, B, I)
+    x : array, shape (T, B, I), or of tokens (T, B)
         Inputs, in the layout of the model.
     targets : array, shape as the loss expects
     weights : array, shape (T, B), or None
@@ -92,7 +92,7 @@ class Shuffled:
 
     Parameters
     ----------
-    x : array, shape (T, N, I), or (N, T, I) with ``batch_axis=0``
+    x : array, shape (T, N, I) or of tokens (T, N), or with ``batch_axis=0`` N first
     targets : array with the same axis of N sequences
     batch_size : int
         The last batch of an epoch holds the remaining sequences.

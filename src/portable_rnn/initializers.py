@@ -17,6 +17,7 @@ def uniform(
     bound: float,
     seed: int,
     starts: Mapping[str, float | None] | None = None,
+    bounds: Mapping[str, float] | None = None,
     *,
     xp: Namespace | None = None,
     dtype: Any = "float32",
@@ -24,7 +25,8 @@ def uniform(
 ) -> dict[str, Array]:
     """Draw every array uniformly from ``[-bound, bound)``, in order, from one generator.
 
-    ``starts`` has the constants that fill some arrays instead. Other parameters are those of
+    ``starts`` has the constants that fill some arrays instead, ``bounds`` other bounds. Other
+    parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
     if dtype is None:
@@ -35,6 +37,7 @@ def uniform(
     found = {}
     for name, shape in shapes.items():
         start = None if starts is None else starts.get(name)
-        values = rng.uniform(-bound, bound, shape) if start is None else np.full(shape, start)
+        most = bound if bounds is None else bounds.get(name, bound)
+        values = rng.uniform(-most, most, shape) if start is None else np.full(shape, start)
         found[name] = from_host(values, xp, dtype, device)
     return found

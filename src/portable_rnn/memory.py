@@ -266,6 +266,8 @@ class _Costs:
         # A bidirectional layer holds its whole input, and returns the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
+        if model.vocabulary_size is not None:  # the embedded tokens, and their gradient
+            self.base += 3 * model.input_size * itemsize * steps * batch
         self.layers = layers * self.stacks
         self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
         count = self.weights // itemsize

@@ -9,9 +9,9 @@ from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._engine.affine import Linear
 from ._engine.network import Parameters
-from ._engine.recurrence import Recurrence, Weights, recurrence_of
+from ._engine.recurrence import Recurrence, Weights, plus, recurrence_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
-from .cells.by_name import described, from_description
+from .cells.by_name import checked_cell, described
 from .cells.protocol import vectors_of
 from .initializers import uniform
 from .nonlinearities import Activation
@@ -68,6 +68,13 @@ class RNN:
     projection_size : int, optional
         P, the size of the hidden state if it is a projection ``h = W_hr (o tanh(c))`` of the cell's
         hidden state (Sak et al., arXiv 1402.1128; torch's ``proj_size``). LSTM only.
+    vocabulary_size : int, optional
+        V. The input is then integer tokens from 0 to V - 1, of shape (T, B), (B, T) with
+        ``batch_first``, or (T,), and the network embeds them: each is a row of the parameter
+        ``embedding.weight`` (V, I), as in ``torch.nn.Embedding``.
+    tied : bool
+        Whether the embedding is also the weight of the readout (Press and Wolf, arXiv 1608.05859).
+        Requires ``output_size`` V, and I equal to the size of the features, D·H or D·P.
 
     Raises
     ------
@@ -101,35 +108,18 @@ class RNN:
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
     projection_size: int | None = None
+    vocabulary_size: int | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "hidden_size", "output_size", "num_layers", "projection_size"):
-            if not name.startswith(("output", "projection")) or getattr(self, name) is not None:
+        optional = ("output_size", "projection_size", "vocabulary_size")
+        for name in ("input_size", "hidden_size", "num_layers", *optional):
+            if name not in optional or getattr(self, name) is not None:
                 number = check.count(name, getattr(self, name))
                 object.__setattr__(self, name, number)  # a NumPy integer becomes an int
-        for name in ("bias", "batch_first", "bidirectional"):
+        for name in ("bias", "batch_first", "bidirectional", "tied"):
             object.__setattr__(self, name, check.flag(name, getattr(self, name)))
-        if isinstance(self.cell, Mapping):
-            object.__setattr__(self, "cell", from_description(self.cell))
-        if isinstance(self.cell, str) and self.cell not in CELLS:
-            raise ValueError(
-                f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, "
-                f"got {check.said(self.cell)}"
-                f"{check.suggestion(self.cell, CELLS)}"
-            )
-        if isinstance(self.cell, type):
-            name = self.cell.__name__
-            raise TypeError(f"cell: expected an object, got the class {name}; write {name}()")
-        if not isinstance(self.cell, (str, Cell)):
-            raise TypeError(
-                "cell: expected a name or an object with gates, states, step and step_vjp, "
-                f"got {check.said(self.cell)}"
-            )
-        if hasattr(self.cell, "late") and not hasattr(self.cell, "second_product"):
-            raise TypeError("cell: expected second_product, got late, its former name; see Cell")
-        if not isinstance(self.cell, str):
-            for name in ("gates", "states"):
-                check.count(f"cell.{name}", getattr(self.cell, name))
+        object.__setattr__(self, "cell", checked_cell(self.cell))
         elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
         object.__setattr__(self, "nonlinearity", elman.nonlinearity)
         if self.nonlinearity != "tanh" and self.cell != "elman":
@@ -151,6 +141,20 @@ class RNN:
                     f"projection_size: expected less than hidden_size {self.hidden_size}, "
                     f"got {self.projection_size}"
                 )
+        if self.tied:
+            self._check_tied()
+
+    def _check_tied(self) -> None:
+        if self.vocabulary_size is None or self.output_size != self.vocabulary_size:
+            raise ValueError(
+                "tied: expected output_size equal to vocabulary_size, got "
+                f"{self.output_size} and {self.vocabulary_size}"
+            )
+        size = self.directions * self.recurrent_size
+        if self.input_size != size:
+            raise ValueError(
+                f"tied: expected input_size {size}, the size of the features, got {self.input_size}"
+            )
 
     @cached_property
     def cell_object(self) -> Cell:
@@ -169,6 +173,8 @@ class RNN:
         rows, size = self.cell_object.gates * self.hidden_size, self.input_size
         biases = self.bias and getattr(self.cell_object, "biased", True)
         shapes: dict[str, tuple[int, ...]] = {}
+        if self.vocabulary_size is not None:
+            shapes["embedding.weight"] = (self.vocabulary_size, size)
         for layer in range(self.num_layers):
             for suffix in self._suffixes:
                 end = f"_l{layer}{suffix}"
@@ -182,7 +188,8 @@ class RNN:
                     shapes[f"{vector.name}{end}"] = (vector.multiple * self.hidden_size,)
             size = self.directions * self.recurrent_size
         if self.output_size is not None:
-            shapes["readout.weight"] = (self.output_size, size)
+            if not self.tied:
+                shapes["readout.weight"] = (self.output_size, size)
             if self.bias:
                 shapes["readout.bias"] = (self.output_size,)
         return shapes
@@ -210,7 +217,8 @@ class RNN:
             tuple(layer(f"_l{number}{suffix}") for suffix in self._suffixes)
             for number in range(self.num_layers)
         )
-        readout = ("readout.weight", "readout.bias") if self.output_size is not None else None
+        weight = "embedding.weight" if self.tied else "readout.weight"
+        readout = (weight, "readout.bias") if self.output_size is not None else None
         return layers, readout
 
     @property
@@ -272,7 +280,7 @@ class RNN:
         """Pick the arrays out of a dict of parameters; None for those that do not exist."""
         layers, readout = self._names
         found = tuple(tuple(_layer(params, one) for one in directions) for directions in layers)
-        return Parameters(found, _linear(params, readout))
+        return Parameters(found, _linear(params, readout), params.get("embedding.weight"))
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; None becomes zeros."""
@@ -286,6 +294,9 @@ class RNN:
         for names, product in named:
             if names is not None and product is not None:
                 found[names[0]], found[names[1]] = product.weight, product.bias
+        if weights.embedding is not None:
+            of_readout = found.get("embedding.weight")  # if they are tied
+            found["embedding.weight"] = plus(of_readout, weights.embedding)
         if missing := [name for name in like if found.get(name) is None]:
             xp = namespace_of(params=next(iter(like.values())))
             found |= {name: xp.zeros_like(like[name]) for name in missing}
@@ -302,7 +313,8 @@ class RNN:
     ) -> dict[str, Array]:
         """Draw initial parameters, uniform in ±1/√H as ``torch.nn`` does.
 
-        A cell's own vectors may start from a constant instead (gains from 1).
+        A cell's own vectors may start from a constant instead (gains from 1), and the vectors of an
+        embedding have unit variance, unless it is also the readout's weight.
 
         The numbers come from a NumPy generator on the host, so one seed gives the same
         parameters on every library and device, apart from rounding to ``dtype``.
@@ -344,8 +356,9 @@ class RNN:
             for layer in range(self.num_layers)
             for suffix in self._suffixes
         }
+        bounds = {} if self.tied else {"embedding.weight": 3**0.5}
         return uniform(
-            self.parameter_shapes, bound, seed, starts, xp=xp, dtype=dtype, device=device
+            self.parameter_shapes, bound, seed, starts, bounds, xp=xp, dtype=dtype, device=device
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from ._calls.checks import (
     check_sequence,
     check_state,
     check_state_alone,
+    check_tokens,
 )
+from ._calls.embedding import embedded, like_embedded
 from ._calls.layout import sizes, state_outward
 from ._calls.valid_steps import check_lengths, check_mask, mask_of
 from ._engine.stack import States, step
@@ -95,6 +97,7 @@ class Stream:
         Parameters
         ----------
         x : array, shape (B, I), or (I,) for a single sequence
+            For a model with a vocabulary, tokens (B,), or ().
         mask : boolean array (B,), optional
             Which sequences take it; the others keep their state, and their output is zero.
 
@@ -107,6 +110,9 @@ class Stream:
         TypeError, ValueError
             If ``x`` does not fit the model, or the state; the state is then unchanged.
         """
+        given = x
+        if self._model.vocabulary_size is not None:
+            x = self._embedded(x)
         if mask is None and self._like_the_last(x):
             return self._step(x, None)
         self._taken = None
@@ -132,8 +138,19 @@ class Stream:
         axis = 1 if self._model.batch_first and x.ndim == 2 else 0
         if mask is not None:
             mask = namespace_of(mask=mask).expand_dims(mask, axis=axis)
-        outputs = self.feed(xp.expand_dims(x, axis=axis), mask=mask)
+        outputs = self.feed(xp.expand_dims(given, axis=axis), mask=mask)
         return outputs[:, 0, :] if axis else outputs[0, ...]
+
+    def _embedded(self, x: Array) -> Array:
+        """Return the vectors of one step's tokens, (B,) or ()."""
+        check_array("x", x)
+        if x.ndim > 1 or 0 in x.shape:
+            raise ValueError(
+                f"x: expected the tokens of one step, of shape (B,) or (), got {tuple(x.shape)}"
+            )
+        model, xp = self._model, namespace_of(x=x)
+        check_tokens(model, self._params, x if x.ndim else xp.reshape(x, (1,)))
+        return embedded(xp, model, self._params, x).x
 
     def _like_the_last(self, x: Any) -> bool:
         """Return whether a step is a NumPy array like the last one that was checked."""
@@ -163,7 +180,7 @@ class Stream:
         """Check the state that is kept against the next step; return it in the network's form."""
         batched, xp, state = x.ndim == 2, self._setup.xp, self.state
         one = x[:, None, :] if batched and self._model.batch_first else x[None, ...]
-        self._check_batch(one)
+        self._check_size(one)
         if state is not None:
             check_state(self._model, "state", state, one)
         rows = x[None, ...] if batched else x[None, None, ...]
@@ -177,7 +194,8 @@ class Stream:
         Parameters
         ----------
         x : array, shape (T, B, I), (B, T, I) with ``batch_first``, or (T, I)
-            The next steps. Their number may differ between calls, and may be 0.
+            The next steps. Their number may differ between calls, and may be 0. For a model with a
+            vocabulary, tokens (T, B), (B, T) or (T,).
         lengths, mask : optional
             Which of them are valid, as for `predict`.
 
@@ -191,8 +209,9 @@ class Stream:
             As `predict` does; the state is then unchanged.
         """
         check_array("x", x)
-        axis = 1 if self._model.batch_first and x.ndim == 3 else 0
-        if x.ndim and x.shape[axis] == 0:
+        axes = 3 if self._model.vocabulary_size is None else 2
+        axis = 1 if self._model.batch_first and x.ndim == axes else 0
+        if x.ndim > axis and x.shape[axis] == 0:
             return self._nothing(x, axis, lengths, mask)
         self._check_batch(x)
         given = {"lengths": lengths, "mask": mask}
@@ -209,15 +228,19 @@ class Stream:
         step = xp.zeros(one, dtype=x.dtype, device=device_of(x))
         self._check_batch(step)
         if lengths is not None:
-            check_lengths(lengths, 0, sizes(self._model, step)[1], x)
+            shape = like_embedded(xp, self._model, self._params, step)
+            check_lengths(lengths, 0, sizes(self._model, shape)[1], x)
         if mask is not None:
-            check_mask(mask, tuple(x.shape[:-1]), x)
+            check_mask(mask, tuple(like_embedded(xp, self._model, self._params, x).shape[:-1]), x)
         outputs = predict(self._model, self._params, step, self.state)
         return outputs[:, :0, :] if axis else outputs[:0, ...]
 
     def _check_batch(self, x: Array) -> None:
         """Refuse a batch of another size than the state that is kept; the error names ``x``."""
         check_sequence(self._model, self._params, x)
+        self._check_size(like_embedded(namespace_of(x=x), self._model, self._params, x))
+
+    def _check_size(self, x: Array) -> None:
         if self.state is None:
             return
         held = getattr(check.state_parts(self.state)[0], "shape", ())[1:-1]

@@ -205,7 +205,7 @@ def generate(
     Parameters
     ----------
     model, params
-        A network from characters to characters.
+        A network from characters, as tokens or one-hot, to characters.
     vocabulary : Vocabulary
     prompt : str
         What the network reads first; at least one character.
@@ -231,10 +231,11 @@ def generate(
     check_one_direction(model, "text that is drawn character by character")
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(f"vocabulary: expected a Vocabulary, got {check.said(vocabulary)}")
-    if not len(vocabulary) == model.input_size == model.feature_size:
+    inputs = model.vocabulary_size or model.input_size
+    if not len(vocabulary) == inputs == model.feature_size:
         raise ValueError(
             f"vocabulary: expected as many characters as the network has inputs and outputs, "
-            f"{model.input_size} and {model.feature_size}, got {len(vocabulary)}"
+            f"{inputs} and {model.feature_size}, got {len(vocabulary)}"
         )
     check.text("prompt", prompt, least=1)
     length = check.integer("length", length, least=0)
@@ -259,9 +260,10 @@ def _draw(
     weight = params["weight_ih_l0"]
     xp: Namespace = namespace_of(weight=weight)
     rng, state = np.random.default_rng(seed), None
+    embeds = model.vocabulary_size is not None
     for _ in range(length):
         read = xp.asarray(labels, device=device_of(weight))
-        x = one_hot(xp, read, len(vocabulary), weight.dtype)
+        x = read if embeds else one_hot(xp, read, len(vocabulary), weight.dtype)
         outputs, state = predict(model, params, x, state, return_state=True)
         logits = to_host(outputs[-1, :]).astype(np.float64)
         if not np.isfinite(logits).all():

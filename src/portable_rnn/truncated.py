@@ -97,7 +97,7 @@ def truncated_bptt(
     >>> np.allclose(state[0], whole[0], atol=1e-6)
     True
     """
-    grad_x = check.flag("grad_x", grad_x)
+    grad_x = check.flag("grad_x", grad_x) and getattr(model, "vocabulary_size", None) is None
     k1, k2 = check.count("k1", k1), check.count("k2", k2)
     if k1 > k2:
         raise ValueError(
@@ -121,7 +121,7 @@ def truncated_bptt(
             parts.append(outputs)
         y = call.setup.xp.concat(parts, axis=axis)
     value, d_y = loss_and_gradient(
-        model, loss, y, targets, x, lengths=lengths, mask=mask, **loss_options
+        model, loss, y, targets, call.given, lengths=lengths, mask=mask, **loss_options
     )
     del parts
     if records is not None:

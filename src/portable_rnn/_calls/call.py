@@ -9,6 +9,7 @@ the network are in ``_engine/network.py``, and the calculus in ``_engine/bptt.py
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
@@ -18,6 +19,7 @@ from .._arrays.tracing import make_static
 from .._engine import network
 from .._engine.affine import Products
 from .._engine.chunks import most_rows
+from .._engine.embedding import embed
 from .._engine.network import Parameters as Weights
 from .._engine.network import StackTape
 from .._engine.setup import Segments, Setup
@@ -30,6 +32,8 @@ from ..model import RNN
 from . import layout
 from .checks import check_parameters, check_same_model, check_sequence, check_state
 from .dropout_masks import Masks, check_masks, drawn_masks, mean_masks
+from .embedding import NAME as EMBEDDING
+from .embedding import embedded, like_embedded
 from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths, resolve
 
 __all__ = [
@@ -43,6 +47,7 @@ __all__ = [
     "states_of",
     "valid_steps_of",
     "weights_of",
+    "without_vocabulary",
 ]
 
 Parameters: TypeAlias = Mapping[str, Array]
@@ -60,6 +65,7 @@ class Call(NamedTuple):
     setup: Setup  # namespace, executor, recurrence, valid steps, masks, segments
     lengths: Any = None  # (B,), on the host, in the caller's order, if these set the valid steps
     options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as given
+    tokens: Array | None = None  # (T, B); x is their embedding
 
     @property
     def batched(self) -> bool:
@@ -82,7 +88,9 @@ class Call(NamedTuple):
             between=tuple(factors[a:b, ...] for factors in s.between),
             update=tuple(tuple(u[a:b, ...] for u in update) for update in s.update),
         )
-        return self._replace(x=x, setup=setup, lengths=lengths).from_state(state)
+        tokens = None if self.tokens is None else self.tokens[a:b, ...]
+        found = self._replace(x=x, setup=setup, lengths=lengths, tokens=tokens)
+        return found.from_state(state)
 
     def from_state(self, state: Any) -> "Call":
         """Return the same call from another state, in torch's shape; None for zeros."""
@@ -109,8 +117,12 @@ class Call(NamedTuple):
         s, model, (dropout, *budget) = self.setup, self.model, self.options
         parts = check.state_parts(state) if state is not None else ()
         name = "auto" if asked() == "compiled" else None  # complex steps run in Python
-        executor = choose(s.xp, (x, *params.values(), *parts), name)
-        sequence = layout.time_major(s.xp, model, x)
+        executor = choose(s.xp, (*params.values(), x, *parts), name)
+        if self.tokens is None:
+            sequence = layout.time_major(s.xp, model, x)
+        else:
+            sequence = embed(s.xp, params[EMBEDDING], self.tokens)
+            x = layout.time_major_outward(s.xp, model, sequence, batched=self.batched)
         if isinstance(dropout, Masks):
             masks = lift(dropout)
         else:
@@ -149,7 +161,8 @@ def prepare(
     xp = _check_inputs(model, params, x, state, options)
     lengths, mask, dropout, memory, every, *_ = options
     parts = check.state_parts(state) if state is not None else ()
-    executor = choose(xp, (x, *params.values(), *parts))
+    executor = choose(xp, (*params.values(), x, *parts))
+    x, tokens = _embedded(xp, model, params, x, options)
     sequence, steps = layout.time_major(xp, model, x), Steps()
     if lengths is not None or mask is not None:
         whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
@@ -163,7 +176,7 @@ def prepare(
     w = weights_of(setup, model, params, sequence)
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
-    return Call(model, params, x, w, sequence, states, setup, lengths, again)
+    return Call(model, params, x, w, sequence, states, setup, lengths, again, tokens)
 
 
 def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[StackTape, ...]]:
@@ -188,12 +201,17 @@ def run_vjp(
     ``products`` says how to combine the factors of gradients; by default, products are summed.
     """
     s, model, batched, xp = call.setup, call.model, call.batched, call.setup.xp
+    if call.tokens is not None:
+        grad_x = True  # of the vectors, for that of the embedding
     if not grad_x or products is not None:
         s = s._replace(grad_x=grad_x, products=products or s.products)
     if d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
     d_after = states_of(s, model, d_state, call.x, batched=batched)
     d_w, d_x, d_before = network.run_vjp(s, call.weights, records, d_outputs, d_after)
+    if call.tokens is not None:
+        d_w = d_w._replace(embedding=_embedding_vjp(s, model, call.tokens, d_x))
+        grad_x = False
     d_params, dtype = model.parameters(d_w, like=call.params), call.x.dtype
     if products is None and accumulation_dtype(xp, dtype) != dtype:
         # Half-precision gradients are summed in float32.
@@ -203,6 +221,21 @@ def run_vjp(
         layout.time_major_outward(xp, model, d_x, batched=batched) if grad_x else None,
         layout.state_outward(xp, d_before, s.inverse, batched=batched),
     )
+
+
+def _embedding_vjp(s: Setup, model: RNN, tokens: Array, d_x: Array) -> Any:
+    """Return the cotangent of the embedding, (V, I)."""
+    return s.products.tokens(s.xp, tokens, d_x, model.parameter_shapes[EMBEDDING][0])
+
+
+def without_vocabulary(call: Call) -> tuple[RNN, Parameters, Array]:
+    """Return the model, parameters and input of a call, of which the input is vectors."""
+    model, params = call.model, call.params
+    if model.vocabulary_size is not None:
+        readout = {"readout.weight": params[EMBEDDING]} if model.tied else {}
+        model = replace(model, vocabulary_size=None, tied=False)
+        params = {name: one for name, one in params.items() if name != EMBEDDING} | readout
+    return model, params, call.given
 
 
 def prepare_stream(xp: Namespace, model: RNN, params: Parameters) -> tuple[Setup, Stack]:
@@ -255,6 +288,8 @@ def _check_inputs(
     finite = check.flag("check_finite", options.check_finite)
     xp = check_parameters(model, params)
     check_sequence(model, params, x)
+    vectors = model.vocabulary_size is None  # otherwise x is tokens
+    x = like_embedded(xp, model, params, x)
     if state is not None:
         check_state(model, "state", state, x)
     if lengths is not None and mask is not None:
@@ -268,12 +303,27 @@ def _check_inputs(
         check.weights(weights, "x", x)
     if finite:
         valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
-        check.finite("x", x, valid)  # padding may hold anything
+        if vectors:
+            check.finite("x", x, valid)  # padding may hold anything
         parts = check.state_parts(state) if state is not None else ()
         named = {f"state[{i}]": part for i, part in enumerate(parts)}
         for name, array in (named | dict(params)).items():
             check.finite(name, array)
     return xp
+
+
+def _embedded(
+    xp: Namespace, model: RNN, params: Parameters, x: Array, options: CallOptions
+) -> tuple[Array, Array | None]:
+    """Return the input as vectors, in its layout; and if it is tokens, these, time-major."""
+    if model.vocabulary_size is None:
+        return x, None
+    valid = None
+    if options.lengths is not None or options.mask is not None:  # padding may hold anything
+        shape = like_embedded(xp, model, params, x)
+        valid = valid_steps_of(xp, model, shape, options.lengths, options.mask)
+    vectors, tokens = embedded(xp, model, params, x, valid)
+    return vectors, layout.mask_inward(model, tokens)
 
 
 def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:

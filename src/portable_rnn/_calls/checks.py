@@ -5,13 +5,16 @@ from dataclasses import fields
 from typing import Any
 
 from .._arrays import checks as check
+from .._arrays.host import is_kind
 from .._arrays.namespace import (
     PLAIN,
     Array,
     Namespace,
     check_array,
+    check_library_and_device,
     check_like,
     check_shape,
+    dtype_name,
     namespace_of,
     same_device,
 )
@@ -26,6 +29,7 @@ __all__ = [
     "check_sequence",
     "check_state",
     "check_state_alone",
+    "check_tokens",
 ]
 
 
@@ -85,8 +89,25 @@ def _fit(model: RNN, params: dict[str, Array]) -> bool:
 
 def check_sequence(model: RNN, params: Mapping[str, Array], x: Any) -> None:
     """Check the input sequence: rank, sizes, dtype and device."""
+    if model.vocabulary_size is not None:
+        check_tokens(model, params, x)
+        return
     check_layout(model, x)
     check_like("x", x, "params", params["weight_ih_l0"])
+
+
+def check_tokens(model: RNN, params: Mapping[str, Array], x: Any) -> None:
+    """Check tokens: rank, dtype, library and device; their values are checked when embedded."""
+    check_array("x", x)
+    axes = "(B, T)" if model.batch_first else "(T, B)"
+    wanted = f"integer tokens of shape {axes} or (T,)"
+    if not is_kind("x", x, "integral"):
+        raise TypeError(f"x: expected {wanted}, got dtype {dtype_name(x.dtype)}")
+    if x.ndim not in (1, 2) or 0 in x.shape:
+        raise ValueError(
+            f"x: expected {wanted}, at least one step and sequence, got {tuple(x.shape)}"
+        )
+    check_library_and_device("x", x, "params", next(iter(params.values())))
 
 
 def check_layout(model: RNN, x: Any) -> None:

@@ -22,12 +22,12 @@ class Tape(NamedTuple):
     Attributes
     ----------
     x : array, shape and layout as given to `forward`
-        The array itself, not a copy.
+        The array itself, not a copy; for a model with a vocabulary, the embedded tokens.
     model : RNN
         The model of the forward pass.
-    steps, masks, segments, stack_tapes, executor
-        The valid steps, the dropout masks, how time was cut, what was kept, and what ran the time
-        loop. Their form is not part of the interface.
+    steps, masks, segments, stack_tapes, executor, tokens
+        The valid steps, the dropout masks, how time was cut, what was kept, what ran the time loop,
+        and the tokens (T, B) of a model with a vocabulary. Their form is not part of the interface.
 
     Examples
     --------
@@ -46,6 +46,7 @@ class Tape(NamedTuple):
     segments: Segments | None  # under a memory budget
     stack_tapes: tuple[StackTape, ...]  # of each stack of the network
     executor: Executor  # what ran the forward pass
+    tokens: Array | None = None  # (T, B), of which x is the embedding
 
 
 TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Executor}
@@ -85,7 +86,7 @@ def tape_of(call: Call, records: tuple[StackTape, ...]) -> Tape:
     s = call.setup
     steps = Steps(s.widths, s.order, s.inverse, s.mask)
     masks = Masks(s.between, s.recurrent, s.update)
-    return Tape(call.given, call.model, steps, masks, s.segments, records, s.executor)
+    return Tape(call.given, call.model, steps, masks, s.segments, records, s.executor, call.tokens)
 
 
 def call_of(tape: Tape, params: Parameters) -> Call:
@@ -94,4 +95,4 @@ def call_of(tape: Tape, params: Parameters) -> Call:
     setup = setup_of(xp, tape.executor, model, tape.steps, tape.masks, tape.segments)
     x = layout.time_major(xp, model, tape.x)
     weights = weights_of(setup, model, params, None if tape.segments is None else x)
-    return Call(model, params, tape.x, weights, x, (), setup)
+    return Call(model, params, tape.x, weights, x, (), setup, tokens=tape.tokens)

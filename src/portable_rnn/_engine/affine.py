@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .._arrays.functions import copied, reshape, sum_over, to_accumulation_dtype
 from .._arrays.namespace import PLAIN, Array, Namespace
+from .embedding import one_hot_sums, sums_by_token
 
 __all__ = ["AT_ONCE", "SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
 
@@ -76,10 +77,12 @@ class Products(NamedTuple):
     weight: Callable[[Namespace, Array, Array], Any] = affine_vjp_weight
     bias: Callable[[Namespace, Array | None, Array], Any] = affine_vjp_bias
     concat: Callable[[Namespace, Any, Any], Any] = concat
+    tokens: Callable[[Namespace, Array, Array, int], Any] = sums_by_token
 
 
 SUMS = Products()
-AT_ONCE = Products(weight=product_over_rows, bias=sum_of_rows)  # for compilers that see whole sums
+# For compilers that see whole sums.
+AT_ONCE = Products(weight=product_over_rows, bias=sum_of_rows, tokens=one_hot_sums)
 
 
 class Linear(NamedTuple):

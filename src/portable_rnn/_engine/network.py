@@ -21,10 +21,11 @@ __all__ = ["Parameters", "StackTape", "prepared", "run", "run_vjp"]
 
 
 class Parameters(NamedTuple):
-    """All parameters of a network, by layer and direction, and the readout's."""
+    """All parameters of a network, by layer and direction, the readout's, and the embedding."""
 
     layers: tuple[tuple[Weights, ...], ...]
     readout: Linear | None  # (O, D·H); V and c of the book
+    embedding: Array | None = None  # (V, I); not used here, since x is embedded before
 
 
 def run(

@@ -62,7 +62,13 @@ def _sums(array: Array) -> Sums:
     return sums(dtype_name(array.dtype), host())
 
 
-SUMS = Products(weight=_weight_sum, bias=_bias_sum)
+def _token_sums(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
+    """Return the cotangent of an embedding, (V, I)."""
+    found: Array = _sums(d).by_token(tokens, d, count)
+    return found
+
+
+SUMS = Products(weight=_weight_sum, bias=_bias_sum, tokens=_token_sums)
 
 
 @dataclass(frozen=True)
@@ -230,8 +236,7 @@ class _PreparedLayer:
             total = Weights(_zeros(w.ih), _zeros(w.hh), own=tuple(map(np.zeros_like, w.own)))
         x, h = inputs
         (d_ih, d_b, *_), (d_hh, d_c, *_) = total.ih, total.hh
-        work = x.shape[0] * x.shape[1] * (d_ih.size + d_hh.size)
-        add = partial(self._sums.add, threads=useful_threads(self.layer.threads, work))
+        add = partial(self._sums.add, threads=self.layer.threads)
         if d.d_ah is d.d_ax:
             add(d.d_ax, d_c if d_b is None else d_b, (d_ih, x), (d_hh, h))
             if d_b is not None and d_c is not None:

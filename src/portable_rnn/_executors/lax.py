@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._arrays.namespace import Array, Namespace
+from .._engine.affine import AT_ONCE, Products
+from .._engine.embedding import sums_by_token
 from .._engine.setup import Sequence, Step
 from .base import Executor
 
@@ -20,6 +22,11 @@ class Lax(Executor):
 
     whole_sequence = True
     stepwise = False
+
+    @property
+    def sums(self) -> Products:
+        """Sums that XLA sees as a whole; it can also sort."""
+        return AT_ONCE._replace(tokens=sums_by_token)
 
     def scan(
         self, f: Step, carry: Any, xs: tuple[Sequence, ...], *, reverse: bool = False

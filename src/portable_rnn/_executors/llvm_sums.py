@@ -7,12 +7,12 @@ is added to W. So a sum is made of short ones, as in `affine_vjp_weight`, and in
 depends on the number of rows alone: it has the same bits whatever the width of the vectors.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.ir as ir
 
 from .llvm_function import Function, index
+from .llvm_masks import with_masks
 from .llvm_math import I64, POINTER, Value, Vectors
 from .llvm_target import Target
 from .tables import LEAF, PANEL, PIECE, SUM_FIELDS, widest
@@ -56,18 +56,6 @@ def write(dtype: str, target: Target) -> str:
 
 def _least(f: Function, one: Value, other: Value) -> Value:
     return f.builder.select(f.builder.icmp_signed("<", one, other), one, other)
-
-
-def _with_masks(
-    f: Function, left: Value, width: int, write: Callable[[list[Value | None]], None]
-) -> None:
-    """Write work on some vectors, of which ``left`` numbers are there: all, or those of masks."""
-    b, lanes = f.builder, f.vectors.lanes
-    with b.if_else(b.icmp_signed(">=", left, index(width * lanes))) as (whole, partly):
-        with whole:
-            write([None] * width)
-        with partly:
-            write([f.first_lanes(b.sub(left, index(i * lanes))) for i in range(width)])
 
 
 def _pack_panels(v: Vectors) -> Any:
@@ -161,7 +149,7 @@ def _pack_columns(v: Vectors, width: int) -> Any:
             for i, mask in enumerate(masks):
                 f.store(f.load(source, index(i * lanes), mask=mask), to, index(i * lanes))
 
-    _with_masks(f, left, width, copy)
+    with_masks(f, left, width, copy)
     b.ret_void()
     return f.function
 
@@ -204,6 +192,6 @@ def _tile(v: Vectors, width: int, height: int) -> Any:
                 total = b.fadd(before, f.load(source, index(i * lanes)))
                 f.store(total, target, index(i * lanes), mask=mask)
 
-    _with_masks(f, left, width, add)
+    with_masks(f, left, width, add)
     b.ret_void()
     return f.function

@@ -12,6 +12,7 @@ __all__ = [
     "PANEL",
     "PIECE",
     "SUM_FIELDS",
+    "TOKEN_FIELDS",
     "backward_fields",
     "blocks_at_a_time",
     "forward_fields",
@@ -45,6 +46,8 @@ SUM_FIELDS = (
     *("rows", "outputs", "d", "d_row", "bias", "room_d", "room_x", "sums"),
     *(f"{name}.{i}" for i in range(2) for name in ("x", "inputs", "weight")),
 )
+# Of the sums of each token: ``ends`` has one entry more than there are tokens, 0 at first.
+TOKEN_FIELDS = ("tokens", "size", "order", "ends", "d", "sums")
 
 
 def widest(accumulators: int) -> int:

@@ -4,11 +4,43 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .._arrays.scalars import said, suggestion
+from .._arrays.scalars import count, said, suggestion
 from . import CELLS
 from .protocol import Cell
 
-__all__ = ["described", "from_description"]
+__all__ = ["checked_cell", "described", "from_description"]
+
+
+def checked_cell(cell: Any) -> str | Cell:
+    """Check a cell: a name, an object, or a description as in a file, which becomes an object.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these.
+    """
+    if isinstance(cell, Mapping):
+        return from_description(cell)
+    if isinstance(cell, str):
+        if cell not in CELLS:
+            raise ValueError(
+                f"cell: expected one of {', '.join(map(repr, CELLS))} or a Cell, got {said(cell)}"
+                f"{suggestion(cell, CELLS)}"
+            )
+        return cell
+    if isinstance(cell, type):
+        name = cell.__name__
+        raise TypeError(f"cell: expected an object, got the class {name}; write {name}()")
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            "cell: expected a name or an object with gates, states, step and step_vjp, "
+            f"got {said(cell)}"
+        )
+    if hasattr(cell, "late") and not hasattr(cell, "second_product"):
+        raise TypeError("cell: expected second_product, got late, its former name; see Cell")
+    for name in ("gates", "states"):
+        count(f"cell.{name}", getattr(cell, name))
+    return cell
 
 
 def described(cell: Cell) -> dict[str, Any]:

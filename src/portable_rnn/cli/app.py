@@ -148,6 +148,9 @@ def train(
     cell: Annotated[
         str | None, typer.Option(help=f"elman, gru, lstm, mgu, ... {_default('cell')}")
     ] = None,
+    embedding: Annotated[
+        int | None, typer.Option(help=f"Numbers for each character. {_default('embedding')}")
+    ] = None,
     hidden: Annotated[int | None, typer.Option(help=f"Hidden units. {_default('hidden')}")] = None,
     layers: Annotated[
         int | None, typer.Option(help=f"Number of stacked layers. {_default('layers')}")
@@ -193,6 +196,7 @@ def train(
     given: dict[str, Any] = {
         "text": files or None,
         "cell": cell,
+        "embedding": embedding,
         "hidden": hidden,
         "layers": layers,
         "dropout": dropout,

@@ -38,6 +38,7 @@ class Settings:
 
     text: list[str] | None = None
     cell: str = "gru"
+    embedding: int = 32
     hidden: int = 128
     layers: int = 1
     dropout: float = 0.0
@@ -52,7 +53,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "steps", "batch_size", "window"):
+        for name in ("embedding", "hidden", "layers", "steps", "batch_size", "window"):
             check.count(name, getattr(self, name))
         check.number("dropout", self.dropout, least=0, below=1)
         if self.dropout and self.layers == 1:
@@ -180,8 +181,9 @@ def read_config(folder: Path) -> dict[str, Any]:
             "or start a new run with your changes"
         )
     try:
-        config["model"] = RNN(**config["model"]).to_dict()
-        if len(Vocabulary(config["vocabulary"])) != config["model"]["input_size"]:
+        model = RNN(**config["model"])
+        config["model"] = model.to_dict()
+        if len(Vocabulary(config["vocabulary"])) != (model.vocabulary_size or model.input_size):
             raise ValueError("the sizes of the vocabulary and the model differ")
         if not isinstance(config["settings"], dict) or not isinstance(config["prompt"], str):
             raise TypeError("settings or prompt of the wrong type")

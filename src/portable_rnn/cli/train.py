@@ -20,7 +20,6 @@ from .. import __version__, schedules
 from .._arrays import libraries as backends
 from .._files.atomic import leftovers, write_atomically
 from ..batches import Windows
-from ..losses import one_hot
 from ..model import RNN
 from ..serialization import CheckpointError
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
@@ -64,12 +63,13 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
     )
     vocabulary = Vocabulary.of(text)
     model = RNN(
-        len(vocabulary),
+        settings.embedding,
         settings.hidden,
         len(vocabulary),
         cell=settings.cell,
         num_layers=settings.layers,
         dropout=settings.dropout,
+        vocabulary_size=len(vocabulary),
     )
     _refuse_too_large(model)
     known = set(PROMPT) <= set(vocabulary.characters)
@@ -95,7 +95,6 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             _windows,
             found=found,
             vocabulary=vocabulary,
-            dtype=settings.dtype,
             window=settings.window,
             config=config,
         )
@@ -278,7 +277,6 @@ def _windows(
     batch_size: int,
     found: backends.Available,
     vocabulary: Vocabulary,
-    dtype: str,
     window: int,
     config: str,
 ) -> Windows:
@@ -289,7 +287,6 @@ def _windows(
         labels[1:],
         batch_size=batch_size,
         window=window,
-        encode=lambda x: one_hot(found.xp, x, len(vocabulary), getattr(found.xp, dtype)),
     )
     batches.config = config
     return batches

@@ -121,10 +121,15 @@ def jvp(
     call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
     if d_params is not None:
         _check_direction("d_params", params, d_params)
+    if d_x is not None and model.vocabulary_size is not None:
+        raise ValueError(
+            "d_x: expected None for an input of tokens; a direction of their vectors is "
+            "d_params['embedding.weight']"
+        )
     if d_x is not None:
         check_shaped("d_x", d_x, tuple(x.shape), "x", x)
     if d_state is not None:
-        check_state(model, "d_state", d_state, x)
+        check_state(model, "d_state", d_state, call.given)
     if not d_params and d_x is None and d_state is None:
         raise ValueError("d_params, d_x, d_state: expected at least one direction, got none")
     return push(call, state, d_params or {}, d_x, d_state)
@@ -281,7 +286,9 @@ def gauss_newton_product(
         return call.setup.xp.max(product), product  # any number: the value is not used
 
     outputs, _, records = run(call, keep=True)
-    _, d_outputs = loss_and_gradient(model, curved, outputs, targets, x, **given, **of_loss)
+    _, d_outputs = loss_and_gradient(
+        model, curved, outputs, targets, call.given, **given, **of_loss
+    )
     return run_vjp(call, records, d_outputs, grad_x=False)[0]
 
 

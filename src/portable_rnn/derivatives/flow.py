@@ -16,7 +16,16 @@ from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of, namespace_of
 from .._arrays.norms import norm, unit_of
-from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp, valid_steps_of
+from .._calls.call import (
+    Call,
+    CallOptions,
+    Parameters,
+    prepare,
+    run,
+    run_vjp,
+    valid_steps_of,
+    without_vocabulary,
+)
 from .._calls.layout import mask_inward, time_major
 from .._calls.loss import Loss, loss_and_gradient
 from .._executors.choose import use
@@ -189,6 +198,7 @@ def gradient_flow(
     if model.projection_size:
         raise NotImplementedError("model: gradient_flow expects no projection of the state")
     outputs, _, _ = run(call, keep=False)
+    model, params, x = without_vocabulary(call)
     value, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
     )

@@ -187,9 +187,9 @@ def _factors(
         call = call.with_mask(state)
     outputs, _, records = run(call, keep=True)
     _, d_outputs = loss_and_gradient(
-        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **of_loss
+        model, loss, outputs, targets, call.given, lengths=lengths, mask=mask, **of_loss
     )
-    products = Products(weight=_pair, bias=_lone, concat=_both)
+    products = Products(weight=_pair, bias=_lone, concat=_both, tokens=_tokens)
     found, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=products)
     return call, found
 
@@ -200,6 +200,10 @@ def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
 
 def _lone(xp: Namespace, bias: Array | None, d_y: Array) -> Factors | None:
     return None if bias is None else [(None, d_y)]
+
+
+def _tokens(xp: Namespace, tokens: Array, d_x: Array, count: int) -> Factors:
+    return [(tokens, d_x)]
 
 
 def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
@@ -216,14 +220,19 @@ def _gradient(call: Call, parts: Factors, b: int, like: Array) -> Array:
     for x, d_y in parts:
         one = slice(b, b + 1)
         d_b = d_y[:, one, :]
-        part = sums.bias(xp, like, d_b) if x is None else sums.weight(xp, x[:, one, :], d_b)
+        if x is None:
+            part = sums.bias(xp, like, d_b)
+        elif x.ndim == 2:  # tokens
+            part = sums.tokens(xp, x[:, one], d_b, like.shape[0])
+        else:
+            part = sums.weight(xp, x[:, one, :], d_b)
         total = part if total is None else total + part
     return xp.astype(total, like.dtype, copy=False)
 
 
 def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
     """Return the norm of the gradient of sequence ``b``, by the cheaper method."""
-    if like.ndim == 2:
+    if like.ndim == 2 and all(x is None or x.ndim == 3 for x, _ in parts):
         steps = sum(d_y.shape[0] for _, d_y in parts)
         if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
             return _norm_by_steps(call.setup.xp, parts, b)

@@ -10,6 +10,7 @@ from .._arrays.functions import accumulation_dtype
 from .._arrays.namespace import Array, device_of, is_array, namespace_of
 from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
+from .._calls.embedding import like_embedded
 from .._calls.loss import Loss, returned_by_loss, step_weights
 from ..api import predict
 from ..batches import Batch, Batches
@@ -80,16 +81,16 @@ def mean_loss(
     counts: list[tuple[float, Array]] = []
     for step in range(batches.steps_per_epoch):
         batch = checked_batch(name, batches, step, model, params, state)
-        weights = batch.weights
+        weights, x = batch.weights, like_embedded(xp, model, params, batch.x)
         if batch.lengths is not None:
-            weights = step_weights(model, batch.x, batch.lengths, None, weights)
+            weights = step_weights(model, x, batch.lengths, None, weights)
         check.loss(evaluate, loss, {}, weighted=weights is not None)
         before = None if batch.fresh else state
         batch = batch._replace(weights=weights, fresh=False)  # one compiled function for both
         value, empty, state = batch_loss(params, before, batch)
-        weight = math.prod(batch.x.shape[:-1])
+        weight = math.prod(x.shape[:-1])
         if weights is not None:
-            weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, batch.x.dtype))))
+            weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, x.dtype))))
         values.append(value)
         counts.append((weight, empty))
     # The mean of nothing is NaN, and must not make the overall mean NaN.
@@ -108,7 +109,7 @@ def _batch_loss(
     """Return the loss of a batch, whether nothing counts in it, and the state after it."""
     x, options = batch.x, {} if batch.weights is None else {"weights": batch.weights}
     outputs, state = predict(model, params, x, state, lengths=batch.lengths, return_state=True)
-    returned = returned_by_loss(loss(outputs, batch.targets, **options), outputs, x)
+    returned = returned_by_loss(loss(outputs, batch.targets, **options), outputs, outputs)
     return *value_and_empty(returned), state
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.tracing import detached
+from .._calls.embedding import like_embedded
 from .._calls.loss import Loss
 from ..batches import Batches
 from ..dropout import draw
@@ -212,12 +213,13 @@ class _Loop:
         weighted = batch.weights is not None or batch.lengths is not None
         check.loss(train, loss, {}, weighted=weighted)
         run.learning_rate = check.number("lr", options.schedule(run.step), least=0.0)
+        x = like_embedded(options.xp, model, run.params, batch.x)
         run.params, run.optimizer_state, run.state, value = self.update(
             run.params,
             run.optimizer_state,
             None if batch.fresh else run.state,
             batch._replace(fresh=False),  # one compiled function for both
-            draw(model, batch.x, (run.seed, run.step)),
+            draw(model, x, (run.seed, run.step)),
             run.learning_rate,
         )
         if not run.pending:

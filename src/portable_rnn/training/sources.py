@@ -7,6 +7,7 @@ from .._arrays import checks as check
 from .._arrays.namespace import Array, namespace_of
 from .._arrays.tracing import uncompilable_argument
 from .._calls.checks import check_sequence, check_state
+from .._calls.embedding import like_embedded
 from .._calls.layout import sizes
 from .._calls.valid_steps import check_lengths
 from ..batches import Batch, Batches
@@ -54,18 +55,19 @@ def checked_batch(
         raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
     try:
         check_sequence(model, params, batch.x)
+        x = like_embedded(namespace_of(x=batch.x), model, params, batch.x)
         wrong = uncompilable_argument(namespace_of(x=batch.x), batch.targets)
         if wrong is not None:
             raise TypeError(f"targets: expected arrays, got {check.said(wrong)}")
         if batch.weights is not None and batch.lengths is None:
-            check.weights_of_any_dtype(batch.weights, "x", batch.x)
+            check.weights_of_any_dtype(batch.weights, "x", x)
         elif batch.weights is not None:  # they are combined with the lengths
-            check.weights(batch.weights, "x", batch.x)
+            check.weights(batch.weights, "x", x)
         if batch.lengths is not None:
-            check_lengths(batch.lengths, *sizes(model, batch.x), batch.x)
+            check_lengths(batch.lengths, *sizes(model, x), x)
         check.flag("fresh", batch.fresh)
         if state is not None and not batch.fresh:
-            check_state(model, "state", state, batch.x)
+            check_state(model, "state", state, x)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}.{error}") from None
     return batch

@@ -1,0 +1,83 @@
+"""Tokens as input: checked, and embedded before anything else looks at them.
+
+A model with a vocabulary is given integer tokens where others are given vectors. At the door of a
+call the tokens become vectors, of the layout that any input has; from there on only the gradient of
+the embedding asks for them again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .._arrays.devices import on_host
+from .._arrays.functions import nan_where
+from .._arrays.namespace import Array, Namespace, device_of, is_traced, read_flag
+from .._engine.embedding import embed
+from .._labels import signed
+from ..model import RNN
+
+__all__ = ["NAME", "Embedded", "check_in_range", "embedded", "like_embedded"]
+
+NAME = "embedding.weight"
+
+
+class Embedded(NamedTuple):
+    """An input as vectors, and the tokens that they are of; None if it was given as vectors."""
+
+    x: Array  # (T, B, I), in the layout of the model
+    tokens: Array | None = None  # (T, B), in the layout of the model; in range
+
+
+def embedded(
+    xp: Namespace, model: RNN, params: Mapping[str, Array], x: Array, valid: Any = None
+) -> Embedded:
+    """Return the vectors of checked tokens; what is already vectors is returned as it is.
+
+    Tokens out of range are refused on the host, and give NaN elsewhere, unless ``valid``, a mask of
+    their shape, says that they are padding.
+    """
+    if model.vocabulary_size is None:
+        return Embedded(x)
+    tokens, wrong = check_in_range(xp, "x", x, model.vocabulary_size, valid)
+    vectors = embed(xp, params[NAME], tokens)
+    if wrong is not None:
+        vectors = nan_where(xp, xp.expand_dims(wrong, axis=-1), vectors)
+    return Embedded(vectors, tokens)
+
+
+def check_in_range(
+    xp: Namespace, name: str, tokens: Array, count: int, valid: Any = None
+) -> tuple[Array, Array | None]:
+    """Return tokens in a signed dtype with 0 for those out of range, and where these are.
+
+    None if that is known to be nowhere.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range, and values can be read.
+    """
+    tokens = signed(xp, tokens)
+    wrong = (tokens < 0) | (tokens >= count)
+    counts = wrong if valid is None else wrong & valid
+    reads = on_host(tokens) and not is_traced(xp, tokens)
+    some = read_flag(xp.any(counts)) if reads else None
+    if some:
+        low, high = (int(find(tokens[counts])) for find in (xp.min, xp.max))
+        raise ValueError(
+            f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}"
+        )
+    if some is False and valid is None:
+        return tokens, None
+    return xp.where(wrong, xp.zeros_like(tokens), tokens), counts if some is None else None
+
+
+def like_embedded(xp: Namespace, model: RNN, params: Mapping[str, Array], x: Array) -> Array:
+    """Return an array like the vectors of tokens, of one number, or ``x`` if it is vectors.
+
+    For checks, which look at shape, dtype and device only.
+    """
+    if model.vocabulary_size is None:
+        return x
+    first = next(iter(params.values()))
+    one = xp.zeros((1,) * (x.ndim + 1), dtype=first.dtype, device=device_of(first))
+    return xp.broadcast_to(one, (*x.shape, model.input_size))
