@@ -29,8 +29,9 @@ NAMED = {
     "direction": "vector",
     "optional direction": "d_params",
     "floating array": "x outputs",
+    "array of any floating dtype": "weight d_vectors",
     "optional array": "d_x d_outputs weights class_weights",
-    "labels": "labels",
+    "labels": "labels tokens",
     "targets": "targets",
     "state": "state d_state",
     "lengths": "lengths",
@@ -50,12 +51,13 @@ NAMED = {
         "log_every save_every classes inputs hidden digits validation_batch_size"
     ),
     "optional count": (
-        "checkpoint_every output_size projection_size evaluate_every patience threads"
+        "checkpoint_every output_size projection_size evaluate_every patience threads "
+        "vocabulary_size"
     ),
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "nesterov resume peepholes coupled"
+        "nesterov resume peepholes coupled tied"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",
@@ -101,6 +103,7 @@ IN_FUNCTION = {
     "book.draw": {"outputs": "count", "targets": "choice of targets"},
     "book.compute": {"xp": "optional namespace"},
     "dropout.draw": {"seed": "seed of masks"},
+    "embed_vjp": {"vocabulary_size": "count"},
     "executors": {"name": "executor", "dtype": "dtype"},
     "optimizers": {"state": "state of an optimizer"},
     "plots.gradient_flow": {"flow": "flow"},

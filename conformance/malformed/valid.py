@@ -202,7 +202,11 @@ class Valid:
                 **{"dtype": self.x.dtype},
             },
             "executors.explain": lambda: {"model": self.model, "dtype": "float32"},
-            "executors.use": lambda: {"name": "eager"},
+            "embed": lambda: {"weight": self.outputs[0, ...], "tokens": self.targets % B},
+            "embed_vjp": lambda: {
+                **{"tokens": self.targets, "d_vectors": self.outputs, "vocabulary_size": O}
+            },
+            "executors.use": lambda: {"name": "auto", "threads": 2},
             "memory.plan": lambda: {
                 **{"model": self.model, "steps": 64, "batch": 2, "dtype": "float32"}
             },

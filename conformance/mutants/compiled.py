@@ -193,8 +193,8 @@ COMPILED = [
     Mutant(
         "sums of a vector that is not full written as if it were",
         f"{FOLDER}/llvm_sums.py",
-        "_with_masks(f, left, width, add)",
-        "add([None] * width)",
+        "    with_masks(f, left, width, add)",
+        "    add([None] * width)",
         "tests/test_compiled_sums.py::test_what_is_not_a_number_stays_in_its_row_and_column",
     ),
     Mutant(

@@ -20,6 +20,17 @@ def planned(case):
     )
 
 
+def tokens(case):
+    return (
+        f"tests/test_embedding.py::test_gradients_are_those_of_the_vectors_and_their_sums[{case}]"
+    )
+
+
+def rows(case):
+    test = "test_vectors_are_rows_and_their_cotangents_add_up"
+    return f"conformance/test_embedding.py::{test}[{case}]"
+
+
 NETWORKS = [
     Mutant(
         "upper layer fed with x",
@@ -197,5 +208,40 @@ NETWORKS = [
         "size = w.hh.weight.shape[0] // gates * (gates - second)",
         "size = w.hh.weight.shape[0] // gates * second",
         gradients("reset_before_gru-default"),
+    ),
+    Mutant(
+        "a tied embedding without the gradient of the readout",
+        "model.py",
+        "plus(of_readout, weights.embedding)",
+        "weights.embedding",
+        "tests/test_embedding.py::test_a_tied_embedding_has_the_gradients_of_both_uses",
+    ),
+    Mutant(
+        "only the last of a token's rows",
+        "_engine/embedding.py",
+        "d_left[pairs] += d[right]",
+        "d_left[pairs] = d[right]",
+        tokens("eager-bptt-options0"),
+    ),
+    Mutant(
+        "rows of a token added twice",
+        "_engine/embedding.py",
+        "(place[:-step] % (2 * step) == 0)",
+        "(place[:-step] % 2 == 0)",
+        rows("array-api-strict-float32-many rows"),
+    ),
+    Mutant(
+        "rows of the first leaf again",
+        "_executors/llvm_tokens.py",
+        "f.sum(start, leaves.at, leaf.at)",
+        "f.sum(start, leaf.at)",
+        rows("numpy-compiled-float32-many rows"),
+    ),
+    Mutant(
+        "tokens of the first window in all of them",
+        "_calls/call.py",
+        "None if self.tokens is None else self.tokens[a:b, ...]",
+        "None if self.tokens is None else self.tokens[: b - a, ...]",
+        tokens("eager-truncated_bptt-options5"),
     ),
 ]

@@ -98,6 +98,10 @@ def embed_vjp(tokens: Array, d_vectors: Array, vocabulary_size: int) -> Array:
     """
     xp, count = namespace_of(d_vectors=d_vectors), check.count("vocabulary_size", vocabulary_size)
     check.floating("d_vectors", d_vectors, xp)
+    if not d_vectors.ndim or 0 in d_vectors.shape:
+        raise ValueError(
+            f"d_vectors: expected shape (..., I) without a 0, got {tuple(d_vectors.shape)}"
+        )
     _check_tokens(tokens, "d_vectors", d_vectors)
     if d_vectors.ndim != tokens.ndim + 1 or tuple(d_vectors.shape[:-1]) != tuple(tokens.shape):
         raise ValueError(

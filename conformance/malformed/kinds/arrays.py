@@ -111,6 +111,13 @@ def kept_array(place: Place) -> list[Value]:
     return [v._replace(verdict="refused") if v.label in odd else v for v in found]
 
 
+@kind("array of any floating dtype")
+def any_floating_array(place: Place) -> list[Value]:
+    fine = ["float16", "float32", "float64", "complex128"]
+    fine += ["axis 2 doubled"] if place.argument == "d_vectors" else []  # vectors of any size
+    return [v._replace(verdict="taken") if v.label in fine else v for v in floating_array(place)]
+
+
 @kind("labels")
 def labels(place: Place) -> list[Value]:
     fine = ("uint8", "int64", "of the other byte order", "a scalar of NumPy")

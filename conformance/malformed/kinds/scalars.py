@@ -13,7 +13,11 @@ def flag(place: Place) -> list[Value]:
 
 
 # Counts for which a large number is valid, and takes accordingly long.
-LONG = {"training.train": "steps", "gradient_flow": "iterations"}
+LONG = {
+    "training.train": "steps",
+    "gradient_flow": "iterations",
+    "embed_vjp": "vocabulary_size",
+}
 
 
 @kind("count")
