@@ -2,7 +2,7 @@
 
 No function of the standard scatters. Rows are sorted by token, and those of one token are added in
 pairs, pairs of pairs, and so on: rounding grows with the logarithm of how often a token occurs, and
-the result depends on no order in which a device happens to add.
+the result does not depend on the order in which a device happens to add.
 """
 
 from .._arrays.functions import to_accumulation_dtype
@@ -26,14 +26,12 @@ def sums_by_token(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
     device = device_of(d)
     tokens, order = _sorted(xp, tokens, count)
     d = xp.take(d, order, axis=0)
-    place = xp.arange(tokens.shape[0], dtype=tokens.dtype, device=device)
-    place = place - _first_at_least(xp, tokens, tokens)  # among the rows of its token
     if PLAIN.get(type(d)) is xp:
-        return _sums_of_numpy(xp, tokens, place, d, count)
+        return _sums_of_numpy(xp, tokens, d, count)
     step = 1
-    while step < tokens.shape[0]:  # the first row of a token gets the sum of all
-        pairs = (tokens[:-step] == tokens[step:]) & (place[:-step] % (2 * step) == 0)
-        second = xp.where(xp.expand_dims(pairs, axis=1), d[step:, :], xp.zeros_like(d[step:, :]))
+    while step < tokens.shape[0]:  # each row gets the sum of itself and some that follow
+        same = xp.expand_dims(tokens[:-step] == tokens[step:], axis=1)
+        second = xp.where(same, d[step:, :], xp.zeros_like(d[step:, :]))
         d = xp.concat([d[:-step, :] + second, d[-step:, :]])
         step *= 2
     every = xp.arange(count, dtype=tokens.dtype, device=device)
@@ -44,8 +42,9 @@ def sums_by_token(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
     return xp.where(occurs, rows, xp.zeros_like(rows))
 
 
-def _sums_of_numpy(xp: Namespace, tokens: Array, place: Array, d: Array, count: int) -> Array:
+def _sums_of_numpy(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
     """Return the same sums; rows that have been added to others are left out of the next round."""
+    place = xp.arange(tokens.shape[0]) - tokens.searchsorted(tokens)  # among those of its token
     while (tokens[1:] == tokens[:-1]).any():
         left = (place % 2 == 0).nonzero()[0]
         following = xp.concat([tokens[1:], tokens[:1] - 1])  # the last one has none
@@ -86,9 +85,6 @@ def _first_at_least(xp: Namespace, ascending: Array, values: Array) -> Array:
 
     That function came with the standard of 2023, and has 64 bits.
     """
-    if PLAIN.get(type(ascending)) is xp:
-        found: Array = ascending.searchsorted(values)
-        return found.astype(values.dtype, copy=False)
     size, found = ascending.shape[0], xp.zeros_like(values)
     for step in (2**n for n in reversed(range(size.bit_length()))):
         last = found + (step - 1)

@@ -23,17 +23,8 @@ __all__ = ["FOLDER", "Code", "folder", "load"]
 
 # Where to keep code; empty for nowhere.
 FOLDER = "PORTABLE_RNN_CACHE"
-# What code depends on, besides what it is asked to do.
-SOURCES = (
-    "program",
-    "llvm_math",
-    "llvm_function",
-    "llvm_product",
-    "llvm_loop",
-    "llvm_sums",
-    "tables",
-    "llvm_cache",
-)
+# The sources that code depends on: all that write it, and these.
+OTHERS = ("program", "tables")
 
 
 class Code:
@@ -148,5 +139,6 @@ def _versions() -> str:
     """Return what made the code: LLVM, and the sources here."""
     llvm = ".".join(map(str, binding().llvm_version_info))
     here = Path(__file__).parent
-    sources = b"".join((here / f"{name}.py").read_bytes() for name in SOURCES)
+    files = [*(here / f"{name}.py" for name in OTHERS), *sorted(here.glob("llvm_*.py"))]
+    sources = b"".join(file.read_bytes() for file in files)
     return f"{llvm} {hashlib.sha256(sources).hexdigest()}"
