@@ -62,6 +62,7 @@ NAMED = {
     "optional flag": "check_targets",
     "optional integer": "ignore_index",
     "reduction": "reduction",
+    "pool": "pool",
     "chance": "recurrent_dropout zoneout momentum alpha",
     "share": "label_smoothing share",
     "number of at least 0": "weight_decay final temperature eps rate max_norm",

@@ -31,6 +31,11 @@ def rows(case):
     return f"conformance/test_embedding.py::{test}[{case}]"
 
 
+def pooled(case):
+    test = "test_outputs_are_the_readout_of_pooled_features"
+    return f"tests/test_pooling.py::{test}[eager-{case}]"
+
+
 NETWORKS = [
     Mutant(
         "upper layer fed with x",
@@ -243,5 +248,33 @@ NETWORKS = [
         "None if self.tokens is None else self.tokens[a:b, ...]",
         "None if self.tokens is None else self.tokens[: b - a, ...]",
         tokens("eager-truncated_bptt-options5"),
+    ),
+    Mutant(
+        "the reversed direction pooled at the last step too",
+        "_engine/pooling.py",
+        "for one in (chosen, first)]",
+        "for one in (chosen, chosen)]",
+        pooled("last-True-steps0"),
+    ),
+    Mutant(
+        "a mean over all steps",
+        "_engine/pooling.py",
+        "xp.sum(xp.astype(valid, y.dtype), axis=0)[:, None]",
+        "xp.sum(xp.astype(valid | ~valid, y.dtype), axis=0)[:, None]",
+        pooled("mean-False-steps1"),
+    ),
+    Mutant(
+        "sorted sequences taken for the caller's",
+        "_calls/pooling.py",
+        "if s.inverse is None else s.inverse",
+        "",
+        pooled("max-False-steps1"),
+    ),
+    Mutant(
+        "the gradient of a maximum to all that are equal",
+        "_engine/pooling.py",
+        "chosen = chosen & (xp.reshape(time, (-1, 1, 1)) == largest)",
+        "chosen = chosen & (values == xp.max(values, axis=0, keepdims=True))",
+        "tests/test_pooling.py::test_the_first_of_equal_maxima_has_the_gradient",
     ),
 ]

@@ -11,7 +11,7 @@ from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array
 from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
 from ._calls.dropout_masks import Masks
-from ._calls.loss import Loss, loss_and_gradient
+from ._calls.loss import Loss, loss_and_gradient, weighs_steps
 from ._calls.tape import Tape, call_of, check_tape, tape_of
 from .losses import softmax_cross_entropy
 from .memory import Plan
@@ -369,7 +369,7 @@ def bptt(
     >>> result.loss.shape, sorted(result.grads) == sorted(params)
     ((), True)
     """
-    check.loss(bptt, loss, loss_options, weighted=lengths is not None or mask is not None)
+    check.loss(bptt, loss, loss_options, weighted=weighs_steps(model, lengths, mask))
     grad_x = check.flag("grad_x", grad_x)
     weights = loss_options.get("weights")
     options = CallOptions(lengths, mask, dropout, memory, checkpoint_every, weights, check_finite)

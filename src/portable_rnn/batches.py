@@ -93,11 +93,11 @@ class Shuffled:
     Parameters
     ----------
     x : array, shape (T, N, I) or of tokens (T, N), or with ``batch_axis=0`` N first
-    targets : array with the same axis of N sequences
+    targets : array with the same axis of N sequences; or (N,) or (N, O), for each one target
     batch_size : int
         The last batch of an epoch holds the remaining sequences.
-    weights : array, shape (T, N) or (N, T), optional
-        Weight of each step, passed to the loss.
+    weights : array, shape (T, N) or (N, T), or (N,) with one target for each, optional
+        Weights of steps, or of sequences, passed to the loss.
     lengths : sequence of N ints, or integer array on the host, optional
         How many steps each sequence has; `portable_rnn.ragged.pack` returns them.
     seed : int
@@ -139,13 +139,17 @@ class Shuffled:
                 f"got {tuple(x.shape)}"
             )
         count: int = x.shape[self.batch_axis]
-        if targets.ndim <= self.batch_axis or targets.shape[self.batch_axis] != count:
+        shape, along = tuple(targets.shape), f"along axis {self.batch_axis} like x"
+        # Targets of whole sequences have no axis of time.
+        whole = shape[:1] == (count,) and (len(shape) == 1 or shape[self.batch_axis] != count)
+        axis = 0 if whole else self.batch_axis
+        if len(shape) <= axis or shape[axis] != count:
             raise ValueError(
-                f"targets: expected {count} sequences along axis {self.batch_axis} like x, "
-                f"got shape {tuple(targets.shape)}"
+                f"targets: expected {count} sequences {along}, or a target for each, got shape "
+                f"{shape}"
             )
         if weights is not None:
-            check_shape("weights", weights, tuple(x.shape[:2]))
+            check_shape("weights", weights, (count,) if whole else tuple(x.shape[:2]))
         batch_size = check.count("batch_size", batch_size)
         if batch_size > count:
             raise ValueError(f"batch_size: expected 1 to {count} sequences, got {batch_size}")
@@ -155,6 +159,7 @@ class Shuffled:
             if self._lengths is None:
                 raise TypeError("lengths: expected a list or an array on the host, got a device's")
         self._arrays, self._count = tuple(given.values()), count
+        self._axes = (self.batch_axis, axis, axis)
         self._batch_size, self._seed = batch_size, check.integer("seed", seed, least=0)
 
     @property
@@ -177,7 +182,8 @@ class Shuffled:
         first = self._arrays[0]
         xp = namespace_of(x=first)
         picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
-        batch = Batch(*(xp.take(a, picked, axis=self.batch_axis) for a in self._arrays))
+        arrays = zip(self._arrays, self._axes, strict=False)  # perhaps without weights
+        batch = Batch(*(xp.take(a, picked, axis=axis) for a, axis in arrays))
         return batch if self._lengths is None else batch._replace(lengths=self._lengths[chosen])
 
     def describe(self) -> dict[str, Any]:

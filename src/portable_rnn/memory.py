@@ -266,6 +266,9 @@ class _Costs:
         # A bidirectional layer holds its whole input, and returns the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
+        if model.pool is not None:  # features of all steps, their gradient, and a choice of steps
+            features = model.directions * model.recurrent_size
+            self.base += 3 * features * itemsize * steps * batch
         if model.vocabulary_size is not None:  # the embedded tokens, and their gradient
             self.base += 3 * model.input_size * itemsize * steps * batch
         self.layers = layers * self.stacks

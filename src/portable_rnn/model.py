@@ -9,6 +9,7 @@ from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
 from ._engine.affine import Linear
 from ._engine.network import Parameters
+from ._engine.pooling import POOLS
 from ._engine.recurrence import Recurrence, Weights, plus, recurrence_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import checked_cell, described
@@ -75,6 +76,10 @@ class RNN:
     tied : bool
         Whether the embedding is also the weight of the readout (Press and Wolf, arXiv 1608.05859).
         Requires ``output_size`` V, and I equal to the size of the features, D·H or D·P.
+    pool : {"last", "mean", "max"}, optional
+        One output for each sequence instead of each step, (B, O): the readout of the hidden state
+        after its last step (in the reversed direction, which ends there, the first), or of the mean
+        or maximum of its hidden states over the valid steps. Targets are then (B,) or (B, O).
 
     Raises
     ------
@@ -110,6 +115,7 @@ class RNN:
     projection_size: int | None = None
     vocabulary_size: int | None = None
     tied: bool = False
+    pool: str | None = None
 
     def __post_init__(self) -> None:
         optional = ("output_size", "projection_size", "vocabulary_size")
@@ -141,6 +147,8 @@ class RNN:
                     f"projection_size: expected less than hidden_size {self.hidden_size}, "
                     f"got {self.projection_size}"
                 )
+        if self.pool is not None:
+            check.choice("pool", self.pool, POOLS)
         if self.tied:
             self._check_tied()
 

@@ -23,6 +23,7 @@ from ._arrays.namespace import (
 )
 from ._calls.call import prepare_stream, states_of
 from ._calls.checks import (
+    check_every_step,
     check_one_direction,
     check_parameters,
     check_sequence,
@@ -58,6 +59,7 @@ class Stream:
 
     def __init__(self, model: RNN, params: Mapping[str, Array], state: Any = None) -> None:
         check_one_direction(model, "a stream")
+        check_every_step(model, "a stream")
         xp = check_parameters(model, params)
         # Copies: all calls use the same parameters, even if the caller changes theirs.
         self._model = model
@@ -150,7 +152,7 @@ class Stream:
             )
         model, xp = self._model, namespace_of(x=x)
         check_tokens(model, self._params, x if x.ndim else xp.reshape(x, (1,)))
-        return embedded(xp, model, self._params, x).x
+        return embedded(xp, model, self._params, x)[0]
 
     def _like_the_last(self, x: Any) -> bool:
         """Return whether a step is a NumPy array like the last one that was checked."""

@@ -13,7 +13,7 @@ import numpy as np
 from ._arrays import checks as check
 from ._arrays.host import to_host
 from ._arrays.namespace import Array, Namespace, device_of, namespace_of
-from ._calls.checks import check_one_direction, check_parameters
+from ._calls.checks import check_every_step, check_one_direction, check_parameters
 from .api import predict
 from .losses import one_hot
 from .model import RNN
@@ -229,6 +229,7 @@ def generate(
     for name, array in params.items():
         check.finite(f"params[{name!r}]", array)
     check_one_direction(model, "text that is drawn character by character")
+    check_every_step(model, "text that is drawn character by character")
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(f"vocabulary: expected a Vocabulary, got {check.said(vocabulary)}")
     inputs = model.vocabulary_size or model.input_size

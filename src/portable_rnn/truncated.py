@@ -14,7 +14,7 @@ from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array
 from ._calls.call import Call, CallOptions, prepare, run, run_vjp
-from ._calls.checks import check_one_direction
+from ._calls.checks import check_every_step, check_one_direction
 from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient
 from ._windows import Overlap, Sum, Window, steps_of, windows
@@ -104,6 +104,7 @@ def truncated_bptt(
             f"k1, k2: expected k1 of at most k2, or losses would be left out, got {k1} and {k2}"
         )
     check_one_direction(model, "truncated_bptt")
+    check_every_step(model, "truncated_bptt")
     some = lengths is not None or mask is not None
     check.loss(truncated_bptt, loss, loss_options, weighted=some)
     weights = loss_options.get("weights")

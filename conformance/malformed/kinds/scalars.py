@@ -99,6 +99,12 @@ def reduction(place: Place) -> list[Value]:
     return [*junk(), Value("'mean'", of("mean"), "taken"), Value("'none'", of("none"))]
 
 
+@kind("pool")
+def pool(place: Place) -> list[Value]:
+    own = [Value("'max'", of("max"), "taken"), Value("'first'", of("first"))]
+    return [*junk(taken=("None",)), *own]
+
+
 @kind("executor")
 def executor(place: Place) -> list[Value]:
     own = [Value("'auto'", of("auto"), "taken"), Value("'xla'", of("xla"))]

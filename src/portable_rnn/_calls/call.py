@@ -21,7 +21,6 @@ from .._engine.affine import Products
 from .._engine.chunks import most_rows
 from .._engine.embedding import embed
 from .._engine.network import Parameters as Weights
-from .._engine.network import StackTape
 from .._engine.setup import Segments, Setup
 from .._engine.stack import Stack
 from .._executors.base import Executor
@@ -34,7 +33,16 @@ from .checks import check_parameters, check_same_model, check_sequence, check_st
 from .dropout_masks import Masks, check_masks, drawn_masks, mean_masks
 from .embedding import NAME as EMBEDDING
 from .embedding import embedded, like_embedded
-from .valid_steps import Steps, check_lengths, check_mask, mask_of, read_lengths, resolve
+from .pooling import run_pool, run_pool_vjp
+from .valid_steps import (
+    Steps,
+    check_lengths,
+    check_mask,
+    mask_of,
+    read_lengths,
+    resolve,
+    valid_steps_of,
+)
 
 __all__ = [
     "Call",
@@ -45,7 +53,6 @@ __all__ = [
     "run_vjp",
     "setup_of",
     "states_of",
-    "valid_steps_of",
     "weights_of",
     "without_vocabulary",
 ]
@@ -162,7 +169,7 @@ def prepare(
     lengths, mask, dropout, memory, every, *_ = options
     parts = check.state_parts(state) if state is not None else ()
     executor = choose(xp, (*params.values(), x, *parts))
-    x, tokens = _embedded(xp, model, params, x, options)
+    x, tokens = embedded(xp, model, params, x, lengths, mask)
     sequence, steps = layout.time_major(xp, model, x), Steps()
     if lengths is not None or mask is not None:
         whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
@@ -179,17 +186,29 @@ def prepare(
     return Call(model, params, x, w, sequence, states, setup, lengths, again, tokens)
 
 
-def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[StackTape, ...]]:
-    """Return outputs and final state in the caller's layout, and stack tapes for `run_vjp`."""
+def run(call: Call, *, keep: bool) -> tuple[Array, Any, tuple[Any, ...]]:
+    """Return outputs and final state in the caller's layout, and tapes for `run_vjp`.
+
+    These are of each stack, and of a pool, if there is one, in the end.
+    """
     s = call.setup if keep else call.setup._replace(keep=False)
-    outputs, after, records = network.run(s, call.weights, call.x, call.state)
-    outputs = layout.time_major_outward(s.xp, call.model, outputs, batched=call.batched)
-    return outputs, layout.state_outward(s.xp, after, s.inverse, batched=call.batched), records
+    weights, batched = call.weights, call.batched
+    records: tuple[Any, ...]
+    if call.model.pool is None:
+        outputs, after, records = network.run(s, weights, call.x, call.state)
+        outputs = layout.time_major_outward(s.xp, call.model, outputs, batched=batched)
+    else:
+        inner = weights._replace(readout=None)  # which follows the pool
+        features, after, records = network.run(s, inner, call.x, call.state)
+        outputs, pooled = run_pool(s, call.model, weights.readout, features)
+        outputs = outputs[0, ...] if batched else outputs[0, 0, :]
+        records = (*records, pooled)
+    return outputs, layout.state_outward(s.xp, after, s.inverse, batched=batched), records
 
 
 def run_vjp(
     call: Call,
-    records: tuple[StackTape, ...],
+    records: tuple[Any, ...],
     d_outputs: Array | None,
     d_state: Any = None,
     *,
@@ -205,10 +224,18 @@ def run_vjp(
         grad_x = True  # of the vectors, for that of the embedding
     if not grad_x or products is not None:
         s = s._replace(grad_x=grad_x, products=products or s.products)
-    if d_outputs is not None:
+    weights, d_readout = call.weights, None
+    if model.pool is not None:
+        pooled, records = records[-1], records[:-1]
+        if d_outputs is not None:
+            d_outputs, d_readout = run_pool_vjp(s, weights.readout, pooled, d_outputs)
+        weights = weights._replace(readout=None)
+    elif d_outputs is not None:
         d_outputs = layout.time_major(xp, model, d_outputs)
     d_after = states_of(s, model, d_state, call.x, batched=batched)
-    d_w, d_x, d_before = network.run_vjp(s, call.weights, records, d_outputs, d_after)
+    d_w, d_x, d_before = network.run_vjp(s, weights, records, d_outputs, d_after)
+    if d_readout is not None:
+        d_w = d_w._replace(readout=d_readout)
     if call.tokens is not None:
         d_w = d_w._replace(embedding=_embedding_vjp(s, model, call.tokens, d_x))
         grad_x = False
@@ -299,7 +326,7 @@ def _check_inputs(
     if mask is not None:
         check_mask(mask, tuple(x.shape[:-1]), x)
     some = lengths is not None or mask is not None
-    if weights is not None and some:
+    if weights is not None and some and model.pool is None:
         check.weights(weights, "x", x)
     if finite:
         valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
@@ -310,26 +337,6 @@ def _check_inputs(
         for name, array in (named | dict(params)).items():
             check.finite(name, array)
     return xp
-
-
-def _embedded(
-    xp: Namespace, model: RNN, params: Parameters, x: Array, options: CallOptions
-) -> tuple[Array, Array | None]:
-    """Return the input as vectors, in its layout; and if it is tokens, these, time-major."""
-    if model.vocabulary_size is None:
-        return x, None
-    valid = None
-    if options.lengths is not None or options.mask is not None:  # padding may hold anything
-        shape = like_embedded(xp, model, params, x)
-        valid = valid_steps_of(xp, model, shape, options.lengths, options.mask)
-    vectors, tokens = embedded(xp, model, params, x, valid)
-    return vectors, layout.mask_inward(model, tokens)
-
-
-def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
-    """Return the valid steps, from lengths or a mask, as a mask in the layout of ``x``."""
-    valid = mask_of(xp, layout.time_major(xp, model, x), lengths, layout.mask_inward(model, mask))
-    return layout.mask_outward(model, valid, batched=x.ndim == 3)
 
 
 def _masks(xp: Namespace, model: RNN, x: Array, dropout: Any) -> Masks:

@@ -21,6 +21,7 @@ from .._arrays.namespace import (
 from ..model import RNN
 
 __all__ = [
+    "check_every_step",
     "check_layout",
     "check_model",
     "check_one_direction",
@@ -171,6 +172,12 @@ def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
                 f"{name}: expected one of the same model, with {field}={own!r}, "
                 f"got one with {field}={other!r}"
             )
+
+
+def check_every_step(model: RNN, what: str) -> None:
+    """Refuse a network that pools its steps, for what needs the outputs of each."""
+    if (pool := getattr(model, "pool", None)) is not None:
+        raise ValueError(f"model: expected an output at each step for {what}, got pool={pool!r}")
 
 
 def check_one_direction(model: RNN, what: str) -> None:

@@ -6,7 +6,7 @@ the embedding asks for them again.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._arrays.devices import on_host
 from .._arrays.functions import nan_where
@@ -14,34 +14,37 @@ from .._arrays.namespace import Array, Namespace, device_of, is_traced, read_fla
 from .._engine.embedding import embed
 from .._labels import signed
 from ..model import RNN
+from .layout import mask_inward
+from .valid_steps import valid_steps_of
 
-__all__ = ["NAME", "Embedded", "check_in_range", "embedded", "like_embedded"]
+__all__ = ["NAME", "check_in_range", "embedded", "like_embedded"]
 
 NAME = "embedding.weight"
 
 
-class Embedded(NamedTuple):
-    """An input as vectors, and the tokens that they are of; None if it was given as vectors."""
-
-    x: Array  # (T, B, I), in the layout of the model
-    tokens: Array | None = None  # (T, B), in the layout of the model; in range
-
-
 def embedded(
-    xp: Namespace, model: RNN, params: Mapping[str, Array], x: Array, valid: Any = None
-) -> Embedded:
-    """Return the vectors of checked tokens; what is already vectors is returned as it is.
+    xp: Namespace,
+    model: RNN,
+    params: Mapping[str, Array],
+    x: Array,
+    lengths: Any = None,
+    mask: Any = None,
+) -> tuple[Array, Array | None]:
+    """Return an input as vectors, in its layout; and if it is tokens, these, (T, B) and in range.
 
-    Tokens out of range are refused on the host, and give NaN elsewhere, unless ``valid``, a mask of
-    their shape, says that they are padding.
+    Tokens out of range are refused on the host, and give NaN elsewhere, unless they are padding.
     """
     if model.vocabulary_size is None:
-        return Embedded(x)
+        return x, None
+    valid = None
+    if lengths is not None or mask is not None:
+        shape = like_embedded(xp, model, params, x)
+        valid = valid_steps_of(xp, model, shape, lengths, mask)
     tokens, wrong = check_in_range(xp, "x", x, model.vocabulary_size, valid)
     vectors = embed(xp, params[NAME], tokens)
     if wrong is not None:
         vectors = nan_where(xp, xp.expand_dims(wrong, axis=-1), vectors)
-    return Embedded(vectors, tokens)
+    return vectors, mask_inward(model, tokens) if tokens.ndim else None
 
 
 def check_in_range(

@@ -18,6 +18,7 @@ from ..model import RNN
 __all__ = [
     "mask_inward",
     "mask_outward",
+    "outputs_shape",
     "sizes",
     "state_inward",
     "state_outward",
@@ -32,6 +33,13 @@ def sizes(model: RNN, sequence: Array) -> tuple[int, int]:
         return sequence.shape[0], 1
     first, second = sequence.shape[:2]
     return (second, first) if model.batch_first else (first, second)
+
+
+def outputs_shape(model: RNN, x: Array) -> tuple[int, ...]:
+    """Return the shape of the outputs in the caller's layout, for vectors ``x``."""
+    if model.pool is None:
+        return (*x.shape[:-1], model.feature_size)
+    return (*sizes(model, x)[1:], model.feature_size) if x.ndim == 3 else (model.feature_size,)
 
 
 def mask_inward(model: RNN, mask: Array | None) -> Array | None:

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 from .._arrays import checks as check
 from .._arrays.namespace import Array, check_shaped, namespace_of
 from ..model import RNN
-from .call import valid_steps_of
+from .valid_steps import valid_steps_of
 
-__all__ = ["Loss", "loss_and_gradient", "returned_by_loss", "step_weights"]
+__all__ = ["Loss", "loss_and_gradient", "returned_by_loss", "step_weights", "weighs_steps"]
 
 Loss: TypeAlias = Callable[..., tuple[Array, Array]]
 
@@ -24,11 +24,17 @@ def loss_and_gradient(
     mask: Any,
     **loss_options: Any,
 ) -> tuple[Array, Array]:
-    """Call a loss with the valid steps; check what it returns."""
-    if lengths is not None or mask is not None:
+    """Call a loss with the valid steps, unless they are pooled; check what it returns."""
+    if weighs_steps(model, lengths, mask):
         weights = loss_options.get("weights")
         loss_options["weights"] = step_weights(model, x, lengths, mask, weights)
     return returned_by_loss(loss(outputs, targets, **loss_options), outputs, x)
+
+
+def weighs_steps(model: RNN, lengths: Any, mask: Any) -> bool:
+    """Return whether a loss is given weights of steps, of which some are not valid."""
+    pooled = getattr(model, "pool", None) is not None
+    return not pooled and not (lengths is None and mask is None)
 
 
 def returned_by_loss(returned: Any, outputs: Array, x: Array) -> tuple[Array, Array]:

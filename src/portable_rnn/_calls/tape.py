@@ -72,10 +72,10 @@ def check_tape(
     again = "run forward with params of that dtype"
     check_like("tape", tape.x, "params", next(iter(params.values())), again)
     # The first states are always kept, until a backward pass under a budget removes them.
-    if not any(one.kept.get(0) for one in tape.stack_tapes):
+    if not any(one.kept.get(0) for one in tape.stack_tapes if isinstance(one, StackTape)):
         raise ValueError("tape: under a memory budget a tape can be pulled back only once")
     if d_outputs is not None:
-        shape = (*tape.x.shape[:-1], model.feature_size)
+        shape = layout.outputs_shape(model, tape.x)
         check_shaped("d_outputs", d_outputs, shape, "x", tape.x)
     if d_state is not None:
         check_state(model, "d_state", d_state, tape.x)

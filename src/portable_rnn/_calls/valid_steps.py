@@ -16,8 +16,18 @@ from .._arrays.namespace import (
     dtype_name,
     is_array,
 )
+from ..model import RNN
+from .layout import mask_inward, mask_outward, time_major
 
-__all__ = ["Steps", "check_lengths", "check_mask", "mask_of", "read_lengths", "resolve"]
+__all__ = [
+    "Steps",
+    "check_lengths",
+    "check_mask",
+    "mask_of",
+    "read_lengths",
+    "resolve",
+    "valid_steps_of",
+]
 
 
 class Steps(NamedTuple):
@@ -107,3 +117,9 @@ def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:
     time = xp.arange(steps, dtype=xp.int32, device=device_of(lengths))
     counts = xp.reshape(xp.astype(lengths, xp.int32), (1, batch))
     return xp.expand_dims(time, axis=1) < counts
+
+
+def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any) -> Array:
+    """Return the valid steps, from lengths or a mask, as a mask in the layout of ``x``."""
+    valid = mask_of(xp, time_major(xp, model, x), lengths, mask_inward(model, mask))
+    return mask_outward(model, valid, batched=x.ndim == 3)

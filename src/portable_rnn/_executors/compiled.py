@@ -206,12 +206,11 @@ class _PreparedLayer:
             self._products[name] = found
         rows, outputs = rows.reshape(-1, inputs), found.reshape(-1, weight.shape[1])
         parts = useful_threads(self.layer.threads, rows.shape[0] * weight.size)
-        run_together(
-            [  # by NumPy, or what stands for it
-                partial(xp.matmul, rows[a:b], weight, out=outputs[a:b])
-                for a, b in evenly(rows.shape[0], parts)
-            ]
-        )
+        if parts == 1:
+            xp.matmul(rows, weight, out=outputs)  # NumPy's, or what stands for it
+            return found
+        ranges = evenly(rows.shape[0], parts)
+        run_together([partial(xp.matmul, rows[a:b], weight, out=outputs[a:b]) for a, b in ranges])
         return found
 
     def backward(

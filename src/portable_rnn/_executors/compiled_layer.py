@@ -243,7 +243,9 @@ class Layer:
         if not (steps and batch and units):
             return
         values["steps"], values["direction"] = steps, direction
-        parts = min(batch, useful_threads(self.threads, steps * batch * self.rows * units))
+        loop, parts = kernel.backward if back else kernel.forward, 1
+        if self.threads > 1:
+            parts = min(batch, useful_threads(self.threads, steps * batch * self.rows * units))
         if (back, batch, parts) not in self._tables:
             self._tables[back, batch, parts] = {
                 part[0]: self.table(batch, part, back=back) for part in evenly(batch, parts)
@@ -251,7 +253,9 @@ class Layer:
         tables = self._tables[back, batch, parts]
         for first, table in tables.items():
             table.write(self._from_sequence(first, values) if first else values)
-        loop = kernel.backward if back else kernel.forward
+        if parts == 1:
+            loop(tables[0].address)
+            return
         run_together([partial(loop, table.address) for table in tables.values()])
 
     def _from_sequence(self, first: int, values: dict[str, int]) -> dict[str, int]:

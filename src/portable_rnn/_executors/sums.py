@@ -66,6 +66,9 @@ class Sums:
         bias = np.empty(outputs, self.dtype) if bias is None else bias
         pairs = [(weight, whole(x, self.dtype)) for weight, x in products]
         add = partial(self._add_columns, rows, d, bias, pairs)
+        if threads == 1:
+            add((0, outputs))
+            return
         parts = useful_threads(threads, d.size * sum(x.shape[-1] for _, x in pairs))
         run_together([partial(add, part) for part in evenly(outputs, parts, PANEL)])
 

@@ -29,7 +29,7 @@ from .._arrays.namespace import (
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.checks import check_parameters, check_state
-from .._calls.loss import Loss, loss_and_gradient, returned_by_loss
+from .._calls.loss import Loss, loss_and_gradient, returned_by_loss, weighs_steps
 from ..api import bptt, forward, predict
 from ..losses import softmax_cross_entropy
 from ..model import RNN
@@ -339,7 +339,7 @@ def _prepare(
 
     Everything is checked before any of it is converted to another dtype.
     """
-    weighted = not (options.get("lengths") is None and options.get("mask") is None)
+    weighted = weighs_steps(model, options.get("lengths"), options.get("mask"))
     known = options_of(bptt, without=("loss", "grad_x"))
     check.loss(caller, loss, options, weighted=weighted, known=known)
     xp = check_real(model, params)

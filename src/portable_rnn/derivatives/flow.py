@@ -23,11 +23,12 @@ from .._calls.call import (
     prepare,
     run,
     run_vjp,
-    valid_steps_of,
     without_vocabulary,
 )
+from .._calls.checks import check_every_step
 from .._calls.layout import mask_inward, time_major
 from .._calls.loss import Loss, loss_and_gradient
+from .._calls.valid_steps import valid_steps_of
 from .._executors.choose import use
 from ..cells import Cell, Residuals, State
 from ..initializers import uniform
@@ -193,6 +194,7 @@ def gradient_flow(
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
         raise NotImplementedError("model: gradient_flow expects one direction, got bidirectional")
+    check_every_step(model, "gradient_flow")
     if model.zoneout:
         raise NotImplementedError("model: gradient_flow expects no zoneout")
     if model.projection_size:

@@ -15,7 +15,7 @@ from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
-from .._calls.loss import Loss, loss_and_gradient
+from .._calls.loss import Loss, loss_and_gradient, weighs_steps
 from .._engine.affine import Linear, Products
 from ..api import forward
 from ..losses import softmax_cross_entropy
@@ -179,8 +179,8 @@ def _factors(
     """Return the call, and the factors of each gradient."""
     passing, of_loss = split_options(options, forward)
     lengths, mask = passing.get("lengths"), passing.get("mask")
-    some = lengths is not None or mask is not None
-    check.loss(caller, loss, options, weighted=some, known=options_of(forward))
+    weighted = weighs_steps(model, lengths, mask)
+    check.loss(caller, loss, options, weighted=weighted, known=options_of(forward))
     state = passing.pop("state", None)
     call = prepare(model, params, x, state, CallOptions(**passing, weights=of_loss.get("weights")))
     if call.setup.widths is not None:  # a mask keeps the order of the sequences

@@ -11,7 +11,8 @@ from .._arrays.namespace import Array, device_of, is_array, namespace_of
 from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
 from .._calls.embedding import like_embedded
-from .._calls.loss import Loss, returned_by_loss, step_weights
+from .._calls.layout import outputs_shape
+from .._calls.loss import Loss, returned_by_loss, step_weights, weighs_steps
 from ..api import predict
 from ..batches import Batch, Batches
 from ..losses import softmax_cross_entropy
@@ -82,13 +83,13 @@ def mean_loss(
     for step in range(batches.steps_per_epoch):
         batch = checked_batch(name, batches, step, model, params, state)
         weights, x = batch.weights, like_embedded(xp, model, params, batch.x)
-        if batch.lengths is not None:
+        if weighs_steps(model, batch.lengths, None):
             weights = step_weights(model, x, batch.lengths, None, weights)
         check.loss(evaluate, loss, {}, weighted=weights is not None)
         before = None if batch.fresh else state
         batch = batch._replace(weights=weights, fresh=False)  # one compiled function for both
         value, empty, state = batch_loss(params, before, batch)
-        weight = math.prod(x.shape[:-1])
+        weight = float(math.prod(outputs_shape(model, x)[:-1]))
         if weights is not None:
             weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, x.dtype))))
         values.append(value)

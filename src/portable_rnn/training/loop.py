@@ -14,7 +14,7 @@ from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.tracing import detached
 from .._calls.embedding import like_embedded
-from .._calls.loss import Loss
+from .._calls.loss import Loss, weighs_steps
 from ..batches import Batches
 from ..dropout import draw
 from ..losses import softmax_cross_entropy
@@ -210,7 +210,7 @@ class _Loop:
         run, options = self.run, self.options
         model, loss = run.model, options.loss
         batch = checked_batch("batches", options.batches, run.step, model, run.params, run.state)
-        weighted = batch.weights is not None or batch.lengths is not None
+        weighted = batch.weights is not None or weighs_steps(model, batch.lengths, None)
         check.loss(train, loss, {}, weighted=weighted)
         run.learning_rate = check.number("lr", options.schedule(run.step), least=0.0)
         x = like_embedded(options.xp, model, run.params, batch.x)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, namespace_of
+from .._arrays.namespace import Array, check_library_and_device, check_shape, namespace_of
 from .._arrays.tracing import uncompilable_argument
 from .._calls.checks import check_sequence, check_state
 from .._calls.embedding import like_embedded
-from .._calls.layout import sizes
+from .._calls.layout import outputs_shape, sizes
 from .._calls.valid_steps import check_lengths
 from ..batches import Batch, Batches
 from ..model import RNN
@@ -59,7 +59,10 @@ def checked_batch(
         wrong = uncompilable_argument(namespace_of(x=batch.x), batch.targets)
         if wrong is not None:
             raise TypeError(f"targets: expected arrays, got {check.said(wrong)}")
-        if batch.weights is not None and batch.lengths is None:
+        if batch.weights is not None and model.pool is not None:
+            check_library_and_device("weights", batch.weights, "x", x)
+            check_shape("weights", batch.weights, outputs_shape(model, x)[:-1])
+        elif batch.weights is not None and batch.lengths is None:
             check.weights_of_any_dtype(batch.weights, "x", x)
         elif batch.weights is not None:  # they are combined with the lengths
             check.weights(batch.weights, "x", x)

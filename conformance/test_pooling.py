@@ -1,0 +1,83 @@
+"""Networks with one output for each sequence on every backend, against torch in float64."""
+
+import numpy as np
+import pytest
+
+import portable_rnn as prnn
+
+from .problems import TORCH_CELLS
+from .selection import full_precision
+from .tolerances import allowed_eps, assert_close
+
+dtypes = full_precision
+
+T, B, I, H, C = 6, 3, 4, 5, 3  # noqa: E741 (the letters of the documents)
+POOLS = ("last", "mean", "max")
+MASK = np.asarray([[1, 1, 0], [1, 0, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]], np.bool_)
+STEPS = {"": {}, "lengths": {"lengths": (4, 6, 1)}, "mask": {"mask": MASK}}
+
+
+def step(static, params, x, labels, mask):
+    model, lengths = static
+    found = prnn.bptt(model, params, x, labels, lengths=lengths, mask=mask)
+    return {"loss": found.loss, "d_x": found.grad_x} | found.grads
+
+
+def reference(model, params, x, labels, steps):
+    """Return the loss and gradients by torch, each sequence by its valid steps alone."""
+    torch = pytest.importorskip("torch")
+    kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[model.cell]
+    both = {"bidirectional": model.bidirectional}
+    module = kind(model.input_size, model.hidden_size, **both).double()
+    wide = {name: torch.from_numpy(a.astype(np.float64)) for name, a in params.items()}
+    module.load_state_dict({name: a for name, a in wide.items() if "." not in name})
+    readout = {name: a.requires_grad_() for name, a in wide.items() if "." in name}
+    leaf = torch.from_numpy(x.astype(np.float64)).requires_grad_()
+    rows = []
+    for b in range(B):
+        valid = np.arange(T)
+        if "lengths" in steps:
+            valid = valid[: steps["lengths"][b]]
+        elif "mask" in steps:
+            valid = valid[steps["mask"][:, b]]
+        h, _ = module(leaf[torch.from_numpy(valid), b])
+        if model.pool == "mean":
+            rows.append(h.mean(dim=0))
+        elif model.pool == "max":
+            rows.append(h.max(dim=0).values)
+        else:  # what each direction ends with
+            rows.append(torch.cat([h[-1, :H], h[0, H:]]))
+    outputs = torch.stack(rows) @ readout["readout.weight"].T + readout["readout.bias"]
+    loss = torch.nn.functional.cross_entropy(outputs, torch.from_numpy(labels).long())
+    loss.backward()
+    named = dict(module.named_parameters()) | readout
+    found = {"loss": loss.detach().numpy(), "d_x": leaf.grad.numpy()}
+    return found | {name: named[name].grad.numpy() for name in params}
+
+
+@pytest.mark.oracle("torch")
+@pytest.mark.parametrize("which", STEPS)
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["", "both"])
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("cell", TORCH_CELLS)
+def test_one_output_for_each_sequence_trains_as_in_torch(
+    backend, dtype, cell, pool, bidirectional, which, record
+):
+    model = prnn.RNN(I, H, C, cell=cell, pool=pool, bidirectional=bidirectional)
+    rng, steps = np.random.default_rng(2), STEPS[which]
+    params = model.init(seed=0, dtype=dtype)
+    x = rng.standard_normal((T, B, I)).astype(dtype)
+    labels = rng.integers(0, C, B).astype(np.int32)
+    want = reference(model, params, x, labels, steps)
+    moved = {name: backend.put(array) for name, array in params.items()}
+    mask = backend.put(steps["mask"]) if "mask" in steps else None
+    static = model, steps.get("lengths")
+    found = backend.call(step, static, moved, backend.put(x), backend.put(labels), mask)
+    if backend.shapes_only:
+        assert {name: tuple(found[name].shape) for name in params} == model.parameter_shapes
+        return
+    allowed = allowed_eps(backend.id, dtype)
+    for name, array in want.items():
+        what = f"{backend.id}: {name} of a {cell} with pool={pool}"
+        eps = assert_close(backend.get(found[name]), array, what, scale=1.0, k=allowed)
+        record(cell, f"pool-{pool}-{cell}", name, T, eps, allowed)
