@@ -221,6 +221,11 @@ def bench(session: nox.Session) -> None:
         given = [*cells, *sizes, *(f"--batch={batch}" for batch in batches)]
         record = f"--json={RECORDS / work}.json"
         session.run("portable-rnn", "bench", f"--work={work}", *given, record, *session.posargs)
+    given = [*cells, "--hidden=128", "--hidden=256", "--hidden=512", "--threads=2"]
+    if (os.cpu_count() or 1) > 1:
+        record = f"--json={RECORDS / 'threads'}.json"
+        session.run("portable-rnn", "bench", *given, record, *session.posargs)
     session.run("python", "benchmarks/train_time.py")
+    session.run("python", "benchmarks/tokens_time.py")
     session.run("python", "benchmarks/ragged_time.py")
     session.run("python", "benchmarks/memory_time.py")

@@ -54,17 +54,20 @@ def tables(record: dict[str, Any]) -> str:
     peers = [name for name in record["rows"][0]["ratios"] if name != "floor"]
     peers = [*sorted(peers), "floor"]
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    times, how_many = "process_us_per_step", "one thread"
+    if (threads := record.get("threads", 1)) > 1:
+        times, how_many = "clock_us_per_step", f"{threads} threads"
     columns = [f"ours / {name}" if name == "floor" else f"{name} / ours" for name in peers]
     lines = [
-        f"Measured {record['date']} ({record['executor']}; {versions}): {record['dtype']}, one "
-        f"thread, median and half the distance of the quartiles of {record['rounds']} rounds.",
+        f"Measured {record['date']} ({record['executor']}; {versions}): {record['dtype']}, "
+        f"{how_many}, median and half the distance of the quartiles of {record['rounds']} rounds.",
         "",
         f"| cell, T, B, H | ours, µs/step | {' | '.join(columns)} |",
         f"| --- |{' --: |' * (len(columns) + 1)}",
     ]
     for row in record["rows"]:
         size = ", ".join(str(row[name]) for name in ("cell", "T", "B", "H"))
-        found = [f"{row['process_us_per_step'][row['ours']]:.1f}"]
+        found = [f"{row[times][row['ours']]:.1f}"]
         for name in peers:
             middle, low, high = row["ratios"][name]
             found.append(f"{middle:.2f} ±{(high - low) / 2:.2f}")

@@ -5,6 +5,7 @@ conformance report made from records. ``nox -s docs`` makes a record if there is
 """
 
 import json
+import math
 import re
 import sys
 import tempfile
@@ -23,9 +24,17 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
+TOKENS = RECORDS / "2026-12-tokens.json"
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
-    work: RECORDS / f"2026-11-{work}.json" for work in ("train", "train-avx2", "predict", "step")
+    work: RECORDS / f"{month}-{work}.json"
+    for month, work in (
+        ("2026-12", "train"),
+        ("2026-12", "threads"),
+        ("2026-11", "train-avx2"),
+        ("2026-11", "predict"),
+        ("2026-11", "step"),
+    )
 }
 COMMITTED, BUILT = ROOT / "conformance" / "reports", ROOT / "build" / "conformance"
 FIGURES = (".png", ".svg")
@@ -68,6 +77,21 @@ def on_files(files: Files, config: Any) -> Files:
     _tables["calls"] = _table(
         {"call": "{}", "processor": "{:.0f}", "bare processor": "{:.0f}", "ratio": "{:.1f}"}, calls
     )
+
+    tokens = json.loads(TOKENS.read_text(encoding="utf-8"))["rows"]
+    ratios = {"eager / ours", "torch / ours", "an output at each step / ours"}
+    for row in tokens:  # a row has some of the ratios
+        row |= dict.fromkeys(ratios - row.keys(), math.nan)
+    _tables["tokens"] = _table(
+        {
+            "work": "{}",
+            "ours, ms": "{:.2f}",
+            "torch / ours": "{:.2f}",
+            "eager / ours": "{:.2f}",
+            "an output at each step / ours": "{:.2f}",
+        },
+        tokens,
+    ).replace("nan", "")
 
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:

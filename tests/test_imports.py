@@ -39,7 +39,7 @@ LEVELS = [
     },
     {"_executors"},
     {"_engine"},
-    {"model"},
+    {"model", "_draws", "_parameter_names"},
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},

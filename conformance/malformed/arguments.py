@@ -88,6 +88,11 @@ NAMED = {
 
 IN_FUNCTION = {
     "RNN": {"dropout": "chance"},
+    "RNN.init": {
+        **dict.fromkeys(("inputs", "recurrent"), "scheme"),
+        **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
+        "xp": "optional namespace",
+    },
     "RNN.state_shape": {"batch_size": "optional count"},
     "RNN.state_shapes": {"batch_size": "optional count"},
     "RNN.parameters": {"*": "inner"},
@@ -115,7 +120,6 @@ IN_FUNCTION = {
     "serialization.load_weights": {"xp": "optional namespace"},
     "serialization.save_arrays": {"arrays": "dict of arrays", "header": "header"},
     "serialization.write_atomically": {"data": "data"},
-    "RNN.init": {"xp": "optional namespace"},
     "text.Vocabulary.decode": {"indices": "indices"},
     "text.read_text": {"paths": "paths"},
     "training.train": {"max_norm": "bound", "lr": "rate or schedule"},

@@ -1,7 +1,8 @@
 """Initial parameter values, drawn on the host."""
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -9,15 +10,18 @@ from ._arrays import checks as check
 from ._arrays.host import check_device, from_host
 from ._arrays.namespace import Array, Namespace, resolve_namespace
 
-__all__ = ["uniform"]
+__all__ = ["SCHEMES", "Draw", "constant", "gates_of", "matrix", "uniform"]
+
+Host: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+Draw: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], Host]
+SCHEMES = ("uniform", "glorot", "he", "lecun", "orthogonal")
 
 
 def uniform(
     shapes: Mapping[str, tuple[int, ...]],
     bound: float,
     seed: int,
-    starts: Mapping[str, float | None] | None = None,
-    bounds: Mapping[str, float] | None = None,
+    others: Mapping[str, Draw] | None = None,
     *,
     xp: Namespace | None = None,
     dtype: Any = "float32",
@@ -25,8 +29,7 @@ def uniform(
 ) -> dict[str, Array]:
     """Draw every array uniformly from ``[-bound, bound)``, in order, from one generator.
 
-    ``starts`` has the constants that fill some arrays instead, ``bounds`` other bounds. Other
-    parameters are those of
+    ``others`` has functions that draw some arrays instead. Other parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
     if dtype is None:
@@ -36,8 +39,42 @@ def uniform(
         check_device(resolve_namespace(np if xp is None else xp), device)
     found = {}
     for name, shape in shapes.items():
-        start = None if starts is None else starts.get(name)
-        most = bound if bounds is None else bounds.get(name, bound)
-        values = rng.uniform(-most, most, shape) if start is None else np.full(shape, start)
+        other = None if others is None else others.get(name)
+        values = rng.uniform(-bound, bound, shape) if other is None else other(rng, shape)
         found[name] = from_host(values, xp, dtype, device)
     return found
+
+
+def constant(value: float) -> Draw:
+    """Return a function that fills an array."""
+    return lambda rng, shape: np.full(shape, value)
+
+
+def gates_of(gates: int, one: Draw) -> Draw:
+    """Return a function that draws an array gate by gate."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+        return np.concatenate([one(rng, (shape[0] // gates, *shape[1:])) for _ in range(gates)])
+
+    return draw
+
+
+def matrix(scheme: str) -> Draw:
+    """Return a function that draws a matrix (O, I) by one of `SCHEMES` except "uniform".
+
+    Of Glorot and Bengio (2010), He et al. (2015), LeCun et al. (1998), and Saxe et al. (2013).
+    """
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+        outputs, inputs = shape
+        if scheme == "glorot":
+            bound = math.sqrt(6.0 / (inputs + outputs))
+            return rng.uniform(-bound, bound, shape)
+        if scheme == "orthogonal":
+            size = (max(shape), min(shape))
+            q, r = np.linalg.qr(rng.standard_normal(size))
+            q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)  # else not all are equally likely
+            return q if outputs >= inputs else q.T
+        return rng.standard_normal(shape) * math.sqrt((2.0 if scheme == "he" else 1.0) / inputs)
+
+    return draw

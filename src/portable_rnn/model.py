@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace, namespace_of
-from ._engine.affine import Linear
+from ._draws import draws_of
 from ._engine.network import Parameters
 from ._engine.pooling import POOLS
-from ._engine.recurrence import Recurrence, Weights, plus, recurrence_of
+from ._engine.recurrence import Recurrence, plus, recurrence_of
+from ._parameter_names import LayerNames, layer_of, linear_of, names_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import checked_cell, described
 from .cells.protocol import vectors_of
@@ -18,15 +19,6 @@ from .initializers import uniform
 from .nonlinearities import Activation
 
 __all__ = ["RNN"]
-
-
-class LayerNames(NamedTuple):
-    """The names of a layer's parameters: weight and bias of each product, and own vectors."""
-
-    ih: tuple[str, str]
-    hh: tuple[str, str]
-    hr: tuple[str, str] | None
-    own: tuple[str, ...]
 
 
 @check.named_options
@@ -211,18 +203,9 @@ class RNN:
         self,
     ) -> tuple[tuple[tuple[LayerNames, ...], ...], tuple[str, str] | None]:
         """The names of the parameters, by layer and direction, and of the readout."""
-        shapes = self._parameter_shapes
-
-        def product(name: str, end: str) -> Any:
-            weight = f"weight_{name}{end}"
-            return (weight, f"bias_{name}{end}") if weight in shapes else None
-
-        def layer(end: str) -> LayerNames:
-            own = tuple(f"{vector.name}{end}" for vector in vectors_of(self.cell_object))
-            return LayerNames(product("ih", end), product("hh", end), product("hr", end), own)
-
+        shapes, vectors = self._parameter_shapes, vectors_of(self.cell_object)
         layers = tuple(
-            tuple(layer(f"_l{number}{suffix}") for suffix in self._suffixes)
+            tuple(names_of(shapes, vectors, f"_l{number}{suffix}") for suffix in self._suffixes)
             for number in range(self.num_layers)
         )
         weight = "embedding.weight" if self.tied else "readout.weight"
@@ -287,8 +270,8 @@ class RNN:
     def weights(self, params: Mapping[str, Array]) -> Parameters:
         """Pick the arrays out of a dict of parameters; None for those that do not exist."""
         layers, readout = self._names
-        found = tuple(tuple(_layer(params, one) for one in directions) for directions in layers)
-        return Parameters(found, _linear(params, readout), params.get("embedding.weight"))
+        found = tuple(tuple(layer_of(params, one) for one in directions) for directions in layers)
+        return Parameters(found, linear_of(params, readout), params.get("embedding.weight"))
 
     def parameters(self, weights: Parameters, *, like: Mapping[str, Array]) -> dict[str, Array]:
         """Undo `weights`, in the order of ``like``; None becomes zeros."""
@@ -315,11 +298,15 @@ class RNN:
         self,
         seed: int = 0,
         *,
+        inputs: str = "uniform",
+        recurrent: str = "uniform",
+        biases: str = "uniform",
+        forget_bias: float | None = None,
         xp: Namespace | None = None,
         dtype: Any = "float32",
         device: Any = None,
     ) -> dict[str, Array]:
-        """Draw initial parameters, uniform in ±1/√H as ``torch.nn`` does.
+        """Draw initial parameters, by default uniform in ±1/√H as ``torch.nn`` does.
 
         A cell's own vectors may start from a constant instead (gains from 1), and the vectors of an
         embedding have unit variance, unless it is also the readout's weight.
@@ -330,6 +317,14 @@ class RNN:
         Parameters
         ----------
         seed : int
+        inputs, recurrent : {"uniform", "glorot", "he", "lecun", "orthogonal"}
+            How weights are drawn, gate by gate: those of inputs and of the readout, and those of
+            hidden states. Recurrent matrices that are orthogonal keep the norm of what they
+            multiply.
+        biases : {"uniform", "zeros"}
+        forget_bias : float, optional
+            Bias of the forget gate of an LSTM, the sum of both; 1.0 lets it remember at first
+            (Jozefowicz et al., 2015).
         xp : module, optional
             The library of the arrays: ``numpy`` (the default), ``cupy``, ``torch``,
             ``jax.numpy``, or any other that follows the array API standard.
@@ -347,7 +342,8 @@ class RNN:
             If the seed is not an int, ``xp`` is not an array module, or ``dtype`` is not one of its
             floating types.
         ValueError
-            If the seed is below 0, there is no such device, or the library silently returned
+            If the seed is below 0, there is no such scheme, no forget gate with a bias, or no such
+            device, or the library silently returned
             another dtype (JAX without ``jax_enable_x64``).
 
         Examples
@@ -357,16 +353,14 @@ class RNN:
         >>> params["weight_hh_l0"].shape
         (15, 5)
         """
-        bound = self.hidden_size**-0.5
-        starts = {
-            f"{vector.name}_l{layer}{suffix}": vector.start
-            for vector in vectors_of(self.cell_object)
-            for layer in range(self.num_layers)
-            for suffix in self._suffixes
-        }
-        bounds = {} if self.tied else {"embedding.weight": 3**0.5}
         return uniform(
-            self.parameter_shapes, bound, seed, starts, bounds, xp=xp, dtype=dtype, device=device
+            self.parameter_shapes,
+            self.hidden_size**-0.5,
+            seed,
+            draws_of(self, inputs, recurrent, biases, forget_bias),
+            xp=xp,
+            dtype=dtype,
+            device=device,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -383,17 +377,3 @@ class RNN:
         if not isinstance(self.nonlinearity, str):
             values["nonlinearity"] = list(self.nonlinearity)
         return values
-
-
-def _layer(params: Mapping[str, Array], names: LayerNames) -> Weights:
-    """Pick the arrays of one layer out of a dict of parameters."""
-    ih, hh, hr = (_linear(params, product) for product in names[:3])
-    return Weights(ih, hh, hr, tuple(params[name] for name in names.own))
-
-
-def _linear(params: Mapping[str, Array], names: tuple[str, str] | None) -> Any:
-    """Pick one product out of a dict of parameters; None if there is none."""
-    if names is None:
-        return None
-    bias = params.get(names[1])
-    return Linear(params[names[0]], None if bias is None else bias[None, :])

@@ -105,6 +105,21 @@ def pool(place: Place) -> list[Value]:
     return [*junk(taken=("None",)), *own]
 
 
+@kind("scheme")
+def scheme(place: Place) -> list[Value]:
+    return [*junk(), Value("'glorot'", of("glorot"), "taken"), Value("'Glorot'", of("Glorot"))]
+
+
+@kind("kind of biases")
+def kind_of_biases(place: Place) -> list[Value]:
+    return [*junk(), Value("'zeros'", of("zeros"), "taken"), Value("'ones'", of("ones"))]
+
+
+@kind("forget bias of another cell")
+def forget_bias_of_another_cell(place: Place) -> list[Value]:
+    return junk(taken=("None",))
+
+
 @kind("executor")
 def executor(place: Place) -> list[Value]:
     own = [Value("'auto'", of("auto"), "taken"), Value("'xla'", of("xla"))]

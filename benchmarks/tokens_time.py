@@ -1,0 +1,144 @@
+"""Time of an embedding, and of training with one answer for each sequence, compared with torch.
+
+The embedding alone: vectors of tokens, whose frequencies fall as 1/n, and the gradient of the
+matrix. The answers: a step of a GRU with lengths, forward and backward, whose readout has many
+classes; also with an output at each step, of which a loss takes the last. All run alternately,
+round by round, on one pinned thread in float32, after their results have been compared; reported
+is the median over rounds of the ratio of two times of the same round.
+
+    python benchmarks/tokens_time.py [--rounds N] [--json FILE]
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measuring  # before any library starts its threads
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import portable_rnn as prnn
+
+EMBEDDINGS = [(98, 1024, 32), (256, 8192, 64), (10_000, 800, 128), (10_000, 6400, 128)]
+EMBEDDINGS += [(10_000, 6400, 256), (30_000, 6400, 256)]
+STEPS, BATCH, HIDDEN, CLASSES = 200, 32, 64, 1000
+Run = Callable[[], list[Any]]
+
+
+def embeddings(vocabulary: int, count: int, size: int) -> dict[str, Run]:
+    """Return the embedding and its gradient by both libraries."""
+    rng, share = np.random.default_rng(0), 1.0 / np.arange(1, vocabulary + 1)
+    tokens = rng.choice(vocabulary, size=count, p=share / share.sum())
+    weight = rng.standard_normal((vocabulary, size), dtype=np.float32)
+    d = rng.standard_normal((count, size), dtype=np.float32)
+    module = torch.nn.Embedding(vocabulary, size)
+    module.load_state_dict({"weight": torch.from_numpy(weight)})
+    given, d_torch = torch.from_numpy(tokens), torch.from_numpy(d)
+
+    def ours(executor: str) -> list[Any]:
+        with prnn.executors.use(executor):
+            return [prnn.embed(weight, tokens), prnn.embed_vjp(tokens, d, vocabulary)]
+
+    def torchs() -> list[Any]:
+        vectors = module(given)
+        (found,) = torch.autograd.grad(vectors, module.weight, d_torch)
+        return [vectors.detach().numpy(), found.numpy()]
+
+    return {"compiled": lambda: ours("auto"), "eager": lambda: ours("eager"), "torch": torchs}
+
+
+def answers() -> dict[str, Run]:
+    """Return a step of training by both libraries."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(STEPS // 2, STEPS + 1, BATCH)
+    x = rng.standard_normal((STEPS, BATCH, HIDDEN), dtype=np.float32)
+    labels = rng.integers(0, CLASSES, BATCH)
+    sizes = (HIDDEN, HIDDEN, CLASSES)
+    pooled = prnn.RNN(*sizes, cell="gru", pool="last")
+    params = pooled.init(seed=0)
+    every = prnn.RNN(*sizes, cell="gru")
+    wanted, last = np.zeros((STEPS, BATCH), np.int64), np.zeros((STEPS, BATCH), np.bool_)
+    wanted[lengths - 1, np.arange(BATCH)], last[lengths - 1, np.arange(BATCH)] = labels, True
+
+    gru, readout = torch.nn.GRU(HIDDEN, HIDDEN), torch.nn.Linear(HIDDEN, CLASSES)
+    start = {name: torch.from_numpy(array) for name, array in params.items()}
+    gru.load_state_dict({name: a for name, a in start.items() if "." not in name})
+    readout.load_state_dict({name: start[f"readout.{name}"] for name in ("weight", "bias")})
+    learned = [*gru.parameters(), *readout.parameters()]
+    x_torch, labels_torch = torch.from_numpy(x), torch.from_numpy(labels)
+    steps_torch = torch.from_numpy(lengths)
+
+    def ours() -> list[Any]:
+        found = prnn.bptt(pooled, params, x, labels, lengths=lengths, grad_x=False)
+        return [found.loss, *found.grads.values()]
+
+    def each_step() -> list[Any]:
+        found = prnn.bptt(every, params, x, wanted, weights=last, grad_x=False)
+        return [found.loss, *found.grads.values()]
+
+    def torchs() -> list[Any]:
+        hidden, _ = gru(x_torch)
+        rows = readout(hidden[steps_torch - 1, torch.arange(BATCH)])
+        loss = torch.nn.functional.cross_entropy(rows, labels_torch)
+        return [loss.detach().numpy(), *(g.numpy() for g in torch.autograd.grad(loss, learned))]
+
+    return {"compiled": ours, "an output at each step": each_step, "torch": torchs}
+
+
+def measure(runs: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Compare results; return the milliseconds of ours, and ratios of the others with it."""
+    want = runs["compiled"]()
+    for name, run in runs.items():
+        for got, expected in zip(run(), want, strict=True):
+            error = np.abs(np.asarray(got) - expected).max()
+            if not error <= 1e-4 * max(1.0, float(np.abs(expected).max())):
+                raise ValueError(f"{name}: off by {error:.1e}")
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.process_time()
+            for _ in range(3):
+                run()
+            times[name].append((time.process_time() - started) / 3)
+    mine = times.pop("compiled")
+    ratios = {
+        f"{name} / ours": statistics.median(a / b for a, b in zip(found, mine, strict=True))
+        for name, found in times.items()
+    }
+    return {"ours, ms": 1e3 * statistics.median(mine)} | ratios
+
+
+def main() -> None:
+    """Measure, print a table, and write it as JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    measuring.pin()
+    rows = []
+    for sizes in track(EMBEDDINGS, description="measuring", transient=True):
+        name = "embedding of {:,} words, {:,} tokens, {} numbers".format(*sizes)
+        rows.append({"work": name} | measure(embeddings(*sizes), options.rounds))
+    name = f"GRU of {HIDDEN}, {CLASSES:,} classes, {BATCH} sequences of up to {STEPS} steps"
+    rows.append({"work": name} | measure(answers(), options.rounds))
+    table = Table(title="one thread, float32", title_justify="left")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "work" else "right")
+    for row in rows:
+        shown = (row.get(column, "") for column in columns)
+        table.add_row(*(one if isinstance(one, str) else f"{one:.2f}" for one in shown))
+    Console().print(table)
+    if options.json:
+        measuring.write(options.json, (np, torch, prnn), rounds=options.rounds, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
