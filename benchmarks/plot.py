@@ -1,6 +1,6 @@
 """Draw what `portable-rnn bench --json` has measured, and lay it out as tables.
 
-python benchmarks/plot.py benchmarks/records/2026-11-train.json train.svg
+python benchmarks/plot.py benchmarks/records/2026-12-train.json train.svg
 """
 
 import io

@@ -194,7 +194,7 @@ def try_python(words, tmp_path):
     """The script or module exists and has these options."""
     if words[0] == "benchmarks/plot.py":
         require("matplotlib")
-        run(words[0], str(ROOT / "benchmarks/records/2026-11-train.json"), str(tmp_path / "a.svg"))
+        run(words[0], str(ROOT / "benchmarks/records/2026-12-train.json"), str(tmp_path / "a.svg"))
         assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<?xml")
         return
     out = run(*words, "--help")
