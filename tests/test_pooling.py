@@ -111,6 +111,16 @@ def test_the_first_of_equal_maxima_has_the_gradient():
 
 
 @pytest.mark.parametrize("pool", POOLS)
+def test_what_is_not_a_number_is_seen(pool):
+    model, params = make(pool)
+    x = X.copy()
+    x[2, 0, 1], x[5, 1, 0] = np.nan, np.nan  # the second beyond the length
+    found = prnn.predict(model, params, x, lengths=LENGTHS)
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1:]).all()
+
+
+@pytest.mark.parametrize("pool", POOLS)
 def test_further_derivatives(pool):
     model, params = make(pool)
     each = prnn.per_example_gradients(model, params, X, LABELS, lengths=LENGTHS)

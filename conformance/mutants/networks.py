@@ -252,15 +252,15 @@ NETWORKS = [
     Mutant(
         "the reversed direction pooled at the last step too",
         "_engine/pooling.py",
-        "for one in (chosen, first)]",
-        "for one in (chosen, chosen)]",
+        "both = (chosen, _first(xp, xp.expand_dims(valid, axis=2), time))",
+        "both = (chosen, chosen)",
         pooled("last-True-steps0"),
     ),
     Mutant(
         "a mean over all steps",
         "_engine/pooling.py",
-        "xp.sum(xp.astype(valid, y.dtype), axis=0)[:, None]",
-        "xp.sum(xp.astype(valid | ~valid, y.dtype), axis=0)[:, None]",
+        "sum_over(xp, xp.astype(valid, y.dtype), axis=0)[:, None]",
+        "sum_over(xp, xp.astype(valid | ~valid, y.dtype), axis=0)[:, None]",
         pooled("mean-False-steps1"),
     ),
     Mutant(
@@ -273,8 +273,8 @@ NETWORKS = [
     Mutant(
         "the gradient of a maximum to all that are equal",
         "_engine/pooling.py",
-        "chosen = chosen & (xp.reshape(time, (-1, 1, 1)) == largest)",
-        "chosen = chosen & (values == xp.max(values, axis=0, keepdims=True))",
+        "chosen = _first(xp, chosen & largest, time)",
+        "chosen = chosen & largest",
         "tests/test_pooling.py::test_the_first_of_equal_maxima_has_the_gradient",
     ),
 ]
