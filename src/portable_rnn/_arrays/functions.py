@@ -3,7 +3,15 @@
 from operator import attrgetter
 from typing import Any
 
-from .namespace import PLAIN, Array, Namespace, device_of, dtype_name, is_jax_namespace
+from .namespace import (
+    PLAIN,
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_jax_namespace,
+    library_name,
+)
 
 __all__ = [
     "accumulation_dtype",
@@ -13,6 +21,7 @@ __all__ = [
     "real_part",
     "reshape",
     "row",
+    "rows_at",
     "stack",
     "sum_over",
     "to_accumulation_dtype",
@@ -33,6 +42,14 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     if PLAIN.get(type(array)) is xp:
         return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def rows_at(xp: Namespace, array: Array, indices: Array) -> Array:
+    """Return the rows of an array (V, ...) at indices (...), which are in range."""
+    flat = xp.reshape(indices, (-1,))
+    if library_name(xp) == "ndonnx":  # its indices have 64 bits
+        flat = xp.astype(flat, xp.int64)
+    return xp.reshape(xp.take(array, flat, axis=0), (*indices.shape, *array.shape[1:]))
 
 
 def stack(xp: Namespace, arrays: list[Array]) -> Array:

@@ -13,13 +13,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.functions import accumulation_dtype, zeros_of
+from .._arrays.functions import accumulation_dtype, rows_at, zeros_of
 from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name
 from .._arrays.tracing import make_static
 from .._engine import network
 from .._engine.affine import Products
 from .._engine.chunks import most_rows
-from .._engine.embedding import embed
 from .._engine.network import Parameters as Weights
 from .._engine.setup import Segments, Setup
 from .._engine.stack import Stack
@@ -128,7 +127,7 @@ class Call(NamedTuple):
         if self.tokens is None:
             sequence = layout.time_major(s.xp, model, x)
         else:
-            sequence = embed(s.xp, params[EMBEDDING], self.tokens)
+            sequence = rows_at(s.xp, params[EMBEDDING], self.tokens)
             x = layout.time_major_outward(s.xp, model, sequence, batched=self.batched)
         if isinstance(dropout, Masks):
             masks = lift(dropout)

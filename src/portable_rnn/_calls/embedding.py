@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays.devices import on_host
-from .._arrays.functions import nan_where
+from .._arrays.functions import nan_where, rows_at
 from .._arrays.namespace import Array, Namespace, device_of, is_traced, read_flag
-from .._engine.embedding import embed
 from .._labels import signed
 from ..model import RNN
 from .layout import mask_inward
@@ -41,7 +40,7 @@ def embedded(
         shape = like_embedded(xp, model, params, x)
         valid = valid_steps_of(xp, model, shape, lengths, mask)
     tokens, wrong = check_in_range(xp, "x", x, model.vocabulary_size, valid)
-    vectors = embed(xp, params[NAME], tokens)
+    vectors = rows_at(xp, params[NAME], tokens)
     if wrong is not None:
         vectors = nan_where(xp, xp.expand_dims(wrong, axis=-1), vectors)
     return vectors, mask_inward(model, tokens) if tokens.ndim else None

@@ -1,4 +1,4 @@
-"""Rows of a matrix for integer tokens, and the sum of their cotangents token by token.
+"""The gradient of an embedding: the sum of the cotangents of rows, token by token.
 
 No function of the standard scatters. Rows are sorted by token, and those of one token are added in
 pairs, pairs of pairs, and so on: rounding grows with the logarithm of how often a token occurs, and
@@ -8,13 +8,7 @@ the result does not depend on the order in which a device happens to add.
 from .._arrays.functions import to_accumulation_dtype
 from .._arrays.namespace import PLAIN, Array, Namespace, device_of
 
-__all__ = ["embed", "one_hot_sums", "sums_by_token"]
-
-
-def embed(xp: Namespace, weight: Array, tokens: Array) -> Array:
-    """Return the rows of ``weight`` (V, I) for ``tokens`` (...), which are in range: (..., I)."""
-    rows = xp.take(weight, xp.reshape(tokens, (-1,)), axis=0)
-    return xp.reshape(rows, (*tokens.shape, weight.shape[1]))
+__all__ = ["one_hot_sums", "sums_by_token"]
 
 
 def sums_by_token(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
