@@ -140,7 +140,8 @@ def test_a_network_of_tokens_trains_as_torchs(backend, dtype, problem, record):
     else:
         wide = {name: array.astype(np.float64) for name, array in params.items()}
         given = (tokens.T, labels.T) if batch_first else (tokens, labels)
-        want = train_step((model, lengths), wide, *given)
+        with prnn.use_namespace(np):
+            want = train_step((model, lengths), wide, *given)
         del want["outputs"]
     if batch_first:
         tokens, labels = tokens.T.copy(), labels.T.copy()

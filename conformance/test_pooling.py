@@ -91,7 +91,8 @@ def test_one_output_for_each_sequence_trains_as_in_torch(backend, dtype, problem
     else:
         wide = {name: array.astype(np.float64) for name, array in params.items()}
         given = (x.astype(np.float64), labels, steps.get("mask"))
-        want = step((model, steps.get("lengths")), wide, *given)
+        with prnn.use_namespace(np):
+            want = step((model, steps.get("lengths")), wide, *given)
     moved = {name: backend.put(array) for name, array in params.items()}
     mask = backend.put(steps["mask"]) if "mask" in steps else None
     static = model, steps.get("lengths")
