@@ -45,7 +45,7 @@ def test_equals_the_engine(name, dtype, record_property):
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    itertools.product(["elman-tanh", "gru", "lstm-peepholes"], [np.float32, np.float64])
+    list(itertools.product(["elman-tanh", "gru", "lstm-peepholes"], [np.float32, np.float64]))
     if EVERY
     else [("elman-tanh", np.float32), ("gru", np.float64), ("lstm-peepholes", np.float32)],
 )

@@ -263,3 +263,54 @@ def test_half_precision_is_summed_in_float32():
     found = prnn.embed_vjp(tokens, rows, 2)
     assert found.dtype == np.float16
     assert np.array_equal(found, [[4096, 4096], [0, 0]])
+
+
+def test_a_large_vocabulary_where_integers_have_32_bits():
+    """Tokens times rows pass 2**31, which JAX without 64 bits cannot count to."""
+    jax = pytest.importorskip("jax")
+    count, rows = 70_000, 40_000
+    tokens = np.random.default_rng(0).integers(0, count, rows).astype(np.int32)
+    d = np.ones((rows, 1), np.float32)
+    want = np.bincount(tokens, minlength=count)[:, None]
+    embed_vjp = jax.jit(prnn.embed_vjp, static_argnums=2)
+    for function in (prnn.embed_vjp, embed_vjp):
+        found = function(jax.numpy.asarray(tokens), jax.numpy.asarray(d), count)
+        assert np.array_equal(np.asarray(found), want)
+    assert np.array_equal(prnn.embed_vjp(tokens, d, count), want)
+
+
+def test_an_infinite_row_stays_with_its_token():
+    jax = pytest.importorskip("jax")
+    tokens, d = np.asarray([0, 1, 1], np.int32), np.asarray([[np.inf], [1.0], [2.0]], np.float32)
+    for put in (np.asarray, jax.numpy.asarray):
+        found = np.asarray(prnn.embed_vjp(put(tokens), put(d), 3))
+        assert found.tolist() == [[np.inf], [3.0], [0.0]]
+
+
+def test_wrong_tokens_give_nan_in_further_derivatives():
+    jax = pytest.importorskip("jax")
+    model = prnn.RNN(I, H, C, vocabulary_size=V)
+    params = {name: jax.numpy.asarray(array) for name, array in model.init(seed=0).items()}
+    tokens = jax.numpy.asarray(TOKENS.astype(np.int32)).at[3, 1].set(V)
+    labels = jax.numpy.asarray(LABELS.astype(np.int32))
+    pushed = jax.jit(lambda p, x: prnn.jvp(model, p, x, d_params=p))(params, tokens)
+    assert np.isnan(np.asarray(pushed.outputs)[3:, 1]).all()
+    assert np.isnan(np.asarray(pushed.d_outputs)[3:, 1]).all()
+    found = jax.jit(lambda p, x, y: prnn.hvp(model, p, x, y, p))(params, tokens, labels)
+    assert np.isnan(np.asarray(found["weight_hh_l0"])).any()
+
+
+def test_a_masked_token_of_a_stream_may_be_padding():
+    mask = np.asarray([True, False, True])
+    for padded in ([1, -1, 2], [1, V, 2]):
+        stream = prnn.stream(MODEL, PARAMS)
+        found = stream.step(np.asarray(padded), mask=mask)
+        assert not found[1].any()
+        with pytest.raises(ValueError, match=r"^x: expected tokens from 0 to 5"):
+            stream.step(np.asarray(padded))
+
+
+def test_arguments_are_checked_before_tokens_are_embedded():
+    model = prnn.RNN(I, H, C, num_layers=2, dropout=0.5, vocabulary_size=V)
+    with pytest.raises(ValueError, match=r"^dropout: "):  # not that a token is out of range
+        prnn.bptt(model, model.init(seed=0, dtype="float64"), TOKENS + V, LABELS)

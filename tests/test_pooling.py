@@ -215,3 +215,23 @@ def test_an_evaluation_counts_sequences():
 def test_what_does_not_fit_is_refused(call, said):
     with pytest.raises(ValueError, match=f"^{said}"):
         call(*make("last"))
+
+
+def test_a_mean_of_half_precision_counts_beyond_2048_steps():
+    model = prnn.RNN(1, 1, pool="mean", nonlinearity="affine", bias=False)
+    params = {"weight_ih_l0": np.ones((1, 1)), "weight_hh_l0": np.zeros((1, 1))}
+    params = {name: array.astype(np.float16) for name, array in params.items()}
+    found = prnn.predict(model, params, np.ones((10_000, 2, 1), np.float16))
+    assert found.tolist() == [[1.0], [1.0]]
+
+
+def test_rows_for_each_sequence_are_shuffled_with_them():
+    for steps, axis in ((5, 1), (5, 0)):
+        x = np.arange(4.0)[None, :, None] * np.ones((steps, 4, 1))
+        rows = np.eye(4)
+        x = x if axis else x.swapaxes(0, 1)
+        source = Shuffled(x, rows, batch_size=3, batch_axis=axis, weights=np.arange(4.0))
+        batch = source.batch(0)
+        numbers = (batch.x[0, :, 0] if axis else batch.x[:, 0, 0]).astype(int)
+        assert np.array_equal(batch.targets, rows[numbers])
+        assert np.array_equal(batch.weights, numbers)

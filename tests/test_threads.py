@@ -1,6 +1,8 @@
 """Layers, sums and products by several threads: the same numbers as by one."""
 
+import contextvars
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -122,6 +124,87 @@ def test_an_error_is_raised_when_all_jobs_have_ended(which):
     with pytest.raises(MemoryError, match="no more"):
         run_together(jobs)
     assert ended == [0]
+
+
+def test_an_interrupt_is_raised_when_all_jobs_have_ended():
+    ended = []
+
+    def slow():
+        time.sleep(0.3)
+        ended.append(1)
+
+    def here():
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_together([slow, here])
+    assert ended == [1]
+
+
+def test_jobs_run_here_if_there_are_no_more_threads(monkeypatch):
+    class NoThreads:
+        def submit(self, *_):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(workers, "_threads", NoThreads)
+    ended = []
+    run_together([lambda: ended.append(1), lambda: ended.append(2)])
+    assert ended == [1, 2]
+
+
+def test_jobs_have_the_error_state_of_the_caller():
+    found = []
+    with np.errstate(over="raise", invalid="ignore"):
+        run_together([lambda: found.append(np.geterr()), lambda: found.append(np.geterr())])
+    assert [one["over"] for one in found] == ["raise"] * 2
+    assert [one["invalid"] for one in found] == ["ignore"] * 2
+
+
+AT_EXIT = """
+import atexit, threading, time
+import numpy as np
+import portable_rnn as prnn
+from portable_rnn._executors import workers
+
+workers.WORK = 1
+model = prnn.RNN(3, 8, cell="gru")
+params, x = model.init(seed=0), np.ones((5, 4, 3), np.float32)
+
+
+def work():
+    time.sleep(0.5)  # the main thread has ended
+    with prnn.executors.use("auto", threads=2):
+        print(prnn.predict(model, params, x).shape)
+
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_call_after_the_main_thread_has_ended():
+    environment = {k: v for k, v in os.environ.items() if k != choose.VARIABLE}
+    command = [sys.executable, "-c", AT_EXIT]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "(5, 4, 8)", done.stderr
+
+
+def test_the_limit_of_blas_ends_with_the_last_that_has_it():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def most():
+        pools = threadpoolctl.threadpool_info()
+        return max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = most()
+        uses = [(contextvars.copy_context(), executors.use(threads=n)) for n in (2, 3)]
+        for context, use in uses:  # as in two threads that overlap
+            context.run(use.__enter__)
+        (first, use), (second, other) = uses
+        first.run(use.__exit__, None, None, None)
+        assert most() == 1
+        second.run(other.__exit__, None, None, None)
+        assert most() == before
 
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])

@@ -34,12 +34,18 @@ def draws_of(
     cell = model.cell_object
     for name in model.parameter_shapes:
         start, _, _ = name.partition("_l")
-        for scheme, of in ((inputs, "weight_ih"), (recurrent, "weight_hh"), (inputs, "readout")):
-            if scheme != "uniform" and start.startswith(of) and not name.endswith("bias"):
-                gates = 1 if of == "readout" else cell.gates
+        for scheme, of, gates in (
+            (inputs, "weight_ih", cell.gates),
+            (recurrent, "weight_hh", cell.gates),
+            (recurrent, "weight_hr", 1),
+            (inputs, "readout.weight", 1),
+            (inputs, "embedding.weight" if model.tied else "readout.weight", 1),
+        ):
+            if scheme != "uniform" and start == of:
                 found[name] = gates_of(gates, matrix(scheme))
         if biases == "zeros" and "bias" in name:
-            found[name] = constant(0.0)
+            # Drawn all the same: other parameters of the seed stay as they were.
+            found[name] = lambda rng, shape: 0.0 * rng.uniform(size=shape)
     for vector in vectors_of(cell):
         if vector.start is not None:
             found |= dict.fromkeys(_of_layers(model, vector.name), constant(vector.start))

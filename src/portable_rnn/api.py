@@ -217,8 +217,9 @@ def predict(
 ) -> Any:
     """Run the network without a tape: beyond inputs and outputs, memory is independent of T.
 
-    Exceptions are JAX, Dask and ndonnx, where the whole sequence is one computation, and the values
-    between layers of a bidirectional network. Nothing is dropped out.
+    Exceptions are JAX, Dask and ndonnx, where the whole sequence is one computation, the values
+    between layers of a bidirectional network, the vectors of tokens, and the hidden states that are
+    pooled. Nothing is dropped out.
 
     Parameters
     ----------

@@ -93,7 +93,8 @@ class Shuffled:
     Parameters
     ----------
     x : array, shape (T, N, I) or of tokens (T, N), or with ``batch_axis=0`` N first
-    targets : array with the same axis of N sequences; or (N,) or (N, O), for each one target
+    targets : array with the axes of N sequences and T steps; or (N,) or (N, O), for each one target
+        With as many steps as sequences and classes, (N, N) is taken for the former.
     batch_size : int
         The last batch of an epoch holds the remaining sequences.
     weights : array, shape (T, N) or (N, T), or (N,) with one target for each, optional
@@ -140,8 +141,8 @@ class Shuffled:
             )
         count: int = x.shape[self.batch_axis]
         shape, along = tuple(targets.shape), f"along axis {self.batch_axis} like x"
-        # Targets of whole sequences have no axis of time.
-        whole = shape[:1] == (count,) and (len(shape) == 1 or shape[self.batch_axis] != count)
+        # Targets of whole sequences have no axis of time: (N,), or rows (N, O).
+        whole = shape[:1] == (count,) and shape[:2] != tuple(x.shape[:2])
         axis = 0 if whole else self.batch_axis
         if len(shape) <= axis or shape[axis] != count:
             raise ValueError(

@@ -39,7 +39,8 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     ----------
     model : RNN
     x : array, shape (T, B, I), in the layout of the model
-        Gives the numbers of steps and sequences, and library, dtype and device.
+        Gives the numbers of steps and sequences, and library, dtype and device. For a model of
+        tokens, any array of that shape and of the dtype of the parameters.
     seed : int, or tuple of ints such as ``(seed, step)``
         The same seed gives the same masks on every library and device.
 

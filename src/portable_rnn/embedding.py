@@ -6,7 +6,6 @@ hand, such as one whose embedding is shared with something else.
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import nan_where, rows_at
 from ._arrays.host import is_kind
 from ._arrays.namespace import (
     Array,
@@ -15,7 +14,7 @@ from ._arrays.namespace import (
     dtype_name,
     namespace_of,
 )
-from ._calls.embedding import check_in_range
+from ._calls.embedding import check_in_range, vectors_of
 from ._executors.choose import choose
 
 __all__ = ["embed", "embed_vjp"]
@@ -56,8 +55,7 @@ def embed(weight: Array, tokens: Array) -> Array:
         raise ValueError(f"weight: expected shape (V, I), got {tuple(weight.shape)}")
     _check_tokens(tokens, "weight", weight)
     tokens, wrong = check_in_range(xp, "tokens", tokens, weight.shape[0])
-    found = rows_at(xp, weight, tokens)
-    return found if wrong is None else nan_where(xp, xp.expand_dims(wrong, axis=-1), found)
+    return vectors_of(xp, weight, tokens, wrong)
 
 
 @check.named_options

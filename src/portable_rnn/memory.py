@@ -258,7 +258,10 @@ class _Costs:
         self.state = (
             sum(zero.size for zero in zeros) * batch * itemsize + KEPT * len(zeros)
         ) * layers
-        sizes = [math.prod(shape) * itemsize for shape in model.parameter_shapes.values()]
+        shapes = model.parameter_shapes
+        # The gradient of an embedding is made once, at the end.
+        of_chunks = {n: s for n, s in shapes.items() if model.tied or n != "embedding.weight"}
+        sizes = [math.prod(shape) * itemsize for shape in of_chunks.values()]
         self.weight, self.weights = max(sizes), sum(sizes)
         self.prepared = self._prepared(itemsize, compiled)
         if compiled and model.zoneout:  # numbers of which are then there for all units
@@ -266,11 +269,16 @@ class _Costs:
         # A bidirectional layer holds its whole input, and returns the gradient of it.
         between = 2 * hidden * itemsize * steps * batch
         self.base = between * (model.num_layers + 1) if self.stacks > 1 else 0
-        if model.pool is not None:  # features of all steps, their gradient, and a choice of steps
-            features = model.directions * model.recurrent_size
-            self.base += 3 * features * itemsize * steps * batch
-        if model.vocabulary_size is not None:  # the embedded tokens, and their gradient
-            self.base += 3 * model.input_size * itemsize * steps * batch
+        # Of all steps, in the dtype of sums: the features of a pool, their gradient, and the choice
+        # of steps; embedded tokens, their gradient, and its rows in the order of tokens.
+        wide, whole = max(itemsize, 4), 0
+        if model.pool is not None:
+            whole += (7 if model.pool == "max" else 4) * model.directions * model.recurrent_size
+        if model.vocabulary_size is not None:
+            whole += 5 * model.input_size
+            if wide > itemsize:  # the gradient of the embedding, before it is rounded
+                self.base += wide * math.prod(shapes["embedding.weight"])
+        self.base += whole * wide * steps * batch
         self.layers = layers * self.stacks
         self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
         count = self.weights // itemsize

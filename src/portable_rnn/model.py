@@ -318,9 +318,10 @@ class RNN:
         ----------
         seed : int
         inputs, recurrent : {"uniform", "glorot", "he", "lecun", "orthogonal"}
-            How weights are drawn, gate by gate: those of inputs and of the readout, and those of
-            hidden states. Recurrent matrices that are orthogonal keep the norm of what they
-            multiply.
+            How weights are drawn, each gate by itself: those of inputs and of the readout (and the
+            embedding, if they are tied), and those of hidden states and their projection. "glorot"
+            is uniform, "he" and "lecun" are normal. Recurrent matrices that are orthogonal keep the
+            norm of what they multiply.
         biases : {"uniform", "zeros"}
         forget_bias : float, optional
             Bias of the forget gate of an LSTM, the sum of both; 1.0 lets it remember at first

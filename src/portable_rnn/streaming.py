@@ -31,7 +31,7 @@ from ._calls.checks import (
     check_state_alone,
     check_tokens,
 )
-from ._calls.embedding import embedded, like_embedded
+from ._calls.embedding import NAME, check_in_range, like_embedded, vectors_of
 from ._calls.layout import sizes, state_outward
 from ._calls.valid_steps import check_lengths, check_mask, mask_of
 from ._engine.stack import States, step
@@ -114,7 +114,7 @@ class Stream:
         """
         given = x
         if self._model.vocabulary_size is not None:
-            x = self._embedded(x)
+            x = self._embedded(x, mask)
         if mask is None and self._like_the_last(x):
             return self._step(x, None)
         self._taken = None
@@ -143,8 +143,9 @@ class Stream:
         outputs = self.feed(xp.expand_dims(given, axis=axis), mask=mask)
         return outputs[:, 0, :] if axis else outputs[0, ...]
 
-    def _embedded(self, x: Array) -> Array:
-        """Return the vectors of one step's tokens, (B,) or ()."""
+    @with_device_of_arguments
+    def _embedded(self, x: Array, mask: Any) -> Array:
+        """Return the vectors of one step's tokens, (B,) or (); a mask leaves out padding."""
         check_array("x", x)
         if x.ndim > 1 or 0 in x.shape:
             raise ValueError(
@@ -152,7 +153,13 @@ class Stream:
             )
         model, xp = self._model, namespace_of(x=x)
         check_tokens(model, self._params, x if x.ndim else xp.reshape(x, (1,)))
-        return embedded(xp, model, self._params, x)[0]
+        if mask is not None:
+            check_array("mask", mask)
+            check_shape("mask", mask, tuple(x.shape))
+            check_mask(mask, tuple(x.shape), x)
+            mask = xp.reshape(mask_of(xp, xp.reshape(x, (1, -1)), None, mask), x.shape)
+        tokens, wrong = check_in_range(xp, "x", x, model.parameter_shapes[NAME][0], mask)
+        return vectors_of(xp, self._params[NAME], tokens, wrong)
 
     def _like_the_last(self, x: Any) -> bool:
         """Return whether a step is a NumPy array like the last one that was checked."""

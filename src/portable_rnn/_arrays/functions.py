@@ -16,6 +16,7 @@ from .namespace import (
 __all__ = [
     "accumulation_dtype",
     "copied",
+    "has_64_bits",
     "is_positive",
     "nan_where",
     "real_part",
@@ -42,6 +43,11 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     if PLAIN.get(type(array)) is xp:
         return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def has_64_bits(xp: Namespace) -> bool:
+    """Return whether the library has 64-bit integers now; JAX has them if it is told so."""
+    return not is_jax_namespace(xp) or dtype_name(xp.zeros(0, dtype=int).dtype) == "int64"
 
 
 def rows_at(xp: Namespace, array: Array, indices: Array) -> Array:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
-from .._arrays.functions import accumulation_dtype, rows_at, zeros_of
+from .._arrays.functions import accumulation_dtype, zeros_of
 from .._arrays.namespace import Array, Namespace, device_of, dtype_name, library_name
 from .._arrays.tracing import make_static
 from .._engine import network
@@ -31,7 +31,7 @@ from . import layout
 from .checks import check_parameters, check_same_model, check_sequence, check_state
 from .dropout_masks import Masks, check_masks, drawn_masks, mean_masks
 from .embedding import NAME as EMBEDDING
-from .embedding import embedded, like_embedded
+from .embedding import Tokens, embedded, like_embedded, vectors_of
 from .pooling import run_pool, run_pool_vjp
 from .valid_steps import (
     Steps,
@@ -71,7 +71,7 @@ class Call(NamedTuple):
     setup: Setup  # namespace, executor, recurrence, valid steps, masks, segments
     lengths: Any = None  # (B,), on the host, in the caller's order, if these set the valid steps
     options: tuple[Any, Any, Any] = (False, None, None)  # dropout and budget as given
-    tokens: Array | None = None  # (T, B); x is their embedding
+    tokens: Tokens | None = None  # x is their embedding
 
     @property
     def batched(self) -> bool:
@@ -94,7 +94,7 @@ class Call(NamedTuple):
             between=tuple(factors[a:b, ...] for factors in s.between),
             update=tuple(tuple(u[a:b, ...] for u in update) for update in s.update),
         )
-        tokens = None if self.tokens is None else self.tokens[a:b, ...]
+        tokens = None if self.tokens is None else self.tokens.window(a, b)
         found = self._replace(x=x, setup=setup, lengths=lengths, tokens=tokens)
         return found.from_state(state)
 
@@ -127,7 +127,7 @@ class Call(NamedTuple):
         if self.tokens is None:
             sequence = layout.time_major(s.xp, model, x)
         else:
-            sequence = rows_at(s.xp, params[EMBEDDING], self.tokens)
+            sequence = vectors_of(s.xp, params[EMBEDDING], *self.tokens)
             x = layout.time_major_outward(s.xp, model, sequence, batched=self.batched)
         if isinstance(dropout, Masks):
             masks = lift(dropout)
@@ -168,17 +168,21 @@ def prepare(
     lengths, mask, dropout, memory, every, *_ = options
     parts = check.state_parts(state) if state is not None else ()
     executor = choose(xp, (*params.values(), x, *parts))
-    x, tokens = embedded(xp, model, params, x, lengths, mask)
-    sequence, steps = layout.time_major(xp, model, x), Steps()
+    shape = like_embedded(xp, model, params, x)
+    sequence, steps = layout.time_major(xp, model, shape), Steps()
+    given = lengths, mask
     if lengths is not None or mask is not None:
         whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
         steps = resolve(xp, sequence, lengths, inside, whole=whole)
         if lengths is not None:
-            size = layout.sizes(model, x)
+            size = layout.sizes(model, shape)
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)
     setup = setup_of(xp, executor, model, steps, _masks(xp, model, sequence, dropout))
     if memory is not None or every is not None:
         setup = setup._replace(segments=_segments(setup, model, sequence, memory, every))
+    x, tokens = embedded(xp, model, params, x, *given)
+    if tokens is not None:
+        sequence = layout.time_major(xp, model, x)
     w = weights_of(setup, model, params, sequence)
     states = states_of(setup, model, state, sequence, batched=x.ndim == 3)
     again = (dropout, memory, every)
@@ -249,9 +253,9 @@ def run_vjp(
     )
 
 
-def _embedding_vjp(s: Setup, model: RNN, tokens: Array, d_x: Array) -> Any:
+def _embedding_vjp(s: Setup, model: RNN, tokens: Tokens, d_x: Array) -> Any:
     """Return the cotangent of the embedding, (V, I)."""
-    return s.products.tokens(s.xp, tokens, d_x, model.parameter_shapes[EMBEDDING][0])
+    return s.products.tokens(s.xp, tokens.indices, d_x, model.parameter_shapes[EMBEDDING][0])
 
 
 def without_vocabulary(call: Call) -> tuple[RNN, Parameters, Array]:

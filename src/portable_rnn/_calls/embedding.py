@@ -6,7 +6,7 @@ the embedding asks for them again.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._arrays.devices import on_host
 from .._arrays.functions import nan_where, rows_at
@@ -16,9 +16,26 @@ from ..model import RNN
 from .layout import mask_inward
 from .valid_steps import valid_steps_of
 
-__all__ = ["NAME", "check_in_range", "embedded", "like_embedded"]
+__all__ = ["NAME", "Tokens", "check_in_range", "embedded", "like_embedded", "vectors_of"]
 
 NAME = "embedding.weight"
+
+
+class Tokens(NamedTuple):
+    """Tokens of a call, time-major."""
+
+    indices: Array  # (T, B), in range
+    wrong: Array | None = None  # (T, B), where they were not, if that may be somewhere
+
+    def window(self, a: int, b: int) -> "Tokens":
+        """Return the tokens of some steps."""
+        return Tokens(self.indices[a:b, ...], None if self.wrong is None else self.wrong[a:b, ...])
+
+
+def vectors_of(xp: Namespace, weight: Array, tokens: Array, wrong: Array | None) -> Array:
+    """Return the vectors of tokens, NaN where they were out of range."""
+    vectors = rows_at(xp, weight, tokens)
+    return vectors if wrong is None else nan_where(xp, xp.expand_dims(wrong, axis=-1), vectors)
 
 
 def embedded(
@@ -28,8 +45,8 @@ def embedded(
     x: Array,
     lengths: Any = None,
     mask: Any = None,
-) -> tuple[Array, Array | None]:
-    """Return an input as vectors, in its layout; and if it is tokens, these, (T, B) and in range.
+) -> tuple[Array, Tokens | None]:
+    """Return an input as vectors, in its layout, and its tokens, if it is tokens.
 
     Tokens out of range are refused on the host, and give NaN elsewhere, unless they are padding.
     """
@@ -40,10 +57,8 @@ def embedded(
         shape = like_embedded(xp, model, params, x)
         valid = valid_steps_of(xp, model, shape, lengths, mask)
     tokens, wrong = check_in_range(xp, "x", x, model.vocabulary_size, valid)
-    vectors = rows_at(xp, params[NAME], tokens)
-    if wrong is not None:
-        vectors = nan_where(xp, xp.expand_dims(wrong, axis=-1), vectors)
-    return vectors, mask_inward(model, tokens) if tokens.ndim else None
+    vectors = vectors_of(xp, params[NAME], tokens, wrong)
+    return vectors, Tokens(mask_inward(model, tokens), mask_inward(model, wrong))
 
 
 def check_in_range(

@@ -11,6 +11,7 @@ from . import layout
 from .call import Call, Parameters, setup_of, weights_of
 from .checks import check_model, check_parameters, check_same_model, check_state
 from .dropout_masks import Masks
+from .embedding import Tokens
 from .valid_steps import Steps
 
 __all__ = ["Tape", "call_of", "check_tape", "tape_of"]
@@ -46,7 +47,7 @@ class Tape(NamedTuple):
     segments: Segments | None  # under a memory budget
     stack_tapes: tuple[StackTape, ...]  # of each stack of the network
     executor: Executor  # what ran the forward pass
-    tokens: Array | None = None  # (T, B), of which x is the embedding
+    tokens: Tokens | None = None  # of which x is the embedding
 
 
 TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Executor}

@@ -5,8 +5,8 @@ pairs, pairs of pairs, and so on: rounding grows with the logarithm of how often
 the result does not depend on the order in which a device happens to add.
 """
 
-from .._arrays.functions import to_accumulation_dtype
-from .._arrays.namespace import PLAIN, Array, Namespace, device_of
+from .._arrays.functions import has_64_bits, to_accumulation_dtype
+from .._arrays.namespace import PLAIN, Array, Namespace, device_of, dtype_name, is_jax_namespace
 
 __all__ = ["one_hot_sums", "sums_by_token"]
 
@@ -52,7 +52,12 @@ def _sums_of_numpy(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
 
 
 def one_hot_sums(xp: Namespace, tokens: Array, d: Array, count: int) -> Array:
-    """Return `sums_by_token` as one product, for libraries that cannot sort."""
+    """Return `sums_by_token` as one product, for libraries that cannot sort.
+
+    An infinite or NaN row then makes other sums NaN too.
+    """
+    if is_jax_namespace(xp):  # not traced; it can sort
+        return sums_by_token(xp, tokens, d, count)
     tokens, d = _flat(xp, tokens, d)
     every = xp.arange(count, dtype=tokens.dtype, device=device_of(d))
     one_hot = xp.astype(xp.expand_dims(every, axis=1) == xp.expand_dims(tokens, axis=0), d.dtype)
@@ -63,10 +68,13 @@ def _sorted(xp: Namespace, tokens: Array, count: int) -> tuple[Array, Array]:
     """Return tokens in order, and where each was; those that are equal in the order they had.
 
     Numbers are sorted that are made of both: some libraries lack a stable ``argsort``, or have one
-    of 64 bits only.
+    of 64 bits only. If the numbers are too large for the library's integers, it has one.
     """
     rows = tokens.shape[0]
     if count * rows >= 2**31:
+        if dtype_name(tokens.dtype) != "int64" and not has_64_bits(xp):
+            order = xp.argsort(tokens, stable=True)
+            return xp.take(tokens, order), xp.astype(order, tokens.dtype)
         tokens = xp.astype(tokens, xp.int64)
     both = tokens * rows + xp.arange(rows, dtype=tokens.dtype, device=device_of(tokens))
     both = xp.sort(both)

@@ -2,8 +2,9 @@
 
 import os
 import platform
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -49,7 +50,7 @@ def use(name: str, threads: int | None = None) -> Iterator[None]:
     """Have calls served by an executor, of `NAMES`, with some threads; see `executors.use`."""
     of_name, of_threads = _asked.set(name), threads and _threads.set(threads)
     try:
-        with _one_blas_thread() if threads and threads > 1 else nullcontext():
+        with _one_blas_thread if threads and threads > 1 else nullcontext():
             yield
     finally:
         _asked.reset(of_name)
@@ -57,19 +58,37 @@ def use(name: str, threads: int | None = None) -> Iterator[None]:
             _threads.reset(of_threads)
 
 
-def _one_blas_thread() -> AbstractContextManager[Any]:
-    """Limit BLAS to one thread: its threads would wait, busily, where those of loops could run."""
-    try:
-        pools = _pools()
-    except ImportError:  # the package comes with the extra that compiles
-        return nullcontext()
-    limit: AbstractContextManager[Any] = pools.limit(limits=1, user_api="blas")
-    return limit
+class _OneBlasThread:
+    """Limits BLAS to one thread: its threads would wait, busily, where those of loops could run.
+
+    The limit is of the process: the first that enters sets it, and the last that leaves undoes it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                with suppress(ImportError):  # the package comes with the extra that compiles
+                    self._limit = _blas().limit(limits=1, user_api="blas")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._limit is not None:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 @lru_cache(maxsize=1)
-def _pools() -> Any:
-    """Return the libraries with threads that are loaded, among them NumPy's."""
+def _blas() -> Any:
+    """Return the libraries with threads that are loaded, among them NumPy's BLAS."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from functools import lru_cache
 from itertools import pairwise
 
@@ -15,22 +16,35 @@ WORK = 3 * 2**21
 def run_together(jobs: Sequence[Callable[[], object]]) -> None:
     """Run all jobs, the last one in this thread; return when every one has ended.
 
+    They run in the context of the caller, such as NumPy's error state.
+
     Raises
     ------
     Exception
-        That of the first job that raised one.
+        That of the first job that raised one; or KeyboardInterrupt, when all have ended.
     """
     if not jobs:
         return
     *others, here = jobs
-    waiting = [_pool().submit(job) for job in others]
+    waiting: list[Future[object]] = []
+    interrupt: KeyboardInterrupt | None = None
     try:
+        for job in others:
+            try:
+                waiting.append(_threads().submit(copy_context().run, job))
+            except RuntimeError:  # the interpreter ends, or the system has no more threads
+                job()
         here()
     finally:
-        errors = [one.exception() for one in waiting]  # waits: memory is theirs until then
-    for error in errors:
-        if error is not None:
-            raise error
+        while not all(one.done() for one in waiting):  # what they write is theirs until then
+            try:
+                wait(waiting)
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    for one in waiting:
+        one.result()
 
 
 def evenly(size: int, parts: int, multiple: int = 1) -> list[tuple[int, int]]:
@@ -47,9 +61,9 @@ def useful_threads(most: int, work: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
+def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="portable_rnn")
 
 
 if hasattr(os, "register_at_fork"):  # threads do not live on in a child
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=_threads.cache_clear)

@@ -31,6 +31,8 @@ from .sources import checked_batch
 
 __all__ = ["check_savable", "describe", "load_checkpoint", "lock_checkpoint", "save_checkpoint"]
 
+# Fields of a model that files of earlier versions lack, with what they were then.
+ADDED = {"tied": False}
 _FORMAT = 2
 _NUMBERS = ("step", "loss", "learning_rate", "evaluation", "best_evaluation", "best_step")
 _MEASURED = ("loss", "evaluation")
@@ -153,12 +155,12 @@ def load_checkpoint(
         )
     asked = json.loads(json.dumps(described))
     try:
-        _compare(path, "model", header["run"]["model"], asked["model"])
+        _compare(path, "model", ADDED | header["run"]["model"], asked["model"])
         for name, param in run.params.items():
             wanted, got = (dtype_name(a.dtype) for a in (param, arrays[f"params/{name}"]))
             if wanted != got:
                 raise CheckpointError(f"{path}: expected {name} of dtype {wanted}, got {got}")
-        for name in asked:
+        for name in (one for one in asked if one != "model"):
             _compare(path, name, header["run"][name], asked[name])
         kept = _restored(run, header, arrays)
     except CheckpointError:
