@@ -276,8 +276,7 @@ class _Costs:
             whole += (7 if model.pool == "max" else 4) * model.directions * model.recurrent_size
         if model.vocabulary_size is not None:
             whole += 5 * model.input_size
-            if wide > itemsize:  # the gradient of the embedding, before it is rounded
-                self.base += wide * math.prod(shapes["embedding.weight"])
+            self.base += wide * math.prod(shapes["embedding.weight"])  # while its gradient is made
         self.base += whole * wide * steps * batch
         self.layers = layers * self.stacks
         self.step_time = self.layers * (STEP + STEP_ARRAY * len(arrays) + NUMBER * kept * batch)
