@@ -2,7 +2,6 @@
 
 import contextvars
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -126,16 +125,24 @@ def test_an_error_is_raised_when_all_jobs_have_ended(which):
     assert ended == [0]
 
 
-def test_an_interrupt_is_raised_when_all_jobs_have_ended():
-    ended = []
+@pytest.mark.parametrize("when", ["in a job", "while waiting"])
+def test_an_interrupt_is_raised_when_all_jobs_have_ended(when, monkeypatch):
+    ended, waited = [], workers.wait
 
     def slow():
         time.sleep(0.3)
         ended.append(1)
 
     def here():
-        signal.raise_signal(signal.SIGINT)
+        if when == "in a job":
+            raise KeyboardInterrupt
 
+    def interrupted(jobs):
+        monkeypatch.setattr(workers, "wait", waited)
+        raise KeyboardInterrupt
+
+    if when == "while waiting":
+        monkeypatch.setattr(workers, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_together([slow, here])
     assert ended == [1]

@@ -44,8 +44,8 @@ ARRAYS = [
     Mutant(
         "write into the caller's array",
         "_calls/call.py",
-        "    sequence, steps = layout.time_major(xp, model, x), Steps()\n",
-        "    x *= 1.0\n    sequence, steps = layout.time_major(xp, model, x), Steps()\n",
+        "    sequence, steps = layout.time_major(xp, model, shape), Steps()\n",
+        "    x *= 1.0\n    sequence, steps = layout.time_major(xp, model, shape), Steps()\n",
         gradients("elman-default", "numpy-readonly"),
     ),
 ]

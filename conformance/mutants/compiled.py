@@ -186,9 +186,9 @@ COMPILED = [
     Mutant(
         "threads that are not waited for",
         f"{FOLDER}/workers.py",
-        "errors = [one.exception() for one in waiting]",
-        "errors = [one.exception() for one in waiting if one.done()]",
-        "tests/test_threads.py::test_all_jobs_have_ended_when_one_is_slow",
+        "while not all(one.done() for one in waiting):",
+        "while not waiting:",
+        "tests/test_threads.py::test_an_interrupt_is_raised_when_all_jobs_have_ended[in a job]",
     ),
     Mutant(
         "sums of a vector that is not full written as if it were",

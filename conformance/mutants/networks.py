@@ -244,9 +244,9 @@ NETWORKS = [
     ),
     Mutant(
         "tokens of the first window in all of them",
-        "_calls/call.py",
-        "None if self.tokens is None else self.tokens[a:b, ...]",
-        "None if self.tokens is None else self.tokens[: b - a, ...]",
+        "_calls/embedding.py",
+        "return Tokens(self.indices[a:b, ...],",
+        "return Tokens(self.indices[: b - a, ...],",
         tokens("eager-truncated_bptt-options5"),
     ),
     Mutant(
