@@ -1,6 +1,7 @@
 """Threads that run compiled code and products at the same time; neither holds Python's lock."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -29,11 +30,11 @@ def run_together(jobs: Sequence[Callable[[], object]]) -> None:
     waiting: list[Future[object]] = []
     interrupt: KeyboardInterrupt | None = None
     try:
-        for job in others:
+        for job in map(_Once, others):
             try:
                 waiting.append(_threads().submit(copy_context().run, job))
             except RuntimeError:  # the interpreter ends, or the system has no more threads
-                job()
+                job()  # which may be in the queue, too
         here()
     finally:
         while not all(one.done() for one in waiting):  # what they write is theirs until then
@@ -45,6 +46,27 @@ def run_together(jobs: Sequence[Callable[[], object]]) -> None:
         raise interrupt
     for one in waiting:
         one.result()
+
+
+class _Once:
+    """A job that is run by the first that calls it; others wait until it has ended."""
+
+    def __init__(self, job: Callable[[], object]) -> None:
+        self._job = job
+        self._error: BaseException | None = None
+        self._free, self._ended = threading.Lock(), threading.Event()
+
+    def __call__(self) -> None:
+        if self._free.acquire(blocking=False):
+            try:
+                self._job()
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._ended.set()
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
 
 
 def evenly(size: int, parts: int, multiple: int = 1) -> list[tuple[int, int]]:
