@@ -209,3 +209,19 @@ def test_a_source_that_does_not_describe_itself_by_a_dict_is_not_saved(tmp_path)
     train(MODEL, MODEL.init(seed=0), own(), steps=1)
     with pytest.raises(TypeError, match=r"^batches\.describe: expected .*a dict, got \[1\]"):
         train(MODEL, MODEL.init(seed=0), own(), steps=1, checkpoint=tmp_path / "run")
+
+
+def test_a_checkpoint_of_a_version_without_a_field_is_resumed(tmp_path):
+    """Fields of a model that came later have the value that they had then."""
+    path = tmp_path / "run"
+    go = functools.partial(train, MODEL, MODEL.init(seed=0), source(), lr=0.01, checkpoint=path)
+    go(steps=3)
+    arrays, header = prnn.serialization.load_arrays(path)
+    for name in ("vocabulary_size", "tied", "pool"):
+        del header["run"]["model"][name]
+    prnn.serialization.save_arrays(path, arrays, header)
+    assert go(steps=5, resume=True).step == 5
+    header["run"]["model"]["pool"] = "last"
+    prnn.serialization.save_arrays(path, arrays, header)
+    with pytest.raises(CheckpointError, match="belongs to another run; model: pool last where"):
+        go(steps=5, resume=True)
