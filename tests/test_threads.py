@@ -201,23 +201,24 @@ def test_a_call_after_the_main_thread_has_ended():
     assert done.stdout.strip() == "(5, 4, 8)", done.stderr
 
 
+def blas_threads():
+    """Return the most threads that a BLAS library may use."""
+    pools = pytest.importorskip("threadpoolctl").threadpool_info()
+    return max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
+
+
 def test_the_limit_of_blas_ends_with_the_last_that_has_it():
     threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def most():
-        pools = threadpoolctl.threadpool_info()
-        return max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
-
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before = most()
+        before = blas_threads()
         uses = [(contextvars.copy_context(), executors.use(threads=n)) for n in (2, 3)]
         for context, use in uses:  # as in two threads that overlap
             context.run(use.__enter__)
         (first, use), (second, other) = uses
         first.run(use.__exit__, None, None, None)
-        assert most() == 1
+        assert blas_threads() == 1
         second.run(other.__exit__, None, None, None)
-        assert most() == before
+        assert blas_threads() == before
 
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
@@ -266,16 +267,11 @@ def test_bad_numbers_of_threads_are_refused(arguments, error, said):
 
 def test_blas_has_one_thread_inside():
     threadpoolctl = pytest.importorskip("threadpoolctl")
-
-    def most():
-        pools = threadpoolctl.threadpool_info()
-        return max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
-
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
-        before = most()
+        before = blas_threads()
         with executors.use("auto", threads=2):
-            assert most() == 1
-        assert most() == before
+            assert blas_threads() == 1
+        assert blas_threads() == before
 
 
 CHILD = """
