@@ -106,6 +106,15 @@ class Backend:
         """Apply settings for the duration of one test."""
         yield
 
+    def prepare(self, *, named: bool) -> None:
+        """Make ready what must be there before the library is imported; once in each process.
+
+        Parameters
+        ----------
+        named : bool
+            Whether the row was asked for by name.
+        """
+
     def available(self) -> None:
         """Raise Unavailable if the library is installed and its device is missing."""
 

@@ -8,11 +8,10 @@ imports no array library; `Backend.probe` does, and computes on the device.
 from pathlib import Path
 
 from .backend import Backend
+from .cupy_rows import CuPy, CuPyOnHost, CuPyWithoutDevice
 from .lazy import Dask, Jax, Ndonnx
 from .libraries import (
     AnyBlas,
-    CuPy,
-    CuPyWithoutDevice,
     Dpnp,
     Mlx,
     NumPy,
@@ -117,6 +116,26 @@ BACKENDS: dict[str, Backend] = {
             "cupy-no-device",
             title="CuPy installed, and no GPU",
             proves="NumPy trains, and whoever asks for CuPy is told why not",
+        ),
+        CuPyOnHost(
+            "cupy-host",
+            dtypes=HALF,
+            pairs=True,
+            lazy=False,
+            pool=False,
+            proves="each thread of each kernel; memory is NaN until written, and when freed",
+        ),
+        CuPyOnHost(
+            "cupy-host-stream",
+            variant=True,
+            on_stream=True,
+            proves="a stream of the caller's, on which nothing runs until something waits",
+        ),
+        CuPyOnHost(
+            "cupy-host-device1",
+            variant=True,
+            on=1,
+            proves="arrays of a device that is not the current one",
         ),
         CuPy("cupy", dtypes=HALF, pairs=True, proves="the default stream"),
         CuPy("cupy-stream", on_stream=True, proves="a stream of the caller's"),

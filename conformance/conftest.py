@@ -53,6 +53,9 @@ def pytest_configure(config):
         raise pytest.UsageError(f"--backend: no row {', '.join(unknown)}; there are {known}")
     if config.getoption("--suite") and named(config):
         raise pytest.UsageError("--suite: expected neither --backend nor --xp")
+    for name, row in BACKENDS.items():
+        if name in named(config) or not named(config):
+            row.prepare(named=name in named(config))
     if not hasattr(config, "workerinput"):  # with xdist, the controller collects all reports
         config.pluginmanager.register(Collector(), "conformance-collector")
 

@@ -11,8 +11,6 @@ from .backend import Backend, Unavailable, host_dtype
 
 __all__ = [
     "AnyBlas",
-    "CuPy",
-    "CuPyWithoutDevice",
     "Custom",
     "Dpnp",
     "Mlx",
@@ -210,55 +208,6 @@ class Mlx(Backend):
 
         with use_namespace(self.namespace(None)):
             yield
-
-
-@dataclass(frozen=True)
-class CuPy(Backend):
-    library: str = "cupy"
-    title: str = "CuPy on a CUDA GPU"
-    environment: str = "cupy"
-    packages: tuple[str, ...] = ("cupy-cuda13x[ctk]>=14.0.1,!=14.1.0",)
-    gpu: bool = True
-    on_stream: bool = False
-
-    def available(self):
-        if not self.xp.cuda.is_available():
-            raise Unavailable("no CUDA device")
-
-    def get(self, array):
-        return array.get()
-
-    @contextlib.contextmanager
-    def session(self):
-        if not self.on_stream:
-            yield
-            return
-        with self.xp.cuda.Stream(non_blocking=True) as stream:
-            yield
-            stream.synchronize()
-
-    def device(self):
-        number = self.xp.cuda.Device().id
-        return self.xp.cuda.runtime.getDeviceProperties(number)["name"].decode()
-
-    def version(self):
-        return self.xp.__version__
-
-
-@dataclass(frozen=True)
-class CuPyWithoutDevice(CuPy):
-    """CuPy as on a laptop: its wheel is installed, and there is no GPU (test_no_device.py)."""
-
-    environment: str = "cupy-no-device"
-    packages: tuple[str, ...] = ("cupy-cuda13x>=14.0.1,!=14.1.0",)
-    dtypes: tuple[str, ...] = ()
-    gpu: bool = False
-
-    def available(self):
-        pass  # the tests hide all devices
-
-    def device(self):
-        return "no device"
 
 
 @dataclass(frozen=True)
