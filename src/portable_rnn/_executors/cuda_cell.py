@@ -69,10 +69,9 @@ def arithmetic(dtype: str) -> str:
 
 def constant(value: float) -> str:
     """Return a number as C writes it, exactly."""
-    if value != value:
-        return "T(NAN)"
-    if abs(value) == float("inf"):
-        return "T(INFINITY)" if value > 0 else "T(-INFINITY)"
+    if value != value or abs(value) == float("inf"):  # which CUDA C has no names for
+        bits = "0x7fc00000" if value != value else "0x7f800000"
+        return f"{'-' if value < 0 else ''}T(__int_as_float({bits}))"
     return f"T({value.hex()})"
 
 
