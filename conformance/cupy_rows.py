@@ -18,6 +18,7 @@ class CuPy(Backend):
     packages: tuple[str, ...] = ("cupy-cuda13x[ctk]>=14.0.1,!=14.1.0",)
     gpu: bool = True
     on_stream: bool = False
+    executor: str = "eager"
 
     def available(self):
         if cuda_on_host.installed() or not self.xp.cuda.is_available():
@@ -28,12 +29,14 @@ class CuPy(Backend):
 
     @contextlib.contextmanager
     def session(self):
-        if not self.on_stream:
+        from portable_rnn import executors
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(executors.use(self.executor))
+            if self.on_stream:
+                stream = stack.enter_context(self.xp.cuda.Stream(non_blocking=True))
+                stack.callback(stream.synchronize)
             yield
-            return
-        with self.xp.cuda.Stream(non_blocking=True) as stream:
-            yield
-            stream.synchronize()
 
     def device(self):
         number = self.xp.cuda.Device().id

@@ -7,7 +7,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._executors import choose, compiled
+from portable_rnn._executors import choose, programs
 from portable_rnn._executors.compiled import Compiled
 from portable_rnn.cells import GRU
 
@@ -63,7 +63,7 @@ def test_a_cell_that_changes_at_every_call_is_left_to_python():
     cell = Drifting()
     model = prnn.RNN(INPUTS, H, cell=cell)
     params = model.init(seed=0)
-    compiled.MOST, before = 2, compiled.MOST
+    programs.MOST, before = 2, programs.MOST
     try:
         for factor in (1.0, 2.0, 3.0, 4.0):
             cell.factor = factor
@@ -74,7 +74,7 @@ def test_a_cell_that_changes_at_every_call_is_left_to_python():
         with executors.use("compiled"), pytest.raises(ValueError, match="changed 2 times"):
             prnn.predict(model, params, X)
     finally:
-        compiled.MOST = before
+        programs.MOST = before
 
 
 class Counting(MinimalGated):

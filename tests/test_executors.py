@@ -11,7 +11,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._executors import choose, compiled, llvm_cache
+from portable_rnn._executors import choose, compiled, llvm_cache, programs
 from portable_rnn._executors import kernel as kernels
 from portable_rnn._executors.compiled import Compiled
 from portable_rnn._executors.eager import EAGER
@@ -128,7 +128,7 @@ def test_the_environment_chooses_the_executor():
 
 def test_compilation_is_logged_before_it_starts(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv(llvm_cache.FOLDER, str(tmp_path))
-    compiled._found.cache_clear()
+    programs._found.cache_clear()
     kernels.of_program.cache_clear()
     with caplog.at_level(logging.INFO, "portable_rnn"), executors.use("compiled"):
         for _ in range(2):
@@ -143,7 +143,7 @@ def test_where_compilation_fails_the_python_loop_runs_with_a_warning(monkeypatch
         raise RuntimeError("no memory may be made executable")
 
     monkeypatch.setattr(compiled, "of_program", refuse)
-    compiled._found.cache_clear()
+    programs._found.cache_clear()
     try:
         with executors.use("eager"):
             want = prnn.predict(MODEL, PARAMS, X)
@@ -154,7 +154,7 @@ def test_where_compilation_fails_the_python_loop_runs_with_a_warning(monkeypatch
         with executors.use("compiled"), pytest.raises(ValueError, match="may be made executable"):
             prnn.predict(MODEL, PARAMS, X)
     finally:
-        compiled._found.cache_clear()
+        programs._found.cache_clear()
 
 
 def test_memory_maps_are_compiled(tmp_path):

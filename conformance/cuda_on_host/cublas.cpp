@@ -22,9 +22,9 @@ T conjugate(T x) { return x; }
 template <class T>
 std::complex<T> conjugate(std::complex<T> x) { return std::conj(x); }
 
-template <class T, class Sum>
+template <class T, class Sum, class Out>
 void product(int ta, int tb, long m, long n, long k, Sum alpha, const T* a, long lda, const T* b,
-             long ldb, Sum beta, T* c, long ldc) {
+             long ldb, Sum beta, Out* c, long ldc) {
   std::vector<Sum> column(m);
   for (long j = 0; j < n; j++) {
     std::fill(column.begin(), column.end(), Sum(0));
@@ -40,15 +40,29 @@ void product(int ta, int tb, long m, long n, long k, Sum alpha, const T* a, long
         for (long i = 0; i < m; i++) column[i] += Sum(a[l * lda + i]) * factor;
     }
     for (long i = 0; i < m; i++) {
-      T& out = c[j * ldc + i];
-      out = T(beta == Sum(0) ? alpha * column[i] : alpha * column[i] + beta * Sum(out));
+      Out& out = c[j * ldc + i];
+      out = Out(beta == Sum(0) ? alpha * column[i] : alpha * column[i] + beta * Sum(out));
     }
   }
 }
 
-template <class T, class Sum>
+template <class T, class S, class O>
+struct Types {
+  typedef T In;
+  typedef S Sum;
+  typedef O Out;
+};
+
+// Several products, each so many numbers after the one before.
+struct Batch {
+  long long a, b, c;
+  int count;
+};
+
+template <class T, class Sum, class Out = T>
 int gemm(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, const void* a,
-         int lda, const void* b, int ldb, const void* beta, void* c, int ldc) {
+         int lda, const void* b, int ldb, const void* beta, void* c, int ldc,
+         Batch batch = {0, 0, 0, 1}) {
   auto* own = (Handle*)handle;
   Stream* stream = stream_of(own->stream);
   if (!stream || stream->device != current_device || own->device != current_device) {
@@ -60,10 +74,11 @@ int gemm(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, c
       fail(illegal_address, "a product takes an array of a device that cannot be reached");
       return 14;
     }
-  report("gemm", "", long(m) * n * k, stream);
+  report("gemm", "", long(m) * n * k * batch.count, stream);
   int status = enqueue(stream, [=, x = *(const Sum*)alpha, y = *(const Sum*)beta] {
-    if (!dry)
-      product<T, Sum>(ta, tb, m, n, k, x, (const T*)a, lda, (const T*)b, ldb, y, (T*)c, ldc);
+    for (int i = 0; i < batch.count && !dry; i++)
+      product<T, Sum, Out>(ta, tb, m, n, k, x, (const T*)a + i * batch.a, lda,
+                           (const T*)b + i * batch.b, ldb, y, (Out*)c + i * batch.c, ldc);
   });
   return status ? 14 : 0;
 }
@@ -97,20 +112,35 @@ GEMM(C, C)
 GEMM(Z, Z)
 
 // Types: 0 float, 1 double, 2 half, 4 complex float, 5 complex double, 14 bfloat16.
-int cublasGemmEx(void* h, int ta, int tb, int m, int n, int k, const void* x, const void* a,
-                 int a_type, int lda, const void* b, int b_type, int ldb, const void* y, void* c,
-                 int c_type, int ldc, int, int) {
-  if (a_type != b_type || a_type != c_type) return 15;
+int cublasGemmStridedBatchedEx(void* h, int ta, int tb, int m, int n, int k, const void* x,
+                               const void* a, int a_type, int lda, long long a_step, const void* b,
+                               int b_type, int ldb, long long b_step, const void* y, void* c,
+                               int c_type, int ldc, long long c_step, int count, int, int) {
+  if (a_type != b_type) return 15;
+  Batch batch{a_step, b_step, c_step, count};
+  auto run = [&](auto of) {
+    typedef decltype(of) F;
+    return gemm<typename F::In, typename F::Sum, typename F::Out>(
+        h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc, batch);
+  };
+  if (c_type == 0 && a_type == 2) return run(Types<__half, float, float>());
+  if (c_type == 0 && a_type == 14) return run(Types<__nv_bfloat16, float, float>());
+  if (a_type != c_type) return 15;
   switch (a_type) {
-    case 0: return gemm<float, float>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
-    case 1: return gemm<double, double>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
-    case 2: return gemm<__half, float>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
-    case 4: return gemm<C, C>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
-    case 5: return gemm<Z, Z>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
-    case 14:
-      return gemm<__nv_bfloat16, float>(h, ta, tb, m, n, k, x, a, lda, b, ldb, y, c, ldc);
+    case 0: return run(Types<float, float, float>());
+    case 1: return run(Types<double, double, double>());
+    case 2: return run(Types<__half, float, __half>());
+    case 4: return run(Types<C, C, C>());
+    case 5: return run(Types<Z, Z, Z>());
+    case 14: return run(Types<__nv_bfloat16, float, __nv_bfloat16>());
   }
   return 15;
+}
+int cublasGemmEx(void* h, int ta, int tb, int m, int n, int k, const void* x, const void* a,
+                 int a_type, int lda, const void* b, int b_type, int ldb, const void* y, void* c,
+                 int c_type, int ldc, int compute, int algorithm) {
+  return cublasGemmStridedBatchedEx(h, ta, tb, m, n, k, x, a, a_type, lda, 0, b, b_type, ldb, 0, y,
+                                    c, c_type, ldc, 0, 1, compute, algorithm);
 }
 
 unsigned long cublasLtGetVersion(void) { return 130000; }

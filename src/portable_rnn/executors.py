@@ -107,7 +107,7 @@ def explain(model: RNN, dtype: str = "float32") -> str:
         return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):
         return f"{other}: {reason}"
-    from ._executors.compiled import why_not
+    from ._executors.programs import why_not
     from ._executors.llvm_target import host
 
     if reason := why_not(model.recurrences[0]):

@@ -49,12 +49,14 @@ __all__ = [
     "is_array",
     "is_array_api_strict_namespace",
     "is_cupy_array",
+    "is_cupy_namespace",
     "is_dask_namespace",
     "is_jax_namespace",
     "is_ndonnx_namespace",
     "is_numpy_array",
     "is_numpy_namespace",
     "is_numpys",
+    "is_on_gpu",
     "is_torch_array",
     "is_traced",
     "library_name",
@@ -260,6 +262,13 @@ def same_device(a: Array, b: Array) -> bool:
         return True
     device_a, device_b = device_of(a), device_of(b)
     return device_a is None or device_b is None or bool(device_a == device_b)
+
+
+def is_on_gpu(array: Array) -> bool:
+    """Return whether an array is one of CuPy's, or of torch on a CUDA device."""
+    if is_cupy_array(array):
+        return True
+    return is_torch_array(array) and array.device.type == "cuda"
 
 
 def is_numpys(xp: Namespace) -> bool:

@@ -305,7 +305,7 @@ def setup_of(
         make_static(xp, type(model))  # a compiled function may return it, on the tape
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
-    rows = most_rows(model.cell_object.gates * model.hidden_size)
+    rows = most_rows(model.cell_object.gates * model.hidden_size, gpu=executor.gpu)
     options = (rows, executor.sums, True, True, False)  # fields of Setup, in order
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 

@@ -23,6 +23,7 @@ __all__ = ["ROWS", "Chunk", "cut_into_chunks", "full_steps", "most_rows", "write
 # This, its half, quarter and eighth are multiples of the rows that matrix libraries take at once.
 ROWS = 384
 NUMBERS = 3 * 2**16  # entries of ax up to which a chunk may have more rows
+GPU_NUMBERS = 2**26  # has no such cache, and a chunk costs it as much as a few steps
 
 
 class Chunk(NamedTuple):
@@ -61,9 +62,9 @@ class Chunk(NamedTuple):
         return tuple(xp.concat([n, w[self.width :, :]]) for n, w in zip(active, whole, strict=True))
 
 
-def most_rows(numbers: int) -> int:
+def most_rows(numbers: int, *, gpu: bool = False) -> int:
     """Return the rows of a full-size chunk, given the entries of ax in each row."""
-    return ROWS * max(1, NUMBERS // (ROWS * numbers))
+    return ROWS * max(1, (GPU_NUMBERS if gpu else NUMBERS) // (ROWS * numbers))
 
 
 def full_steps(rows: int, width: int) -> int:

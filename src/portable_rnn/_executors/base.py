@@ -10,7 +10,7 @@ from typing import Any
 
 from .._arrays.namespace import Array, Namespace
 from .._engine import bptt
-from .._engine.affine import AT_ONCE, SUMS, Products
+from .._engine.affine import AT_ONCE, GPU_SUMS, SUMS, Products
 from .._engine.bptt import Inputs
 from .._engine.recurrence import Weights
 from .._engine.setup import Sequence, Setup, Step
@@ -33,17 +33,22 @@ class Executor(ABC):
     whole_sequence : bool
         Whether the library should see all of time as one computation: it optimises one graph, or
         cannot write into an array. Time is then never cut.
+    gpu : bool
+        Whether arrays are on a GPU: chunks of time and sums of rows are then larger.
     stepwise : bool
         Whether a step of a cell is a call of Python each time, so that its steps can be recorded.
     """
 
     whole_sequence: bool
+    gpu: bool = False
     stepwise: bool = True
 
     @property
     def sums(self) -> Products:
         """How products and biases are summed over rows: by halves, or as the library sums."""
-        return AT_ONCE if self.whole_sequence else SUMS
+        if self.whole_sequence:
+            return AT_ONCE
+        return GPU_SUMS if self.gpu else SUMS
 
     # -------------------------------------------------------------------- a layer at a time
 

@@ -12,16 +12,26 @@ from importlib.util import find_spec
 from typing import Any
 
 from .._arrays import scalars as check
-from .._arrays.namespace import Array, Namespace, dtype_name, is_numpys, is_traced, library_name
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    dtype_name,
+    is_cupy_namespace,
+    is_numpys,
+    is_on_gpu,
+    is_traced,
+    library_name,
+)
 from .._arrays.tracing import make_static, whole_sequence
 from .base import Executor
-from .eager import EAGER, WHOLE
+from .eager import EAGER, ON_GPU, WHOLE
 from .lax import LAX
 
 __all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "threads", "use"]
 
-NAMES = ("auto", "eager", "compiled")
+NAMES = ("auto", "eager", "compiled", "fused")
 COMPILED_DTYPES = ("float32", "float64")
+FUSED_DTYPES = ("float32", "float64", "float16", "bfloat16")
 OLDEST = [0, 46]  # of llvmlite
 VARIABLE, THREADS_VARIABLE = "PORTABLE_RNN_EXECUTOR", "PORTABLE_RNN_THREADS"
 
@@ -103,29 +113,37 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
         If an executor was asked for by name, and cannot serve them.
     """
     name = name or asked()
-    if name == "eager" and not whole_sequence(xp):
+    if name == "eager" and is_numpys(xp):
         return EAGER
     arrays = tuple(arrays)
-    reason = "" if name == "eager" else _not_compiled(xp, arrays, name)
-    if not reason and name != "eager":
+    reason = _not_by(name, xp, arrays)
+    if not reason and is_cupy_namespace(xp):
+        return _fused(name == "fused")
+    if not reason:
         return _compiled(name == "compiled", threads())
-    if name == "compiled":
-        raise ValueError(f"executor: compiled was asked for; {reason}")
+    if name not in ("auto", "eager"):
+        raise ValueError(f"executor: {name} was asked for; {reason}")
     if not whole_sequence(xp):
-        return EAGER
+        return ON_GPU if is_on_gpu(arrays[0]) else EAGER
     found = LAX if is_traced(xp, *arrays) else WHOLE
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function
     return found
 
 
-def _not_compiled(xp: Namespace, arrays: tuple[Array, ...], name: str) -> str:
-    """Return why a call on these arrays is not compiled; "" if it is."""
-    if not is_numpys(xp):
-        return f"it is for NumPy's arrays, and these are computed with by {library_name(xp)}"
+def _not_by(name: str, xp: Namespace, arrays: tuple[Array, ...]) -> str:
+    """Return why a call on these arrays is run in Python, or by its library; "" if it is not."""
+    if name == "eager":
+        return "eager was asked for"
+    if name in ("auto", "fused") and is_cupy_namespace(xp):
+        dtypes, missing = FUSED_DTYPES, ""
+    elif name in ("auto", "compiled") and is_numpys(xp):
+        dtypes, missing = COMPILED_DTYPES, no_compiler(name == "compiled")
+    else:
+        whose = "CuPy's" if name == "fused" else "NumPy's"
+        computed = library_name(xp)
+        return f"it is for {whose} arrays, and these are computed with by {computed}"
     dtype = dtype_name(arrays[0].dtype)
-    if dtype not in COMPILED_DTYPES:
-        return f"it is for {' and '.join(COMPILED_DTYPES)}, got {dtype}"
-    return no_compiler(name == "compiled")
+    return missing if dtype in dtypes else f"it is for {' and '.join(dtypes)}, got {dtype}"
 
 
 @lru_cache(maxsize=2)
@@ -165,6 +183,13 @@ def _compiled(by_name: bool, threads: int) -> Executor:
     from .compiled import Compiled  # what it imports, only who compiles needs
 
     return Compiled(asked=by_name, threads=threads)
+
+
+@lru_cache(maxsize=2)
+def _fused(by_name: bool) -> Executor:
+    from .fused import Fused  # CuPy with it
+
+    return Fused(asked=by_name)
 
 
 @lru_cache(maxsize=1)

@@ -1,16 +1,13 @@
 """The time loop compiled for this processor, for NumPy's arrays.
 
 What of a layer can be compiled runs as `Layer` of ``compiled_layer.py``, with the products for all
-steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why_not` says.
+steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why_not` of ``programs.py`` says.
 """
 
 import logging
-from contextlib import suppress
-from copy import deepcopy
-from dataclasses import dataclass, fields
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,28 +15,23 @@ from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, dtype_name
 from .._engine.affine import Linear, Products, matmul
 from .._engine.bptt import Inputs
-from .._engine.recurrence import Held, Plain, Projected, Recurrence, Weights, added
+from .._engine.recurrence import Recurrence, Weights, added
 from .._engine.setup import Sequence, Setup
 from ..cells import State
 from .compiled_layer import Cotangents, Layer
-from .compiled_layer import Record as LayerRecord
 from .compiled_step import Stepper
 from .eager import Eager
 from .kernel import Kernel, of_program
 from .llvm_target import host
-from .program import Program
+from .programs import NotCompiled, code_of, kind_of_update
+from .record import Record
 from .sums import Sums, sums
 from .tables import PIECE
-from .trace import NotPointwise, trace
 from .workers import evenly, run_together, useful_threads
 
-__all__ = ["Compiled", "loops_of", "why_not"]
+__all__ = ["Compiled", "loops_of"]
 
 logger = logging.getLogger("portable_rnn")
-
-MOST = 32  # programs of one class of cells that may change
-_made: dict[type, set[Program]] = {}
-_fixed: WeakValueDictionary[int, Any] = WeakValueDictionary()  # cells that do not change, by id
 
 
 def _weight_sum(xp: Namespace, x: Array, d_y: Array) -> Array:
@@ -94,7 +86,7 @@ class Compiled(Eager):
     def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
         """Add the layer whose loops will run, or nothing if it cannot be compiled."""
         dtype = dtype_name(w.hh.weight.dtype)
-        held = _kind_of_update(setup)
+        held = kind_of_update(setup)
         loops = loops_of(setup.recurrence, dtype, held=held, scaled=bool(setup.recurrent))
         if isinstance(loops, str):
             if self.asked:
@@ -134,7 +126,7 @@ class Compiled(Eager):
         total: Weights | None,
     ) -> tuple[Weights, Array | None, State]:
         """Run the loop back, then the products for the gradients."""
-        if not isinstance(record, LayerRecord):
+        if not isinstance(record, Record):
             return super().layer_vjp(setup, w, given, record, d_hidden, d_state, total)
         if w.prepared is None:
             raise ValueError("tape: made by the compiled loop, which cannot run here")
@@ -214,7 +206,7 @@ class _PreparedLayer:
         return found
 
     def backward(
-        self, record: LayerRecord, d_hidden: Array | None, d_state: State, *, again: bool
+        self, record: Record, d_hidden: Array | None, d_state: State, *, again: bool
     ) -> Cotangents:
         """Return cotangents, in the memory of those before if nothing refers to them."""
         found = self.layer.backward(record, d_hidden, d_state, into=self._before)
@@ -269,107 +261,13 @@ def loops_of(
     scaled : bool
         Whether there are factors of what the recurrent weights multiply.
     """
-    inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
-    if not isinstance(inner, Plain):
-        return why_not(recurrence)
-    if _is_known_fixed(inner.cell):
-        return _found(inner.cell, _source(inner.cell), dtype, held, scaled)
-    # What another one holds may have changed since its step was traced.
-    return _traced(inner.cell, dtype, held, scaled)
+    return code_of(recurrence, held, _kernel, dtype, scaled)
 
 
-def why_not(recurrence: Recurrence) -> str:
-    """Return why a layer is not compiled; "" if it is. Nothing is compiled for that."""
-    inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
-    if isinstance(inner, Projected):
-        return "the projection of its hidden state is a second product in each step"
-    if not isinstance(inner, Plain):
-        return "its cell has a second product in each step"
+def _kernel(program: Program, dtype: str, scaled: bool) -> Kernel:
     try:
-        _program(inner.cell, "")
-    except NotPointwise as reason:
-        return f"its cell: {reason}"
-    return ""
-
-
-@lru_cache(maxsize=256)
-def _found(cell: Any, source: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
-    return _traced(cell, dtype, held, scaled)
-
-
-def _traced(cell: Any, dtype: str, held: str, scaled: bool) -> Kernel | str:
-    try:
-        program = _program(cell, held)
-        if not _is_fixed(cell):
-            made = _made.setdefault(type(cell), set())
-            if program not in made and len(made) == MOST:
-                raise NotPointwise(f"it has changed {MOST} times, and each time is compiled anew")
-            made.add(program)
         return of_program(program, dtype, host(), scaled)
-    except NotPointwise as reason:
-        return f"its cell: {reason}"
     except Exception as error:  # such as a system in which no new code may run
         said = f"LLVM cannot make its code: {error}"
         logger.warning("the time loop is Python's: %s", said)
-        return said
-
-
-def _program(cell: Any, held: str) -> Program:
-    """Trace a cell; one that keeps count, or records, is left as it was, and to Python."""
-    if _is_fixed(cell):
-        return trace(cell, held)
-    try:
-        subject = deepcopy(cell)
-    except Exception as error:  # of whatever kind: the cell may be anyone's
-        raise NotPointwise(f"it cannot be copied, to be tried ({error})") from None
-    before = _sizes(subject)
-    program = trace(subject, held)
-    if _sizes(subject) != before:
-        raise NotPointwise("it changes as it is called")
-    return program
-
-
-def _sizes(cell: Any) -> dict[str, Any]:
-    """Return what can be seen to change of what an object holds: values, and how many there are."""
-    found = {}
-    for name, value in getattr(cell, "__dict__", {}).items():
-        simple = value is None or isinstance(value, (str, int, float, tuple))
-        found[name] = value if simple else len(value) if hasattr(value, "__len__") else id(value)
-    return found
-
-
-def _source(cell: Any) -> Any:
-    """Return what a frozen cell computes by, and the types of what it holds: 1 equals True."""
-    kind = type(cell)
-    held = tuple(type(getattr(cell, field.name)) for field in fields(cell))
-    return kind.step, kind.step_vjp, held
-
-
-def _is_known_fixed(cell: Any) -> bool:
-    """Return `_is_fixed`; of an object that is, it is asked once."""
-    if _fixed.get(id(cell)) is cell:
-        return True
-    if not _is_fixed(cell):
-        return False
-    with suppress(TypeError):  # an object that cannot be referred to weakly
-        _fixed[id(cell)] = cell
-    return True
-
-
-def _is_fixed(part: Any) -> bool:
-    """Return whether a cell says that it does not change: a frozen dataclass of such parts."""
-    if isinstance(part, tuple):
-        return all(map(_is_fixed, part))
-    if part is None or isinstance(part, (str, int, float)):
-        return True
-    settings = vars(type(part)).get("__dataclass_params__")  # its own, not of a class above
-    if settings is None or not settings.frozen:
-        return False
-    return all(_is_fixed(getattr(part, field.name)) for field in fields(part))
-
-
-def _kind_of_update(setup: Setup) -> str:
-    if not setup.update:
-        return "" if setup.mask is None else "choose"
-    kinds = {dtype_name(one.dtype) for update in setup.update for one in update}
-    return "choose" if kinds == {"bool"} else "mix"
+        raise NotCompiled(said) from error

@@ -12,32 +12,11 @@ import numpy as np
 
 from .buffers import Array, Slabs, address, whole
 from .kernel import Kernel
+from .record import Record
 from .tables import blocks_at_a_time, most_blocks
 from .workers import evenly, run_together, useful_threads
 
-__all__ = ["Cotangents", "Layer", "Record", "planes"]
-
-
-class Record(NamedTuple):
-    """What `Layer.backward` needs of `Layer.forward`."""
-
-    reverse: bool
-    update: tuple[Array, ...]
-    scale: Array | None
-    states: Array  # (S, T+1, B, H); in reverse, the state before all steps is the last
-    stored: Array  # (R, T, B, H)
-
-    @property
-    def hidden(self) -> Array:
-        """The hidden state after each step, (T, B, H)."""
-        found: Array = self.states[0, :-1] if self.reverse else self.states[0, 1:]
-        return found
-
-    @property
-    def hidden_before(self) -> Array:
-        """The hidden state before each step, (T, B, H)."""
-        found: Array = self.states[0, 1:] if self.reverse else self.states[0, :-1]
-        return found
+__all__ = ["Cotangents", "Layer", "planes"]
 
 
 class Cotangents(NamedTuple):

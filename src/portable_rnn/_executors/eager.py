@@ -9,7 +9,7 @@ from .._engine.recurrence import Weights
 from .._engine.setup import Sequence, Setup, Step
 from .base import Executor
 
-__all__ = ["EAGER", "WHOLE", "Eager", "pays"]
+__all__ = ["EAGER", "ON_GPU", "WHOLE", "Eager", "pays"]
 
 STEPS, BATCH = 16, 4
 
@@ -28,6 +28,7 @@ class Eager(Executor):
     """
 
     whole_sequence: bool = False
+    gpu: bool = False
 
     def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
         """Transpose what NumPy multiplies by at each step: BLAS then takes down to 0.4 of the time.
@@ -67,4 +68,4 @@ class Eager(Executor):
         return [*sequence[1:], first] if reverse else [first, *sequence[:-1]]
 
 
-EAGER, WHOLE = Eager(), Eager(whole_sequence=True)
+EAGER, WHOLE, ON_GPU = Eager(), Eager(whole_sequence=True), Eager(gpu=True)
