@@ -118,6 +118,10 @@ class Backend:
     def available(self) -> None:
         """Raise Unavailable if the library is installed and its device is missing."""
 
+    def takes(self, model: Any, dtype: str) -> bool:
+        """Return whether a model can be run in a dtype; one that cannot must be refused."""
+        return True
+
     def device(self) -> str:
         """Name the device for the report."""
         return "cpu"

@@ -24,6 +24,12 @@ class CuPy(Backend):
         if cuda_on_host.installed() or not self.xp.cuda.is_available():
             raise Unavailable("no CUDA device")
 
+    def takes(self, model, dtype):
+        from portable_rnn import executors
+
+        with executors.use(self.executor):
+            return not executors.explain(model, dtype, xp=self.xp).startswith("refused")
+
     def get(self, array):
         return array.get()
 

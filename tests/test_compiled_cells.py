@@ -138,7 +138,7 @@ def test_a_frozen_cell_is_known_by_its_source_and_the_types_it_holds():
 
 
 def test_the_librarys_cells_may_have_any_number_of_settings(monkeypatch):
-    monkeypatch.setattr(compiled, "MOST", 1)
+    monkeypatch.setattr(programs, "MOST", 1)
     with executors.use("compiled"):
         for clip in (1.0, 2.0, 3.0):
             model = prnn.RNN(INPUTS, H, cell=GRU(clip=clip))

@@ -19,7 +19,13 @@ HOST_SIDE = {
     *("_arrays.host", "_arrays.libraries", "_calls.dropout_masks"),
     *("_calls.valid_steps", "_files.safetensors"),
     *("_executors.compiled", "_executors.compiled_layer", "_executors.compiled_step"),
-    *("_executors.kernel", "_executors.buffers", "_executors.sums", "_executors.fused"),
+    *(
+        "_executors.kernel",
+        "_executors.buffers",
+        "_executors.sums",
+        "_executors.fused",
+        "_executors.cublas",
+    ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
     *("book.computed", "book.files"),
 }

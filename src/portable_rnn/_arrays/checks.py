@@ -21,6 +21,7 @@ from .namespace import (
     conversion,
     dtype_name,
     is_array,
+    is_cupy_array,
     is_traced,
     namespace_of,
     read_flag,
@@ -173,7 +174,7 @@ def floating(name: str, array: Array, xp: Namespace) -> None:
     try:
         inexact = xp.isdtype(dtype, ("real floating", "complex floating"))
     except TypeError:  # a dtype the library does not recognise, such as ml_dtypes'
-        inexact = False
+        inexact = is_cupy_array(array)  # whose executor of bfloat16 needs no other function
     if not inexact or dtype_name(dtype) not in DTYPES:
         raise TypeError(
             f"{name}: expected a floating dtype, such as float32, got {dtype_name(dtype)}"

@@ -11,14 +11,24 @@ from .._arrays.functions import copied, reshape, sum_over, to_accumulation_dtype
 from .._arrays.namespace import PLAIN, Array, Namespace
 from .embedding import one_hot_sums, sums_by_token
 
-__all__ = ["AT_ONCE", "GPU_LEAF", "GPU_SUMS", "LEAF", "SUMS", "Linear", "Products", "affine_vjp_bias", "affine_vjp_weight"]
+__all__ = [
+    "AT_ONCE",
+    "GPU_LEAF",
+    "GPU_SUMS",
+    "LEAF",
+    "SUMS",
+    "Linear",
+    "Products",
+    "affine_vjp_bias",
+    "affine_vjp_weight",
+]
 
 # Rows that one product sums. More are faster but less accurate: with 64, a call of bptt took 0.94
 # to 1 of the time, and over 64 steps the error of a GRU's gradients was 1.01 times that of
 # jax.grad, against 0.88 times now; with 128, the error was larger for all cells.
 LEAF = 32
-# On a GPU a product of few rows takes as long as one of many. With 2048, the gradients of a GRU over
-# 600 steps were 17 eps from the exact ones where products add rows one after another.
+# On a GPU a product of few rows takes as long as one of many. With 8192, the gradients of a GRU
+# over 600 steps were 17 eps from the exact ones, where products add rows one after another.
 GPU_LEAF = 512
 FEW = 8  # rows that are added one after another
 

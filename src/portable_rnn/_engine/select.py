@@ -27,7 +27,10 @@ def choose_vjp(xp: Namespace, update: Sequence[Array], d_state: State) -> tuple[
 
 def where_true(xp: Namespace, mask: Array | None, array: Array) -> Array:
     """Return an array (..., F) with zeros where the mask (..., 1) is false, whatever was there."""
-    return array if mask is None else xp.where(mask, array, xp.zeros_like(array))
+    if mask is None:
+        return array
+    # CuPy has no choice between numbers of bfloat16, and widens them.
+    return xp.astype(xp.where(mask, array, xp.zeros_like(array)), array.dtype, copy=False)
 
 
 def _choose(xp: Namespace, update: Array, new: Array, old: Array) -> Array:

@@ -124,6 +124,9 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
     if name not in ("auto", "eager"):
         raise ValueError(f"executor: {name} was asked for; {reason}")
     if not whole_sequence(xp):
+        if is_cupy_namespace(xp) and dtype_name(arrays[0].dtype) == "bfloat16":
+            # A number times such an array would be one of float32.
+            raise ValueError(f"executor: expected fused or auto for CuPy's bfloat16; {reason}")
         return ON_GPU if is_on_gpu(arrays[0]) else EAGER
     found = LAX if is_traced(xp, *arrays) else WHOLE
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function

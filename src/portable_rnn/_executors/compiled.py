@@ -1,7 +1,7 @@
 """The time loop compiled for this processor, for NumPy's arrays.
 
 What of a layer can be compiled runs as `Layer` of ``compiled_layer.py``, with the products for all
-steps of a chunk around it; what cannot runs as on `Eager`, and why is what `why_not` of ``programs.py`` says.
+steps of a chunk around it. What cannot runs as on `Eager`; `why_not` of ``programs.py`` says why.
 """
 
 import logging
@@ -23,6 +23,7 @@ from .compiled_step import Stepper
 from .eager import Eager
 from .kernel import Kernel, of_program
 from .llvm_target import host
+from .program import Program
 from .programs import NotCompiled, code_of, kind_of_update
 from .record import Record
 from .sums import Sums, sums

@@ -4,6 +4,7 @@ Sums are of the accumulation dtype: half precision is summed in float32. TensorF
 by CuPy's own products: where the environment variable ``CUPY_TF32`` is 1.
 """
 
+import ctypes
 import os
 from functools import lru_cache
 from typing import Any
@@ -26,26 +27,22 @@ COMPUTE_32, COMPUTE_64, COMPUTE_TF32 = 68, 70, 77
 class _Factors:
     """1 and 0 where cuBLAS reads them, in the dtype of sums."""
 
-    def __init__(self, wide: Any) -> None:
-        import numpy as np
-
-        self.numbers = np.asarray([1.0, 0.0], dtype=wide)
-        self.one = self.numbers.ctypes.data
-        self.zero = self.one + self.numbers.itemsize
+    def __init__(self, kind: Any) -> None:
+        self.numbers = (kind * 2)(1.0, 0.0)
+        self.one = ctypes.addressof(self.numbers)
+        self.zero = self.one + ctypes.sizeof(kind)
 
 
-@lru_cache(maxsize=2)
-def _factors(wide: str) -> _Factors:
-    return _Factors(wide)
+FLOAT, DOUBLE = _Factors(ctypes.c_float), _Factors(ctypes.c_double)
 
 
 @lru_cache(maxsize=8)
 def _kind(dtype: str) -> tuple[int, int, _Factors]:
     """Return the type of arrays, the type of sums, and the factors."""
     if dtype == "float64":
-        return TYPES[dtype], COMPUTE_64, _factors("float64")
+        return TYPES[dtype], COMPUTE_64, DOUBLE
     tf32 = dtype == "float32" and os.environ.get("CUPY_TF32") == "1"
-    return TYPES[dtype], COMPUTE_TF32 if tf32 else COMPUTE_32, _factors("float32")
+    return TYPES[dtype], COMPUTE_TF32 if tf32 else COMPUTE_32, FLOAT
 
 
 def product(weight: Array, rows: int, *, transposed: bool) -> Any:
@@ -114,9 +111,7 @@ def product_over_rows(d_y: Array, x: Array, leaf: int) -> Array:
     return sums[0] if count == 1 else sums.sum(axis=0)
 
 
-def _add_leaves(
-    sums: Array, d_y: Array, x: Array, size: tuple[int, int], *, first: bool
-) -> None:
+def _add_leaves(sums: Array, d_y: Array, x: Array, size: tuple[int, int], *, first: bool) -> None:
     """Add the products of so many leaves of so many rows to as many sums."""
     kind, compute, factors = _kind(x.dtype.name)
     (leaves, rows), (_, outputs, inputs) = size, sums.shape

@@ -76,8 +76,9 @@ class Fused(Eager):
         dtype, held = dtype_name(w.hh.weight.dtype), kind_of_update(setup)
         found = kernels_of(setup.recurrence, dtype, held=held, scaled=bool(setup.recurrent))
         if isinstance(found, str):
-            if self.asked:
-                raise ValueError(f"executor: expected a model that can be fused; {found}")
+            if self.asked or dtype == "bfloat16":  # which CuPy's own functions would widen
+                why = "was asked for" if self.asked else "is needed for bfloat16"
+                raise ValueError(f"executor: fused {why}; {found}")
             return super().prepare(setup, w, size)
         own = cp.concatenate(w.own) if len(w.own) > 1 else (*w.own, None)[0]
         return w._replace(prepared=_Layer(found, w, own))
