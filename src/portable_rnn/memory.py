@@ -9,16 +9,16 @@ A budget is for the tape and for the working memory of the passes, including Pyt
 size that NumPy's have. Inputs, outputs, their cotangents and the gradients come on top: they exist
 in any case.
 
+On a GPU the budget is for its memory, as CuPy's pool hands it out; time is cut into fewer chunks.
+
 The time of a plan is an estimate: small networks spend most of it on calls from Python, large ones
 on arithmetic, and which dominates depends on sizes and on the processor.
 """
 
 import math
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import count
 from typing import Any
 
@@ -26,19 +26,17 @@ import numpy as np
 
 from ._arrays import checks as check
 from ._arrays.scalars import counted
-from ._engine.affine import LEAF
+from ._engine.affine import GPU_LEAF, GPU_ROOM, GPU_SUMS_OPEN, LEAF
 from ._engine.chunks import full_steps, most_rows
 from ._engine.gradient_checkpointing import evaluations
 from ._engine.run import GROUP_ROWS
 from ._engine.setup import Segments
-from ._executors.choose import COMPILED_DTYPES
 from ._executors.eager import pays
 from .executors import explain
 from .model import RNN
 
 __all__ = ["Plan", "plan"]
 
-SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST_SEGMENTS = 4096  # more would cost more to manage than to run
 FIRST = 256 * 2**10  # bytes of Python objects that a first call looks up and caches
 OBJECTS = 704  # bytes of Python objects that describe a chunk
@@ -80,6 +78,8 @@ class Plan:
         more than arithmetic.
     model, steps, batch
         What the plan was made for: a pass over anything else refuses it.
+    device : {"cpu", "cuda"}
+        Where the arrays are.
 
     Examples
     --------
@@ -102,6 +102,7 @@ class Plan:
     model: RNN
     steps: int
     batch: int
+    device: str = "cpu"
 
     @property
     def same_bits(self) -> bool:
@@ -112,7 +113,7 @@ class Plan:
         shapes, may round differently, and results agree like any two correct ones. This
         applies to batches in which all sequences have all steps.
         """
-        full = full_steps(_rows(self.model), self.batch)
+        full = full_steps(_rows(self.model, self.device), self.batch)
         if self.segments == 1:
             return self.chunk_rows == min(full, self.steps) * self.batch
         return self.chunk_rows == full * self.batch and self.segment_rows % self.chunk_rows == 0
@@ -158,6 +159,7 @@ def plan(
     memory: str | int | None = None,
     checkpoint_every: int | None = None,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> Plan:
     """Plan the passes over a sequence.
 
@@ -173,6 +175,8 @@ def plan(
         Instead of a budget: keep the state every so many steps, and run each step at most twice.
     dtype : str
         Name of the dtype of the arrays.
+    device : {"cpu", "cuda"}
+        Where the arrays are.
 
     Returns
     -------
@@ -197,8 +201,9 @@ def plan(
     steps, batch = check.count("steps", steps), check.count("batch", batch)
     name = check.named_dtype("dtype", dtype)
     itemsize = _itemsize(name)
-    compiled = name in COMPILED_DTYPES and explain(model, name).startswith("compiled")
-    costs = _Costs(model, steps, batch, itemsize, compiled=compiled)
+    device = check.choice("device", device, ("cpu", "cuda"))
+    compiled = device == "cpu" and explain(model, name).startswith("compiled")
+    costs = _Costs(model, steps, batch, itemsize, compiled=compiled, device=device)
     if memory is not None and checkpoint_every is not None:
         raise ValueError("memory, checkpoint_every: expected one of them, got both")
     if checkpoint_every is not None:
@@ -206,7 +211,7 @@ def plan(
         return costs.plan(every, -(-steps // every) - 1)
     if memory is None:
         return costs.plan(steps, 0)
-    budget = _bytes(memory)
+    budget = check.size_in_bytes("memory", memory)
     possible = list(costs.within(budget))
     if not possible:
         least = min(costs.plan(segment, 0, chunk).peak for chunk, segment in costs.candidates())
@@ -220,19 +225,19 @@ def plan(
     return max((p for p in possible if p.time <= good), key=lambda p: (p.chunk_rows, -p.time))
 
 
-def _rows(model: RNN) -> int:
+def _rows(model: RNN, device: str) -> int:
     """Return the rows of a chunk of time without a budget."""
-    return most_rows(model.cell_object.gates * model.hidden_size)
+    return most_rows(model.cell_object.gates * model.hidden_size, gpu=device == "cuda")
 
 
 class _Costs:
     """Bytes per row and per state of a network, found by running one step of its cell."""
 
     def __init__(
-        self, model: RNN, steps: int, batch: int, itemsize: int, *, compiled: bool
+        self, model: RNN, steps: int, batch: int, itemsize: int, *, compiled: bool, device: str
     ) -> None:
-        self.model, self.steps, self.batch = model, steps, batch
-        self.full = full_steps(_rows(model), batch)
+        self.model, self.steps, self.batch, self.device = model, steps, batch, device
+        self.full = full_steps(_rows(model, device), batch)
         cell, hidden = model.cell_object, model.hidden_size
         params = {name: np.zeros(shape) for name, shape in model.parameter_shapes.items()}
         w = model.weights(params).layers[0][0]
@@ -300,10 +305,9 @@ class _Costs:
         segments = -(-self.steps // segment)
         chunk = min(segment, chunk or self.full)
         segment_rows, chunk_rows = segment * self.batch, chunk * self.batch
-        # The gradients of a chunk; that of a weight is summed by halves, with an open sum on each
-        # level; and those of a block of chunks, unless each chunk is a block.
-        sums = self.weights + self.weight * max(0, math.ceil(math.log2(chunk_rows / LEAF)))
+        sums = self._sums(chunk_rows)
         full = min(self.full, self.steps)
+        # And there are those of a block of chunks, unless each chunk is a block.
         if chunk < full or segment % full or self.steps * self.batch > GROUP_ROWS:
             sums += self.weights
         peak = (
@@ -334,7 +338,18 @@ class _Costs:
             model=self.model,
             steps=self.steps,
             batch=self.batch,
+            device=self.device,
         )
+
+    def _sums(self, rows: int) -> int:
+        """Bytes of the gradients of a chunk of so many rows, while they are summed.
+
+        That of a weight is summed by halves, with an open sum on each level, or on a GPU by leaves.
+        """
+        if self.device == "cuda":
+            leaves = min(GPU_SUMS_OPEN, 1 + rows // GPU_LEAF)
+            return self.weights + max(self.weight, min(self.weight * leaves, GPU_ROOM))
+        return self.weights + self.weight * max(0, math.ceil(math.log2(rows / LEAF)))
 
     def time(self, recompute: float, chunks: int) -> float:
         """Estimate the nanoseconds of both passes, from how often the forward pass is run again."""
@@ -381,17 +396,3 @@ def _on_tape(part: Any) -> dict[int, Any]:
 def _itemsize(name: str) -> int:
     """Return the bytes of a number of a floating dtype."""
     return np.dtype("float16" if name == "bfloat16" else name).itemsize
-
-
-def _bytes(memory: str | int) -> int:
-    """Return a budget in bytes."""
-    wanted = "expected bytes, or a text such as '64 MiB'"
-    if isinstance(memory, str):
-        found = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kKmMgG]?i?)[bB]?\s*", memory)
-        if found is None or found[2].lower() not in SUFFIXES:
-            raise ValueError(f"memory: {wanted}, got {check.said(memory)}")
-        return int(Fraction(found[1]) * SUFFIXES[found[2].lower()])
-    try:
-        return check.integer("memory", memory, least=1)
-    except TypeError:
-        raise TypeError(f"memory: {wanted}, got {check.said(memory)}") from None

@@ -35,6 +35,7 @@ from .scalars import (
     number,
     path,
     said,
+    size_in_bytes,
     suggestion,
     text,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "path",
     "said",
     "seed",
+    "size_in_bytes",
     "state_of",
     "state_parts",
     "suggestion",

@@ -8,8 +8,10 @@ import inspect
 import math
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ __all__ = [
     "number",
     "path",
     "said",
+    "size_in_bytes",
     "suggestion",
     "text",
 ]
 
 LARGEST = 2**63 - 1  # no size is larger
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 # Names that other libraries have for options of this one.
@@ -157,6 +161,20 @@ def text(name: str, value: Any, *, least: int = 0) -> str:
         found = value[error.start]
         raise ValueError(f"{name}: expected characters of UTF-8, got {said(found)}") from None
     return value
+
+
+def size_in_bytes(name: str, value: Any) -> int:
+    """Return a number of bytes, given as one or as a text such as '64 MiB'."""
+    wanted = "expected bytes, or a text such as '64 MiB'"
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([kKmMgG]?i?)[bB]?\s*", value)
+        if found is None or found[2].lower() not in SUFFIXES:
+            raise ValueError(f"{name}: {wanted}, got {said(value)}")
+        return int(Fraction(found[1]) * SUFFIXES[found[2].lower()])
+    try:
+        return integer(name, value, least=1)
+    except TypeError:
+        raise TypeError(f"{name}: {wanted}, got {said(value)}") from None
 
 
 def path(name: str, value: Any) -> Path:

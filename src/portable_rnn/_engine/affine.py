@@ -14,7 +14,9 @@ from .embedding import one_hot_sums, sums_by_token
 __all__ = [
     "AT_ONCE",
     "GPU_LEAF",
+    "GPU_ROOM",
     "GPU_SUMS",
+    "GPU_SUMS_OPEN",
     "LEAF",
     "SUMS",
     "Linear",
@@ -30,6 +32,8 @@ LEAF = 32
 # On a GPU a product of few rows takes as long as one of many. With 8192, the gradients of a GRU
 # over 600 steps were 17 eps from the exact ones, where products add rows one after another.
 GPU_LEAF = 512
+# Sums of products that are open at a time, and bytes of all of them; see _executors/cublas.py.
+GPU_SUMS_OPEN, GPU_ROOM = 64, 2**26
 FEW = 8  # rows that are added one after another
 
 

@@ -13,6 +13,7 @@ import cupy as cp
 from cupy.cuda import device
 
 from .._arrays.namespace import Array
+from .._engine.affine import GPU_LEAF, GPU_ROOM, GPU_SUMS_OPEN
 
 __all__ = ["product", "product_over_rows"]
 
@@ -20,7 +21,6 @@ NO, YES = 0, 1  # whether a factor is transposed
 DEFAULT = -1  # the algorithm
 # Numbers of the types of cuBLAS.
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
-MOST_LEAVES, ROOM = 64, 2**26  # sums that are open at a time, and bytes of all of them
 COMPUTE_32, COMPUTE_64, COMPUTE_TF32 = 68, 70, 77
 
 
@@ -78,8 +78,8 @@ def product(weight: Array, rows: int, *, transposed: bool) -> Any:
     return multiply
 
 
-def product_over_rows(d_y: Array, x: Array, leaf: int) -> Array:
-    """Return ``d_yᵀ x``, (O, I): the sum of products of ``leaf`` rows, in the dtype of sums.
+def product_over_rows(d_y: Array, x: Array) -> Array:
+    """Return ``d_yᵀ x``, (O, I), in the dtype of sums: the sum of products of ``GPU_LEAF`` rows.
 
     Several leaves are one call of cuBLAS, each with a sum of its own, to which those of later calls
     are added. In the end these are added up.
@@ -90,14 +90,13 @@ def product_over_rows(d_y: Array, x: Array, leaf: int) -> Array:
         Contiguous.
     x : array (N, I)
         Contiguous.
-    leaf : int
     """
-    (rows, inputs), outputs = x.shape, d_y.shape[1]
+    (rows, inputs), outputs, leaf = x.shape, d_y.shape[1], GPU_LEAF
     wide = cp.float64 if x.dtype == cp.float64 else cp.float32
     size = outputs * inputs
     if not rows or not size:
         return cp.zeros((outputs, inputs), wide)
-    most = max(1, min(MOST_LEAVES, ROOM // (size * wide().itemsize)))
+    most = max(1, min(GPU_SUMS_OPEN, GPU_ROOM // (size * wide().itemsize)))
     whole = rows // leaf
     count = min(most, max(1, whole))
     sums = cp.empty((count, outputs, inputs), wide)

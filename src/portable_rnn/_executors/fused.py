@@ -15,7 +15,7 @@ import cupy as cp
 
 from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, dtype_name
-from .._engine.affine import GPU_LEAF, GPU_SUMS, Products, matmul
+from .._engine.affine import GPU_SUMS, Products, matmul
 from .._engine.bptt import Inputs
 from .._engine.recurrence import Recurrence, Weights, added
 from .._engine.setup import Sequence, Setup
@@ -37,7 +37,7 @@ THREADS = 128  # of a block
 def _weight_sum(xp: Namespace, x: Array, d_y: Array) -> Array:
     """Return the cotangent of a weight, (O, I)."""
     rows = (cp.ascontiguousarray(a).reshape(-1, a.shape[-1]) for a in (d_y, x))
-    return product_over_rows(*rows, GPU_LEAF)
+    return product_over_rows(*rows)
 
 
 SUMS = GPU_SUMS._replace(weight=_weight_sum)
