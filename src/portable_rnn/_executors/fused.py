@@ -162,7 +162,7 @@ class _Layer:
             The product of the input, without bias.
         size : (T, B)
         state : tuple of arrays (B, H)
-        update : tuple of arrays (T, B, 1) or (T, B, H)
+        update : tuple of arrays (T, B, 1), (T, 1, 1) or (T, B, H)
             For each state array, if the state may be held.
         reverse : bool
         keep : bool
@@ -177,15 +177,14 @@ class _Layer:
         first = steps if reverse else 0
         for of_all, given in zip(states, state, strict=True):
             of_all[first] = given
-        record = Record(reverse, _contiguous(update), self.scale, states, stored)
+        held = tuple(_each_sequence(each, size) for each in update)
+        record = Record(reverse, held, self.scale, states, stored)
         options, scaled = self._options(record), ()
         if self.scale is not None:
             scaled = (states[0, first] * self.scale,)
         grid, sizes = _grid(batch * units), (steps, slots, batch, units)
         bias_ax, bias_ah = self.biases
         arrays = (ax, bias_ax, ah, bias_ah, states, stored, *options, *scaled)
-        if not batch * units:
-            steps = 0
         multiply, run = product(self.weight, batch, transposed=True), self.kernels.forward
         # The hidden state of each step, or what it is scaled to, which is written over.
         h, out = (scaled[0] if scaled else states).data.ptr, ah.data.ptr
@@ -227,8 +226,6 @@ class _Layer:
         arrays = (record.states, record.stored, *self._options(record), d_hidden)
         into = (d_before, d_ax, *(() if p.same else (d_ah,)), *d_own)
         grid, sizes, run = _grid(batch * units), (steps, batch, units), self.kernels.backward
-        if not batch * units:
-            steps = 0
         multiply, given = product(self.weight, batch, transposed=False), None  # none at first
         d, size_of_step = d_ah.data.ptr, batch * p.gates * units * dtype.itemsize
         for t in range(steps) if reverse else range(steps - 1, -1, -1):
@@ -282,8 +279,9 @@ def _kernels(program: Program, dtype: str, scaled: bool) -> Kernels:
     return Kernels(program, scaled, forward, backward)
 
 
-def _contiguous(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(map(cp.ascontiguousarray, arrays))
+def _each_sequence(update: Array, size: tuple[int, int]) -> Array:
+    """Return an update (T, B, 1) or (T, B, H), contiguous."""
+    return cp.ascontiguousarray(cp.broadcast_to(update, (*size, update.shape[2])))
 
 
 def _grid(count: int) -> tuple[int]:

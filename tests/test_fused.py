@@ -1,0 +1,199 @@
+"""A layer of fused kernels on CuPy's arrays, executed on the CPU, equals the eager one.
+
+It is compared with `layer` and `layer_vjp` of the engine in float64, by NumPy, on numbers that were
+rounded to the tested dtype, by the measure and the bound of the conformance suite.
+"""
+
+import importlib
+import logging
+
+import numpy as np
+import pytest
+from conformance import cuda_on_host
+
+import portable_rnn as prnn
+from portable_rnn import executors
+from portable_rnn._engine.affine import Linear
+from portable_rnn._engine.bptt import Inputs
+from portable_rnn._engine.recurrence import Weights, recurrence_of
+from portable_rnn._engine.setup import Setup
+from portable_rnn.cells import GRU, LSTM, Elman
+
+from .compiled_problem import CELLS, FEW_SIZES, OPTIONS, Problem, named
+from .own_cell import MinimalGated
+
+try:
+    cuda_on_host.install(devices=2)
+except cuda_on_host.Unavailable as reason:
+    pytest.skip(f"not run: {reason}", allow_module_level=True)
+
+cp = importlib.import_module("cupy")
+xp = importlib.import_module("array_api_compat.cupy")
+fused = importlib.import_module("portable_rnn._executors.fused")
+
+pytestmark = pytest.mark.no_products
+H, INPUTS, OUTPUTS = 5, 3, 4
+
+
+class OnCuPy(Problem):
+    """The same numbers, as CuPy's arrays."""
+
+    def compiled(self, *, reverse=False, d_hidden=True):
+        """Return results of the fused kernels by name."""
+        put = cp.asarray
+        executor = fused.Fused(asked=True)
+        scale = None if self.factors is None else put(self.factors)
+        ih, hh = (Linear(put(weight), put(bias)) for weight, bias in (self.ih, self.hh))
+        w = Weights(ih, hh._replace(scale=scale), None, tuple(map(put, self.own)))
+        update = tuple(map(put, self.update))
+        setup = Setup(
+            *(xp, executor, recurrence_of(self.cell, held=bool(self.held))),
+            reverse=reverse,
+            products=executor.sums,
+            recurrent=() if scale is None else (scale,),
+            update=(update,) if update else (),
+        )
+        w = executor.prepare(setup, w, self.size[:2])
+        given = Inputs(put(self.x), update)
+        hidden, after, record = executor.layer(setup, w, given, tuple(map(put, self.state)))
+        d_w, d_x, d_before = executor.layer_vjp(
+            *(setup, w, given, record, put(self.d_hidden) if d_hidden else None),
+            *(tuple(map(put, self.d_state)), None),
+        )
+        found = named(hidden, after, d_w, d_x, d_before)
+        return {
+            name: array.get().reshape(array.shape[-array.ndim :]) for name, array in found.items()
+        }
+
+    def eager(self, **how):
+        found = super().eager(**how)
+        for name in ("d b_ih", "d b_hh"):
+            found[name] = found[name].reshape(-1)
+        return found
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_layer_equals_the_engine(name, dtype):
+    for size in FEW_SIZES:
+        OnCuPy(CELLS[name], dtype, size).check()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("name", ["elman-tanh", "gru", "lstm-peepholes"])
+def test_a_layer_with_options_of_a_step_equals_the_engine(name, option):
+    for size in FEW_SIZES:
+        OnCuPy(CELLS[name], np.float32, size, **OPTIONS[option]).check()
+
+
+@pytest.mark.parametrize("option", ["", "all"])
+@pytest.mark.parametrize("name", ["elman-tanh", "gru", "lstm-peepholes"])
+def test_a_layer_from_the_last_step_to_the_first_equals_the_engine(name, option):
+    for size in FEW_SIZES:
+        problem = OnCuPy(CELLS[name], np.float32, size, **OPTIONS.get(option, {}))
+        problem.check(reverse=True)
+        problem.check(reverse=True, d_hidden=False)
+        problem.check(d_hidden=False)
+
+
+def network(cell, steps, batch, dtype="float32"):
+    """Return a model, and CuPy arrays: parameters, input and targets."""
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell=cell)
+    rng = np.random.default_rng(0)
+    params = {name: cp.asarray(array) for name, array in model.init(seed=0, dtype=dtype).items()}
+    x = cp.asarray(rng.standard_normal((steps, batch, INPUTS)).astype(dtype))
+    return model, params, x, cp.asarray(rng.integers(0, OUTPUTS, (steps, batch)))
+
+
+@pytest.mark.parametrize("batch", [1, 16, 256])
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_a_step_is_about_two_operations_of_the_device(cell, batch):
+    model, params, x, targets = network(cell, 96, batch)
+    with executors.use("fused"):
+        tape = prnn.forward(model, params, x).tape
+        _, d = prnn.losses.softmax_cross_entropy(prnn.forward(model, params, x).outputs, targets)
+        prnn.backward(model, params, tape, d)  # kernels are compiled
+        with cuda_on_host.Log() as forward:
+            tape = prnn.forward(model, params, x).tape
+        with cuda_on_host.Log() as backward:
+            prnn.backward(model, params, tape, d)
+    assert forward.operations <= 2.2 * 96
+    assert backward.operations <= 2.3 * 96
+    assert forward.waits == backward.waits == {}
+
+
+def test_gradients_of_many_rows_are_as_exact_as_of_few():
+    # 16,384 rows, of which products add 512 one after another.
+    model, params, x, targets = network("elman", 64, 256)
+    with executors.use("fused"):
+        found = prnn.bptt(model, params, x, targets, reduction="sum").grads
+    exact = {name: array.get().astype("float64") for name, array in params.items()}
+    want = prnn.bptt(model, exact, x.get().astype("float64"), targets.get(), reduction="sum").grads
+    for name, array in want.items():
+        error = np.abs(found[name].get() - array).max() / np.abs(array).max()
+        assert error <= 8 * np.finfo("float32").eps, name
+
+
+def test_a_fused_tape_is_refused_by_the_eager_loop_of_bfloat16():
+    model, params, x, _ = network("gru", 3, 2, "float32")
+    params = {name: array.astype("bfloat16") for name, array in params.items()}
+    with executors.use("eager"), pytest.raises(ValueError, match="executor: expected fused or"):
+        prnn.predict(model, params, x.astype("bfloat16"))
+
+
+@pytest.mark.parametrize("cell", ["reset_before_gru", "layer_norm_lstm"])
+def test_a_cell_that_cannot_be_fused_runs_eagerly_or_is_refused_by_name(cell):
+    model, params, x, _ = network(cell, 3, 2)
+    with executors.use("eager"):
+        want = prnn.predict(model, params, x)
+    assert executors.explain(model, xp=cp).startswith("eager: ")
+    with executors.use("auto"):
+        assert cp.array_equal(prnn.predict(model, params, x), want)
+    with executors.use("fused"):
+        assert executors.explain(model, xp=cp).startswith("refused: ")
+        with pytest.raises(ValueError, match="executor: fused was asked for; its cell"):
+            prnn.predict(model, params, x)
+
+
+def test_where_compilation_fails_steps_are_cupys_with_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(fused, "source", lambda *args, **options: "this is not CUDA C")
+    cell = GRU(clip=0.123)  # of which there are no kernels yet
+    model, params, x, _ = network(cell, 3, 2)
+    with executors.use("eager"):
+        want = prnn.predict(model, params, x)
+    with executors.use("auto"), caplog.at_level(logging.WARNING, "portable_rnn"):
+        assert cp.array_equal(prnn.predict(model, params, x), want)
+    assert "NVRTC cannot compile" in caplog.text
+    with executors.use("fused"), pytest.raises(ValueError, match="NVRTC cannot compile"):
+        prnn.predict(model, params, x)
+
+
+def test_fused_is_for_cupys_arrays():
+    model = prnn.RNN(INPUTS, H)
+    with executors.use("fused"):
+        assert executors.explain(model) == "refused: fused is for CuPy's arrays"
+        with pytest.raises(ValueError, match="it is for CuPy's arrays, and these are"):
+            prnn.predict(model, model.init(seed=0), np.zeros((2, INPUTS), np.float32))
+    with executors.use("compiled"):
+        assert executors.explain(model, xp=cp) == "refused: compiled is for NumPy's arrays"
+
+
+def test_a_stream_of_fused_steps_is_the_whole():
+    model, params, x, _ = network("lstm", 6, 4)
+    with executors.use("fused"):
+        want = prnn.predict(model, params, x)
+        stream = prnn.stream(model, params)
+        found = cp.stack([stream.step(step) for step in x])
+    assert cp.abs(found - want).max() <= 1e-6
+
+
+@pytest.mark.parametrize("cell", [Elman("relu"), LSTM(peepholes=True), MinimalGated()])
+def test_a_cotangent_of_any_layout_is_taken(cell):
+    model, params, x, _ = network(cell, 4, 6)
+    d = cp.asarray(np.random.default_rng(1).standard_normal((4, OUTPUTS, 6)).astype("float32"))
+    with executors.use("fused"):
+        tape = prnn.forward(model, params, x).tape
+        one = prnn.backward(model, params, tape, d.transpose(0, 2, 1))
+        two = prnn.backward(model, params, tape, cp.ascontiguousarray(d.transpose(0, 2, 1)))
+    for name, array in one.params.items():
+        assert cp.array_equal(array, two.params[name]), name
