@@ -268,7 +268,7 @@ def is_on_gpu(array: Array) -> bool:
     """Return whether an array is one of CuPy's, or of torch on a CUDA device."""
     if is_cupy_array(array):
         return True
-    return is_torch_array(array) and array.device.type == "cuda"
+    return bool(is_torch_array(array) and array.device.type == "cuda")
 
 
 def is_numpys(xp: Namespace) -> bool:

@@ -383,9 +383,9 @@ def _segments(
             )
         check_same_model("memory", model, memory.model)
         return memory.schedule
-    where = {"dtype": dtype_name(x.dtype), "device": "cuda" if setup.executor.gpu else "cpu"}
-    options = {"memory": memory, "checkpoint_every": checkpoint_every}
-    return plan(model, steps, batch, **options, **where).schedule
+    where = "cuda" if setup.executor.gpu else "cpu"
+    options = {"memory": memory, "checkpoint_every": checkpoint_every, "device": where}
+    return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).schedule
 
 
 def states_of(s: Setup, model: RNN, state: Any, x: Array, *, batched: bool) -> tuple[State, ...]:

@@ -137,6 +137,7 @@ def _not_by(name: str, xp: Namespace, arrays: tuple[Array, ...]) -> str:
     """Return why a call on these arrays is run in Python, or by its library; "" if it is not."""
     if name == "eager":
         return "eager was asked for"
+    dtypes: tuple[str, ...]
     if name in ("auto", "fused") and is_cupy_namespace(xp):
         dtypes, missing = FUSED_DTYPES, ""
     elif name in ("auto", "compiled") and is_numpys(xp):

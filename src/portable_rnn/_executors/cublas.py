@@ -66,8 +66,10 @@ def product(weight: Array, rows: int, *, transposed: bool) -> Any:
     outputs, inputs = weight.shape
     given, found = (inputs, outputs) if transposed else (outputs, inputs)
     # cuBLAS has the columns of a matrix one after another: of a transposed one, the rows.
-    head = (device.get_cublas_handle(), YES if transposed else NO, NO, found, rows, given)
-    head = (*head, factors.one, weight.data.ptr, kind, inputs)
+    head = (
+        *(device.get_cublas_handle(), YES if transposed else NO, NO, found, rows, given),
+        *(factors.one, weight.data.ptr, kind, inputs),
+    )
     middle = (kind, given, factors.zero)
     tail = (kind, found, compute, DEFAULT)
     gemm = cp.cuda.cublas.gemmEx

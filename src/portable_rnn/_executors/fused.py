@@ -179,9 +179,8 @@ class _Layer:
             of_all[first] = given
         held = tuple(_each_sequence(each, size) for each in update)
         record = Record(reverse, held, self.scale, states, stored)
-        options, scaled = self._options(record), ()
-        if self.scale is not None:
-            scaled = (states[0, first] * self.scale,)
+        options = self._options(record)
+        scaled = () if self.scale is None else (states[0, first] * self.scale,)
         grid, sizes = _grid(batch * units), (steps, slots, batch, units)
         bias_ax, bias_ah = self.biases
         arrays = (ax, bias_ax, ah, bias_ah, states, stored, *options, *scaled)
@@ -215,7 +214,7 @@ class _Layer:
         rows = (steps, batch, p.gates * units)
         d_ax = cp.empty(rows, dtype)
         d_ah = d_ax if p.same else cp.empty(rows, dtype)
-        d_own = (cp.empty((steps, batch, p.own * units), dtype),) if p.own else ()
+        d_own = [cp.empty((steps, batch, p.own * units), dtype)] if p.own else []
         wide = cp.float64 if dtype == cp.float64 else cp.float32
         d_before = cp.empty((p.states, batch, units), wide)
         for mine, given in zip(d_before, d_state, strict=True):

@@ -54,9 +54,10 @@ def code_of(
     if not isinstance(inner, Plain):
         return why_not(recurrence)
     if _is_known_fixed(inner.cell):
-        return _found(inner.cell, _source(inner.cell), held, make, dtype, scaled)
-    # What another one holds may have changed since its step was traced.
-    return _traced(inner.cell, held, make, dtype, scaled)
+        found = _found(inner.cell, _source(inner.cell), held, make, dtype, scaled)
+    else:  # what another one holds may have changed since its step was traced
+        found = _traced(inner.cell, held, make, dtype, scaled)
+    return found  # type: ignore[no-any-return]
 
 
 def why_not(recurrence: Recurrence) -> str:
