@@ -92,7 +92,9 @@ class Fused(Eager):
         xp, (steps, batch, inputs) = setup.xp, given.x.shape
         ax = matmul(xp, given.x.reshape(-1, inputs), w.ih.weight.T)
         found: tuple[Sequence, State, Any] = w.prepared.forward(
-            ax, (steps, batch), state, given.update, reverse=setup.reverse, keep=setup.keep
+            *(ax, (steps, batch), state, given.update, w.hh.scale),
+            reverse=setup.reverse,
+            keep=setup.keep,
         )
         return found
 
@@ -119,14 +121,12 @@ class Fused(Eager):
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
     ) -> State:
-        """Run the loop once."""
-        if w.prepared is None:
+        """Run the loop once, unless an old state may be held."""
+        if w.prepared is None or update or w.prepared.kernels.program.held:
             return super().step(setup, w, x, state, update)
         ax = matmul(setup.xp, x, w.ih.weight.T)
-        update = tuple(each[None, ...] for each in update)
-        _, after, _ = w.prepared.forward(
-            ax, (1, x.shape[0]), state, update, reverse=False, keep=False
-        )
+        size = (1, x.shape[0])
+        _, after, _ = w.prepared.forward(ax, size, state, (), w.hh.scale, reverse=False, keep=False)
         found: State = after
         return found
 
@@ -142,7 +142,6 @@ class _Layer:
         self.kernels, self.weight = kernels, cp.ascontiguousarray(w.hh.weight)
         self.biases, self.own = (w.ih.bias, w.hh.bias), own
         self.own_sizes = tuple(each.shape[0] for each in w.own)
-        self.scale = w.hh.scale
 
     def forward(
         self,
@@ -150,6 +149,7 @@ class _Layer:
         size: tuple[int, int],
         state: State,
         update: tuple[Array, ...],
+        scale: Array | None,
         *,
         reverse: bool,
         keep: bool,
@@ -164,6 +164,8 @@ class _Layer:
         state : tuple of arrays (B, H)
         update : tuple of arrays (T, B, 1), (T, 1, 1) or (T, B, H)
             For each state array, if the state may be held.
+        scale : array (B, H), optional
+            Factors of the hidden state before it is multiplied.
         reverse : bool
         keep : bool
             Whether `backward` will be called.
@@ -178,9 +180,10 @@ class _Layer:
         for of_all, given in zip(states, state, strict=True):
             of_all[first] = given
         held = tuple(_each_sequence(each, size) for each in update)
-        record = Record(reverse, held, self.scale, states, stored)
+        scale = None if scale is None else cp.ascontiguousarray(scale)
+        record = Record(reverse, held, scale, states, stored)
         options = self._options(record)
-        scaled = () if self.scale is None else (states[0, first] * self.scale,)
+        scaled = () if scale is None else (states[0, first] * scale,)
         grid, sizes = _grid(batch * units), (steps, slots, batch, units)
         bias_ax, bias_ah = self.biases
         arrays = (ax, bias_ax, ah, bias_ah, states, stored, *options, *scaled)
@@ -233,7 +236,7 @@ class _Layer:
             multiply(d + t * size_of_step, d_product.data.ptr)
             given = d_product
         if steps:
-            d_before[0] += d_product if self.scale is None else d_product * self.scale
+            d_before[0] += d_product if record.scale is None else d_product * record.scale
         found, start = [], 0
         for size in self.own_sizes:
             found.append(d_own[0][:, :, start : start + size])
@@ -245,7 +248,7 @@ class _Layer:
         """Return the arguments of what the layer may have more, in the order of the kernels."""
         updates = tuple(part for each in record.update for part in (each, each.shape[-1]))
         own = () if self.own is None else (self.own,)
-        return (*own, *updates, *(() if self.scale is None else (self.scale,)))
+        return (*own, *updates, *(() if record.scale is None else (record.scale,)))
 
 
 def kernels_of(
