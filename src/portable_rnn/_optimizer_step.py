@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import accumulation_dtype
+from ._arrays.functions import accumulation_dtype, dtype_is_kind
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -162,7 +162,7 @@ def _checked_step(xp: Namespace, step: Any) -> Any:
     # NumPy integers are Integral, but also arrays to array libraries.
     if isinstance(step, Integral) or not is_array(step) or namespace_of(**{name: step}) is not xp:
         return check.integer(name, step, least=0)
-    if step.shape or not xp.isdtype(step.dtype, "integral"):
+    if step.shape or not dtype_is_kind(xp, step.dtype, "integral"):
         raise TypeError(
             "state['step']: expected an int, or an integer array of shape (), got "
             f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
@@ -182,7 +182,7 @@ def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
 def _learning_rate(lr: Any) -> Any:
     """Return ``lr`` as a Python float, or unchanged if it is a traced array."""
     if is_array(lr) and is_traced(xp := namespace_of(lr=lr), lr):
-        if lr.shape or not xp.isdtype(lr.dtype, ("integral", "real floating")):
+        if lr.shape or not dtype_is_kind(xp, lr.dtype, ("integral", "real floating")):
             raise TypeError(
                 "lr: expected a number or an array of shape (), got "
                 f"{dtype_name(lr.dtype)} of shape {tuple(lr.shape)}"
@@ -201,7 +201,7 @@ def check_dict(name: str, value: Any) -> None:
 
 def check_real(xp: Namespace, name: str, array: Array) -> None:
     try:
-        real = xp.isdtype(array.dtype, "real floating")
+        real = dtype_is_kind(xp, array.dtype, "real floating")
     except TypeError:  # a dtype the library does not recognise, such as ml_dtypes'
         real = False
     if not real:

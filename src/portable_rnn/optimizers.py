@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import accumulation_dtype
+from ._arrays.functions import accumulation_dtype, largest_number
 from ._arrays.namespace import Array, Namespace, check_like, is_array, namespace_of, same_device
 from ._arrays.norms import root_mean_square, square_unit_of
 from ._optimizer_step import Arrays, Rule, State, Update, check_dict, check_real, listed, take_step
@@ -297,7 +297,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     in_units = xp.sqrt(xp.sum(xp.stack(squares), dtype=dtype))
     norm = _product(xp, in_units, unit, dtype)
     found = xp.astype(_product(xp, norm, xp.ones_like(norm), first.dtype), first.dtype, copy=False)
-    if max_norm >= float(xp.finfo(dtype).max):
+    if max_norm >= largest_number(xp, dtype):
         return dict(grads), found
     # If the norm is small enough already, divide and multiply by 1; there is no branch.
     limit, one = xp.full_like(norm, max_norm), xp.ones_like(norm)
@@ -311,7 +311,7 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
 def _product(xp: Namespace, a: Array, b: Array, dtype: Any) -> Array:
     """Return ``a b`` for numbers of at least 0; infinity beyond ``dtype``, without a warning."""
     one = xp.ones_like(a)
-    beyond = a > float(xp.finfo(dtype).max) / xp.where(b > one, b, one)
+    beyond = a > largest_number(xp, dtype) / xp.where(b > one, b, one)
     return xp.where(beyond, xp.full_like(a, float("inf")), xp.where(beyond, one, a) * b)
 
 

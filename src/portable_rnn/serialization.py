@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import check_device, from_bits, from_host
+from ._arrays.host import check_device, from_bits, from_host, has_bfloat16
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -370,7 +370,7 @@ def _to_library(
     for name, of in stored.items():
         such = ", such as xp=torch or xp=jax.numpy" if of.code == "BF16" else ""
         lacking = f"{path}: {name} is of dtype {of.dtype}, and {library_name(xp)} has none"
-        if of.code not in DTYPES or (such and not hasattr(xp, of.dtype)):
+        if of.code not in DTYPES or (such and not has_bfloat16(xp)):
             raise CheckpointError(f"{lacking}; load it into a library that does{such}")
         array = np.frombuffer(of.data, dtype=on_host(of.code)).reshape(of.shape)
         try:

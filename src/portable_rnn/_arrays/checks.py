@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from numbers import Number, Real
 from typing import Any
 
+from .functions import dtype_is_kind
 from .namespace import (
     DTYPES,
     PLAIN,
@@ -91,7 +92,7 @@ def loss_value(value: Any, x: Array) -> None:
     else:
         xp, got = namespace_of(x=x, **{name: value}), dtype_name(value.dtype)
         check_shape(name, value, ())
-        real = value.dtype == x.dtype or xp.isdtype(value.dtype, "real floating")
+        real = value.dtype == x.dtype or dtype_is_kind(xp, value.dtype, "real floating")
     # In a complex step the value is complex, like the outputs.
     if not real and not (got.startswith("complex") and dtype_name(x.dtype).startswith("complex")):
         raise TypeError(f"{name}: expected a real floating dtype, got {got}")

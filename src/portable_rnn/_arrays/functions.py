@@ -16,8 +16,10 @@ from .namespace import (
 __all__ = [
     "accumulation_dtype",
     "copied",
+    "dtype_is_kind",
     "has_64_bits",
     "is_positive",
+    "largest_number",
     "nan_where",
     "real_part",
     "reshape",
@@ -43,6 +45,21 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
     if PLAIN.get(type(array)) is xp:
         return array.sum(axis=axis, keepdims=keepdims, dtype=dtype)
     return xp.sum(array, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def dtype_is_kind(xp: Namespace, dtype: Any, kind: str | tuple[str, ...]) -> bool:
+    """Return whether a dtype is of a kind of the standard; bfloat16 is a real floating one."""
+    if dtype_name(dtype) == "bfloat16":  # which CuPy's function refuses
+        kinds = (kind,) if isinstance(kind, str) else kind
+        return "real floating" in kinds or "numeric" in kinds
+    return bool(xp.isdtype(dtype, kind))
+
+
+def largest_number(xp: Namespace, dtype: Any) -> float:
+    """Return the largest finite number of a floating dtype."""
+    if dtype_name(dtype) == "bfloat16":
+        return (2.0 - 2.0**-7) * 2.0**127
+    return float(xp.finfo(dtype).max)
 
 
 def has_64_bits(xp: Namespace) -> bool:
@@ -126,7 +143,7 @@ def real_part(xp: Namespace, array: Array) -> Array:
     Piecewise functions choose their piece by it. They are then analytic on each piece, and complex
     steps work.
     """
-    return xp.real(array) if xp.isdtype(array.dtype, "complex floating") else array
+    return xp.real(array) if dtype_is_kind(xp, array.dtype, "complex floating") else array
 
 
 def is_positive(xp: Namespace, array: Array) -> Array:

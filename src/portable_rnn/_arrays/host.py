@@ -1,15 +1,18 @@
 """Transfer arrays to and from NumPy, for random numbers and files."""
 
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from .functions import dtype_is_kind
 from .namespace import (
     DTYPES,
     Array,
     Namespace,
     dtype_name,
+    is_cupy_namespace,
     library_name,
     namespace_of,
     resolve_namespace,
@@ -23,6 +26,7 @@ __all__ = [
     "find_dtype",
     "from_bits",
     "from_host",
+    "has_bfloat16",
     "is_kind",
     "to_host",
 ]
@@ -36,9 +40,10 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
     TypeError
         If there is no such dtype, or it is not a floating type.
     """
-    found = getattr(xp, dtype, None) if isinstance(dtype, str) else dtype
+    found = _named(xp, dtype) if isinstance(dtype, str) else dtype
+    kinds = ("real floating", "complex floating")
     try:
-        inexact = found is not None and xp.isdtype(found, ("real floating", "complex floating"))
+        inexact = found is not None and dtype_is_kind(xp, found, kinds)
     except Exception:  # any object may be given, and raise anything
         inexact = False
     # NumPy has wider types and other byte orders, which no other library has.
@@ -48,6 +53,22 @@ def find_dtype(xp: Namespace, dtype: Any) -> Any:
             f"got {said(dtype)}"
         )
     return found
+
+
+def has_bfloat16(xp: Namespace) -> bool:
+    """Return whether a library has bfloat16."""
+    return _named(xp, "bfloat16") is not None
+
+
+def _named(xp: Namespace, name: str) -> Any:
+    """Return the dtype of a library by its name; None if there is none.
+
+    CuPy's bfloat16 is the one that ml_dtypes registers with NumPy.
+    """
+    if name == "bfloat16" and is_cupy_namespace(xp):
+        with suppress(TypeError):
+            return np.dtype(name)
+    return getattr(xp, name, None)
 
 
 def is_kind(name: str, array: Array, kind: str) -> bool:
@@ -167,7 +188,7 @@ def from_bits(bits: np.ndarray[Any, Any], xp: Namespace | None = None, device: A
         If the library has no bfloat16, like NumPy.
     """
     xp = resolve_namespace(np if xp is None else xp)
-    target = getattr(xp, "bfloat16", None)
+    target = _named(xp, "bfloat16")
     if target is None:
         raise TypeError(f"{library_name(xp)} has no bfloat16")
     try:

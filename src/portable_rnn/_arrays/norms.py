@@ -5,7 +5,7 @@ import math
 import sys
 from typing import Any
 
-from .functions import to_accumulation_dtype
+from .functions import largest_number, to_accumulation_dtype
 from .namespace import PLAIN, Array, Namespace, device_of, library_name
 from .tracing import whole_sequence
 
@@ -44,7 +44,7 @@ def unit_of(xp: Namespace, largest: Array) -> Array:
 
     It is the largest number itself, except 0 and infinity, since infinity over itself is NaN.
     """
-    most = xp.full_like(largest, float(xp.finfo(largest.dtype).max))
+    most = xp.full_like(largest, largest_number(xp, largest.dtype))
     unit = xp.where(largest < float("inf"), largest, most)
     return xp.where(largest > 0, unit, xp.ones_like(unit))
 

@@ -126,7 +126,7 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
     if not whole_sequence(xp):
         if is_cupy_namespace(xp) and dtype_name(arrays[0].dtype) == "bfloat16":
             # A number times such an array would be one of float32.
-            raise ValueError(f"executor: expected fused or auto for CuPy's bfloat16; {reason}")
+            raise ValueError(f"executor: only fused steps compute with CuPy's bfloat16; {reason}")
         return ON_GPU if is_on_gpu(arrays[0]) else EAGER
     found = LAX if is_traced(xp, *arrays) else WHOLE
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function

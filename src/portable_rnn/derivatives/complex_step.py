@@ -23,7 +23,7 @@ result for ``1e-20 v`` is that for ``v``, times 1e-20.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from .._arrays.functions import accumulation_dtype
+from .._arrays.functions import accumulation_dtype, dtype_is_kind
 from .._arrays.namespace import Array, Namespace, dtype_name, is_array, namespace_of
 from .._arrays.norms import unit_of
 
@@ -92,9 +92,11 @@ def lifted(xp: Namespace, tree: Any, dtype: Any) -> Any:
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if not is_array(tree) or namespace_of(array=tree) is not xp:
         return tree
-    if xp.isdtype(tree.dtype, "complex floating") and xp.isdtype(dtype, "real floating"):
+    if dtype_is_kind(xp, tree.dtype, "complex floating") and dtype_is_kind(
+        xp, dtype, "real floating"
+    ):
         return xp.astype(xp.real(tree), dtype, copy=False)
-    real = xp.isdtype(tree.dtype, "real floating")
+    real = dtype_is_kind(xp, tree.dtype, "real floating")
     return xp.astype(tree, dtype, copy=False) if real else tree
 
 

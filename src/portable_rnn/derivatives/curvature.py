@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
+from .._arrays.functions import dtype_is_kind
 from .._arrays.namespace import (
     Array,
     Namespace,
@@ -321,7 +322,7 @@ def check_real(model: RNN, params: Parameters) -> Namespace:
     """Check the parameters, and that they are real; return their namespace."""
     xp = check_parameters(model, params)
     dtype = next(iter(params.values())).dtype
-    if not xp.isdtype(dtype, "real floating"):
+    if not dtype_is_kind(xp, dtype, "real floating"):
         raise TypeError(f"params: expected a real floating dtype, got {dtype_name(dtype)}")
     return xp
 
@@ -368,7 +369,7 @@ def _check_dtypes(xp: Namespace, name: str, tree: Any, like: Array) -> None:
         return
     if not is_array(tree) or not tree.ndim or namespace_of(**{name: tree}) is not xp:
         return
-    if tree.dtype != like.dtype and xp.isdtype(tree.dtype, "real floating"):
+    if tree.dtype != like.dtype and dtype_is_kind(xp, tree.dtype, "real floating"):
         check_like(name, tree, "params", like)
 
 
