@@ -370,6 +370,15 @@ int host_stream_synchronize(void* handle) {
   finish(stream);
   return failure;
 }
+// What another library does on a stream, at once.
+int host_run_now(const char* name, void* handle) {
+  Stream* stream = stream_of(handle);
+  if (!stream) return invalid_handle;
+  report("launch", name, 0, stream);
+  if (stream->legacy) enqueue(stream, [] {});
+  finish(stream);
+  return failure;
+}
 int host_stream_query(void* handle) {
   Stream* stream = stream_of(handle);
   if (!stream) return invalid_handle;

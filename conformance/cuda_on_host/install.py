@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import build
+from .sorting import replace_thrust
 
 __all__ = ["Unavailable", "device", "install", "installed", "why_not"]
 
@@ -109,6 +110,7 @@ def install(*, devices: int = 1, peers: bool = False) -> None:
         getattr(core, name).restype = ctypes.c_long
     State.core, State.devices = core, devices
     settings(devices=devices, peers=peers)
+    replace_thrust(core)
 
 
 def settings(*, devices: int, peers: bool = False, lazy: bool = False, dry: bool = False) -> None:

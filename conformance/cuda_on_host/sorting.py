@@ -1,0 +1,44 @@
+"""What CuPy has from Thrust, which is compiled for GPUs: sorting, here by NumPy on the same memory.
+
+It runs when it is called, after all that is enqueued on the current stream, which is one of the
+orders that a device may choose.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["replace_thrust"]
+
+
+def replace_thrust(core: Any) -> None:
+    """Replace the functions of CuPy's module by those of this one."""
+    import cupy
+    from cupy.cuda import thrust
+
+    def begin(name: str) -> None:
+        core.host_run_now(name.encode(), ctypes.c_void_p(cupy.cuda.get_current_stream().ptr))
+
+    def sort(dtype: Any, data: int, keys: int, shape: Sequence[int]) -> None:
+        begin("thrust sort")
+        _at(data, dtype, shape).sort(axis=-1, kind="stable")
+
+    def argsort(dtype: Any, index: int, data: int, keys: int, shape: Sequence[int]) -> None:
+        begin("thrust argsort")
+        order = np.argsort(_at(data, dtype, shape), axis=-1, kind="stable")
+        _at(index, np.intp, shape)[...] = order
+
+    def lexsort(dtype: Any, index: int, keys: int, count: int, size: int) -> None:
+        begin("thrust lexsort")
+        _at(index, np.intp, (size,))[...] = np.lexsort(_at(keys, dtype, (count, size)))
+
+    thrust.sort, thrust.argsort, thrust.lexsort = sort, argsort, lexsort
+
+
+def _at(pointer: int, dtype: Any, shape: Sequence[int]) -> Any:
+    """Return the memory at a pointer as an array of NumPy."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * size).from_address(pointer) if size else b""
+    return np.frombuffer(memory, dtype=dtype).reshape(tuple(shape))
