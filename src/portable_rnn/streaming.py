@@ -19,6 +19,7 @@ from ._arrays.namespace import (
     check_like,
     check_shape,
     device_of,
+    is_cupy_array,
     namespace_of,
 )
 from ._calls.call import prepare_stream, states_of
@@ -234,7 +235,9 @@ class Stream:
         """Return the outputs of no steps, checked as if there were one; keep the state."""
         xp = namespace_of(x=x)
         one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
-        step = xp.zeros(one, dtype=x.dtype, device=device_of(x))
+        # An empty slice of CuPy's is on the current device, whatever it is of.
+        like = next(iter(self._params.values())) if is_cupy_array(x) else x
+        step = xp.zeros(one, dtype=x.dtype, device=device_of(like))
         self._check_batch(step)
         if lengths is not None:
             shape = like_embedded(xp, self._model, self._params, step)
@@ -265,6 +268,7 @@ def _outward(_: Array, xp: Namespace, inside: States, *, batched: bool) -> Any:
 
 
 @check.named_options
+@with_device_of_arguments
 def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream:
     """Run a network over a sequence that arrives in parts, in constant memory.
 
