@@ -97,6 +97,10 @@ class Backend:
 
         return array_namespace(array)
 
+    def device_context(self) -> contextlib.AbstractContextManager[Any]:
+        """Return what makes the device of the arrays current, for functions of the library."""
+        return contextlib.nullcontext()
+
     def call(self, function: Callable[..., Any], static: Any, *arrays: Any) -> Any:
         """Return ``function(static, *arrays)``, a dict of arrays; compiled if this backend does."""
         return function(static, *arrays)

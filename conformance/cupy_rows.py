@@ -101,8 +101,11 @@ class CuPyOnHost(CuPy):
             raise Unavailable(cuda_on_host.why_not() or "there is a CUDA device: name this row")
 
     def put(self, array):
-        with self.xp.cuda.Device(self.on):
+        with self.device_context():
             return super().put(array)
+
+    def device_context(self):
+        return self.xp.cuda.Device(self.on)
 
     @contextlib.contextmanager
     def session(self):
@@ -118,7 +121,7 @@ class CuPyOnHost(CuPy):
             self.xp.cuda.set_allocator(allocator)
 
     def _compute(self, xp):
-        with xp.cuda.Device(self.on):
+        with self.device_context():
             super()._compute(xp)
 
     def device(self):

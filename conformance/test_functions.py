@@ -32,7 +32,8 @@ def apply(static, *arrays):
 def hold(backend, dtype, name, host, want, record, **options):
     given = tuple(map(backend.put, host))
     static = (backend.namespace(given[0]), name, *options.items())
-    found = backend.call(apply, static, *given)["value"]
+    with backend.device_context():
+        found = backend.call(apply, static, *given)["value"]
     if backend.shapes_only:
         assert tuple(found.shape) == want.shape
         return

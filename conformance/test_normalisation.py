@@ -45,7 +45,8 @@ def of_us(backend, a, d_normal):
         normal, residuals = norm(xp, a)
         return {"normal": normal, "d_a": norm_vjp(xp, residuals, d_normal)}
 
-    return given, backend.call(run, None, *given)
+    with backend.device_context():
+        return given, backend.call(run, None, *given)
 
 
 @pytest.mark.parametrize("size", range(4))

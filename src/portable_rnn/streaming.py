@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._arrays import checks as check
-from ._arrays.devices import with_device_of_arguments
+from ._arrays.devices import device_context, with_device_of_arguments
 from ._arrays.functions import copied
 from ._arrays.namespace import (
     PLAIN,
@@ -237,7 +237,8 @@ class Stream:
         one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
         # An empty slice of CuPy's is on the current device, whatever it is of.
         like = next(iter(self._params.values())) if is_cupy_array(x) else x
-        step = xp.zeros(one, dtype=x.dtype, device=device_of(like))
+        with device_context(like):
+            step = xp.zeros(one, dtype=x.dtype, device=device_of(like))
         self._check_batch(step)
         if lengths is not None:
             shape = like_embedded(xp, self._model, self._params, step)

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from .namespace import (
@@ -18,7 +19,7 @@ from .namespace import (
     own_namespace,
 )
 
-__all__ = ["on_host", "with_device_of_arguments"]
+__all__ = ["device_context", "on_host", "with_device_of_arguments"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +35,11 @@ def on_host(array: Array) -> bool:
     if is_jax_namespace(xp):
         return not is_traced(xp, array) and {d.platform for d in array.devices()} == {"cpu"}
     return bool(is_numpy_namespace(xp) or is_array_api_strict_namespace(xp))
+
+
+def device_context(array: Array) -> AbstractContextManager[Any]:
+    """Return what makes the device of a CuPy array the current one; nothing for other arrays."""
+    return array.device if is_cupy_array(array) else nullcontext()
 
 
 def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:
