@@ -136,7 +136,9 @@ def compile_kernels(source: str, options: Iterable[str]) -> bytes:
         folder = Path(name)
         (folder / "kernel.cpp").write_text(text + "\n")
         flags = ["-I", str(INCLUDE), *flags, "-include", "cuda_prelude.h"]
-        run(str(compiler()), *FLAGS, "-O1", *flags, folder / "kernel.cpp", "-o", folder / "kernel.so")
+        # A kernel may have the name of a function of the C library.
+        command = (str(compiler()), *FLAGS, "-O1", "-Wl,-Bsymbolic", *flags)
+        run(*command, folder / "kernel.cpp", "-o", folder / "kernel.so")
         image = (folder / "kernel.so").read_bytes()
     return b"CUDAHOST" + struct.pack("<Q", len(image)) + image
 

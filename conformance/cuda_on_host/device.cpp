@@ -213,10 +213,11 @@ int enqueue(Stream* stream, std::function<void()> run) {
     auto null = null_streams.find(stream->device);
     if (null != null_streams.end()) wait_for(stream, &null->second);
   }
+  int earlier = failure;  // what fails now is told to who waits
   push(stream, std::move(run));
   if (!lazy) finish(stream);
   else some_progress(stream);
-  return failure;
+  return earlier;
 }
 
 }  // namespace host
@@ -251,6 +252,7 @@ extern "C" {
 void host_hook(Hook given) { hook = given; }
 void host_settings(int devices, int with_peers, int run_lazily, int run_nothing) {
   device_count = devices, peers = with_peers, lazy = run_lazily, dry = run_nothing;
+  if (!peers) enabled_peers.clear();
 }
 void host_seed(uint64_t seed) { randomness.seed(seed); }
 long host_in_use() { return in_use; }
@@ -408,10 +410,9 @@ int host_event_record(void* event_handle, void* handle) {
   if (stream->capture) return success;
   event->stream = stream;
   report("record", "", 0, stream);
-  auto time = std::make_shared<double>(0);
-  int status = enqueue(stream, [] {});
+  event->time = std::make_shared<double>(0);
+  int status = enqueue(stream, [time = event->time] { *time = now(); });
   event->ticket = stream->last;
-  event->time = now();
   return status;
 }
 int host_event_query(void* event_handle) {
@@ -429,7 +430,9 @@ int host_event_synchronize(void* event_handle) {
   return failure;
 }
 int host_event_elapsed(float* out, void* from, void* to) {
-  *out = float(((Event*)to)->time - ((Event*)from)->time);
+  for (void* each : {from, to})
+    if (!((Event*)each)->time || *((Event*)each)->time == 0) return not_ready;
+  *out = float(*((Event*)to)->time - *((Event*)from)->time);
   return success;
 }
 

@@ -71,7 +71,7 @@ struct Stream {
 struct Event {
   Stream* stream = nullptr;
   Ticket ticket = 0;
-  double time = 0;
+  std::shared_ptr<double> time;  // in milliseconds, when it was reached
   std::shared_ptr<Graph> capture;
 };
 

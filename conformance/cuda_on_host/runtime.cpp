@@ -278,8 +278,8 @@ ENTRY(O, eventQuery, "PyObject *(intptr_t, " SKIP, P event, int) { return PyLong
 ENTRY(O, eventSynchronize, "PyObject *(intptr_t, " SKIP, P event, int) { return done(host_event_synchronize((void*)event)); }
 ENTRY(float, eventElapsedTime, "float (intptr_t, intptr_t, " SKIP, P from, P to, int) {
   float out = 0;
-  host_event_elapsed(&out, (void*)from, (void*)to);
-  return out;
+  int status = host_event_elapsed(&out, (void*)from, (void*)to);
+  return given(status, out);
 }
 
 // What is not emulated says its name. These are made from the names of the module that is there.

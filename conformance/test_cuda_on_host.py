@@ -1,0 +1,414 @@
+"""The emulated device itself: what it promises, each with a program that breaks the rule."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from . import cuda_on_host
+
+pytestmark = pytest.mark.rows("cupy-host")
+
+
+@pytest.fixture
+def cp(backend):
+    """CuPy on the emulated device, without CuPy's pool: each array is an allocation."""
+    cupy = importlib.import_module("cupy")
+    yield cupy
+    cuda_on_host.failure()  # what a test has provoked
+
+
+def kernel(cp, name, source, **options):
+    return cp.RawModule(code=source, options=("-std=c++17",), **options).get_function(name)
+
+
+STORE = """
+extern "C" __global__ void store(float* out, int at, float value) { out[at] = value; }
+extern "C" __global__ void add(const float* a, const float* b, float* out, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) out[i] = a[i] + b[i];
+}
+"""
+
+
+# ------------------------------------------------------------------------------------- memory
+
+
+def test_memory_that_nobody_wrote_is_nan(cp):
+    assert cp.isnan(cp.empty(1000, dtype=cp.float32)).all()
+    assert cp.isnan(cp.empty(1000, dtype=cp.float64)).all()
+
+
+@pytest.mark.parametrize("at", [-1, 5])
+def test_a_write_outside_of_an_allocation_is_reported(cp, at):
+    store, out = kernel(cp, "store", STORE), cp.zeros(5, dtype=cp.float32)
+    store((1,), (1,), (out, np.int32(4), np.float32(1)))
+    assert cuda_on_host.memory_check() == ""
+    store((1,), (1,), (out, np.int32(at), np.float32(1)))
+    assert "an allocation of 20 bytes" in cuda_on_host.memory_check()
+    store((1,), (1,), (out, np.int32(at), cp.float32(np.frombuffer(b"\xa5" * 4, "f4")[0])))
+
+
+def test_a_write_to_freed_memory_is_reported_and_freed_memory_is_nan(cp):
+    store, out = kernel(cp, "store", STORE), cp.zeros(5, dtype=cp.float32)
+    held = cp.cuda.UnownedMemory(out.data.ptr, out.nbytes, owner=None)
+    stale = cp.ndarray((5,), cp.float32, cp.cuda.MemoryPointer(held, 0))
+    del out
+    assert cp.isnan(stale).all()
+    store((1,), (1,), (stale, np.int32(0), np.float32(1)))
+    assert "bytes that were freed" in cuda_on_host.memory_check()
+    store((1,), (1,), (stale, np.int32(0), np.float32(np.frombuffer(b"\xff" * 4, "f4")[0])))
+
+
+def test_shared_memory_that_nobody_wrote_is_nan(cp):
+    code = """
+    extern "C" __global__ void read(float* fixed, float* given) {
+      __shared__ float a[32];
+      extern __shared__ float b[];
+      fixed[blockIdx.x * 32 + threadIdx.x] = a[threadIdx.x];
+      given[blockIdx.x * 32 + threadIdx.x] = b[threadIdx.x];
+      __syncthreads();
+      a[threadIdx.x] = b[threadIdx.x] = 1.0f;
+    }"""
+    fixed, given = cp.zeros((2, 64), dtype=cp.float32)
+    kernel(cp, "read", code)((2,), (32,), (fixed, given), shared_mem=128)
+    assert cp.isnan(fixed).all()
+    assert cp.isnan(given).all()
+
+
+# ------------------------------------------------------------------------------------ threads
+
+
+def test_blocks_run_in_an_order_of_the_seed(cp):
+    code = """
+    extern "C" __global__ void order(int* next, int* found) {
+      if (threadIdx.x == 0) found[atomicAdd(next, 1)] = blockIdx.x;
+    }"""
+    run, orders = kernel(cp, "order", code), []
+    for seed in (1, 2, 1):
+        cuda_on_host.device().host_seed(seed)
+        found = cp.zeros(65, dtype=cp.int32)
+        run((64,), (32,), (found[:1], found[1:]))
+        orders.append(found[1:].get().tolist())
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == list(range(64))
+
+
+REVERSE = """
+extern "C" __global__ void reverse(float* values) {
+  __shared__ float held[96];
+  held[threadIdx.x] = values[threadIdx.x];
+  BARRIER
+  values[threadIdx.x] = held[95 - threadIdx.x];
+}"""
+
+
+def test_threads_wait_for_each_other_at_a_barrier(cp):
+    values = cp.arange(96, dtype=cp.float32)
+    kernel(cp, "reverse", REVERSE.replace("BARRIER", "__syncthreads();"))((1,), (96,), (values,))
+    assert cp.array_equal(values, cp.arange(95, -1, -1))
+    values = cp.arange(96, dtype=cp.float32)
+    kernel(cp, "reverse", REVERSE.replace("BARRIER", ""))((1,), (96,), (values,))
+    assert cp.isnan(values).any()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # A barrier that one thread never reaches, since it waits for what comes after it.
+        """extern "C" __global__ void stuck(volatile int* flag) {
+             if (threadIdx.x == 0) { while (!flag[0]) __nanosleep(1); }
+             __syncthreads();
+             flag[0] = 1;
+           }""",
+        """extern "C" __global__ void stuck(volatile int* flag) {
+             while (flag[0] == 0) __nanosleep(1);
+           }""",
+    ],
+)
+def test_threads_that_wait_for_ever_are_an_error(cp, code):
+    run, flag = kernel(cp, "stuck", code), cp.zeros(1, dtype=cp.int32)
+    run((1,), (64,), (flag,))
+    with pytest.raises(cp.cuda.runtime.CUDARuntimeError) as raised:
+        cp.cuda.runtime.deviceSynchronize()
+    assert "wait for ever" in raised.value.__notes__[0]
+
+
+def test_a_barrier_counts_the_threads_that_have_not_returned(cp):
+    code = """
+    extern "C" __global__ void some(float* out) {
+      if (threadIdx.x >= 10) return;
+      __syncthreads();
+      out[threadIdx.x] = 1.0f;
+    }"""
+    out = cp.zeros(64, dtype=cp.float32)
+    kernel(cp, "some", code)((1,), (64,), (out,))
+    assert out.sum() == 10
+
+
+def test_lanes_of_a_warp_exchange_values(cp):
+    code = """
+    extern "C" __global__ void sums(const float* a, float* tree, float* shifted, unsigned* vote) {
+      float v = a[threadIdx.x];
+      for (int by = 16; by; by /= 2) v += __shfl_xor_sync(~0u, v, by);
+      tree[threadIdx.x] = v;
+      shifted[threadIdx.x] = __shfl_down_sync(~0u, a[threadIdx.x], 1);
+      vote[threadIdx.x] = __ballot_sync(~0u, threadIdx.x % 2);
+    }"""
+    a = cp.arange(64, dtype=cp.float32)
+    tree, shifted, vote = cp.empty_like(a), cp.empty_like(a), cp.empty(64, dtype=cp.uint32)
+    kernel(cp, "sums", code)((1,), (64,), (a, tree, shifted, vote))
+    assert cp.array_equal(tree, cp.repeat(a.reshape(2, 32).sum(axis=1), 32))
+    assert shifted[0] == 1
+    assert shifted[31] == 31
+    assert (vote == 0xAAAAAAAA).all()
+
+
+BARRIER_OF_THE_GRID = """
+extern "C" __global__ void pass(volatile int* arrived, float* values, int blocks) {
+  values[blockIdx.x] = blockIdx.x + 1;
+  atomicAdd((int*)arrived, 1);
+  while (arrived[0] < blocks) __nanosleep(1);
+  float found = values[(blockIdx.x + 1) % blocks];
+  atomicAdd((int*)arrived + 1, 1);
+  while (arrived[1] < blocks) __nanosleep(1);
+  values[blockIdx.x] = found;
+}"""
+
+
+def test_blocks_of_a_cooperative_launch_are_there_at_once(cp):
+    options = {"options": ("-std=c++17",)}
+    plain = cp.RawKernel(BARRIER_OF_THE_GRID, "pass", **options)
+    together = cp.RawKernel(BARRIER_OF_THE_GRID, "pass", enable_cooperative_groups=True, **options)
+    values, arrived = cp.zeros(8, dtype=cp.float32), cp.zeros(2, dtype=cp.int32)
+    together((8,), (1,), (arrived, values, np.int32(8)))
+    assert values.get().tolist() == [2, 3, 4, 5, 6, 7, 8, 1]
+    arrived[...] = 0
+    plain((8,), (1,), (arrived, values, np.int32(8)))  # one after another: the first waits
+    assert "wait for ever" in cuda_on_host.memory_check()
+
+
+# ------------------------------------------------------------------------------------ launches
+
+
+@pytest.mark.parametrize(
+    ("grid", "block", "shared"), [((1,), (1025,), 0), ((1, 65536), (1,), 0), ((1,), (1,), 50000)]
+)
+def test_a_launch_beyond_the_limits_is_refused(cp, grid, block, shared):
+    store, out = kernel(cp, "store", STORE), cp.zeros(5, dtype=cp.float32)
+    with pytest.raises(cp.cuda.driver.CUDADriverError):
+        store(grid, block, (out, np.int32(0), np.float32(1)), shared_mem=shared)
+
+
+def test_launch_bounds_and_large_shared_memory_are_kept(cp):
+    code = 'extern "C" __global__ void __launch_bounds__(64) few(float* out) { out[0] = 1; }'
+    run, out = kernel(cp, "few", code), cp.zeros(1, dtype=cp.float32)
+    with pytest.raises(cp.cuda.driver.CUDADriverError):
+        run((1,), (65,), (out,))
+    run.max_dynamic_shared_size_bytes = 200 << 10
+    run((1,), (64,), (out,), shared_mem=200 << 10)
+    assert out[0] == 1
+    with pytest.raises(cp.cuda.driver.CUDADriverError):
+        run.max_dynamic_shared_size_bytes = 228 << 10
+
+
+def test_a_source_that_does_not_compile_says_why(cp):
+    with pytest.raises(cp.cuda.compiler.CompileException, match="no_such_thing"):
+        kernel(cp, "f", 'extern "C" __global__ void f() { no_such_thing(); }')
+
+
+# ------------------------------------------------------------------------ streams and devices
+
+
+def two_streams(cp, *, with_event):
+    """Add on one stream what another has written."""
+    a, b = cp.zeros((2, 256), dtype=cp.float32)
+    first, second = (cp.cuda.Stream(non_blocking=True) for _ in range(2))
+    cp.cuda.Device().synchronize()
+    out = cp.empty(256, dtype=cp.float32)
+    with first:
+        a += 1.0
+        a += 1.0
+    if with_event:
+        second.wait_event(first.record())
+    with second:
+        cp.add(a, b, out=out)
+    second.synchronize()
+    found = out.get()
+    cp.cuda.Device().synchronize()
+    return found
+
+
+def test_a_missing_event_shows_when_nothing_runs_early(cp):
+    with cuda_on_host.settings(lazy=True):
+        cuda_on_host.device().host_seed(0)
+        assert (two_streams(cp, with_event=True) == 2).all()
+        found = {two_streams(cp, with_event=False)[0] for _ in range(8)}
+    assert found != {2.0}
+
+
+def test_the_null_stream_waits_for_blocking_streams_and_they_for_it(cp):
+    with cuda_on_host.settings(lazy=True):
+        values = cp.zeros(8, dtype=cp.float32)
+        with cp.cuda.Stream() as blocking:
+            values += 1.0
+        cp.add(values, 1.0, out=values)  # on the null stream
+        with blocking:
+            cp.multiply(values, 3.0, out=values)
+        assert cuda_on_host.device().host_pending() > 0
+        blocking.synchronize()
+        assert values.get().tolist() == [6.0] * 8
+
+
+def test_a_copy_from_ordinary_memory_is_read_at_once_and_from_pinned_memory_later(cp):
+    with cuda_on_host.settings(lazy=True):
+        stream = cp.cuda.Stream(non_blocking=True)
+        pinned = np.frombuffer(cp.cuda.alloc_pinned_memory(32), np.float32, 8)
+        for host, want in ((np.zeros(8, np.float32), 1.0), (pinned, 2.0)):
+            host[...] = 1.0
+            device = cp.empty(8, dtype=cp.float32)
+            cp.cuda.Device().synchronize()
+            cp.cuda.runtime.memcpyAsync(device.data.ptr, host.ctypes.data, 32, 1, stream.ptr)
+            host[...] = 2.0
+            stream.synchronize()
+            assert device[0] == want
+
+
+def test_work_on_another_device_is_refused_without_peers_and_allowed_with(cp):
+    with cp.cuda.Device(1):
+        there = cp.ones(4, dtype=cp.float32)
+    with pytest.raises(ValueError, match="Peer access is unavailable"):
+        there + 1.0
+    with cuda_on_host.settings(peers=True), pytest.warns(cp._util.PerformanceWarning):
+        assert (there + 1.0).get().tolist() == [2.0] * 4
+    with cp.cuda.Device(1):
+        assert (there + 1.0).device.id == 1
+
+
+def test_a_pointer_of_another_device_stops_a_kernel(cp):
+    add, here = kernel(cp, "add", STORE), cp.ones(4, dtype=cp.float32)
+    with cp.cuda.Device(1):
+        there = cp.ones(4, dtype=cp.float32)
+    with pytest.raises(cp.cuda.driver.CUDADriverError):
+        add((1,), (4,), (here, there.data.ptr, here, np.int32(4)))
+    assert "cannot be reached" in cuda_on_host.failure()
+
+
+# ------------------------------------------------------------------------------------- graphs
+
+
+def test_a_graph_reads_what_is_there_when_it_is_launched(cp):
+    add = kernel(cp, "add", STORE)
+    a, b = cp.ones((2, 4), dtype=cp.float32)
+    out = cp.zeros(4, dtype=cp.float32)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        add((1,), (4,), (a, b, out, np.int32(4)))
+        graph = stream.end_capture()
+        stream.synchronize()
+        assert out.get().tolist() == [0.0] * 4  # nothing has run
+        a += 1.0
+        graph.launch()
+        stream.synchronize()
+        assert out.get().tolist() == [3.0] * 4
+
+
+@pytest.mark.parametrize("what", ["matmul", "read", "upload", "synchronize"])
+def test_what_cannot_be_captured_is_refused(cp, what):
+    a, stream = cp.ones((4, 4), dtype=cp.float32), cp.cuda.Stream(non_blocking=True)
+    a @ a
+    calls = {
+        "matmul": lambda: a @ a,
+        "read": lambda: float(a[0, 0]),
+        "upload": lambda: cp.asarray(np.ones(4)),
+        "synchronize": stream.synchronize,
+    }
+    refused = (NotImplementedError, cp.cuda.runtime.CUDARuntimeError, RuntimeError)
+    with stream:
+        stream.begin_capture()
+        try:
+            with pytest.raises(refused):
+                calls[what]()
+        finally:
+            try:
+                stream.end_capture()
+            except cp.cuda.runtime.CUDARuntimeError:
+                assert what != "matmul"  # which CuPy refuses before it reaches the device
+
+
+# -------------------------------------------------------------------------------------- counts
+
+
+def test_what_reaches_the_device_is_counted(cp):
+    a = cp.ones((3, 3), dtype=cp.float32)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        (a @ a) + a  # compiled
+        with cuda_on_host.Log(root="test_cuda_on_host") as log:
+            b = cp.asarray(np.ones((3, 3), np.float32))
+            float(((a @ b) + a)[0, 0])
+        stream.synchronize()
+    assert log.counts["gemm"] == log.kernels["cupy_add__float32_float32_float32"] == 1
+    assert (log.counts["h2d"], log.bytes["h2d"]) == (1, 36)
+    assert log.counts["d2h"] == log.counts["sync"] == 1
+    assert log.counts["malloc"] == 3
+    assert set(log.streams) == {stream.ptr}
+    assert set(log.devices) == {0}
+    assert all("test_cuda_on_host.py" in line for line in log.lines)
+
+
+# ---------------------------------------------------------------------------------- arithmetic
+
+
+def test_half_precision_rounds_to_nearest_even(cp):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    wide = np.ldexp(rng.standard_normal(20000), rng.integers(-150, 125, 20000)).astype("float32")
+    ties = (np.arange(2**16, dtype=np.uint32) << 16 | 0x8000).view(np.float32)
+    wide = np.concatenate([wide, ties, np.asarray([0.0, -0.0, np.inf, -np.inf, np.nan], "f4")])
+    for dtype in (np.dtype("float16"), np.dtype(ml_dtypes.bfloat16)):
+        with np.errstate(all="ignore"):
+            want = wide.astype(dtype)
+            back = np.arange(2**16, dtype=np.uint16).view(dtype)
+            got = cp.asarray(wide).astype(dtype).get()
+            assert np.array_equal(got.astype("f4"), want.astype("f4"), equal_nan=True), dtype
+            got = cp.asarray(back).astype(cp.float32).get()
+            assert np.array_equal(got, back.astype("f4"), equal_nan=True), dtype
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "complex64", "complex128", "float16"])
+def test_products_of_all_layouts_equal_numpys(cp, name):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-4, 5, (2, 6, 6)).astype(name)
+    if np.dtype(name).kind == "c":
+        a, b = a + 1j * b, b - 2j * a
+    for one in (a, a.T, a[:4], a[:, 1:5]):
+        for other in (b, b.T, b.conj().T):
+            if one.shape[1] == other.shape[0]:
+                got = cp.asarray(one) @ cp.asarray(other)
+                assert np.array_equal(got.get(), one @ other)
+
+
+def test_cupys_functions_equal_numpys(cp):
+    rng = np.random.default_rng(0)
+    host = rng.integers(-9, 10, (37, 41)).astype("float64")
+    device = cp.asarray(host)
+    for f in (
+        lambda xp, a: a.sum(axis=0),
+        lambda xp, a: a.max(axis=1),
+        lambda xp, a: xp.argmax(a, axis=1),
+        lambda xp, a: xp.cumsum(a, axis=1),
+        lambda xp, a: xp.sort(a, axis=0),
+        lambda xp, a: xp.argsort(xp.unique(a)),
+        lambda xp, a: xp.where(a > 0, a, -a),
+        lambda xp, a: xp.concatenate([a, a[::-1]], axis=1),
+        lambda xp, a: xp.take(a, xp.asarray([3, 0, 36]), axis=0),
+        lambda xp, a: a[a > 5],
+        lambda xp, a: xp.stack([a] * 9).sum(axis=0),
+        lambda xp, a: xp.bincount((a + 9).astype("int64").ravel()),
+    ):
+        assert np.array_equal(f(cp, device).get(), f(np, host))
+
+
+def test_a_thing_that_is_not_emulated_says_its_name(cp):
+    with pytest.raises(NotImplementedError, match=r"cuda_on_host: mallocManaged is not emulated"):
+        cp.cuda.runtime.mallocManaged(8)
