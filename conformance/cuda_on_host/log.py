@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from .install import State, device
 from .install import settings as _settings
@@ -125,5 +124,3 @@ def memory_check() -> str:
     """Run all that is enqueued, and return what was written where nobody may; "" if nothing was."""
     device().host_check_memory()
     return failure()
-
-
