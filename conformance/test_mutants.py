@@ -9,6 +9,7 @@ import pytest
 
 import portable_rnn
 
+from . import cuda_on_host
 from .backends import BACKENDS
 from .forked import Forked
 from .mutants import MUTANTS, compiled_here
@@ -49,6 +50,9 @@ def not_here(mutant):
     """Return why the test that catches a bug is not run on this machine, or ''."""
     if of_the_suite(mutant.caught_by):
         reason = why_not(BACKENDS[row_of(mutant.caught_by)])
+        return f"not run: {reason}" if reason else ""
+    if mutant.caught_by.startswith("tests/test_fused"):
+        reason = cuda_on_host.why_not()
         return f"not run: {reason}" if reason else ""
     compiled = mutant.caught_by.startswith(("tests/test_compiled", "tests/test_executors"))
     return compiled_here.why_not() if compiled else ""

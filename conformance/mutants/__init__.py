@@ -10,6 +10,7 @@ from ..mutant import Mutant
 from .arrays import ARRAYS
 from .compiled import COMPILED
 from .derivatives import DERIVATIVES
+from .fused import FUSED
 from .networks import NETWORKS
 from .recursion import RECURSION
 from .sequences import SEQUENCES
@@ -28,4 +29,5 @@ MUTANTS = [
     *DERIVATIVES,
     *ARRAYS,
     *COMPILED,
+    *FUSED,
 ]

@@ -150,7 +150,7 @@ COMPILED = [
     ),
     Mutant(
         "updates of both kinds read as booleans",
-        f"{FOLDER}/compiled.py",
+        f"{FOLDER}/programs.py",
         'return "choose" if kinds == {"bool"} else "mix"',
         'return "choose" if "bool" in kinds else "mix"',
         "tests/test_compiled_calls.py::test_masks_of_both_kinds_are_read_as_numbers",
@@ -220,7 +220,7 @@ COMPILED = [
     ),
     Mutant(
         "a cell that was changed compiled as it was",
-        f"{FOLDER}/compiled.py",
+        f"{FOLDER}/programs.py",
         "    if _is_known_fixed(inner.cell):",
         "    if inner.cell is not None:",
         "tests/test_compiled_cells.py::test_a_cell_that_is_changed_is_traced_again",

@@ -152,7 +152,7 @@ NETWORKS = [
     ),
     Mutant(
         "mebibytes for megabytes",
-        "memory.py",
+        "_arrays/scalars.py",
         '"m": 10**6',
         '"m": 2**20',
         "tests/test_plan.py::test_a_text_says_how_many_bytes[MB-1000000.0]",
