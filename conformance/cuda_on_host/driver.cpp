@@ -59,7 +59,7 @@ int launch(Function* f, Dim grid, Dim block, size_t dynamic_shared, void* handle
   report(cooperative ? "cooperative launch" : "launch", kernel.name, threads * blocks, stream);
 
   // A pointer to memory of a device that this one cannot reach would stop the kernel.
-  auto packed = std::shared_ptr<char>(new char[kernel.arguments + 16], [](char* p) { delete[] p; });
+  auto packed = std::shared_ptr<char>(new char[kernel.arguments + 16](), [](char* p) { delete[] p; });
   kernel.copy(given, packed.get());
   for (size_t at = 0; at + sizeof(void*) <= kernel.arguments; at += sizeof(void*)) {
     void* word;

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._arrays.devices import on_host
-from ._arrays.functions import nan_where, real_part, row
+from ._arrays.functions import dtype_is_kind, nan_where, real_part, row
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -31,7 +31,7 @@ def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
     """Return whether targets are class indices, not rows, by their dtype; check their shape."""
     namespace_of(outputs=outputs, targets=targets)
     shape = tuple(outputs.shape)
-    if xp.isdtype(targets.dtype, "integral"):
+    if dtype_is_kind(xp, targets.dtype, "integral"):
         if tuple(targets.shape) != shape[:-1]:
             rows = "; rows are of the dtype of outputs" if tuple(targets.shape) == shape else ""
             raise ValueError(

@@ -24,7 +24,14 @@ from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import real_part, row, sum_over, to_accumulation_dtype, with_last_axis
+from ._arrays.functions import (
+    dtype_is_kind,
+    real_part,
+    row,
+    sum_over,
+    to_accumulation_dtype,
+    with_last_axis,
+)
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -335,7 +342,7 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
      [1. 0. 0.]]
     """
     found = check_of_namespace("labels", labels, xp)
-    if not found.isdtype(labels.dtype, "integral"):
+    if not dtype_is_kind(found, labels.dtype, "integral"):
         raise TypeError(f"labels: expected an integer dtype, got {dtype_name(labels.dtype)}")
     named = getattr(found, dtype, None) if isinstance(dtype, str) else dtype
     try:
@@ -343,7 +350,7 @@ def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
         good = named is not None and (isinstance(named, type) or not hasattr(named, "dtype"))
         if good:  # NumPy accepts a scalar type, such as Python's bool, as a dtype
             named = found.zeros(0, dtype=named).dtype
-        good = good and found.isdtype(named, ("bool", "numeric"))
+        good = good and dtype_is_kind(found, named, ("bool", "numeric"))
     except Exception:  # any object may be given, and raise anything
         good = False
     if not good:
