@@ -11,7 +11,7 @@ from pathlib import Path
 import nox
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conformance.backends import by_environment
+from conformance.backends import BACKENDS, by_environment
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -141,6 +141,22 @@ def malformed(session: nox.Session) -> None:
     install(session, "-e.[cli,plot]", groups=("test", "peers"))
     arguments = session.posargs or ("--count=20000",)
     session.run("python", "-m", "conformance.malformed", *arguments, env=ONE_THREAD)
+
+
+@nox.session(default=False, tags=["gpu"])
+def gpu(session: nox.Session) -> None:
+    """All that a GPU must be asked, as one record and one page, in build/gpu or --out."""
+    peers = ("jax[cuda13]", "pytest-xdist")
+    install(session, "-e.[cli,plot]", *BACKENDS["cupy"].packages, *peers, groups=("test", "peers"))
+    session.run("python", "-m", "benchmarks.gpu", *session.posargs)
+
+
+@nox.session(default=False, tags=["cpu"])
+def gpu_rehearsal(session: nox.Session) -> None:
+    """The session gpu, on the emulated device, with tiny sizes: it shows no time."""
+    packages = BACKENDS["cupy-host"].packages
+    install(session, "-e.[cli,plot]", *packages, groups=("test", "peers"))
+    session.run("pytest", "tests/test_gpu.py", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(default=False, tags=["cpu", "gpu"])

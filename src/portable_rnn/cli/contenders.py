@@ -17,7 +17,7 @@ from ..api import backward, forward, predict
 from ..model import RNN
 from ..streaming import stream
 
-__all__ = ["WORK", "Problem", "Run", "contenders", "draw"]
+__all__ = ["TORCH", "WORK", "Problem", "Run", "contenders", "draw", "scan_vjp"]
 
 Run = Callable[[], list[Any]]
 WORK = ("train", "predict", "step")
@@ -132,17 +132,21 @@ def torch_nn(work: str, p: Problem, threads: int = 1) -> Run:
     return found[work]
 
 
-def jax_grad(p: Problem) -> Run:
-    """Return the gradients that JAX makes of a ``lax.scan``, compiled; what is hoisted here is."""
+def scan_vjp(cell: str) -> Callable[..., Any]:
+    """Return outputs, and what JAX pulls back through its own ``lax.scan``, to be compiled.
+
+    A function of parameters, x, a tuple of states (B, H), and the cotangent of the outputs. The
+    product of the inputs is taken out of the loop.
+    """
     jax: Any = import_module("jax")
     jnp = jax.numpy
 
     def step(w: Any, state: Any, ax: Any) -> Any:
         h = state[0]
         ah = h @ w["weight_hh_l0"].T + w["bias_hh_l0"]
-        if p.model.cell == "elman":
+        if cell == "elman":
             new: tuple[Any, ...] = (jnp.tanh(ax + ah),)
-        elif p.model.cell == "gru":
+        elif cell == "gru":
             (x_r, x_z, x_n), (h_r, h_z, h_n) = jnp.split(ax, 3, -1), jnp.split(ah, 3, -1)
             r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
             n = jnp.tanh(x_n + r * h_n)
@@ -161,8 +165,14 @@ def jax_grad(p: Problem) -> Run:
         y, vjp = jax.vjp(outputs, w, x, state)
         return y, vjp(d_y)
 
+    return pulled
+
+
+def jax_grad(p: Problem) -> Run:
+    """Return the gradients that JAX makes of a ``lax.scan``, compiled; what is hoisted here is."""
+    jax: Any = import_module("jax")
     wide = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
-    both, state = jax.jit(pulled), tuple(s[0] for s in p.state)
+    both, state = jax.jit(scan_vjp(str(p.model.cell))), tuple(s[0] for s in p.state)
 
     def run() -> list[Any]:
         with wide(p.x.dtype == np.float64):

@@ -1,0 +1,1 @@
+"""Stages that go wrong, for test_gpu.py."""

@@ -1,0 +1,3 @@
+def run(settings, save):
+    save({"half": 1})
+    raise RuntimeError("a wrong kernel")

@@ -1,0 +1,6 @@
+import time
+
+
+def run(settings, save):
+    save({"half": 3})
+    time.sleep(600)
