@@ -50,6 +50,7 @@ LEVELS = [
     {"dropout", "executors", "memory"},
     {"_calls"},
     {"api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"vectors"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},
     {"cli"},

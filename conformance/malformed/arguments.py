@@ -122,6 +122,7 @@ IN_FUNCTION = {
     "serialization.write_atomically": {"data": "data"},
     "text.Vocabulary.decode": {"indices": "indices"},
     "text.read_text": {"paths": "paths"},
+    "vector_to_parameters": {"vector": "floating array"},
     "training.train": {"max_norm": "bound", "lr": "rate or schedule"},
     "training.Callback": {"*": "hook"},
     **{

@@ -207,6 +207,10 @@ class Valid:
                 **{"tokens": self.targets, "d_vectors": self.outputs, "vocabulary_size": O}
             },
             "executors.use": lambda: {"name": "auto", "threads": 2},
+            "parameters_to_vector": lambda: {"params": self.params},
+            "vector_to_parameters": lambda: {
+                **{"vector": prnn.parameters_to_vector(self.params), "params": self.params}
+            },
             "memory.plan": lambda: {
                 **{"model": self.model, "steps": 64, "batch": 2, "dtype": "float32"}
             },

@@ -31,6 +31,7 @@ from .embedding import embed, embed_vjp
 from .model import RNN
 from .streaming import stream
 from .truncated import truncated_bptt
+from .vectors import parameters_to_vector, vector_to_parameters
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "losses",
     "memory",
     "optimizers",
+    "parameters_to_vector",
     "per_example_gradients",
     "per_example_norms",
     "predict",
@@ -69,4 +71,5 @@ __all__ = [
     "training",
     "truncated_bptt",
     "use_namespace",
+    "vector_to_parameters",
 ]
