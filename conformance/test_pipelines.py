@@ -115,6 +115,7 @@ def test_matrix_products_cannot_be_captured_in_a_graph(backend, network, what):
         "predict": lambda: prnn.predict(model, params, x),
     }
     calls[what]()  # kernels are compiled
+    cp.cuda.get_current_stream().synchronize()  # the arrays are those of another stream
     with cp.cuda.Stream(non_blocking=True) as stream:
         stream.begin_capture()
         with pytest.raises(NotImplementedError, match="cuBLAS API during stream capture"):
@@ -131,6 +132,7 @@ def test_what_has_no_product_can_be_captured_and_replayed(backend, network):
     cp = backend.xp
     grads = {name: cp.ones_like(array) for name, array in network.params.items()}
     vector = prnn.parameters_to_vector(grads)  # kernels are compiled, arrays of the pool are there
+    cp.cuda.get_current_stream().synchronize()  # the arrays are those of another stream
     with cp.cuda.Stream(non_blocking=True) as stream:
         prnn.parameters_to_vector(grads)
         stream.synchronize()

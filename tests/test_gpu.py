@@ -209,6 +209,7 @@ def test_ratios_are_by_events_if_both_have_them():
             "jax.grad float32": [(None, 1.0), (None, 1.0), (None, 1.0)],
         },
         steps=2,
+        own=["eager"],
     )
     assert found["ratios"]["eager"]["torch.nn float32"] == [2.0, 1.0, 3.0]
     assert found["ratios"]["eager"]["jax.grad float32"] == [0.5, 0.25, 0.5]

@@ -8,9 +8,11 @@ than float32 is another contender, which is compared with ours in float32.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from conformance.backend import host_dtype
 from conformance.tolerances import error_in_eps
 
 from portable_rnn import backward, executors, forward
@@ -39,6 +41,8 @@ class Contender(NamedTuple):
         Whether it works on the current stream of CuPy, so that events on it time it.
     precision : {"float32", "tf32", "bfloat16"}
     device : str
+    own : bool
+        Whether it is this library with CuPy, which others are compared with.
     """
 
     run: Callable[[], list[Any]]
@@ -47,6 +51,7 @@ class Contender(NamedTuple):
     on_stream: bool
     precision: str
     device: str
+    own: bool = False
 
 
 def names_of_executors() -> list[str]:
@@ -61,11 +66,14 @@ def contenders(p: Problem, *, rehearse: bool) -> tuple[dict[str, Contender], dic
     """
     found: dict[str, Contender] = {}
     absent: dict[str, str] = {}
-    for name in names_of_executors():
-        if reason := refusal(p, name):
+    for executor, precision in product(names_of_executors(), ("float32", "bfloat16")):
+        if (executor, precision) == ("eager", "bfloat16"):
+            continue  # CuPy's own functions widen it
+        name = executor if precision == "float32" else f"{executor} {precision}"
+        if reason := refusal(p, executor, precision):
             absent[name] = reason
         else:
-            found[name] = ours(p, name)
+            found[name] = ours(p, executor, precision)
     for library, make in (("torch", of_torch), ("jax", of_jax)):
         try:
             found |= make(p, rehearse=rehearse)
@@ -76,10 +84,10 @@ def contenders(p: Problem, *, rehearse: bool) -> tuple[dict[str, Contender], dic
 
 def on_cupy(p: Problem, dtype: str = "float32") -> Problem:
     """Return a problem with its arrays on the current device."""
-    cp = import_module("cupy")
+    cp, wanted = import_module("cupy"), host_dtype(dtype)
 
     def put(array: Any) -> Any:
-        return cp.asarray(array, dtype=dtype)
+        return cp.asarray(array.astype(wanted))
 
     params = {name: put(array) for name, array in p.params.items()}
     return Problem(p.model, params, put(p.x), tuple(map(put, p.state)), put(p.d_y))
@@ -99,10 +107,12 @@ def passes(p: Problem, executor: str) -> Callable[[], list[Any]]:
     return run
 
 
-def refusal(p: Problem, executor: str) -> str:
+def refusal(p: Problem, executor: str, dtype: str = "float32") -> str:
     """Return why an executor does not run a problem; "" if it does."""
     try:
-        passes(on_cupy(p), executor)()
+        passes(on_cupy(p, dtype), executor)()
+    except ImportError as error:  # of the package that has bfloat16 for NumPy
+        return str(error)
     except ValueError as error:
         if str(error).startswith("executor: "):
             return str(error).removeprefix("executor: ")
@@ -110,14 +120,15 @@ def refusal(p: Problem, executor: str) -> str:
     return ""
 
 
-def ours(p: Problem, executor: str) -> Contender:
+def ours(p: Problem, executor: str, precision: str = "float32") -> Contender:
     """Return this library, served by an executor."""
     cp = import_module("cupy")
 
     def wait(_: list[Any]) -> None:
         cp.cuda.get_current_stream().synchronize()
 
-    return Contender(passes(on_cupy(p), executor), wait, cp.asnumpy, True, "float32", "cuda")
+    run = passes(on_cupy(p, precision), executor)
+    return Contender(run, wait, cp.asnumpy, True, precision, "cuda", own=True)
 
 
 def of_torch(p: Problem, *, rehearse: bool) -> dict[str, Contender]:

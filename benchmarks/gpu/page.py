@@ -71,7 +71,8 @@ def _suite(found: dict[str, Any], unit: str) -> list[str]:
 
 def _agreement(found: dict[str, Any], unit: str) -> list[str]:
     keys = ("cell", "T", "B", "H", "dtype")
-    names = found["executors"]
+    ran = {name for row in found["rows"] for name in row.get("error_eps", ())}
+    names = [name for name in found["executors"] if name in ran]
     head = [
         *keys,
         *(f"{name}, eps" for name in names),

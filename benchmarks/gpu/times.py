@@ -72,7 +72,7 @@ def case(settings: Settings, cell: str, steps: int, batch: int, hidden: int) -> 
         "error_eps": wrong,
         "device": {name: each.device for name, each in found.items()},
         "floor_us": {precision: floor(cell, batch, hidden, precision)[1] for precision in ALLOWED},
-        **summary(times, steps),
+        **summary(times, steps, [name for name, each in found.items() if each.own]),
     }
 
 
@@ -117,8 +117,8 @@ def measure(found: dict[str, Contender], settings: Settings) -> Times:
     return times
 
 
-def summary(times: Times, steps: int) -> dict[str, Any]:
-    """Return medians, and the ratio to each executor's clock: median, least and largest.
+def summary(times: Times, steps: int, own: list[str]) -> dict[str, Any]:
+    """Return medians, and the ratio to each of ours: median, least and largest.
 
     A ratio is of two times of one round: by events if both have them, else on the clock.
     """
@@ -130,7 +130,7 @@ def summary(times: Times, steps: int) -> dict[str, Any]:
                 each = [1e6 * one[i] / steps for one in found]  # type: ignore[operator]
                 median[kind][name] = statistics.median(each)
     ratios: dict[str, dict[str, list[float]]] = {}
-    for mine in (name for name in times if " " not in name):  # executors
+    for mine in own:
         ratios[mine] = {}
         for name in (name for name in times if name != mine):
             both = all(median["events_us_per_step"].get(one) for one in (mine, name))

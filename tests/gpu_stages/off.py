@@ -6,8 +6,8 @@ from benchmarks.gpu import contenders, times
 def run(settings, save):
     right = contenders.ours
 
-    def wrong(p, executor):
-        found = right(p, executor)
+    def wrong(p, *options):
+        found = right(p, *options)
 
         def results():
             *rest, last = found.run()
