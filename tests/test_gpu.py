@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,12 +27,21 @@ def command(*options, **environment):
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+def ends(pid):
+    """Return whether a process ends within five seconds; one that nobody waits for has ended."""
+    for _ in range(50):
+        done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+        if done.stdout.strip()[:1] in ("", "Z"):
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def emulation():
     """Skip where the device cannot be emulated: `nox -s gpu_rehearsal` has what it needs."""
-    for module in ("cupy", "torch", "jax"):
-        pytest.importorskip(module) if module != "cupy" else None
-    if find_spec("cupy") is None or sys.platform != "linux" or build.compiler() is None:
-        pytest.skip("needs cupy and a C++ compiler, on Linux: nox -s gpu_rehearsal")
+    absent = [name for name in ("cupy", "torch", "jax") if find_spec(name) is None]
+    if absent or sys.platform != "linux" or build.compiler() is None:
+        pytest.skip(f"needs {', '.join(absent) or 'a C++ compiler, on Linux'}: gpu_rehearsal")
 
 
 # --------------------------------------------------------------------------- the rehearsal
@@ -105,6 +115,34 @@ def test_a_contender_that_is_off_is_not_timed(tmp_path):
     assert "torch.nn float32" in found["clock_us_per_step"]
 
 
+def test_a_call_that_waits_breaks_a_contract(tmp_path):
+    emulation()
+    stage = Stage("waits", "tests.gpu_stages.waits", 2)
+    found = runner.run_stage(stage, tmp_path / "log.txt", rehearse=True)
+    assert found["status"] == "failed"
+    problems = found["found"]["problems"]
+    assert problems
+    assert all(problem.startswith("reads of elman, ") for problem in problems)
+    assert "'d2h': 12" in problems[0]
+
+
+def test_an_executor_that_differs_is_a_problem(tmp_path):
+    emulation()
+    stage = Stage("differs", "tests.gpu_stages.differs", 2)
+    problems = runner.run_stage(stage, tmp_path / "log.txt", rehearse=True)["found"]["problems"]
+    assert any("fused is off by" in problem for problem in problems)
+    assert any("fused has other bits in its second run" in problem for problem in problems)
+    assert not any("eager" in problem for problem in problems)
+
+
+def test_a_rehearsal_without_a_compiler_says_so(tmp_path):
+    if find_spec("cupy") is None:
+        pytest.skip("needs cupy: gpu_rehearsal")
+    done = command("--rehearse", f"--out={tmp_path / 'out'}", CXX="no-such-compiler", PATH="")
+    assert done.returncode == 77
+    assert "no C++ compiler" in done.stderr or "it is for Linux" in done.stderr
+
+
 # ----------------------------------------------------------------------- what goes wrong
 
 
@@ -125,11 +163,9 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
     assert found["dies"]["reason"] == "its process ended with 11; see dies.txt"
     assert found["hangs"]["reason"] == "ended after 0.05 minutes; see hangs.txt"
     # What they had found is kept.
-    assert [found[name]["found"] for name in ("breaks", "dies", "hangs")] == [
-        {"half": 1},
-        {"half": 2},
-        {"half": 3},
-    ]
+    kept = [found[name]["found"] for name in ("breaks", "dies", "hangs")]
+    assert [each["half"] for each in kept] == [1, 2, 3]
+    assert ends(kept[2]["pid"]), "what a stage started is ended with it"
 
 
 def test_without_a_device_the_command_ends_with_77_and_the_reason(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,13 +93,16 @@ def run_stage(stage: Stage, log: Path, *, rehearse: bool) -> dict[str, Any]:
             env=_environment(rehearse),
             stdout=printed,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         ended = ""
         try:
             status = process.wait(60 * stage.minutes)
         except subprocess.TimeoutExpired:
-            process.kill()
-            status, ended = process.wait(), f"ended after {stage.minutes:g} minutes"
+            status, ended = _end(process), f"ended after {stage.minutes:g} minutes"
+        except BaseException:  # an interrupt
+            _end(process)
+            raise
         if status and not ended:
             ended = f"its process ended with {status}"
         told = {"status": "failed", "reason": ended, "found": {}, "emulated": rehearse}
@@ -108,6 +112,12 @@ def run_stage(stage: Stage, log: Path, *, rehearse: bool) -> dict[str, Any]:
             told |= {"status": "failed", "reason": f"{ended}; see {log.name}"}
     told["seconds"] = round(time.perf_counter() - started, 1)
     return told
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End a process with all that it started, such as the workers of pytest."""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def _environment(rehearse: bool) -> dict[str, str]:

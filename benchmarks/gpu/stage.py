@@ -24,9 +24,6 @@ def main() -> None:
     options = parser.parse_args()
     from conformance import cuda_on_host
 
-    if options.rehearse:
-        cuda_on_host.install()
-
     def write(status: str, reason: str, found: dict[str, Any]) -> None:
         told = {"status": status, "reason": reason, "found": found}
         told["emulated"] = cuda_on_host.installed()  # of the device, whatever the options are
@@ -40,8 +37,10 @@ def main() -> None:
         write("failed", "it did not end", kept)
 
     try:
+        if options.rehearse:
+            cuda_on_host.install()
         found = import_module(options.module).run(settings.of(rehearse=options.rehearse), save)
-    except NotAvailable as reason:
+    except (NotAvailable, cuda_on_host.Unavailable) as reason:
         write("not available", str(reason), kept)
     except Exception as error:
         traceback.print_exc()

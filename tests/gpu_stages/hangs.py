@@ -1,6 +1,8 @@
+import subprocess
 import time
 
 
 def run(settings, save):
-    save({"half": 3})
+    process = subprocess.Popen(["sleep", "600"])
+    save({"half": 3, "pid": process.pid})
     time.sleep(600)
