@@ -30,8 +30,8 @@ def command(*options, **environment):
 def ends(pid):
     """Return whether a process ends within five seconds; one that nobody waits for has ended."""
     for _ in range(50):
-        done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-        if done.stdout.strip()[:1] in ("", "Z"):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
             return True
         time.sleep(0.1)
     return False
@@ -196,6 +196,7 @@ def test_a_suite_that_failed_is_a_problem():
     assert found["problems"] == ["row more did not run", "2 tests failed on cupy, float32"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
 @pytest.mark.parametrize(("status", "problems"), [(0, []), (99, ["memcheck", "synccheck"])])
 def test_what_a_sanitizer_finds_is_a_problem(tmp_path, monkeypatch, status, problems):
     tool = tmp_path / "compute-sanitizer"

@@ -116,7 +116,10 @@ def run_stage(stage: Stage, log: Path, *, rehearse: bool) -> dict[str, Any]:
 
 def _end(process: subprocess.Popen[bytes]) -> int:
     """End a process with all that it started, such as the workers of pytest."""
-    os.killpg(process.pid, signal.SIGKILL)
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
     return process.wait()
 
 
