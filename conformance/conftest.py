@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from . import report
+from . import cuda_on_host, report
 from .backends import BACKENDS
 from .libraries import Custom
 from .selection import (
@@ -109,6 +109,13 @@ def backend(request, record_property):
         )
     with row.session():
         yield row
+
+
+@pytest.fixture
+def cp(backend):
+    """CuPy on the emulated device, without CuPy's pool: each array is an allocation."""
+    yield backend.xp
+    cuda_on_host.failure()  # what a test has provoked
 
 
 @pytest.fixture(autouse=True)

@@ -1,34 +1,15 @@
-"""The emulated device itself: what it promises, each with a program that breaks the rule."""
+"""The emulated device itself: memory, threads, launches, arithmetic.
 
-import importlib
+Each promise of its README, with a program that breaks the rule and must be noticed.
+"""
 
 import numpy as np
 import pytest
 
 from . import cuda_on_host
+from .emulated import STORE, kernel
 
 pytestmark = pytest.mark.rows("cupy-host")
-
-
-@pytest.fixture
-def cp(backend):
-    """CuPy on the emulated device, without CuPy's pool: each array is an allocation."""
-    cupy = importlib.import_module("cupy")
-    yield cupy
-    cuda_on_host.failure()  # what a test has provoked
-
-
-def kernel(cp, name, source, **options):
-    return cp.RawModule(code=source, options=("-std=c++17",), **options).get_function(name)
-
-
-STORE = """
-extern "C" __global__ void store(float* out, int at, float value) { out[at] = value; }
-extern "C" __global__ void add(const float* a, const float* b, float* out, int n) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < n) out[i] = a[i] + b[i];
-}
-"""
 
 
 # ------------------------------------------------------------------------------------- memory
@@ -46,7 +27,7 @@ def test_a_write_outside_of_an_allocation_is_reported(cp, at):
     assert cuda_on_host.memory_check() == ""
     store((1,), (1,), (out, np.int32(at), np.float32(1)))
     assert "an allocation of 20 bytes" in cuda_on_host.memory_check()
-    store((1,), (1,), (out, np.int32(at), cp.float32(np.frombuffer(b"\xa5" * 4, "f4")[0])))
+    assert cuda_on_host.memory_check() == ""  # it is told once
 
 
 def test_a_write_to_freed_memory_is_reported_and_freed_memory_is_nan(cp):
@@ -57,7 +38,30 @@ def test_a_write_to_freed_memory_is_reported_and_freed_memory_is_nan(cp):
     assert cp.isnan(stale).all()
     store((1,), (1,), (stale, np.int32(0), np.float32(1)))
     assert "bytes that were freed" in cuda_on_host.memory_check()
-    store((1,), (1,), (stale, np.int32(0), np.float32(np.frombuffer(b"\xff" * 4, "f4")[0])))
+    assert cuda_on_host.memory_check() == ""
+
+
+def test_copies_and_fills_stay_in_one_allocation(cp):
+    out, runtime = cp.zeros(5, dtype=cp.float32), cp.cuda.runtime
+    host = np.zeros(6, np.float32)
+    for call in (
+        lambda: runtime.memcpy(out.data.ptr, host.ctypes.data, 24, 1),
+        lambda: runtime.memsetAsync(out.data.ptr + 4, 0, 20, 0),
+        lambda: runtime.free(out.data.ptr + 4),
+    ):
+        with pytest.raises(runtime.CUDARuntimeError) as raised:
+            call()
+        assert raised.value.__notes__
+    assert cuda_on_host.memory_check() == ""
+
+
+def test_what_nobody_was_told_is_told_at_the_end_of_settings(cp):
+    run = kernel(cp, "f", 'extern "C" __global__ void f() { __trap(); }')
+    with pytest.raises(RuntimeError, match="it stopped by itself"), cuda_on_host.settings():
+        run((1,), (1,), ())
+    with pytest.raises(KeyError), cuda_on_host.settings():  # noqa: PT012
+        run((1,), (1,), ())
+        raise KeyError  # which is not hidden
 
 
 def test_shared_memory_that_nobody_wrote_is_nan(cp):
@@ -188,6 +192,22 @@ def test_blocks_of_a_cooperative_launch_are_there_at_once(cp):
     assert "wait for ever" in cuda_on_host.memory_check()
 
 
+def test_a_lane_that_waits_for_others_than_itself_is_an_error(cp):
+    code = 'extern "C" __global__ void f() { __syncwarp(2); }'
+    kernel(cp, "f", code)((1,), (1,), ())
+    assert "lane 0 waits for lanes 00000002, without itself" in cuda_on_host.memory_check()
+
+
+def test_a_trap_is_an_error_that_stays(cp):
+    kernel(cp, "f", 'extern "C" __global__ void f() { __trap(); }')((1,), (1,), ())
+    with pytest.raises(cp.cuda.runtime.CUDARuntimeError):
+        cp.cuda.runtime.deviceSynchronize()
+    with pytest.raises(cp.cuda.runtime.CUDARuntimeError):
+        cp.cuda.runtime.deviceSynchronize()
+    assert "it stopped by itself" in cuda_on_host.failure()
+    cp.cuda.runtime.deviceSynchronize()
+
+
 # ------------------------------------------------------------------------------------ launches
 
 
@@ -212,148 +232,36 @@ def test_launch_bounds_and_large_shared_memory_are_kept(cp):
         run.max_dynamic_shared_size_bytes = 228 << 10
 
 
+def test_more_blocks_than_are_there_at_once_do_not_run_together(cp):
+    code = 'extern "C" __global__ void f(float* out) { __shared__ float s[8192]; out[0] = s[0]; }'
+    out = cp.zeros(1, dtype=cp.float32)
+    run = cp.RawKernel(code, "f", enable_cooperative_groups=True)
+    run((792,), (1,), (out,))  # 132 multiprocessors, each with 228 KiB: 6 of 33 KiB
+    with pytest.warns(UserWarning, match="reduced from 793 to 792"):
+        run((793,), (1,), (out,))
+
+
+def test_static_and_dynamic_shared_memory_count_together(cp):
+    code = 'extern "C" __global__ void f(float* out) { __shared__ float s[8192]; out[0] = s[0]; }'
+    run, out = kernel(cp, "f", code), cp.zeros(1, dtype=cp.float32)
+    run((1,), (1,), (out,), shared_mem=16 << 10)
+    with pytest.raises(cp.cuda.driver.CUDADriverError, match="16384 are allowed"):
+        run((1,), (1,), (out,), shared_mem=(16 << 10) + 4)
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(4, 6), (16, 16)])
+def test_clusters_that_do_not_fit_are_refused(cp, size, blocks):
+    code = f'extern "C" __global__ void __cluster_dims__({size}, 1, 1) f() {{}}'
+    run = kernel(cp, "f", code)
+    if size <= 8:
+        run((2 * size,), (1,), ())
+    with pytest.raises(cp.cuda.driver.CUDADriverError):
+        run((blocks,), (1,), ())
+
+
 def test_a_source_that_does_not_compile_says_why(cp):
     with pytest.raises(cp.cuda.compiler.CompileException, match="no_such_thing"):
         kernel(cp, "f", 'extern "C" __global__ void f() { no_such_thing(); }')
-
-
-# ------------------------------------------------------------------------ streams and devices
-
-
-def two_streams(cp, *, with_event):
-    """Add on one stream what another has written."""
-    a, b = cp.zeros((2, 256), dtype=cp.float32)
-    first, second = (cp.cuda.Stream(non_blocking=True) for _ in range(2))
-    cp.cuda.Device().synchronize()
-    out = cp.empty(256, dtype=cp.float32)
-    with first:
-        a += 1.0
-        a += 1.0
-    if with_event:
-        second.wait_event(first.record())
-    with second:
-        cp.add(a, b, out=out)
-    second.synchronize()
-    found = out.get()
-    cp.cuda.Device().synchronize()
-    return found
-
-
-def test_a_missing_event_shows_when_nothing_runs_early(cp):
-    with cuda_on_host.settings(lazy=True):
-        cuda_on_host.device().host_seed(0)
-        assert (two_streams(cp, with_event=True) == 2).all()
-        found = {two_streams(cp, with_event=False)[0] for _ in range(8)}
-    assert found != {2.0}
-
-
-def test_the_null_stream_waits_for_blocking_streams_and_they_for_it(cp):
-    with cuda_on_host.settings(lazy=True):
-        values = cp.zeros(8, dtype=cp.float32)
-        with cp.cuda.Stream() as blocking:
-            values += 1.0
-        cp.add(values, 1.0, out=values)  # on the null stream
-        with blocking:
-            cp.multiply(values, 3.0, out=values)
-        assert cuda_on_host.device().host_pending() > 0
-        blocking.synchronize()
-        assert values.get().tolist() == [6.0] * 8
-
-
-def test_a_copy_from_ordinary_memory_is_read_at_once_and_from_pinned_memory_later(cp):
-    with cuda_on_host.settings(lazy=True):
-        stream = cp.cuda.Stream(non_blocking=True)
-        pinned = np.frombuffer(cp.cuda.alloc_pinned_memory(32), np.float32, 8)
-        for host, want in ((np.zeros(8, np.float32), 1.0), (pinned, 2.0)):
-            host[...] = 1.0
-            device = cp.empty(8, dtype=cp.float32)
-            cp.cuda.Device().synchronize()
-            cp.cuda.runtime.memcpyAsync(device.data.ptr, host.ctypes.data, 32, 1, stream.ptr)
-            host[...] = 2.0
-            stream.synchronize()
-            assert device[0] == want
-
-
-def test_work_on_another_device_is_refused_without_peers_and_allowed_with(cp):
-    with cp.cuda.Device(1):
-        there = cp.ones(4, dtype=cp.float32)
-    with pytest.raises(ValueError, match="Peer access is unavailable"):
-        there + 1.0
-    with cuda_on_host.settings(peers=True), pytest.warns(cp._util.PerformanceWarning):
-        assert (there + 1.0).get().tolist() == [2.0] * 4
-    with cp.cuda.Device(1):
-        assert (there + 1.0).device.id == 1
-
-
-def test_a_pointer_of_another_device_stops_a_kernel(cp):
-    add, here = kernel(cp, "add", STORE), cp.ones(4, dtype=cp.float32)
-    with cp.cuda.Device(1):
-        there = cp.ones(4, dtype=cp.float32)
-    with pytest.raises(cp.cuda.driver.CUDADriverError):
-        add((1,), (4,), (here, there.data.ptr, here, np.int32(4)))
-    assert "cannot be reached" in cuda_on_host.failure()
-
-
-# ------------------------------------------------------------------------------------- graphs
-
-
-def test_a_graph_reads_what_is_there_when_it_is_launched(cp):
-    add = kernel(cp, "add", STORE)
-    a, b = cp.ones((2, 4), dtype=cp.float32)
-    out = cp.zeros(4, dtype=cp.float32)
-    with cp.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
-        add((1,), (4,), (a, b, out, np.int32(4)))
-        graph = stream.end_capture()
-        stream.synchronize()
-        assert out.get().tolist() == [0.0] * 4  # nothing has run
-        a += 1.0
-        graph.launch()
-        stream.synchronize()
-        assert out.get().tolist() == [3.0] * 4
-
-
-@pytest.mark.parametrize("what", ["matmul", "read", "upload", "synchronize"])
-def test_what_cannot_be_captured_is_refused(cp, what):
-    a, stream = cp.ones((4, 4), dtype=cp.float32), cp.cuda.Stream(non_blocking=True)
-    a @ a
-    calls = {
-        "matmul": lambda: a @ a,
-        "read": lambda: float(a[0, 0]),
-        "upload": lambda: cp.asarray(np.ones(4)),
-        "synchronize": stream.synchronize,
-    }
-    refused = (NotImplementedError, cp.cuda.runtime.CUDARuntimeError, RuntimeError)
-    with stream:
-        stream.begin_capture()
-        try:
-            with pytest.raises(refused):
-                calls[what]()
-        finally:
-            try:
-                stream.end_capture()
-            except cp.cuda.runtime.CUDARuntimeError:
-                assert what != "matmul"  # which CuPy refuses before it reaches the device
-
-
-# -------------------------------------------------------------------------------------- counts
-
-
-def test_what_reaches_the_device_is_counted(cp):
-    a = cp.ones((3, 3), dtype=cp.float32)
-    with cp.cuda.Stream(non_blocking=True) as stream:
-        (a @ a) + a  # compiled
-        with cuda_on_host.Log(root="test_cuda_on_host") as log:
-            b = cp.asarray(np.ones((3, 3), np.float32))
-            float(((a @ b) + a)[0, 0])
-        stream.synchronize()
-    assert log.counts["gemm"] == log.kernels["cupy_add__float32_float32_float32"] == 1
-    assert (log.counts["h2d"], log.bytes["h2d"]) == (1, 36)
-    assert log.counts["d2h"] == log.counts["sync"] == 1
-    assert log.counts["malloc"] == 3
-    assert set(log.streams) == {stream.ptr}
-    assert set(log.devices) == {0}
-    assert all("test_cuda_on_host.py" in line for line in log.lines)
 
 
 # ---------------------------------------------------------------------------------- arithmetic
@@ -388,6 +296,32 @@ def test_products_of_all_layouts_equal_numpys(cp, name):
                 assert np.array_equal(got.get(), one @ other)
 
 
+def test_wider_numbers_are_rounded_once_to_half_precision(cp):
+    # Rounded to float32 first, these would be ties.
+    wide = np.asarray([1 + 2.0**-11 + 2.0**-40, 1 + 3 * 2.0**-11 - 2.0**-40, 65519.999999])
+    rng = np.random.default_rng(0)
+    wide = np.concatenate([wide, np.ldexp(rng.standard_normal(5000), rng.integers(-26, 15, 5000))])
+    with np.errstate(all="ignore"):
+        want = wide.astype(np.float16)
+    assert np.array_equal(cp.asarray(wide).astype(cp.float16).get(), want)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(2.0, 0.0), (1.0, 1.0), (-0.5, 3.0)])
+def test_a_product_is_scaled_and_added_and_nothing_is_read_without_need(cp, alpha, beta):
+    from cupy_backends.cuda.libs import cublas
+
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-4, 5, (2, 3, 3)).astype(np.float64)
+    c = cp.asarray(np.ones((3, 3))) if beta else cp.empty((3, 3))  # of NaN
+    factors = np.asarray([alpha, beta])
+    x, y = factors.ctypes.data, factors.ctypes.data + 8
+    da, db = cp.asarray(a), cp.asarray(b)
+    given = (0, 1, 3, 3, 3, x, da.data.ptr, 3, db.data.ptr, 3, y, c.data.ptr, 3)
+    cublas.dgemm(cp.cuda.device.get_cublas_handle(), *given)
+    # Column-major: a is read as its transpose, and so is the product.
+    assert np.array_equal(c.get().T, alpha * (a.T @ b) + beta)
+
+
 def test_cupys_functions_equal_numpys(cp):
     rng = np.random.default_rng(0)
     host = rng.integers(-9, 10, (37, 41)).astype("float64")
@@ -410,5 +344,5 @@ def test_cupys_functions_equal_numpys(cp):
 
 
 def test_a_thing_that_is_not_emulated_says_its_name(cp):
-    with pytest.raises(NotImplementedError, match=r"cuda_on_host: mallocManaged is not emulated"):
-        cp.cuda.runtime.mallocManaged(8)
+    with pytest.raises(NotImplementedError, match=r"cuda_on_host: mallocArray is not emulated"):
+        cp.cuda.runtime.mallocArray(0, 1, 1)

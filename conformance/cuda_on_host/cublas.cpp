@@ -1,5 +1,6 @@
 // The products of cuBLAS that CuPy calls: column-major, each sum in the order of its terms, in the
 // type that cuBLAS would sum in.
+#include <algorithm>
 #include <complex>
 #include <type_traits>
 #include <vector>
@@ -69,6 +70,9 @@ int gemm(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, c
     refuse(invalid_handle, "a product runs on a device that is not the current one");
     return 14;
   }
+  if (m < 0 || n < 0 || k < 0 || lda < std::max(1, ta ? k : m) ||
+      ldb < std::max(1, tb ? n : k) || ldc < std::max(1, m))
+    return 7;
   for (const void* each : {a, b, (const void*)c})
     if (!reachable(each, current_device)) {
       fail(illegal_address, "a product takes an array of a device that cannot be reached");
@@ -97,7 +101,8 @@ int cublasSetStream_v2(void* handle, void* stream) { ((Handle*)handle)->stream =
 int cublasGetStream_v2(void* handle, void** out) { *out = ((Handle*)handle)->stream; return 0; }
 int cublasSetMathMode(void*, int) { return 0; }
 int cublasGetMathMode(void*, int* out) { *out = 0; return 0; }
-int cublasSetPointerMode_v2(void*, int) { return 0; }
+// Factors in the memory of the device are not supported.
+int cublasSetPointerMode_v2(void*, int mode) { return mode ? 15 : 0; }
 int cublasGetPointerMode_v2(void*, int* out) { *out = 0; return 0; }
 int cublasSetWorkspace_v2(void*, void*, size_t) { return 0; }
 
@@ -115,8 +120,8 @@ GEMM(Z, Z)
 int cublasGemmStridedBatchedEx(void* h, int ta, int tb, int m, int n, int k, const void* x,
                                const void* a, int a_type, int lda, long long a_step, const void* b,
                                int b_type, int ldb, long long b_step, const void* y, void* c,
-                               int c_type, int ldc, long long c_step, int count, int, int) {
-  if (a_type != b_type) return 15;
+                               int c_type, int ldc, long long c_step, int count, int compute, int) {
+  if (a_type != b_type || compute == 64 || compute == 65) return 15;  // sums in half precision
   Batch batch{a_step, b_step, c_step, count};
   auto run = [&](auto of) {
     typedef decltype(of) F;

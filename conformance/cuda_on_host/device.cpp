@@ -1,8 +1,6 @@
 // Memory, streams and events; see device.h.
 #include "device.h"
 
-#include <sys/mman.h>
-
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -64,12 +62,17 @@ static bool all(const char* from, size_t size, unsigned char byte) {
 
 static size_t rounded(size_t size) { return size ? (size + 511) / 512 * 512 : 512; }
 
+static void set_guards(const char* pointer, size_t size) {
+  memset((char*)pointer - guard, guard_byte, guard);
+  memset((char*)pointer + size, guard_byte, rounded(size) - size + guard);
+}
+
 int allocate(void** out, size_t size, int device) {
   if (device >= 0 && in_use + rounded(size) > total_memory) return out_of_memory;
   size_t whole = rounded(size);
   char* base = (char*)aligned_alloc(512, whole + 2 * guard);
   if (!base) return out_of_memory;
-  memset(base, guard_byte, whole + 2 * guard);
+  set_guards(base + guard, size);
   memset(base + guard, unwritten, size);
   allocations[base + guard] = {size, device};
   in_use += whole;
@@ -87,11 +90,10 @@ static int check_guards(const char* pointer, const Allocation& found) {
   return success;
 }
 
-int release(void* pointer, int device) {
+int release(void* pointer) {
   if (!pointer) return success;
   auto found = allocations.find((const char*)pointer);
-  if (found == allocations.end()) return invalid_value;
-  if (device >= 0) finish_device(found->second.device);
+  if (found == allocations.end()) return refuse(invalid_value, "what is freed is not allocated");
   int status = check_guards(found->first, found->second);
   size_t whole = rounded(found->second.size);
   in_use -= whole;
@@ -110,13 +112,17 @@ int release(void* pointer, int device) {
   return status;
 }
 
+// What is found wrong is put right, so that it is told once.
 static int check_memory() {
+  int status = success;
   for (auto& [pointer, found] : allocations)
-    if (int status = check_guards(pointer, found)) return status;
+    if (check_guards(pointer, found)) status = illegal_address, set_guards(pointer, found.size);
   for (auto& [pointer, size] : freed)
-    if (!all(pointer, size, unwritten))
-      return fail(illegal_address, "something wrote to %zu bytes that were freed", size);
-  return success;
+    if (!all(pointer, size, unwritten)) {
+      status = fail(illegal_address, "something wrote to %zu bytes that were freed", size);
+      memset(pointer, unwritten, size);
+    }
+  return status;
 }
 
 const Allocation* allocation_of(const void* pointer) {
@@ -126,12 +132,22 @@ const Allocation* allocation_of(const void* pointer) {
   return (const char*)pointer < next->first + rounded(next->second.size) ? &next->second : nullptr;
 }
 
+// What a copy or a fill touches lies in one allocation, if it begins in one.
+int check_range(const void* pointer, size_t size) {
+  const Allocation* found = allocation_of(pointer);
+  if (!found || !size) return success;
+  auto first = std::prev(allocations.upper_bound((const char*)pointer))->first;
+  if ((const char*)pointer + size <= first + found->size) return success;
+  return refuse(invalid_value, "%zu bytes from byte %zu of an allocation of %zu", size,
+                size_t((const char*)pointer - first), found->size);
+}
+
 static std::set<std::pair<int, int>> enabled_peers;
 
 bool reachable(const void* pointer, int device) {
   const Allocation* found = allocation_of(pointer);
   if (!found || found->device < 0 || found->device == device) return true;
-  return enabled_peers.count({device, found->device});
+  return peers && enabled_peers.count({device, found->device});
 }
 
 // ------------------------------------------------------------------------------------ streams
@@ -201,12 +217,17 @@ int enqueue(Stream* stream, std::function<void()> run) {
   if (!stream) return invalid_handle;
   if (stream->capture) {
     stream->capture->nodes.push_back(std::move(run));
+    stream->before[stream] = stream->capture->nodes.size();
     return success;
   }
   if (stream->legacy) {
     for (Stream* each : streams)
       if (each->blocking && each->device == stream->device) {
-        if (each->capture) return capture_implicit;
+        if (each->capture) {
+          each->capture->broken = true;
+          return refuse(capture_implicit, "the null stream is used while a stream that is ordered "
+                        "with it is captured");
+        }
         wait_for(stream, each);
       }
   } else if (stream->blocking) {
@@ -232,6 +253,15 @@ static bool capturing(Stream* stream) {
   return true;
 }
 
+namespace host {
+bool allocation_refused() {
+  bool found = false;
+  for (Stream* each : streams)
+    if (each->capture && !each->capture->relaxed) found = capturing(each);
+  return found;
+}
+}  // namespace host
+
 static bool is_device(const void* pointer) {
   const Allocation* found = allocation_of(pointer);
   return found && found->device >= 0;
@@ -247,6 +277,21 @@ static double now() {
   return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
 }
 
+// A stream that waits for an event of a capture takes part in it.
+static int join_capture(Stream* stream, Event* event) {
+  if (!event->capture->open) return refuse(captured_event, "an event of a capture that ended");
+  if (stream->capture && stream->capture != event->capture) {
+    stream->capture->broken = event->capture->broken = true;
+    return capture_merge;
+  }
+  stream->capture = event->capture;
+  for (auto& [other, many] : event->before) {
+    size_t& own = stream->before[other];
+    own = std::max(own, many);
+  }
+  return success;
+}
+
 extern "C" {
 
 void host_hook(Hook given) { hook = given; }
@@ -259,7 +304,11 @@ long host_in_use() { return in_use; }
 long host_peak() { long was = peak; peak = in_use; return was; }
 const char* host_failure() { return failure_text; }
 void host_forget_failure() { failure = 0, failure_text[0] = 0; }
-long host_pending() { long many = 0; for (Stream* each : streams) many += each->pending.size(); return many; }
+long host_pending() {
+  long many = 0;
+  for (Stream* each : streams) many += each->pending.size();
+  return many;
+}
 int host_check_memory() {
   for (int device = 0; device < device_count; device++) finish_device(device);
   return failure ? failure : check_memory();
@@ -281,14 +330,26 @@ int host_device_synchronize() {
 
 int host_malloc(void** out, size_t size) {
   report("malloc", "", size);
+  if (allocation_refused()) return capture_unsupported;
   return allocate(out, size, current_device);
 }
-int host_free(void* pointer) { report("free"); return release(pointer, current_device); }
+int host_free(void* pointer) {
+  report("free");
+  if (allocation_refused()) return capture_unsupported;
+  if (const Allocation* found = allocation_of(pointer)) finish_device(found->device);
+  return release(pointer);
+}
+// In the order of a stream: what is freed may still be in use by what was enqueued before.
+int host_free_async(void* pointer, void* handle) {
+  Stream* stream = stream_of(handle);
+  report("free", "", 0, stream);
+  return enqueue(stream, [=] { release(pointer); });
+}
 int host_alloc_pinned(void** out, size_t size) {
   report("hostalloc", "", size);
   return allocate(out, size, -1);
 }
-int host_free_pinned(void* pointer) { return release(pointer, -1); }
+int host_free_pinned(void* pointer) { return release(pointer); }
 int host_memory_info(size_t* free, size_t* total) {
   *total = total_memory, *free = total_memory - in_use;
   return success;
@@ -305,8 +366,12 @@ int host_memcpy_async(void* to, const void* from, size_t size, int, void* handle
   Stream* stream = stream_of(handle);
   if (!stream) return invalid_handle;
   bool up = !is_device(from), down = !is_device(to);
-  if (!up && !reachable(from, stream->device) && !peers)
-    return refuse(invalid_value, "a copy reads from a device that cannot be reached");
+  for (const void* each : {(const void*)to, from}) {
+    // CUDA would take it through the memory of the host, which nobody means.
+    if (!peers && !reachable(each, stream->device))
+      return refuse(invalid_value, "a copy takes memory of a device that cannot be reached");
+    if (int status = check_range(each, size)) return status;
+  }
   bool ordinary = (up && !is_pinned(from)) || (down && !is_pinned(to));
   if (ordinary && capturing(stream)) return capture_unsupported;
   report(up && down ? "h2h" : up ? "h2d" : down ? "d2h" : "d2d", "", size, stream);
@@ -325,11 +390,13 @@ int host_memcpy(void* to, const void* from, size_t size, int kind) {
     if (each->blocking && capturing(each)) return capture_implicit;
   if (!(is_device(to) && is_device(from))) report("sync", "memcpy");
   int status = host_memcpy_async(to, from, size, kind, nullptr);
-  finish(stream_of(nullptr));
+  if (!(is_device(to) && is_device(from))) finish(stream_of(nullptr));
   return status ? status : failure;
 }
 int host_memcpy_peer_async(void* to, int, const void* from, int, size_t size, void* handle) {
   Stream* stream = stream_of(handle);
+  for (const void* each : {(const void*)to, from})
+    if (int status = check_range(each, size)) return status;
   report("p2p", "", size, stream);
   return enqueue(stream, [=] { memmove(to, from, size); });
 }
@@ -339,6 +406,7 @@ int host_memset_async(void* to, int value, size_t size, void* handle) {
   report("memset", "", size, stream);
   if (!reachable(to, stream->device))
     return refuse(invalid_value, "memory of another device is set");
+  if (int status = check_range(to, size)) return status;
   return enqueue(stream, [=] { if (!dry) memset(to, value, size); });
 }
 
@@ -394,23 +462,34 @@ int host_stream_wait_event(void* handle, void* event_handle) {
   auto* event = (Event*)event_handle;
   if (!stream || !event) return invalid_handle;
   report("wait", "", 0, stream);
-  if (event->capture) stream->capture = event->capture;  // it takes part in the capture
-  if (event->capture || !event->stream) return success;
+  if (event->capture) return join_capture(stream, event);
+  if (!event->stream) return success;
+  if (stream->capture) {
+    stream->capture->broken = true;
+    return refuse(capture_isolation, "what is captured waits for what is not");
+  }
   Stream* other = event->stream;
   return enqueue(stream, [other, ticket = event->ticket] { finish(other, ticket); });
 }
 
-int host_event_create(void** out) { *out = new Event; return success; }
+int host_event_create(void** out, unsigned flags) {
+  auto* made = new Event;
+  made->timed = !(flags & 2);
+  *out = made;
+  return success;
+}
 int host_event_destroy(void* event) { delete (Event*)event; return success; }
 int host_event_record(void* event_handle, void* handle) {
   auto* event = (Event*)event_handle;
   Stream* stream = stream_of(handle);
   if (!event || !stream) return invalid_handle;
   event->capture = stream->capture;
+  event->before = stream->before;
   if (stream->capture) return success;
   event->stream = stream;
   report("record", "", 0, stream);
-  event->time = std::make_shared<double>(0);
+  // Of this record: one that comes later has a time of its own.
+  event->time = std::make_shared<double>(-1);
   int status = enqueue(stream, [time = event->time] { *time = now(); });
   event->ticket = stream->last;
   return status;
@@ -430,8 +509,10 @@ int host_event_synchronize(void* event_handle) {
   return failure;
 }
 int host_event_elapsed(float* out, void* from, void* to) {
-  for (void* each : {from, to})
-    if (!((Event*)each)->time || *((Event*)each)->time == 0) return not_ready;
+  for (Event* each : {(Event*)from, (Event*)to}) {
+    if (each->capture || !each->time || !each->timed) return invalid_handle;
+    if (*each->time < 0) return not_ready;
+  }
   *out = float(*((Event*)to)->time - *((Event*)from)->time);
   return success;
 }
@@ -451,30 +532,45 @@ int host_is_capturing(void* handle, int* out) {
   *out = !stream->capture ? 0 : stream->capture->broken ? 2 : 1;
   return success;
 }
-int host_begin_capture(void* handle) {
+int host_begin_capture(void* handle, int mode) {
   Stream* stream = stream_of(handle);
   if (!stream || stream->legacy) return capture_unsupported;
   if (stream->capture) return invalid_value;
   stream->capture = std::make_shared<Graph>();
+  stream->capture->origin = stream;
+  stream->capture->relaxed = mode == 2;
   return success;
 }
 int host_end_capture(void* handle, void** out) {
   Stream* stream = stream_of(handle);
+  *out = nullptr;
   if (!stream || !stream->capture) return capture_unmatched;
   auto graph = stream->capture;
+  if (graph->origin != stream) return graph->broken = true, capture_unmatched;
+  bool joined = true;
+  Before before = stream->before;
   for (Stream* each : streams)
-    if (each->capture == graph) each->capture.reset();
-  *out = nullptr;
+    if (each->capture == graph) {
+      if (each->before[each] > before[each]) joined = false;
+      each->capture.reset();
+      each->before.clear();
+    }
+  graph->open = false;
   if (graph->broken) return capture_invalidated;
+  if (!joined) return refuse(capture_unjoined, "the captured stream does not wait for another");
   *out = new Graph(*graph);
   return success;
 }
 int host_graph_nodes(void* graph) { return ((Graph*)graph)->nodes.size(); }
-int host_graph_instantiate(void** out, void* graph) { *out = new Graph(*(Graph*)graph); return success; }
+int host_graph_instantiate(void** out, void* graph) {
+  *out = new Graph(*(Graph*)graph);
+  return success;
+}
 int host_graph_destroy(void* graph) { delete (Graph*)graph; return success; }
 int host_graph_launch(void* graph_handle, void* handle) {
   auto* graph = (Graph*)graph_handle;
   Stream* stream = stream_of(handle);
+  if (!stream) return invalid_handle;
   report("graph", "", graph->nodes.size(), stream);
   return enqueue(stream, [nodes = graph->nodes] { for (auto& node : nodes) node(); });
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <vector>
@@ -36,8 +37,13 @@ enum Status {
   not_supported = 801,
   capture_unsupported = 900,
   capture_invalidated = 901,
+  capture_merge = 902,
   capture_unmatched = 903,
+  capture_unjoined = 904,
+  capture_isolation = 905,
   capture_implicit = 906,
+  captured_event = 907,
+  invalid_cluster_size = 912,
 };
 
 constexpr int multiprocessors = 132;           // of an H100
@@ -53,9 +59,15 @@ struct Operation {
   std::function<void()> run;
 };
 
+struct Stream;
+// How many nodes of each stream of a capture come before something.
+using Before = std::map<const Stream*, size_t>;
+
 struct Graph {
   std::vector<std::function<void()>> nodes;
-  bool broken = false;
+  Stream* origin = nullptr;
+  bool relaxed = true;  // memory may be allocated while it is captured
+  bool open = true, broken = false;
 };
 
 struct Stream {
@@ -66,13 +78,16 @@ struct Stream {
   std::deque<Operation> pending;
   Ticket last = 0;  // of what was enqueued
   std::shared_ptr<Graph> capture;
+  Before before;  // its last node of the capture
 };
 
 struct Event {
   Stream* stream = nullptr;
   Ticket ticket = 0;
-  std::shared_ptr<double> time;  // in milliseconds, when it was reached
+  bool timed = true;
+  std::shared_ptr<double> time;  // when it ran; negative before
   std::shared_ptr<Graph> capture;
+  Before before;
 };
 
 struct Allocation {
@@ -96,9 +111,11 @@ int refuse(int status, const char* why, ...);
 
 // Memory.
 int allocate(void** out, size_t size, int device);
-int release(void* pointer, int device);
+int release(void* pointer);
+int check_range(const void* pointer, size_t size);
 const Allocation* allocation_of(const void* pointer);
 bool reachable(const void* pointer, int device);
+bool allocation_refused();  // since something is captured
 
 // Streams.
 Stream* stream_of(void* handle);

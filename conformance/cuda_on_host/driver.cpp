@@ -26,7 +26,8 @@ struct Module {
 struct Function {
   const Kernel* kernel;
   int device;
-  size_t most_dynamic_shared = shared_per_block;
+  size_t most_dynamic_shared;
+  bool large_clusters = false;
 };
 
 Dim dim(unsigned x, unsigned y, unsigned z) { return {x, y, z}; }
@@ -35,7 +36,8 @@ size_t static_shared(const Function* f) { return f->kernel->shared_end - f->kern
 
 int resident_blocks(const Function* f, int threads, size_t dynamic_shared) {
   size_t shared = static_shared(f) + dynamic_shared + 1024;  // which the system takes
-  int found = std::min<size_t>(32, 2048 / std::max(threads, 1));
+  int warps = std::max(threads + 31, 32) / 32;
+  int found = std::min(32, 64 / warps);
   return std::min<size_t>(found, shared_per_multiprocessor / shared);
 }
 
@@ -51,11 +53,15 @@ int launch(Function* f, Dim grid, Dim block, size_t dynamic_shared, void* handle
   if (!threads || !blocks || threads > 1024 || block.z > 64 || grid.y > 65535 || grid.z > 65535)
     return invalid_value;
   if (kernel.max_threads && threads > size_t(kernel.max_threads)) return too_many_resources;
-  if (dynamic_shared > f->most_dynamic_shared) return invalid_value;
-  if (kernel.cluster > 1 && blocks % kernel.cluster) return invalid_configuration;
+  if (dynamic_shared > f->most_dynamic_shared)
+    return refuse(invalid_value, "kernel %s: %zu bytes of dynamic shared memory, %zu are allowed",
+                  kernel.name, dynamic_shared, f->most_dynamic_shared);
+  if (kernel.cluster > (f->large_clusters ? 16 : 8)) return invalid_cluster_size;
+  if (grid.x % kernel.cluster) return invalid_configuration;
   if (cooperative &&
       blocks > size_t(multiprocessors) * resident_blocks(f, threads, dynamic_shared))
-    return cooperative_too_large;
+    return refuse(cooperative_too_large, "kernel %s: %zu blocks are not there at once",
+                  kernel.name, blocks);
   report(cooperative ? "cooperative launch" : "launch", kernel.name, threads * blocks, stream);
 
   // A pointer to memory of a device that this one cannot reach would stop the kernel.
@@ -78,6 +84,7 @@ int launch(Function* f, Dim grid, Dim block, size_t dynamic_shared, void* handle
 extern "C" {
 
 const char* host_failure();
+void host_forget_failure();
 int cuInit(unsigned) { return success; }
 int cuDriverGetVersion(int* out) { *out = 13000; return success; }
 int cuGetErrorName(int status, const char** out) {
@@ -87,8 +94,9 @@ int cuGetErrorName(int status, const char** out) {
 }
 int cuGetErrorString(int status, const char** out) {
   static std::map<int, std::string> texts;
-  texts[status] = *host_failure() ? std::string("emulated: ") + host_failure()
-                          : "emulated, status " + std::to_string(status);
+  std::string why = host_failure();
+  texts[status] = why.empty() ? "emulated, status " + std::to_string(status) : "emulated: " + why;
+  if (!failure) host_forget_failure();  // a refusal is told once
   *out = texts[status].c_str();
   return success;
 }
@@ -144,15 +152,12 @@ int cuModuleGetFunction(void** out, void* handle, const char* name) {
   std::string symbol = std::string("cuda_on_host_kernel_") + name;
   auto* kernel = (const Kernel*)dlsym(module->library, symbol.c_str());
   if (!kernel) return not_found;
-  *out = new Function{kernel, module->device};
+  size_t fixed = kernel->shared_end - kernel->shared_begin;
+  *out = new Function{kernel, module->device, shared_per_block - std::min(shared_per_block, fixed)};
   return success;
 }
-int cuModuleGetGlobal(void** out, size_t* size, void* handle, const char* name) {
-  void* found = dlsym(((Module*)handle)->library, name);
-  if (!found) return not_found;
-  *out = found;
-  if (size) *size = 0;
-  return success;
+int cuModuleGetGlobal(void**, size_t*, void*, const char*) {
+  return refuse(not_found, "variables of a module are not emulated");
 }
 
 // Attributes: 0 threads of a block, 1 static shared memory, 4 registers, 5 and 6 versions,
@@ -171,6 +176,7 @@ int cuFuncGetAttribute(int* out, int attribute, void* handle) {
 }
 int cuFuncSetAttribute(void* handle, int attribute, int value) {
   auto* f = (Function*)handle;
+  if (attribute == 14) f->large_clusters = value;
   if (attribute == 8) {
     if (size_t(value) + static_shared(f) > shared_per_block_optin) return invalid_value;
     f->most_dynamic_shared = value;
@@ -181,10 +187,11 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* out, void* f, int threads, 
   *out = resident_blocks((Function*)f, threads, shared);
   return success;
 }
-int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, void*, size_t (*)(int), size_t,
+int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, void* f, size_t (*)(int), size_t,
                                      int limit) {
-  *grid = multiprocessors;
-  *block = limit ? limit : 256;
+  int most = ((Function*)f)->kernel->max_threads ? ((Function*)f)->kernel->max_threads : 1024;
+  *block = limit ? std::min(limit, most) : most;
+  *grid = multiprocessors * resident_blocks((Function*)f, *block, 0);
   return success;
 }
 

@@ -3,7 +3,9 @@
 // Blocks run in random order. What a thread finds in shared memory that nobody wrote is NaN. A
 // barrier that some thread never reaches, and threads that wait for ever, are reported.
 #include <sys/mman.h>
+#if !defined(__x86_64__) || defined(HOST_UCONTEXT)
 #include <ucontext.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -25,7 +27,6 @@ constexpr int rounds_of_waiting = 20000;  // in which nothing else happens, unti
 struct Block;
 
 struct Fiber {
-  ucontext_t context;
   Thread thread;
   Block* block = nullptr;
   int warp = 0;
@@ -43,7 +44,6 @@ struct Block {
 };
 
 static std::vector<char*> stacks;
-static ucontext_t scheduler;
 static Fiber* running = nullptr;
 static const Kernel* kernel = nullptr;
 static const void* arguments = nullptr;
@@ -62,7 +62,7 @@ static char* stack(size_t number) {
 
 // ------------------------------------------------------------------------- from fiber to fiber
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(HOST_UCONTEXT)
 // What a call keeps, on the stack, and the place of the stack: far less than a ucontext.
 extern "C" void host_switch(void** save, void* to);
 asm(R"(
@@ -76,7 +76,7 @@ host_switch:
   popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
   ret
 )");
-static void *scheduler_stack, *next_stack;
+static void* scheduler_stack;
 static std::vector<void*> places;
 static size_t running_number;
 static void leave() { host_switch(&places[running_number], scheduler_stack); }
@@ -95,7 +95,8 @@ static void begin(size_t number) {
   places[number] = top;
 }
 #else
-static std::vector<ucontext_t> places;
+static std::deque<ucontext_t> places;  // which must not move
+static ucontext_t scheduler;
 static size_t running_number;
 static void leave() { swapcontext(&places[running_number], &scheduler); }
 static void enter(size_t number) {
@@ -121,7 +122,18 @@ static void body() {
   abort();  // it is not entered again
 }
 
+static void stop() {
+  trapped = true;
+  running->done = true;
+  leave();
+}
+
 static void wait(Group group, unsigned mask) {
+  if (group == cuda_on_host::warp_group && !(mask >> running->thread.lane & 1)) {
+    fail(launch_failure, "kernel %s: lane %u waits for lanes %08x, without itself", kernel->name,
+         running->thread.lane, mask);
+    stop();
+  }
   running->waiting = true, running->group = group, running->mask = mask;
   leave();
 }
@@ -136,10 +148,8 @@ static unsigned active() {
 static uint64_t clock_ticks() { return ticks += 64; }
 
 static void trap() {
-  trapped = true;
   fail(launch_failure, "kernel %s: it stopped by itself (__trap)", kernel->name);
-  running->done = true;
-  leave();
+  stop();
 }
 
 // ---------------------------------------------------------------------------------- the threads
@@ -214,7 +224,7 @@ static int run_fibers(std::vector<Block*>& blocks) {
     size_t turn = randomness() % numbers.size();
     std::rotate(numbers.begin(), numbers.begin() + turn, numbers.end());
     if (randomness() & 1) std::reverse(numbers.begin(), numbers.end());
-    bool progress = false;
+    bool progress = false, entered = false;
     for (size_t number : numbers) {
       Fiber* fiber = fibers[number];
       if (fiber->waiting && fiber->group != cuda_on_host::nobody) {
@@ -230,6 +240,7 @@ static int run_fibers(std::vector<Block*>& blocks) {
       running = fiber;
       *kernel->current = &fiber->thread;
       enter(number);
+      entered = true;
       if (trapped) return launch_failure;
       progress |= fiber->done || fiber->group != cuda_on_host::nobody;
     }
@@ -237,7 +248,7 @@ static int run_fibers(std::vector<Block*>& blocks) {
                                  [&](size_t number) { return fibers[number]->done; }),
                   numbers.end());
     idle = progress ? 0 : idle + 1;
-    if (idle > rounds_of_waiting) {
+    if (idle > rounds_of_waiting || (!entered && !numbers.empty())) {
       size_t at_barrier = 0;
       for (size_t number : numbers) at_barrier += fibers[number]->group != cuda_on_host::nobody;
       return fail(launch_failure,

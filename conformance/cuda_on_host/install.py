@@ -30,6 +30,7 @@ class State:
     core: Any = None
     kept: list[Any] = []
     devices = 0
+    settings: dict[str, bool] = {}
 
 
 def installed() -> bool:
@@ -115,7 +116,7 @@ def install(*, devices: int = 1, peers: bool = False) -> None:
 
 def settings(*, devices: int, peers: bool = False, lazy: bool = False, dry: bool = False) -> None:
     """Set how the device behaves from now on."""
-    State.devices = devices
+    State.devices, State.settings = devices, {"peers": peers, "lazy": lazy, "dry": dry}
     device().host_settings(devices, int(peers), int(lazy), int(dry))
 
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from .install import State, device
 from .install import settings as _settings
@@ -14,6 +15,7 @@ __all__ = ["Log", "failure", "memory_check", "settings"]
 _HOOK = ctypes.CFUNCTYPE(
     None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_int
 )
+_open: list[Any] = []  # hooks of logs; the innermost counts
 # What is executed on a stream.
 ON_STREAM = ("launch", "cooperative launch", "gemm", "memset", "d2d", "graph")
 
@@ -85,11 +87,13 @@ class Log:
 
     def __enter__(self) -> "Log":
         self._hook = _HOOK(self._note)
+        _open.append(self._hook)
         device().host_hook(self._hook)
         return self
 
     def __exit__(self, *error: object) -> None:
-        device().host_hook(ctypes.cast(None, _HOOK))
+        _open.remove(self._hook)
+        device().host_hook(_open[-1] if _open else ctypes.cast(None, _HOOK))
 
 
 @contextmanager
@@ -104,13 +108,25 @@ def settings(*, lazy: bool = False, dry: bool = False, peers: bool = False) -> I
         Whether nothing is computed: what remains is the work of the host.
     peers : bool
         Whether each device can read the memory of the others.
+
+    Raises
+    ------
+    RuntimeError
+        At the end, if something failed and nobody has been told, or memory was written where
+        nobody may.
     """
+    before = State.settings
     _settings(devices=State.devices, lazy=lazy, dry=dry, peers=peers)
     try:
         yield
-    finally:
+    except BaseException:
         memory_check()
-        _settings(devices=State.devices)
+        raise
+    else:
+        if wrong := memory_check():
+            raise RuntimeError(wrong)
+    finally:
+        _settings(devices=State.devices, **before)
 
 
 def failure() -> str:

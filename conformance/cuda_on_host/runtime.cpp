@@ -35,7 +35,8 @@ int host_stream_flags(void*, unsigned*);
 int host_stream_synchronize(void*);
 int host_stream_query(void*);
 int host_stream_wait_event(void*, void*);
-int host_event_create(void**);
+int host_event_create(void**, unsigned);
+int host_free_async(void*, void*);
 int host_event_destroy(void*);
 int host_event_record(void*, void*);
 int host_event_query(void*);
@@ -44,7 +45,7 @@ int host_event_elapsed(float*, void*, void*);
 int host_can_access_peer(int*, int, int);
 int host_enable_peer(int);
 int host_is_capturing(void*, int*);
-int host_begin_capture(void*);
+int host_begin_capture(void*, int);
 int host_end_capture(void*, void**);
 int host_graph_instantiate(void**, void*);
 int host_graph_destroy(void*);
@@ -119,7 +120,7 @@ int attribute(int which) {
     case 95: return 1;                            // cooperative launches
     case 97: return shared_per_block_optin;
     case 106: return 32;                          // blocks of a multiprocessor
-    case 115: return 0;                           // no pools of memory in the driver
+    case 115: return 1;                           // allocation in the order of a stream
   }
   return 0;
 }
@@ -173,6 +174,21 @@ ENTRY(P, hostAlloc, "intptr_t (size_t, unsigned int, " SKIP, size_t size, unsign
   return given(status, P(out), P(0));
 }
 ENTRY(O, freeHost, "PyObject *(intptr_t, " SKIP, P pointer, int) { return done(host_free_pinned((void*)pointer)); }
+// Managed memory is that of the current device; what the host does with it is not noticed.
+ENTRY(P, mallocManaged, "intptr_t (size_t, int __pyx_skip_dispatch, " PYX("mallocManaged"), size_t size,
+      int, void*) {
+  void* out = nullptr;
+  int status = host_malloc(&out, size);
+  return given(status, P(out), P(0));
+}
+ENTRY(P, mallocAsync, "intptr_t (size_t, intptr_t, " SKIP, size_t size, P, int) {
+  void* out = nullptr;
+  int status = host_malloc(&out, size);
+  return given(status, P(out), P(0));
+}
+ENTRY(O, freeAsync, "PyObject *(intptr_t, intptr_t, " SKIP, P pointer, P stream, int) {
+  return done(host_free_async((void*)pointer, (void*)stream));
+}
 ENTRY(O, memGetInfo, "PyObject *(" SKIP, int) {
   size_t free, total;
   host_memory_info(&free, &total);
@@ -243,8 +259,13 @@ ENTRY(int, streamIsCapturing, "int (intptr_t, " SKIP, P stream, int) {
   }
   return given(status, out);
 }
-ENTRY(O, streamBeginCapture, "PyObject *(intptr_t, int __pyx_skip_dispatch, " PYX("streamBeginCapture"), P stream, int, void*) {
-  return done(host_begin_capture((void*)stream));
+// Without a mode, CuPy means the relaxed one.
+struct Mode {
+  int count, mode;
+};
+ENTRY(O, streamBeginCapture, "PyObject *(intptr_t, int __pyx_skip_dispatch, " PYX("streamBeginCapture"), P stream, int,
+      Mode* given) {
+  return done(host_begin_capture((void*)stream, given && given->count ? given->mode : 2));
 }
 ENTRY(P, streamEndCapture, "intptr_t (intptr_t, " SKIP, P stream, int) {
   void* out = nullptr;
@@ -263,13 +284,15 @@ ENTRY(O, graphLaunch, "PyObject *(intptr_t, intptr_t, " SKIP, P graph, P stream,
 }
 ENTRY(O, graphUpload, "PyObject *(intptr_t, intptr_t, " SKIP, P, P, int) { Py_RETURN_NONE; }
 
-static P new_event() {
+static P new_event(unsigned flags) {
   void* out = nullptr;
-  host_event_create(&out);
+  host_event_create(&out, flags);
   return P(out);
 }
-ENTRY(P, eventCreate, "intptr_t (" SKIP, int) { return new_event(); }
-ENTRY(P, eventCreateWithFlags, "intptr_t (unsigned int, " SKIP, unsigned, int) { return new_event(); }
+ENTRY(P, eventCreate, "intptr_t (" SKIP, int) { return new_event(0); }
+ENTRY(P, eventCreateWithFlags, "intptr_t (unsigned int, " SKIP, unsigned flags, int) {
+  return new_event(flags);
+}
 ENTRY(O, eventDestroy, "PyObject *(intptr_t, " SKIP, P event, int) { return done(host_event_destroy((void*)event)); }
 ENTRY(O, eventRecord, "PyObject *(intptr_t, intptr_t, " SKIP, P event, P stream, int) {
   return done(host_event_record((void*)event, (void*)stream));
@@ -279,7 +302,7 @@ ENTRY(O, eventSynchronize, "PyObject *(intptr_t, " SKIP, P event, int) { return 
 ENTRY(float, eventElapsedTime, "float (intptr_t, intptr_t, " SKIP, P from, P to, int) {
   float out = 0;
   int status = host_event_elapsed(&out, (void*)from, (void*)to);
-  return given(status, out);
+  return given(status, out, 0.0f);
 }
 
 // What is not emulated says its name. These are made from the names of the module that is there.
