@@ -123,6 +123,7 @@ BACKENDS: dict[str, Backend] = {
             pairs=True,
             lazy=False,
             pool=False,
+            every_change=("test_cuda_on_host", "test_cuda_on_host_streams", "test_ragged"),
             proves="each thread of each kernel; memory is NaN until written, and when freed",
         ),
         CuPyOnHost(
@@ -132,6 +133,7 @@ BACKENDS: dict[str, Backend] = {
             executor="auto",
             lazy=False,
             pool=False,
+            every_change=("test_gradients",),
             proves="one kernel a step, made from the cells",
         ),
         CuPyOnHost(
@@ -139,6 +141,7 @@ BACKENDS: dict[str, Backend] = {
             variant=True,
             on_stream=True,
             executor="auto",
+            every_change=("test_streams",),
             proves="a stream of the caller's, on which nothing runs until something waits",
         ),
         CuPyOnHost(
@@ -146,6 +149,7 @@ BACKENDS: dict[str, Backend] = {
             variant=True,
             on=1,
             executor="auto",
+            every_change=("test_streams", "test_training"),
             proves="arrays of a device that is not the current one",
         ),
         CuPy("cupy", dtypes=HALF, pairs=True, proves="the default stream"),
@@ -172,7 +176,7 @@ BACKENDS: dict[str, Backend] = {
 }
 
 # The environment of the session `tests` of the noxfile has these.
-ON_EVERY_CHANGE = ("numpy", "array-api-strict", "torch", "jax")
+ON_EVERY_CHANGE = ("numpy", "array-api-strict", "torch", "jax", "cupy-host")
 BEGIN, END = "<!-- rows: written by python -m conformance.backends -->\n", "<!-- end of rows -->"
 
 

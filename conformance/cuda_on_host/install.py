@@ -146,7 +146,7 @@ _python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _python.PyCapsule_New.restype = ctypes.py_object
 _python.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
-TYPES = {
+TYPES: dict[str, Any] = {
     "int": ctypes.c_int,
     "unsigned int": ctypes.c_uint,
     "float": ctypes.c_float,
@@ -190,7 +190,7 @@ def _in_python(signature: str, address: Any) -> Any:
     parameters = [part.strip() for part in rest.rstrip(")").split(",")]
     if parameters == ["void"]:
         parameters = []
-    kinds = [
+    kinds: list[Any] = [
         TYPES.get(part, ctypes.py_object if part.startswith("PyObject") else ctypes.c_void_p)
         for part in (part.replace("__pyx_skip_dispatch", "").strip() for part in parameters)
     ]

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from .install import State, device
@@ -77,12 +78,13 @@ class Log:
             self.lines[f"{what}: {self._caller()}"] += 1
 
     def _caller(self) -> str:
-        frame, found = sys._getframe(2), []
+        frame: FrameType | None = sys._getframe(2)
+        found: list[str] = []
         while frame is not None:
             if self.root in frame.f_code.co_filename:
                 name = frame.f_code.co_filename.rpartition("/")[2]
                 found.append(f"{name}:{frame.f_lineno}")
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
         return " < ".join(found[:4])
 
     def __enter__(self) -> "Log":
@@ -93,7 +95,7 @@ class Log:
 
     def __exit__(self, *error: object) -> None:
         _open.remove(self._hook)
-        device().host_hook(_open[-1] if _open else ctypes.cast(None, _HOOK))
+        device().host_hook(_open[-1] if _open else _HOOK())
 
 
 @contextmanager
