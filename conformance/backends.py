@@ -123,7 +123,7 @@ BACKENDS: dict[str, Backend] = {
             pairs=True,
             lazy=False,
             pool=False,
-            every_change=("test_cuda_on_host", "test_cuda_on_host_streams", "test_ragged"),
+            every_change=("test_cuda_on_host", "test_cuda_on_host_streams"),
             proves="each thread of each kernel; memory is NaN until written, and when freed",
         ),
         CuPyOnHost(
