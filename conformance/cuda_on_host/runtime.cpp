@@ -132,14 +132,21 @@ int attribute(int which) {
   static Register register_##name(#name, signature, (void*)entry_##name);     \
   static result entry_##name(__VA_ARGS__)
 #define SKIP "int __pyx_skip_dispatch)"
-#define PYX(name) "struct __pyx_opt_args_13cupy_backends_4cuda_3api_7runtime_" name " *__pyx_optional_args)"
+#define OF_MODULE "_13cupy_backends_4cuda_3api_7runtime_"
+#define PYX(name) "struct __pyx_opt_args" OF_MODULE name " *__pyx_optional_args)"
 
 ENTRY(int, driverGetVersion, "int (" SKIP, int) { return 13000; }
 ENTRY(int, runtimeGetVersion, "int (" SKIP, int) { return 13000; }
 ENTRY(int, _getCUDAMajorVersion, "int (" SKIP, int) { return 13; }
-ENTRY(int, getDeviceCount, "int (" SKIP, int) { return given(device_count ? 0 : no_device, device_count); }
+ENTRY(int, getDeviceCount, "int (" SKIP,
+      int) {
+  return given(device_count ? 0 : no_device, device_count);
+}
 ENTRY(int, getDevice, "int (" SKIP, int) { return current_device; }
-ENTRY(O, setDevice, "PyObject *(int, " SKIP, int device, int) { return done(host_set_device(device)); }
+ENTRY(O, setDevice, "PyObject *(int, " SKIP,
+      int device, int) {
+  return done(host_set_device(device));
+}
 ENTRY(O, deviceSynchronize, "PyObject *(" SKIP, int) { return done(host_device_synchronize()); }
 ENTRY(O, _ensure_context, "PyObject *(void)", void) { Py_RETURN_NONE; }
 ENTRY(int, deviceGetAttribute, "int (int, int, " SKIP, int which, int device, int) {
@@ -154,7 +161,10 @@ ENTRY(int, deviceCanAccessPeer, "int (int, int, " SKIP, int device, int other, i
   host_can_access_peer(&out, device, other);
   return out;
 }
-ENTRY(O, deviceEnablePeerAccess, "PyObject *(int, " SKIP, int other, int) { return done(host_enable_peer(other)); }
+ENTRY(O, deviceEnablePeerAccess, "PyObject *(int, " SKIP,
+      int other, int) {
+  return done(host_enable_peer(other));
+}
 ENTRY(O, _deviceEnsurePeerAccess, "PyObject *(int, " SKIP, int other, int) {
   int status = host_enable_peer(other);
   return done(status == peer_access_enabled ? 0 : status);
@@ -167,15 +177,22 @@ ENTRY(P, malloc, "intptr_t (size_t, " SKIP, size_t size, int) {
   int status = host_malloc(&out, size);
   return given(status, P(out), P(0));
 }
-ENTRY(O, free, "PyObject *(intptr_t, " SKIP, P pointer, int) { return done(host_free((void*)pointer)); }
+ENTRY(O, free, "PyObject *(intptr_t, " SKIP,
+      P pointer, int) {
+  return done(host_free((void*)pointer));
+}
 ENTRY(P, hostAlloc, "intptr_t (size_t, unsigned int, " SKIP, size_t size, unsigned, int) {
   void* out = nullptr;
   int status = host_alloc_pinned(&out, size);
   return given(status, P(out), P(0));
 }
-ENTRY(O, freeHost, "PyObject *(intptr_t, " SKIP, P pointer, int) { return done(host_free_pinned((void*)pointer)); }
+ENTRY(O, freeHost, "PyObject *(intptr_t, " SKIP,
+      P pointer, int) {
+  return done(host_free_pinned((void*)pointer));
+}
 // Managed memory is that of the current device; what the host does with it is not noticed.
-ENTRY(P, mallocManaged, "intptr_t (size_t, int __pyx_skip_dispatch, " PYX("mallocManaged"), size_t size,
+ENTRY(P, mallocManaged, "intptr_t (size_t, int __pyx_skip_dispatch, " PYX("mallocManaged"),
+      size_t size,
       int, void*) {
   void* out = nullptr;
   int status = host_malloc(&out, size);
@@ -194,7 +211,8 @@ ENTRY(O, memGetInfo, "PyObject *(" SKIP, int) {
   host_memory_info(&free, &total);
   return Py_BuildValue("nn", Py_ssize_t(free), Py_ssize_t(total));
 }
-ENTRY(O, pointerGetAttributes, "struct __pyx_obj_13cupy_backends_4cuda_3api_7runtime_PointerAttributes *(intptr_t, " SKIP,
+ENTRY(O, pointerGetAttributes,
+      "struct __pyx_obj" OF_MODULE "PointerAttributes *(intptr_t, " SKIP,
       P pointer, int) {
   int kind, device;
   host_pointer((void*)pointer, &kind, &device);
@@ -208,7 +226,8 @@ ENTRY(int, pointerGetMemoryType, "int (intptr_t, " SKIP, P pointer, int) {
   return kind;
 }
 
-ENTRY(O, memcpy, "PyObject *(intptr_t, intptr_t, size_t, int, " SKIP, P to, P from, size_t size, int kind, int) {
+ENTRY(O, memcpy, "PyObject *(intptr_t, intptr_t, size_t, int, " SKIP,
+      P to, P from, size_t size, int kind, int) {
   return done(host_memcpy((void*)to, (void*)from, size, kind));
 }
 ENTRY(O, memcpyAsync, "PyObject *(intptr_t, intptr_t, size_t, int, intptr_t, " SKIP,
@@ -227,7 +246,8 @@ ENTRY(O, memcpyPeerAsync, "PyObject *(intptr_t, int, intptr_t, int, size_t, intp
 ENTRY(O, memset, "PyObject *(intptr_t, int, size_t, " SKIP, P to, int value, size_t size, int) {
   return done(host_memset_async((void*)to, value, size, nullptr));
 }
-ENTRY(O, memsetAsync, "PyObject *(intptr_t, int, size_t, intptr_t, " SKIP, P to, int value, size_t size, P stream, int) {
+ENTRY(O, memsetAsync, "PyObject *(intptr_t, int, size_t, intptr_t, " SKIP,
+      P to, int value, size_t size, P stream, int) {
   return done(host_memset_async((void*)to, value, size, (void*)stream));
 }
 
@@ -237,24 +257,42 @@ static P new_stream(unsigned flags) {
   return given(status, P(out), P(0));
 }
 ENTRY(P, streamCreate, "intptr_t (" SKIP, int) { return new_stream(0); }
-ENTRY(P, streamCreateWithFlags, "intptr_t (unsigned int, " SKIP, unsigned flags, int) { return new_stream(flags); }
-ENTRY(P, streamCreateWithPriority, "intptr_t (unsigned int, int, " SKIP, unsigned flags, int, int) { return new_stream(flags); }
+ENTRY(P, streamCreateWithFlags, "intptr_t (unsigned int, " SKIP,
+      unsigned flags, int) {
+  return new_stream(flags);
+}
+ENTRY(P, streamCreateWithPriority, "intptr_t (unsigned int, int, " SKIP,
+      unsigned flags, int, int) {
+  return new_stream(flags);
+}
 ENTRY(unsigned, streamGetFlags, "unsigned int (intptr_t, " SKIP, P stream, int) {
   unsigned out = 0;
   return given(host_stream_flags((void*)stream, &out), out, 0u);
 }
 ENTRY(int, streamGetPriority, "int (intptr_t, " SKIP, P, int) { return 0; }
-ENTRY(O, streamDestroy, "PyObject *(intptr_t, " SKIP, P stream, int) { return done(host_stream_destroy((void*)stream)); }
-ENTRY(O, streamSynchronize, "PyObject *(intptr_t, " SKIP, P stream, int) { return done(host_stream_synchronize((void*)stream)); }
-ENTRY(O, streamQuery, "PyObject *(intptr_t, " SKIP, P stream, int) { return PyLong_FromLong(host_stream_query((void*)stream)); }
-ENTRY(O, streamWaitEvent, "PyObject *(intptr_t, intptr_t, int __pyx_skip_dispatch, " PYX("streamWaitEvent"), P stream, P event, int, void*) {
+ENTRY(O, streamDestroy, "PyObject *(intptr_t, " SKIP,
+      P stream, int) {
+  return done(host_stream_destroy((void*)stream));
+}
+ENTRY(O, streamSynchronize, "PyObject *(intptr_t, " SKIP,
+      P stream, int) {
+  return done(host_stream_synchronize((void*)stream));
+}
+ENTRY(O, streamQuery, "PyObject *(intptr_t, " SKIP,
+      P stream, int) {
+  return PyLong_FromLong(host_stream_query((void*)stream));
+}
+ENTRY(O, streamWaitEvent,
+      "PyObject *(intptr_t, intptr_t, int __pyx_skip_dispatch, " PYX("streamWaitEvent"),
+      P stream, P event, int, void*) {
   return done(host_stream_wait_event((void*)stream, (void*)event));
 }
 ENTRY(int, streamIsCapturing, "int (intptr_t, " SKIP, P stream, int) {
   int out = 0;
   int status = host_is_capturing((void*)stream, &out);
   if (!status && out == 2) {
-    PyErr_SetString(PyExc_RuntimeError, "the stream was capturing, but an error has invalidated the capture sequence");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the stream was capturing, but an error has invalidated the capture sequence");
     return -1;
   }
   return given(status, out);
@@ -263,7 +301,9 @@ ENTRY(int, streamIsCapturing, "int (intptr_t, " SKIP, P stream, int) {
 struct Mode {
   int count, mode;
 };
-ENTRY(O, streamBeginCapture, "PyObject *(intptr_t, int __pyx_skip_dispatch, " PYX("streamBeginCapture"), P stream, int,
+ENTRY(O, streamBeginCapture,
+      "PyObject *(intptr_t, int __pyx_skip_dispatch, " PYX("streamBeginCapture"),
+      P stream, int,
       Mode* given) {
   return done(host_begin_capture((void*)stream, given && given->count ? given->mode : 2));
 }
@@ -277,8 +317,14 @@ ENTRY(P, graphInstantiate, "intptr_t (intptr_t, " SKIP, P graph, int) {
   host_graph_instantiate(&out, (void*)graph);
   return P(out);
 }
-ENTRY(O, graphDestroy, "PyObject *(intptr_t, " SKIP, P graph, int) { return done(host_graph_destroy((void*)graph)); }
-ENTRY(O, graphExecDestroy, "PyObject *(intptr_t, " SKIP, P graph, int) { return done(host_graph_destroy((void*)graph)); }
+ENTRY(O, graphDestroy, "PyObject *(intptr_t, " SKIP,
+      P graph, int) {
+  return done(host_graph_destroy((void*)graph));
+}
+ENTRY(O, graphExecDestroy, "PyObject *(intptr_t, " SKIP,
+      P graph, int) {
+  return done(host_graph_destroy((void*)graph));
+}
 ENTRY(O, graphLaunch, "PyObject *(intptr_t, intptr_t, " SKIP, P graph, P stream, int) {
   return done(host_graph_launch((void*)graph, (void*)stream));
 }
@@ -293,12 +339,21 @@ ENTRY(P, eventCreate, "intptr_t (" SKIP, int) { return new_event(0); }
 ENTRY(P, eventCreateWithFlags, "intptr_t (unsigned int, " SKIP, unsigned flags, int) {
   return new_event(flags);
 }
-ENTRY(O, eventDestroy, "PyObject *(intptr_t, " SKIP, P event, int) { return done(host_event_destroy((void*)event)); }
+ENTRY(O, eventDestroy, "PyObject *(intptr_t, " SKIP,
+      P event, int) {
+  return done(host_event_destroy((void*)event));
+}
 ENTRY(O, eventRecord, "PyObject *(intptr_t, intptr_t, " SKIP, P event, P stream, int) {
   return done(host_event_record((void*)event, (void*)stream));
 }
-ENTRY(O, eventQuery, "PyObject *(intptr_t, " SKIP, P event, int) { return PyLong_FromLong(host_event_query((void*)event)); }
-ENTRY(O, eventSynchronize, "PyObject *(intptr_t, " SKIP, P event, int) { return done(host_event_synchronize((void*)event)); }
+ENTRY(O, eventQuery, "PyObject *(intptr_t, " SKIP,
+      P event, int) {
+  return PyLong_FromLong(host_event_query((void*)event));
+}
+ENTRY(O, eventSynchronize, "PyObject *(intptr_t, " SKIP,
+      P event, int) {
+  return done(host_event_synchronize((void*)event));
+}
 ENTRY(float, eventElapsedTime, "float (intptr_t, intptr_t, " SKIP, P from, P to, int) {
   float out = 0;
   int status = host_event_elapsed(&out, (void*)from, (void*)to);
