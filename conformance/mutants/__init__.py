@@ -9,6 +9,7 @@ from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
 from .compiled import COMPILED
+from .cuda import CUDA
 from .derivatives import DERIVATIVES
 from .fused import FUSED
 from .networks import NETWORKS
@@ -29,5 +30,6 @@ MUTANTS = [
     *DERIVATIVES,
     *ARRAYS,
     *COMPILED,
+    *CUDA,
     *FUSED,
 ]

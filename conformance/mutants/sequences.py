@@ -48,8 +48,8 @@ SEQUENCES = [
     Mutant(
         "sorted order for its inverse",
         "_calls/valid_steps.py",
-        "np.argsort(order).astype(np.int32)",
-        "order.astype(np.int32)",
+        "np.stack((order, np.argsort(order)))",
+        "np.stack((order, order))",
         "conformance/test_ragged.py::test_the_order_of_a_ragged_batch_does_not_matter"
         "[numpy-float64-lengths]",
     ),

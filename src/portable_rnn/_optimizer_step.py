@@ -16,12 +16,23 @@ from ._arrays.namespace import (
     check_shaped,
     dtype_name,
     is_array,
+    is_on_gpu,
     is_traced,
     namespace_of,
     same_device,
 )
 
-__all__ = ["Arrays", "Rule", "State", "Update", "check_dict", "check_real", "listed", "take_step"]
+__all__ = [
+    "Arrays",
+    "Rule",
+    "State",
+    "Update",
+    "check_dict",
+    "check_real",
+    "listed",
+    "stays_on_device",
+    "take_step",
+]
 
 Arrays: TypeAlias = Mapping[str, Array]
 State: TypeAlias = dict[str, Any]
@@ -67,7 +78,7 @@ def take_step(
     rule: Rule,
 ) -> tuple[dict[str, Array], State]:
     """Apply ``rule`` to every parameter, after checking all arguments."""
-    lr, slots = _learning_rate(lr), rule.slots
+    lr, slots = _learning_rate(lr, params), rule.slots
     xp, wide = _check_arrays(params, grads, rule.eps, rule.share)
     if state is None:
         state = {"step": 0} | {
@@ -79,12 +90,13 @@ def take_step(
         }
     else:
         state = _checked_state(xp, params, state, slots, wide)
+    rates = {dtype: xp.astype(lr, dtype) for dtype in set(wide.values())} if is_array(lr) else {}
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
     for name, p in params.items():
         held = tuple(state[slot][name] for slot in slots)
         p_wide, g = (xp.astype(a, wide[name], copy=False) for a in (p, grads[name]))
-        rate = xp.astype(lr, wide[name]) if is_array(lr) else lr
+        rate = rates.get(wide[name], lr)
         new, *values = rule.step(Update(xp, p_wide, g, held, after["step"], rate))
         updated[name] = xp.astype(new, p.dtype, copy=False)
         for slot, value in zip(slots, values, strict=True):
@@ -179,16 +191,35 @@ def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
         )
 
 
-def _learning_rate(lr: Any) -> Any:
-    """Return ``lr`` as a Python float, or unchanged if it is a traced array."""
-    if is_array(lr) and is_traced(xp := namespace_of(lr=lr), lr):
-        if lr.shape or not dtype_is_kind(xp, lr.dtype, ("integral", "real floating")):
-            raise TypeError(
-                "lr: expected a number or an array of shape (), got "
-                f"{dtype_name(lr.dtype)} of shape {tuple(lr.shape)}"
-            )
+def _learning_rate(lr: Any, params: Any) -> Any:
+    """Return ``lr`` as a Python float, or unchanged if its value cannot be read without a wait."""
+    if is_array(lr) and is_traced(namespace_of(lr=lr), lr):
+        _check_number("lr", lr)
+        return lr
+    if stays_on_device("lr", lr, params):
         return lr
     return check.number("lr", lr, least=0.0)
+
+
+def stays_on_device(name: str, value: Any, arrays: Any) -> bool:
+    """Return whether ``value`` is a number on the GPU of ``arrays``: it is then not read."""
+    first = next(iter(arrays.values()), None) if isinstance(arrays, Mapping) else None
+    if not (is_array(value) and is_on_gpu(value) and type(value) is type(first)):
+        return False
+    if not same_device(value, first):
+        return False
+    _check_number(name, value)
+    return True
+
+
+def _check_number(name: str, array: Array) -> None:
+    """Check that an array, which is not read, is one number."""
+    xp = namespace_of(**{name: array})
+    if array.shape or not dtype_is_kind(xp, array.dtype, ("integral", "real floating")):
+        raise TypeError(
+            f"{name}: expected a number or an array of shape (), got "
+            f"{dtype_name(array.dtype)} of shape {tuple(array.shape)}"
+        )
 
 
 def check_dict(name: str, value: Any) -> None:

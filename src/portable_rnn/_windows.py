@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ._arrays.functions import concatenate
 from ._arrays.namespace import Array, namespace_of
 
 __all__ = ["Overlap", "Sum", "Window", "steps_of", "windows"]
@@ -72,7 +73,7 @@ class Overlap:
     def add(self, start: int, parts: list[Array]) -> None:
         """Add an array, given in parts, at step ``start``; steps before it are final."""
         xp, axis = namespace_of(part=parts[0]), self._axis
-        array = xp.concat(parts, axis=axis) if len(parts) > 1 else parts[0]
+        array = concatenate(xp, parts, axis) if len(parts) > 1 else parts[0]
         if self._last is not None:
             cut = start - self._start
             shared = self._last.shape[axis] - cut
@@ -85,7 +86,7 @@ class Overlap:
 
     def whole(self) -> Array:
         """Return the sum."""
-        return namespace_of(part=self._last).concat([*self._done, self._last], axis=self._axis)
+        return concatenate(namespace_of(part=self._last), [*self._done, self._last], self._axis)
 
 
 def steps_of(array: Array, axis: int, a: int | None, b: int | None) -> Array:

@@ -13,6 +13,7 @@ from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
 from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient, weighs_steps
 from ._calls.tape import Tape, call_of, check_tape, tape_of
+from ._calls.valid_steps import mask_on_device
 from .losses import softmax_cross_entropy
 from .memory import Plan
 from .model import RNN
@@ -371,7 +372,7 @@ def bptt(
     ((), True)
     """
     check.loss(bptt, loss, loss_options, weighted=weighs_steps(model, lengths, mask))
-    grad_x = check.flag("grad_x", grad_x)
+    grad_x, mask = check.flag("grad_x", grad_x), mask_on_device(mask, x)
     weights = loss_options.get("weights")
     options = CallOptions(lengths, mask, dropout, memory, checkpoint_every, weights, check_finite)
     call = prepare(model, params, x, state, options)

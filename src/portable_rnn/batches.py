@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._arrays import checks as check
+from ._arrays.devices import device_context
 from ._arrays.namespace import Array, check_library_and_device, check_shape, device_of, namespace_of
 from ._calls.valid_steps import read_lengths
 
@@ -182,9 +183,10 @@ class Shuffled:
         # int32: some devices have no 64-bit types, and no batch has that many sequences.
         first = self._arrays[0]
         xp = namespace_of(x=first)
-        picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
         arrays = zip(self._arrays, self._axes, strict=False)  # perhaps without weights
-        batch = Batch(*(xp.take(a, picked, axis=axis) for a, axis in arrays))
+        with device_context(first):
+            picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
+            batch = Batch(*(xp.take(a, picked, axis=axis) for a, axis in arrays))
         return batch if self._lengths is None else batch._replace(lengths=self._lengths[chosen])
 
     def describe(self) -> dict[str, Any]:
@@ -290,7 +292,8 @@ class Windows:
     def _encoded(self, x: Array) -> Array:
         if self._encode is None:
             return x
-        found = self._encode(x)
+        with device_context(x):
+            found = self._encode(x)
         check_library_and_device("what encode returns", found, "x", x)
         if tuple(found.shape[:2]) != tuple(x.shape[:2]):
             raise ValueError(
@@ -321,5 +324,6 @@ def _lanes(array: Array, batch_size: int, lane: int, batch_axis: int) -> Array:
     """Reshape (S, ...) to (lane, batch_size, ...), or with ``batch_axis`` 0 the other way round."""
     xp = namespace_of(x=array)
     shape = (batch_size, lane, *array.shape[1:])
-    array = xp.reshape(array[: batch_size * lane, ...], shape)
+    with device_context(array):  # it may be copied
+        array = xp.reshape(array[: batch_size * lane, ...], shape)
     return xp.permute_dims(array, (1, 0, *range(2, array.ndim))) if batch_axis else array

@@ -16,6 +16,7 @@ predicts with the expected state, ``p old + (1-p) new``.
 """
 
 from ._arrays import checks as check
+from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -72,6 +73,7 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
 
 
 @check.named_options
+@with_device_of_arguments
 def expected(xp: Namespace, model: RNN, x: Array) -> Masks:
     """Return the masks for prediction: none, or the mean of zoneout's choices.
 

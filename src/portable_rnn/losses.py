@@ -309,6 +309,7 @@ def log_softmax(xp: Namespace, z: Array) -> Array:
 
 
 @check.named_options
+@with_device_of_arguments
 def one_hot(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Array:
     """Return rows with a 1 at each label, shape (..., classes).
 

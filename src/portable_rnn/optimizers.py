@@ -2,7 +2,8 @@
 
 The state starts as None, and is a plain dict from then on: ``{"step": int, slot: {name: array}}``.
 Nothing is updated in place, so the arguments are unchanged; rules and defaults are those of
-``torch.optim``. Learning rates may be Python numbers or 0-d arrays.
+``torch.optim``. Learning rates may be Python numbers or 0-d arrays; one on the GPU of the
+parameters is not read.
 
 Steps are computed in float32 for parameters of float16 and bfloat16, and rounded once; their state
 stays in float32. Where torch keeps the mean of squares, which is 0 or infinity for a float32
@@ -15,10 +16,20 @@ from typing import Any, TypeAlias
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import accumulation_dtype, largest_number
+from ._arrays.functions import accumulation_dtype, largest_number, stack
 from ._arrays.namespace import Array, Namespace, check_like, is_array, namespace_of, same_device
 from ._arrays.norms import root_mean_square, square_unit_of
-from ._optimizer_step import Arrays, Rule, State, Update, check_dict, check_real, listed, take_step
+from ._optimizer_step import (
+    Arrays,
+    Rule,
+    State,
+    Update,
+    check_dict,
+    check_real,
+    listed,
+    stays_on_device,
+    take_step,
+)
 
 __all__ = ["Optimizer", "adam", "adamw", "clip_by_global_norm", "rmsprop", "sgd"]
 
@@ -46,7 +57,7 @@ def sgd(
     state : dict, optional
         As returned by the previous step; None for the first.
     lr : float, or array of shape ()
-        Learning rate, at least 0.
+        Learning rate, at least 0. The value of an array on the parameters' GPU is not checked.
     momentum : float in [0, 1)
         Heavy-ball momentum (Polyak 1964): ``m = momentum m + g``, ``p -= lr m``.
     nesterov : bool
@@ -243,7 +254,7 @@ def adamw(
 
 @check.named_options
 @with_device_of_arguments
-def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array], Array]:
+def clip_by_global_norm(grads: Arrays, max_norm: Any) -> tuple[dict[str, Array], Array]:
     """Scale all gradients by one factor so that their joint 2-norm is at most ``max_norm``.
 
     Pascanu, Mikolov, Bengio, arXiv 1211.5063. The norm is computed without overflow, so gradients
@@ -253,8 +264,9 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     ----------
     grads : dict of str to array
         Of one real floating dtype, and on one device.
-    max_norm : float
-        Above 0; infinity leaves the gradients as they are.
+    max_norm : float, or array of shape ()
+        Above 0; infinity leaves the gradients as they are. An array on the gradients' GPU is not
+        read, nor is its value checked.
 
     Returns
     -------
@@ -277,7 +289,9 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
     >>> print(clipped["w"], norm)
     [0.6 0.8] 5.0
     """
-    max_norm = check.number("max_norm", max_norm, above=0.0, infinite=True)
+    on_device = stays_on_device("max_norm", max_norm, grads)
+    if not on_device:
+        max_norm = check.number("max_norm", max_norm, above=0.0, infinite=True)
     check_dict("grads", grads)
     if not grads:
         raise ValueError("grads: expected at least one array, got none")
@@ -292,15 +306,16 @@ def clip_by_global_norm(grads: Arrays, max_norm: float) -> tuple[dict[str, Array
         raise ValueError(f"grads: expected arrays with values, got none in {listed(empty)}")
     dtype = accumulation_dtype(xp, first.dtype)
     wide = {name: xp.astype(g, dtype, copy=False) for name, g in grads.items()}
-    unit = square_unit_of(xp, xp.max(xp.stack([xp.max(xp.abs(g)) for g in wide.values()])))
+    unit = square_unit_of(xp, xp.max(stack(xp, [xp.max(xp.abs(g)) for g in wide.values()])))
     squares = [xp.sum((part := g / unit) * part, dtype=dtype) for g in wide.values()]
-    in_units = xp.sqrt(xp.sum(xp.stack(squares), dtype=dtype))
+    in_units = xp.sqrt(xp.sum(stack(xp, squares), dtype=dtype))
     norm = _product(xp, in_units, unit, dtype)
     found = xp.astype(_product(xp, norm, xp.ones_like(norm), first.dtype), first.dtype, copy=False)
-    if max_norm >= largest_number(xp, dtype):
+    if not on_device and max_norm >= largest_number(xp, dtype):
         return dict(grads), found
     # If the norm is small enough already, divide and multiply by 1; there is no branch.
-    limit, one = xp.full_like(norm, max_norm), xp.ones_like(norm)
+    limit = xp.astype(max_norm, dtype) if on_device else xp.full_like(norm, max_norm)
+    one = xp.ones_like(norm)
     short = norm <= limit
     divisor = xp.where(short, one, unit)
     factor = xp.where(short, one, limit) / xp.where(short, one, in_units)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
+from ._arrays.devices import device_context
+from ._arrays.functions import stack
 from ._arrays.host import to_host
 from ._arrays.namespace import (
     Array,
@@ -81,11 +83,12 @@ def pack(
     longest, padded = int(lengths.max()), []
     if longest == 0:
         raise ValueError("sequences: expected one with at least one step, got none")
-    for array in sequences:
-        shape = (longest - array.shape[0], *first.shape[1:])
-        padding = xp.zeros(shape, dtype=first.dtype, device=device_of(first))
-        padded.append(xp.concat([array, padding]) if shape[0] else array)
-    return xp.stack(padded, axis=0 if batch_first else 1), lengths
+    with device_context(first):
+        for array in sequences:
+            shape = (longest - array.shape[0], *first.shape[1:])
+            padding = xp.zeros(shape, dtype=first.dtype, device=device_of(first))
+            padded.append(xp.concat([array, padding]) if shape[0] else array)
+        return stack(xp, padded, axis=0 if batch_first else 1), lengths
 
 
 @check.named_options

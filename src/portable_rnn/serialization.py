@@ -205,7 +205,7 @@ def _save(
             raise ValueError(f"{argument}: expected names other than {METADATA!r}, got it")
         check_dtype(f"{argument}[{name!r}]", array)
     text = _as_json(header)
-    stored = {name: to_stored(array) for name, array in arrays.items()}
+    stored = to_stored(arrays)
     metadata = {_HEADER: text, _CHECKSUM: checksum(stored, text)}
     write_atomically(path, *to_file(stored, metadata))
 

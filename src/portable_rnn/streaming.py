@@ -64,9 +64,10 @@ class Stream:
         xp = check_parameters(model, params)
         # Copies: all calls use the same parameters, even if the caller changes theirs.
         self._model = model
-        self._params = {name: copied(xp, array) for name, array in params.items()}
         self._executor = asked()
-        self._setup, self._weights = prepare_stream(xp, model, self._params)
+        with device_context(next(iter(params.values()))):
+            self._params = {name: copied(xp, array) for name, array in params.items()}
+            self._setup, self._weights = prepare_stream(xp, model, self._params)
         if state is not None:
             check_state_alone(model, state, params)
         self.state = state
@@ -132,7 +133,8 @@ class Stream:
         if xp is not self._setup.xp:  # another namespace came into use, or x is of another library
             check_like("x", x, "params", next(iter(self._params.values())))
             self.state = self.state
-            self._setup, self._weights = prepare_stream(xp, self._model, self._params)
+            with device_context(x):
+                self._setup, self._weights = prepare_stream(xp, self._model, self._params)
         if not self._setup.executor.whole_sequence:
             check_like("x", x, "params", self._weights.layers[0].hh.weight)
             outputs = self._step(x, mask)

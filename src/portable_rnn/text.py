@@ -226,8 +226,7 @@ def generate(
         If an argument does not fit, or a parameter is not finite; the message names it.
     """
     check_parameters(model, params)
-    for name, array in params.items():
-        check.finite(f"params[{name!r}]", array)
+    check.finite({f"params[{name!r}]": array for name, array in params.items()})
     check_one_direction(model, "text that is drawn character by character")
     check_every_step(model, "text that is drawn character by character")
     if not isinstance(vocabulary, Vocabulary):

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
+from ._arrays.functions import concatenate
 from ._arrays.namespace import Array
 from ._calls.call import Call, CallOptions, prepare, run, run_vjp
 from ._calls.checks import check_every_step, check_one_direction
 from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient
+from ._calls.valid_steps import mask_on_device
 from ._windows import Overlap, Sum, Window, steps_of, windows
 from .api import Result
 from .losses import softmax_cross_entropy
@@ -105,6 +107,7 @@ def truncated_bptt(
         )
     check_one_direction(model, "truncated_bptt")
     check_every_step(model, "truncated_bptt")
+    mask = mask_on_device(mask, x)
     some = lengths is not None or mask is not None
     check.loss(truncated_bptt, loss, loss_options, weighted=some)
     weights = loss_options.get("weights")
@@ -120,7 +123,7 @@ def truncated_bptt(
             part = call.window(start, min(start + k2, steps), after)
             outputs, after, _ = run(part, keep=False)
             parts.append(outputs)
-        y = call.setup.xp.concat(parts, axis=axis)
+        y = concatenate(call.setup.xp, parts, axis)
     value, d_y = loss_and_gradient(
         model, loss, y, targets, call.given, lengths=lengths, mask=mask, **loss_options
     )

@@ -6,11 +6,13 @@ reads values and is therefore optional for its callers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number, Real
+from types import MappingProxyType
 from typing import Any
 
 from .functions import dtype_is_kind
+from .host import numbers_to_host
 from .namespace import (
     DTYPES,
     PLAIN,
@@ -116,23 +118,40 @@ def weights_of_any_dtype(value: Any, other_name: str, other: Array) -> None:
         )
 
 
-def finite(name: str, array: Array, valid: Array | None = None) -> None:
-    """Raise if ``array`` holds NaN or infinity; reads values, and so waits for the device.
+def finite(arrays: Mapping[str, Array], valid: Mapping[str, Array] = MappingProxyType({})) -> None:
+    """Raise if an array holds NaN or infinity; reads values, and so waits for the device, once.
 
-    ``valid`` says which entries to check; its shape is that of ``array`` without the last axis.
+    ``valid`` says which entries of some arrays to check; its shapes are those of the arrays without
+    the last axis.
     """
+    good = {name: _are_finite(name, array, valid.get(name)) for name, array in arrays.items()}
+    try:
+        if all(numbers_to_host([xp.all(entries) for xp, entries in good.values()])):
+            return
+    except (TypeError, RuntimeError):  # under torch.func.vmap; see `read_flag`
+        pass
+    for name, (xp, entries) in good.items():
+        all_good = read_flag(xp.all(entries))
+        if all_good is None:
+            raise _unreadable(name)
+        if not all_good:
+            bad = int(xp.sum(xp.astype(~entries, xp.int32)))
+            raise ValueError(
+                f"{name}: expected finite values, got {bad} NaN or infinite out of {entries.size}"
+            )
+
+
+def _are_finite(name: str, array: Array, valid: Array | None) -> tuple[Namespace, Array]:
+    """Return the namespace of an array, and where it is finite or not valid."""
     xp = namespace_of(**{name: array})
     good = xp.isfinite(array)
-    if valid is not None:
-        good = good | ~xp.expand_dims(valid, axis=-1)
-    all_good = None if is_traced(xp, good) else read_flag(xp.all(good))
-    if all_good is None:
-        raise ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
-    if not all_good:
-        bad = int(xp.sum(xp.astype(~good, xp.int32)))
-        raise ValueError(
-            f"{name}: expected finite values, got {bad} NaN or infinite out of {good.size}"
-        )
+    if is_traced(xp, good):
+        raise _unreadable(name)
+    return xp, good if valid is None else good | ~xp.expand_dims(valid, axis=-1)
+
+
+def _unreadable(name: str) -> ValueError:
+    return ValueError(f"{name}: values of traced arrays cannot be checked (check_finite)")
 
 
 def state_parts(value: Any) -> tuple[Array, ...]:

@@ -1,5 +1,11 @@
-"""Array functions that the standard lacks, or that have a faster form for NumPy arrays."""
+"""Array functions that the standard lacks, or that have a better form for arrays of some library.
 
+CuPy joins many arrays by a table of pointers, which it copies to the device: a transfer, and in a
+recorded graph one of numbers that are no longer true. `stack` and `concatenate` write them one by
+one, as the standard does not allow but CuPy does.
+"""
+
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -9,12 +15,14 @@ from .namespace import (
     Namespace,
     device_of,
     dtype_name,
+    is_cupy_array,
     is_jax_namespace,
     library_name,
 )
 
 __all__ = [
     "accumulation_dtype",
+    "concatenate",
     "copied",
     "dtype_is_kind",
     "has_64_bits",
@@ -75,14 +83,43 @@ def rows_at(xp: Namespace, array: Array, indices: Array) -> Array:
     return xp.reshape(xp.take(array, flat, axis=0), (*indices.shape, *array.shape[1:]))
 
 
-def stack(xp: Namespace, arrays: list[Array]) -> Array:
-    """Stack N arrays (...) into one, (N, ...)."""
+def stack(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:
+    """Stack N arrays (...) into one, (N, ...), or with the new axis at another place."""
     plain = PLAIN.get(type(arrays[0])) is xp
+    if not plain and is_cupy_array(arrays[0]) and _are_alike(arrays):
+        shape = arrays[0].shape
+        found = xp.empty((*shape[:axis], len(arrays), *shape[axis:]), dtype=arrays[0].dtype)
+        for i, array in enumerate(arrays):
+            found[(*_all(axis), i, ...)] = array
+        return found
+    if axis:
+        return xp.stack(arrays, axis=axis)
     if plain and len(arrays) == 1:
         return arrays[0][None, ...].copy()
-    if not plain or len(set(map(_shape_of, arrays))) > 1:
+    if not plain or not arrays[0].shape or len(set(map(_shape_of, arrays))) > 1:
         return xp.stack(arrays)
     return xp.concat(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
+def concatenate(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:
+    """Join any number of arrays along an axis."""
+    if not is_cupy_array(arrays[0]) or len({a.dtype for a in arrays}) > 1:
+        return xp.concat(arrays, axis=axis)
+    shape, at = arrays[0].shape, 0
+    size = sum(array.shape[axis] for array in arrays)
+    found = xp.empty((*shape[:axis], size, *shape[axis + 1 :]), dtype=arrays[0].dtype)
+    for array in arrays:
+        found[(*_all(axis), slice(at, at + array.shape[axis]), ...)] = array
+        at += array.shape[axis]
+    return found
+
+
+def _are_alike(arrays: Sequence[Array]) -> bool:
+    return len({(a.shape, a.dtype) for a in arrays}) == 1
+
+
+def _all(axes: int) -> tuple[slice, ...]:
+    return (slice(None),) * axes
 
 
 def copied(xp: Namespace, array: Array) -> Array:

@@ -1,25 +1,33 @@
 """Transfer arrays to and from NumPy, for random numbers and files."""
 
+import sys
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from .functions import dtype_is_kind
+from .devices import device_context
+from .functions import dtype_is_kind, stack
 from .namespace import (
     DTYPES,
     Array,
     Namespace,
     dtype_name,
+    is_array,
+    is_cupy_array,
     is_cupy_namespace,
+    is_on_gpu,
     library_name,
     namespace_of,
     resolve_namespace,
+    same_device,
 )
 from .scalars import said
 
 __all__ = [
+    "all_to_host",
     "bits_to_host",
     "check_device",
     "digest",
@@ -28,6 +36,7 @@ __all__ = [
     "from_host",
     "has_bfloat16",
     "is_kind",
+    "numbers_to_host",
     "to_host",
 ]
 
@@ -167,6 +176,44 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device
         xp = array.__array_namespace__()
         return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE"), copy=True))
+
+
+def all_to_host(arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+    """Copy arrays of any library into NumPy arrays, those of bfloat16 as their bits.
+
+    Waits for a device of CuPy's once.
+    """
+    found: list[Any] = []
+    devices: dict[int, Any] = {}
+    for array in arrays:
+        half = dtype_name(array.dtype) == "bfloat16"
+        if is_cupy_array(array):
+            host = array.get(blocking=False)
+            found.append(host.view(np.uint16) if half else host)
+            devices[array.device.id] = array.device
+        else:
+            found.append(bits_to_host(array) if half else to_host(array))
+    for device in devices.values():
+        with device:
+            sys.modules["cupy"].cuda.get_current_stream().synchronize()
+    return found
+
+
+def numbers_to_host(numbers: Sequence[Any]) -> list[float]:
+    """Read arrays () of numbers or booleans as floats; from a GPU all in one transfer."""
+    on_gpu = [a for a in numbers if is_array(a) and is_on_gpu(a)]
+    if len(on_gpu) < 2 or not all(same_device(on_gpu[0], a) for a in on_gpu):
+        return list(map(_number, numbers))
+    xp = namespace_of(**{f"numbers[{i}]": a for i, a in enumerate(on_gpu)})
+    with device_context(on_gpu[0]):
+        held = stack(xp, [xp.astype(xp.reshape(a, ()), xp.float64) for a in on_gpu])
+    read = iter(to_host(held).tolist())
+    return [next(read) if is_array(a) and is_on_gpu(a) else _number(a) for a in numbers]
+
+
+def _number(value: Any) -> float:
+    """Return an array () as a float; of a boolean, the standard has no float."""
+    return float(bool(value) if is_array(value) and dtype_name(value.dtype) == "bool" else value)
 
 
 def bits_to_host(array: Array) -> np.ndarray[Any, Any]:

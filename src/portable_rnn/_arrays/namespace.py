@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from array_api_compat import array_namespace as own_namespace
 from array_api_compat import device as _device
@@ -79,6 +81,7 @@ DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"
 is_array = is_array_api_obj
 
 _chosen: ContextVar[Namespace | None] = ContextVar("portable_rnn_namespace", default=None)
+_of_modules: WeakKeyDictionary[ModuleType, Namespace] = WeakKeyDictionary()
 # Namespaces of array types that have only one; array-api-compat takes longer.
 _known: dict[type, Namespace] = {}
 # The type of NumPy's own arrays, once one was seen, and their namespace. All are on the host, and
@@ -229,7 +232,11 @@ def resolve_namespace(xp: Namespace) -> Namespace:
     if xp is not None and xp is _chosen.get():
         return xp
     try:
-        return own_namespace(xp.zeros(1))
+        if type(xp) is not ModuleType:
+            return own_namespace(xp.zeros(1))
+        if xp not in _of_modules:  # an array, on a device, only once
+            _of_modules[xp] = own_namespace(xp.zeros(1))
+        return _of_modules[xp]
     except (AttributeError, TypeError):
         raise TypeError(
             f"xp: expected an array module such as numpy, cupy, torch or jax.numpy, got {said(xp)}"

@@ -333,12 +333,10 @@ def _check_inputs(
         check.weights(weights, "x", x)
     if finite:
         valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
-        if vectors:
-            check.finite("x", x, valid)  # padding may hold anything
         parts = check.state_parts(state) if state is not None else ()
-        named = {f"state[{i}]": part for i, part in enumerate(parts)}
-        for name, array in (named | dict(params)).items():
-            check.finite(name, array)
+        named = ({"x": x} if vectors else {}) | {f"state[{i}]": p for i, p in enumerate(parts)}
+        # Padding may hold anything.
+        check.finite(named | dict(params), {} if valid is None else {"x": valid})
     return xp
 
 

@@ -10,7 +10,7 @@ are views; returned states are copies.
 from typing import Any
 
 from .._arrays.checks import state_of, state_parts
-from .._arrays.functions import stack
+from .._arrays.functions import concatenate, stack
 from .._arrays.namespace import Array, Namespace, namespace_of
 from ..cells import State
 from ..model import RNN
@@ -92,7 +92,7 @@ def state_outward(
     parts = []
     for layers in zip(*states, strict=True):
         one_by_one = [_sorted(xp, part, inverse) for part in layers]
-        parts.append(stack(xp, one_by_one) if batched else xp.concat(one_by_one))
+        parts.append(stack(xp, one_by_one) if batched else concatenate(xp, one_by_one))
     return state_of(parts)
 
 

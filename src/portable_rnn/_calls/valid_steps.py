@@ -15,6 +15,7 @@ from .._arrays.namespace import (
     device_of,
     dtype_name,
     is_array,
+    namespace_of,
 )
 from ..model import RNN
 from .layout import mask_inward, mask_outward, time_major
@@ -24,6 +25,7 @@ __all__ = [
     "check_lengths",
     "check_mask",
     "mask_of",
+    "mask_on_device",
     "read_lengths",
     "resolve",
     "valid_steps_of",
@@ -81,6 +83,17 @@ def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
         check_library_and_device("mask", value, "x", x)
 
 
+def mask_on_device(mask: Any, x: Array) -> Any:
+    """Return a mask of NumPy's as an array of the library and device of ``x``.
+
+    It is then moved once, for all who need it. What is no mask is returned as it is.
+    """
+    plain = isinstance(mask, np.ndarray) and not isinstance(x, np.ndarray) and is_array(x)
+    if not plain or mask.dtype != np.bool_:
+        return mask
+    return namespace_of(x=x).asarray(mask, device=device_of(x))
+
+
 def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) -> Steps:
     """Convert checked ``lengths`` (B,) or a ``mask`` (T, B) to the valid steps.
 
@@ -99,9 +112,9 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) ->
     if np.array_equal(order, np.arange(batch)):
         return Steps(widths)
     # 32 bits, for devices without 64-bit integers.
-    both = (order.astype(np.int32), np.argsort(order).astype(np.int32))
-    moved = (from_host(a, xp, device=device_of(x)) for a in both)
-    return Steps(widths, *moved)
+    both = np.stack((order, np.argsort(order))).astype(np.int32)
+    moved = from_host(both, xp, device=device_of(x))  # at once
+    return Steps(widths, moved[0, :], moved[1, :])
 
 
 def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:

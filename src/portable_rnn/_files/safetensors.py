@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays.host import bits_to_host, to_host
+from .._arrays.host import all_to_host
 from .._arrays.namespace import Array, dtype_name
 
 __all__ = [
@@ -92,12 +92,14 @@ def from_file(data: bytes) -> tuple[dict[str, Stored], dict[str, Any]]:
     return stored, metadata
 
 
-def to_stored(array: Array) -> Stored:
-    """Return an array as stored in a file."""
-    code = CODES[dtype_name(array.dtype)]
-    host = bits_to_host(array) if code == "BF16" else to_host(array)
-    plain = np.asarray(host, dtype=on_host(code), order="C")
-    return Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
+def to_stored(arrays: Mapping[str, Array]) -> dict[str, Stored]:
+    """Return arrays as stored in a file; wait for a device once."""
+    found = {}
+    for name, host in zip(arrays, all_to_host(tuple(arrays.values())), strict=True):
+        code = CODES[dtype_name(arrays[name].dtype)]
+        plain = np.asarray(host, dtype=on_host(code), order="C")
+        found[name] = Stored(code, plain.shape, plain.reshape(-1).view(np.uint8))
+    return found
 
 
 def on_host(code: str) -> np.dtype[Any]:

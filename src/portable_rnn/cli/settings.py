@@ -208,8 +208,7 @@ def read_weights(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         )
     try:
         check_parameters(model, params)
-        for name, array in params.items():
-            check.finite(f"params[{name!r}]", array)
+        check.finite({f"params[{name!r}]": array for name, array in params.items()})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}; restore it from a copy") from None
     return params

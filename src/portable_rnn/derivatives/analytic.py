@@ -16,6 +16,7 @@ from typing import Any
 from .. import losses
 from .._arrays import checks as check
 from .._arrays.devices import on_host
+from .._arrays.functions import stack
 from .._arrays.namespace import Array, Namespace, dtype_name, is_array, namespace_of, read_flag
 from .._arrays.norms import unit_of
 from .complex_step import STEPS, lifted
@@ -131,7 +132,7 @@ def _differ(
     slopes = [xp.imag(gradient(z + direction * (s * 1j))) / s for s in (step, 0.7 * step)]
     # Values of the gradient at other outputs: it may be small compared with them, but round alike.
     others = (here, ahead, back, gradient(xp.zeros_like(y)), gradient(-y))
-    sizes = xp.max(xp.abs(xp.stack(others)), axis=0)
+    sizes = xp.max(xp.abs(stack(xp, others)), axis=0)
     rounding = _largest(xp, sizes) * (16.0 * eps)
     noise = rounding / length
     # Nor does a slope count that would not change the gradient over a whole unit.
@@ -152,5 +153,5 @@ def _largest(xp: Namespace, array: Array) -> Array:
 
 
 def _spread(xp: Namespace, *arrays: Array) -> Array:
-    both = xp.stack(arrays)
+    both = stack(xp, arrays)
     return xp.max(both, axis=0) - xp.min(both, axis=0)

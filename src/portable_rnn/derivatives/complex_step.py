@@ -23,7 +23,7 @@ result for ``1e-20 v`` is that for ``v``, times 1e-20.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from .._arrays.functions import accumulation_dtype, dtype_is_kind
+from .._arrays.functions import accumulation_dtype, dtype_is_kind, stack
 from .._arrays.namespace import Array, Namespace, dtype_name, is_array, namespace_of
 from .._arrays.norms import unit_of
 
@@ -162,4 +162,4 @@ def _has_complex(xp: Namespace) -> bool:
 def _largest(xp: Namespace, arrays: list[Array]) -> Array:
     """Return the largest magnitude of all, 0-d; 1 if they are zero."""
     flat = [xp.reshape(xp.abs(a), (-1,)) for a in arrays]
-    return unit_of(xp, xp.max(xp.concat([xp.expand_dims(xp.max(a), axis=0) for a in flat])))
+    return unit_of(xp, xp.max(stack(xp, [xp.max(a) for a in flat])))

@@ -31,6 +31,7 @@ from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.checks import check_parameters, check_state
 from .._calls.loss import Loss, loss_and_gradient, returned_by_loss, weighs_steps
+from .._calls.valid_steps import mask_on_device
 from ..api import bptt, forward, predict
 from ..losses import softmax_cross_entropy
 from ..model import RNN
@@ -345,6 +346,7 @@ def _prepare(
     check.loss(caller, loss, options, weighted=weighted, known=known)
     xp = check_real(model, params)
     passing, of_loss = split_options(options, forward)
+    passing["mask"] = mask_on_device(passing.get("mask"), x)
     of_call = {"weights": of_loss.get("weights")} | passing
     state = of_call.pop("state", None)
     call = prepare(model, params, x, state, CallOptions(**of_call))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
-from .._arrays.functions import accumulation_dtype
+from .._arrays.functions import accumulation_dtype, concatenate, stack
 from .._arrays.namespace import Array, Namespace, device_of, namespace_of
 from .._arrays.norms import norm, unit_of
 from .._calls.call import (
@@ -28,7 +28,7 @@ from .._calls.call import (
 from .._calls.checks import check_every_step
 from .._calls.layout import mask_inward, time_major
 from .._calls.loss import Loss, loss_and_gradient
-from .._calls.valid_steps import valid_steps_of
+from .._calls.valid_steps import mask_on_device, valid_steps_of
 from .._executors.choose import use
 from ..cells import Cell, Residuals, State
 from ..initializers import uniform
@@ -112,7 +112,7 @@ class _Watched:
 
     def take(self, xp: Namespace) -> State:
         """Return and clear the records, (L, B, H) each, the lowest layer first."""
-        found = tuple(xp.stack(part[::-1]) for part in zip(*self.seen, strict=True))
+        found = tuple(stack(xp, part[::-1]) for part in zip(*self.seen, strict=True))
         self.seen.clear()
         return found
 
@@ -185,6 +185,7 @@ def gradient_flow(
     iterations = check.count("iterations", iterations)
     by_loss_step = check.flag("by_loss_step", by_loss_step)
     arrays = check.flag("arrays", arrays)
+    mask = mask_on_device(mask, x)
     some = lengths is not None or mask is not None
     check.loss(gradient_flow, loss, loss_options, weighted=some)
     xp = check_real(model, params)
@@ -201,12 +202,11 @@ def gradient_flow(
         raise NotImplementedError("model: gradient_flow expects no projection of the state")
     outputs, _, _ = run(call, keep=False)
     model, params, x = without_vocabulary(call)
+    valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
     value, d_outputs = loss_and_gradient(
-        model, loss, outputs, targets, x, lengths=lengths, mask=mask, **loss_options
+        model, loss, outputs, targets, x, lengths=None, mask=valid, **loss_options
     )
-    valid = None
-    if lengths is not None or mask is not None:
-        valid = mask_inward(model, valid_steps_of(xp, model, x, lengths, mask))
+    valid = mask_inward(model, valid)
     x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
     states = _initial(xp, model, x, state)
     watched = _Watched(model.cell_object)
@@ -258,7 +258,7 @@ def _retreat(
             kept.append(grads)
 
     def in_time(found: list[Any], key: Any) -> Array:
-        return xp.stack([entry[key] for entry in reversed(found)])
+        return stack(xp, [entry[key] for entry in reversed(found)])
 
     return (
         tuple(in_time(d_states, i) for i in range(watched.states)),
@@ -279,7 +279,7 @@ def _by_loss_step(
     loss_step = xp.arange(steps, device=device_of(call.x))
 
     def side_by_side(array: Array) -> Array:  # (N, B, ...) to (N, T·B, ...)
-        return xp.concat([array] * steps, axis=1)
+        return concatenate(xp, [array] * steps, axis=1)
 
     found, carry = [], None
     for t in reversed(range(steps)):
@@ -303,7 +303,7 @@ def _by_loss_step(
         carry = d_before
         norms = norm(xp, seen[0], 2)
         found.append(xp.reshape(norms, (-1, steps, batch)))
-    return xp.permute_dims(xp.stack(found[::-1]), (2, 0, 1, 3))
+    return xp.permute_dims(stack(xp, found[::-1]), (2, 0, 1, 3))
 
 
 def _singular_values(
@@ -317,7 +317,7 @@ def _singular_values(
     """Run the power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
     xp, (steps, batch, inputs) = namespace_of(x=x), x.shape
     x = xp.reshape(x, (1, steps * batch, inputs))
-    state = tuple(xp.concat(list(parts), axis=1) for parts in zip(*before, strict=True))
+    state = tuple(concatenate(xp, list(parts), axis=1) for parts in zip(*before, strict=True))
     mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
     call = prepare(model, params, x, check.state_of(state), CallOptions(mask=mask))
     _, _, records = run(call, keep=True)
@@ -337,7 +337,7 @@ def _singular_values(
             _, _, pulled = run_vjp(call, records, None, d_state, grad_x=False)
             v, _ = _normalised(xp, _part(pulled, layer))
         found.append(xp.reshape(length, (steps, batch)))
-    return xp.stack(found, axis=1)
+    return stack(xp, found, axis=1)
 
 
 def _watched(call: Call) -> Any:
@@ -365,7 +365,7 @@ def _only(xp: Namespace, parts: State, layer: int, like: State) -> Any:
 
     def place(part: Array) -> Array:
         zero = xp.zeros_like(part)
-        return xp.concat([part if i == layer else zero for i in range(layers)], axis=0)
+        return concatenate(xp, [part if i == layer else zero for i in range(layers)])
 
     return check.state_of(tuple(map(place, parts)))
 

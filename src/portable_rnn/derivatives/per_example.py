@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
-from .._arrays.functions import accumulation_dtype
+from .._arrays.functions import accumulation_dtype, concatenate, stack
 from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.norms import norm, unit_of
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.loss import Loss, loss_and_gradient, weighs_steps
+from .._calls.valid_steps import mask_on_device
 from .._engine.affine import Linear, Products
 from ..api import forward
 from ..losses import softmax_cross_entropy
@@ -104,7 +105,7 @@ def per_example_gradients(
     call, found = _factors(per_example_gradients, model, params, x, targets, loss, options)
     xp, batch = call.setup.xp, call.x.shape[1]
     return {
-        name: xp.stack([_gradient(call, parts, b, params[name]) for b in range(batch)])
+        name: stack(xp, [_gradient(call, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
     }
 
@@ -161,10 +162,10 @@ def per_example_norms(
     call, found = _factors(per_example_norms, model, params, x, targets, loss, options)
     xp, batch = call.setup.xp, call.x.shape[1]
     norms = {
-        name: xp.stack([_norm(call, parts, b, params[name]) for b in range(batch)])
+        name: stack(xp, [_norm(call, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
     }
-    return ExampleNorms(norm(xp, xp.stack(list(norms.values()), axis=1), 1), norms)
+    return ExampleNorms(norm(xp, stack(xp, list(norms.values()), axis=1), 1), norms)
 
 
 def _factors(
@@ -178,7 +179,8 @@ def _factors(
 ) -> tuple[Call, dict[str, Any]]:
     """Return the call, and the factors of each gradient."""
     passing, of_loss = split_options(options, forward)
-    lengths, mask = passing.get("lengths"), passing.get("mask")
+    lengths, mask = passing.get("lengths"), mask_on_device(passing.get("mask"), x)
+    passing["mask"] = mask
     weighted = weighs_steps(model, lengths, mask)
     check.loss(caller, loss, options, weighted=weighted, known=options_of(forward))
     state = passing.pop("state", None)
@@ -245,7 +247,7 @@ def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
     wide = accumulation_dtype(xp, dtype)
     squares, size = None, xp.asarray(1.0, dtype=wide, device=device_of(parts[0][1]))
     for rows in zip(*parts, strict=True):  # the inputs, then the cotangents
-        factor = xp.concat([array[:, b, :] for array in rows], axis=0)
+        factor = concatenate(xp, [array[:, b, :] for array in rows])
         factor = xp.astype(factor, wide, copy=False)
         largest = xp.max(xp.abs(factor))
         factor = factor / unit_of(xp, largest)  # or squares of small numbers would vanish

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
+from .._arrays.devices import device_context
 from .._arrays.functions import accumulation_dtype
+from .._arrays.host import numbers_to_host
 from .._arrays.namespace import Array, device_of, is_array, namespace_of
 from .._arrays.tracing import compile_step
 from .._calls.checks import check_parameters
@@ -75,11 +77,28 @@ def mean_loss(
     name: str = "batches",
 ) -> float:
     """Return what `evaluate` does; errors call the batches ``name``."""
+    check_parameters(model, params)
+    with device_context(next(iter(params.values()))):
+        values, weights, empty = _losses(model, params, batches, loss, name)
+        numbers = numbers_to_host([*values, *empty, *weights])
+    count = len(values)
+    # The mean of nothing is NaN, and must not make the overall mean NaN.
+    rows = zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True)
+    counted = [(value, weight) for value, none, weight in rows if weight and not none]
+    total = sum(weight for _, weight in counted)
+    return sum(value * weight for value, weight in counted) / total if counted else math.nan
+
+
+def _losses(
+    model: RNN, params: Mapping[str, Array], batches: Batches, loss: Loss, name: str
+) -> tuple[list[Array], list[Any], list[Array]]:
+    """Return the loss of each batch, its weight, and whether nothing counts in it; read nothing."""
     xp = check_parameters(model, params)
     batch_loss = compile_step(xp, functools.partial(_batch_loss, model, loss))
     state = None
     values: list[Array] = []
-    counts: list[tuple[float, Array]] = []
+    counts: list[Any] = []
+    empties: list[Array] = []
     for step in range(batches.steps_per_epoch):
         batch = checked_batch(name, batches, step, model, params, state)
         weights, x = batch.weights, like_embedded(xp, model, params, batch.x)
@@ -89,15 +108,13 @@ def mean_loss(
         before = None if batch.fresh else state
         batch = batch._replace(weights=weights, fresh=False)  # one compiled function for both
         value, empty, state = batch_loss(params, before, batch)
-        weight = float(math.prod(outputs_shape(model, x)[:-1]))
+        weight: Any = float(math.prod(outputs_shape(model, x)[:-1]))
         if weights is not None:
-            weight = float(xp.sum(xp.astype(weights, accumulation_dtype(xp, x.dtype))))
+            weight = xp.sum(xp.astype(weights, accumulation_dtype(xp, x.dtype)))
         values.append(value)
-        counts.append((weight, empty))
-    # The mean of nothing is NaN, and must not make the overall mean NaN.
-    pairs = zip(values, counts, strict=True)
-    counted = [(float(v), n) for v, (n, empty) in pairs if n and not bool(empty)]
-    return sum(v * n for v, n in counted) / sum(n for _, n in counted) if counted else math.nan
+        counts.append(weight)
+        empties.append(empty)
+    return values, counts, empties
 
 
 def _batch_loss(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .._arrays import checks as check
+from .._arrays.devices import device_context
+from .._arrays.host import numbers_to_host
 from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.tracing import detached
 from .._calls.embedding import like_embedded
@@ -158,7 +160,8 @@ def train(
         save_every=save_every,
         resume=resume,
     )
-    with lock_checkpoint(options.path) if options.path else nullcontext():
+    locked = lock_checkpoint(options.path) if options.path else nullcontext()
+    with locked, device_context(next(iter(options.params.values()))):
         return _Loop(options).complete()
 
 
@@ -325,7 +328,7 @@ def _finite_mean_loss(run: Run) -> float:
     """Return the mean of the pending losses; raise if the run has diverged."""
     if not run.pending:
         return run.loss
-    losses = [loss for loss in map(float, run.pending) if not math.isnan(loss)]
+    losses = [loss for loss in numbers_to_host(run.pending) if not math.isnan(loss)]
     mean = sum(losses) / len(losses) if losses else math.nan
     if losses and not math.isfinite(mean):
         raise FloatingPointError(
@@ -337,8 +340,9 @@ def _finite_mean_loss(run: Run) -> float:
 
 def _check_finite_params(xp: Namespace, run: Run) -> None:
     """Refuse to save parameters that the last update has made NaN or infinite."""
-    for name, param in run.params.items():
-        if not bool(xp.all(xp.isfinite(param))):
+    finite = numbers_to_host([xp.all(xp.isfinite(param)) for param in run.params.values()])
+    for name, good in zip(run.params, finite, strict=True):
+        if not good:
             raise FloatingPointError(
                 f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
                 f"{run.step}, and nothing was saved; lower lr, or set max_norm"

@@ -1,0 +1,110 @@
+"""What only a user of CuPy would notice: waits, transfers, streams, devices, unwritten memory."""
+
+from ..mutant import Mutant
+
+__all__ = ["CUDA"]
+
+
+def contract(promise, call, *rest):
+    """Return the id of a test of test_cuda_contracts.py."""
+    case = "-".join(("cupy-host", "float32", call, *rest))
+    return f"conformance/test_cuda_contracts.py::test_{promise}[{case}]"
+
+
+def training(cost, *case):
+    """Return the id of a test of test_cuda_training.py."""
+    name = "-".join(("cupy-host", "float32", *case))
+    return f"conformance/test_cuda_training.py::test_{cost}[{name}]"
+
+
+BUDGET = "a_call_moves_and_waits_for_nothing_but_its_budget"
+PLACE = "results_are_on_the_device_of_the_arguments"
+STREAM = "a_call_works_on_the_stream_of_the_caller"
+VALUES = "results_are_those_of_numpy"
+
+CUDA = [
+    Mutant(
+        "a loss that is read on the host",
+        "_calls/loss.py",
+        "    check.loss_value(value, x)",
+        "    check.loss_value(float(value), x)",
+        contract(BUDGET, "bptt of lstm", "eager"),
+    ),
+    Mutant(
+        "a constant of another library",
+        "_engine/affine.py",
+        "        d_x = matmul(xp, _rows(xp, d_y), self.weight)",
+        '        d_x = matmul(xp, _rows(xp, d_y), self.weight * __import__("numpy").ones(1))',
+        contract(BUDGET, "bptt of lstm", "eager"),
+    ),
+    Mutant(
+        "work on the null stream",
+        "_arrays/devices.py",
+        "                with array.device:",
+        '                with array.device, sys.modules["cupy"].cuda.Stream.null:',
+        contract(STREAM, "bptt of lstm", "auto"),
+    ),
+    Mutant(
+        "memory that nobody wrote",
+        "_arrays/functions.py",
+        "    return xp.zeros(shape, dtype=like.dtype, device=device_of(like))",
+        "    return xp.empty(shape, dtype=like.dtype, device=device_of(like))",
+        contract(VALUES, "bptt of lstm", "eager"),
+    ),
+    Mutant(
+        "the device of the arguments not entered",
+        "_arrays/devices.py",
+        "                with array.device:",
+        "                with nullcontext():",
+        contract(PLACE, "bptt of lstm", "alone"),
+    ),
+    Mutant(
+        "the device of a list of arrays not entered",
+        "_arrays/devices.py",
+        "    return array.device if is_cupy_array(array) else nullcontext()",
+        "    return nullcontext()",
+        contract(PLACE, "pack", "alone"),
+    ),
+    Mutant(
+        "a fused kernel that reads the state after the step",
+        "_executors/fused.py",
+        "            run(grid, (THREADS,), (*arrays, given, *into, t, before, after, *sizes))",
+        "            run(grid, (THREADS,), (*arrays, given, *into, t, after, after, *sizes))",
+        contract(VALUES, "bptt of lstm", "auto"),
+    ),
+    Mutant(
+        "steps joined by a table of pointers",
+        "_arrays/functions.py",
+        "    if not plain and is_cupy_array(arrays[0]) and _are_alike(arrays):",
+        "    if not plain and is_cupy_array(arrays[0]) and not arrays:",
+        contract(BUDGET, "bptt of lstm", "eager"),
+    ),
+    Mutant(
+        "a learning rate that is read on the host",
+        "_optimizer_step.py",
+        '    if stays_on_device("lr", lr, params):',
+        '    if lr is None and stays_on_device("lr", lr, params):',
+        contract(BUDGET, "adam at a rate of the device", "auto"),
+    ),
+    Mutant(
+        "a mask that is sent twice",
+        "api.py",
+        'check.flag("grad_x", grad_x), mask_on_device(mask, x)',
+        'check.flag("grad_x", grad_x), mask',
+        contract(BUDGET, "bptt with a mask of the host", "auto"),
+    ),
+    Mutant(
+        "losses that are read one by one",
+        "_arrays/host.py",
+        "    if len(on_gpu) < 2 or",
+        "    if len(on_gpu) < 99 or",
+        training("training_waits_once_for_each_log", "6"),
+    ),
+    Mutant(
+        "a file that waits for each array",
+        "_arrays/host.py",
+        "            host = array.get(blocking=False)",
+        "            host = array.get()",
+        training("a_file_of_weights_waits_once"),
+    ),
+]
