@@ -12,6 +12,7 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn.dropout import Masks, draw
 
+from . import cuda_on_host
 from .complex_step import gradient
 from .problems import TORCH_CELLS, Problem
 from .selection import full_precision
@@ -169,3 +170,26 @@ def test_nothing_is_dropped_at_prediction(backend, dtype):
     want = backend.call(predicted, problem.model, inputs)["outputs"]
     if not backend.shapes_only:
         assert backend.get(got).tobytes() == backend.get(want).tobytes()
+
+
+@pytest.mark.rows("cupy-host", "cupy-host-device1")
+def test_drawing_on_a_device_moves_nothing_and_waits_for_nothing(backend):
+    _, model = make("lstm")
+    x = backend.put(np.zeros((STEPS, BATCH, 3), "float32"))
+    draw(model, x, SEED)  # the kernel is compiled
+    with cuda_on_host.Log() as log:
+        masks = draw(model, x, SEED)
+    assert not log.waits
+    assert set(log.devices) == {backend.on}
+    assert log.operations <= 4 * (2 + 3) + 6  # for each array of factors, and of choices
+    assert {array.device.id for array in (*masks.between, *masks.update[0])} == {backend.on}
+
+
+@pytest.mark.rows("cupy-host")
+def test_drawing_on_a_device_is_enqueued_on_the_stream_of_the_caller(backend):
+    _, model = make("lstm")
+    x = backend.put(np.zeros((STEPS, BATCH, 3), "float32"))
+    with backend.xp.cuda.Stream(non_blocking=True) as stream, cuda_on_host.Log() as log:
+        draw(model, x, SEED)
+    assert set(log.streams) == {stream.ptr}
+    stream.synchronize()

@@ -40,6 +40,14 @@ def test_each_layer_and_direction_has_masks_of_its_own():
         assert len({array.tobytes() for array in drawn}) == count
 
 
+def test_masks_of_two_kinds_differ():
+    """They come from random numbers of their own, although their shapes are the same."""
+    chances = {"dropout": 0.5, "recurrent_dropout": 0.5, "zoneout": 0.5}
+    masks = draw(prnn.RNN(I, H, num_layers=2, **chances), np.zeros((1, B, I)), seed=0)
+    kinds = (masks.between[0][0] > 0, masks.recurrent[0] > 0, masks.update[0][0][0])
+    assert len({kind.tobytes() for kind in kinds}) == 3
+
+
 def test_masks_change_with_the_seed_and_with_nothing_else():
     model, x = model_of(dropout=0.5), np.zeros((T, B, I))
     first = draw(model, x, seed=(1, 2)).between[0]

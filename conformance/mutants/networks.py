@@ -110,17 +110,62 @@ NETWORKS = [
     ),
     Mutant(
         "what dropout leaves not scaled up",
-        "_calls/dropout_masks.py",
-        "dtype=np.float32) >= p) / (1.0 - p)",
-        "dtype=np.float32) >= p) / 1.0",
+        "_arrays/choices.py",
+        "self._like.dtype, 1.0 / (1.0 - p)",
+        "self._like.dtype, 1.0",
         "tests/test_dropout.py::test_masks_drop_as_often_as_they_should_and_keep_the_mean",
     ),
     Mutant(
         "one mask of recurrent dropout for all layers",
         "_calls/dropout_masks.py",
-        "tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))",
-        "(factors(model.recurrent_dropout, batch, hidden),) * count",
+        "draw.factors(model.recurrent_dropout, (batch, hidden), _RECURRENT, i)",
+        "draw.factors(model.recurrent_dropout, (batch, hidden), _RECURRENT, 0)",
         "tests/test_dropout.py::test_each_layer_and_direction_has_masks_of_its_own",
+    ),
+    Mutant(
+        "one mask of zoneout for h and c",
+        "_calls/dropout_masks.py",
+        "_UPDATE, i * len(shapes) + part)",
+        "_UPDATE, i * len(shapes))",
+        "tests/test_dropout.py::test_masks_drop_as_often_as_they_should_and_keep_the_mean",
+    ),
+    Mutant(
+        "masks of two kinds from the same random numbers",
+        "_calls/dropout_masks.py",
+        "_BETWEEN, _RECURRENT, _UPDATE = range(3)",
+        "_BETWEEN = _RECURRENT = _UPDATE = 0",
+        "tests/test_dropout.py::test_masks_of_two_kinds_differ",
+    ),
+    Mutant(
+        "seeds of which one has a zero more are the same",
+        "_arrays/choices.py",
+        "SeedSequence(seed, spawn_key=lengths)",
+        "SeedSequence(seed)",
+        "tests/test_choices.py::test_seeds_of_other_lengths_differ",
+    ),
+    Mutant(
+        "a round too few of the random numbers on a device",
+        "_arrays/choices.py",
+        "r < 10;",
+        "r < 9;",
+        "conformance/test_dropout.py::test_one_seed_draws_the_same_masks_everywhere"
+        "[cupy-host-float32]",
+    ),
+    Mutant(
+        "masks drawn on the host and moved to the device",
+        "_arrays/choices.py",
+        "is_cupy_array(like) and is_cupy_namespace(xp)",
+        "False",
+        "conformance/test_dropout.py::test_drawing_on_a_device_moves_nothing_and_waits_for_nothing"
+        "[cupy-host]",
+    ),
+    Mutant(
+        "masks drawn on the current device",
+        "_arrays/choices.py",
+        "with device_context(self._like):\n                kept =",
+        "if True:\n                kept =",
+        "conformance/test_dropout.py::test_drawing_on_a_device_moves_nothing_and_waits_for_nothing"
+        "[cupy-host-device1]",
     ),
     Mutant(
         "zoneout of h for c",

@@ -1,4 +1,4 @@
-"""Random masks of dropout and zoneout, drawn on the host: the same everywhere for one seed.
+"""Random masks of dropout and zoneout: the same everywhere for one seed.
 
 Three kinds, each an option of :class:`portable_rnn.RNN`:
 
@@ -13,6 +13,11 @@ zoneout
 
 The first two scale the remaining entries by 1/(1-p), so that prediction needs neither; zoneout
 predicts with the expected state, ``p old + (1-p) new``.
+
+The random bits are those of Philox 4x64-10, a function of the seed and of a counter (Salmon, Moraes,
+Dror and Shaw, 2011). CuPy computes them on the device of ``x``; for all other libraries NumPy does,
+on the host. Each layer, direction and kind has bits of its own, and a longer sequence begins with
+the masks of a shorter one.
 """
 
 from ._arrays import checks as check
@@ -43,7 +48,8 @@ def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
         Gives the numbers of steps and sequences, and library, dtype and device. For a model of
         tokens, any array of that shape and of the dtype of the parameters.
     seed : int, or tuple of ints such as ``(seed, step)``
-        The same seed gives the same masks on every library and device.
+        The same seed gives the same masks on every library and device. ``0`` is ``(0,)``, and other
+        than ``(0, 0)``.
 
     Returns
     -------

@@ -3,23 +3,24 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from .._arrays.choices import Choices
 from .._arrays.functions import real_part
-from .._arrays.host import from_host
 from .._arrays.namespace import (
     Array,
     Namespace,
     check_array,
     check_library_and_device,
     check_like,
-    device_of,
     dtype_name,
     namespace_of,
 )
 from ..model import RNN
 
 __all__ = ["Masks", "check_masks", "drawn_masks", "mean_masks"]
+
+# Masks of each kind have random numbers of their own: those of one kind do not depend on whether
+# there are others.
+_BETWEEN, _RECURRENT, _UPDATE = range(3)
 
 
 class Masks(NamedTuple):
@@ -57,31 +58,30 @@ def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:
 
 def drawn_masks(xp: Namespace, model: RNN, x: Array, seed: tuple[int, ...]) -> Masks:
     """Draw masks for training; see `dropout.draw`. x (T, B, I)."""
-    rng = np.random.default_rng(seed)
-    steps, batch, _ = x.shape
+    draw, (steps, batch, _) = Choices(xp, x, seed), x.shape
     hidden, directions = model.recurrent_size, model.directions
     count, shapes = model.num_layers * directions, model.state_shapes(batch)
-
-    def factors(p: float, *shape: int) -> Array:
-        kept = (rng.random(shape, dtype=np.float32) >= p) / (1.0 - p)
-        return from_host(kept, xp, dtype_name(x.dtype), device_of(x))
-
-    def choices(p: float, shape: tuple[int, ...]) -> Array:
-        new = rng.random((steps, *shape[1:]), dtype=np.float32) >= p
-        return xp.asarray(new, device=device_of(x))
-
     between: tuple[Array, ...] = ()
     recurrent: tuple[Array, ...] = ()
     update: tuple[tuple[Array, ...], ...] = ()
     if model.dropout:
-        size = directions * hidden
         between = tuple(
-            factors(model.dropout, steps, batch, size) for _ in range(model.num_layers - 1)
+            draw.factors(model.dropout, (steps, batch, directions * hidden), _BETWEEN, i)
+            for i in range(model.num_layers - 1)
         )
     if model.recurrent_dropout:
-        recurrent = tuple(factors(model.recurrent_dropout, batch, hidden) for _ in range(count))
+        recurrent = tuple(
+            draw.factors(model.recurrent_dropout, (batch, hidden), _RECURRENT, i)
+            for i in range(count)
+        )
     if model.zoneout:
-        update = tuple(tuple(choices(model.zoneout, s) for s in shapes) for _ in range(count))
+        update = tuple(
+            tuple(
+                draw.kept(model.zoneout, (steps, *shape[1:]), _UPDATE, i * len(shapes) + part)
+                for part, shape in enumerate(shapes)
+            )
+            for i in range(count)
+        )
     return Masks(between, recurrent, update)
 
 

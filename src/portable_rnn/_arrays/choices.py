@@ -1,0 +1,125 @@
+"""Random choices that a seed determines on every library, and any part of them on its own.
+
+The bits are those of Philox 4x64-10 (Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as
+easy as 1, 2, 3*, 2011), a function of a key, from the seed, and of a counter. NumPy has it in
+machine code, for arrays on the host and for all libraries that take their numbers from there. CuPy
+computes the same integers on the device, in one kernel, where nothing is moved.
+"""
+
+import sys
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .devices import device_context
+from .host import from_host
+from .namespace import Array, Namespace, device_of, dtype_name, is_cupy_array, is_cupy_namespace
+
+__all__ = ["Choices"]
+
+# A thread computes a block of four words of 64 bits, which are eight choices: the low half of each
+# word, then the high half. Counters start at 1, as NumPy's do.
+_BLOCK = """
+const unsigned long long m0 = 0xD2E7470EE14C6C93ull, m1 = 0xCA5A826395121157ull;
+unsigned long long c[4] = {(unsigned long long)i + 1, stream, number, 0};
+unsigned long long k0 = key0, k1 = key1;
+for (int r = 0; r < 10; ++r) {
+  const unsigned long long high0 = high(m0, c[0]), low0 = m0 * c[0];
+  const unsigned long long high1 = high(m1, c[2]), low1 = m1 * c[2];
+  c[0] = high1 ^ c[1] ^ k0;
+  c[1] = low1;
+  c[2] = high0 ^ c[3] ^ k1;
+  c[3] = low0;
+  k0 += 0x9E3779B97F4A7C15ull;
+  k1 += 0xBB67AE8584CAA73Bull;
+}
+for (int j = 0; j < 8; ++j) {
+  const long long at = (long long)i * 8 + j;
+  if (at < count) kept[at] = (unsigned int)(c[j / 2] >> 32 * (j % 2)) >= least;
+}
+"""
+_HIGH = """
+__device__ unsigned long long high(unsigned long long a, unsigned long long b) {
+  const unsigned long long half = 0xFFFFFFFFull;
+  const unsigned long long a0 = a & half, a1 = a >> 32, b0 = b & half, b1 = b >> 32;
+  const unsigned long long middle = a1 * b0 + (a0 * b0 >> 32);
+  return a1 * b1 + (middle >> 32) + ((a0 * b1 + (middle & half)) >> 32);
+}
+"""
+
+
+class Choices:
+    """Arrays of independent choices, with the library and device of another array.
+
+    Parameters
+    ----------
+    xp : module
+    like : array
+    seed : tuple of ints of at least 0
+
+    Attributes
+    ----------
+    key : NumPy array of uint64, shape (2,)
+        What the seed is made into.
+    """
+
+    def __init__(self, xp: Namespace, like: Array, seed: tuple[int, ...]) -> None:
+        self._xp, self._like = xp, like
+        # Without the lengths, NumPy takes (0,) and (0, 0) for the same, and (2**32,) and (0, 1).
+        lengths = [1 + part.bit_length() for part in seed]
+        self.key = np.random.SeedSequence(seed, spawn_key=lengths).generate_state(2, np.uint64)
+        self._on_device = is_cupy_array(like) and is_cupy_namespace(xp)
+
+    def kept(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Array:
+        """Return a boolean array that is False with a probability of ``p``, to 32 bits.
+
+        It depends on the seed, on ``stream`` and ``number``, and on nothing else: of two shapes the
+        smaller one has the first choices of the larger one.
+        """
+        if self._on_device:
+            with device_context(self._like):
+                return self._by_kernel(p, shape, stream, number)
+        found = self._by_numpy(p, shape, stream, number)
+        return self._xp.asarray(found, device=device_of(self._like))
+
+    def factors(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Array:
+        """Return `kept` as 0 or 1/(1-p), in the dtype of the other array."""
+        xp, dtype, scale = self._xp, self._like.dtype, 1.0 / (1.0 - p)
+        if self._on_device:
+            with device_context(self._like):
+                kept = self._by_kernel(p, shape, stream, number)
+                return xp.astype(kept, dtype) * xp.full((), scale, dtype=dtype)
+        name = dtype_name(dtype)
+        here = np.dtype(name if name in ("float16", "float32") else "float64")
+        kept = self._by_numpy(p, shape, stream, number)
+        found = np.multiply(kept, here.type(scale), dtype=here)
+        return from_host(found, xp, name, device_of(self._like))
+
+    def _by_numpy(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Any:
+        count = prod(shape)
+        philox = np.random.Philox(key=self.key, counter=[0, stream, number, 0])
+        words = philox.random_raw(-(-count // 2)).astype("<u8", copy=False)
+        return (words.view("<u4")[:count] >= np.uint32(_least(p))).reshape(shape)
+
+    def _by_kernel(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Array:
+        kept, count = self._xp.empty(shape, dtype=self._xp.bool), prod(shape)
+        key0, key1 = map(int, self.key)
+        if count:
+            given = (key0, key1, stream, number, _least(p), count)
+            _kernel()(*given, kept, size=-(-count // 8))
+        return kept
+
+
+def _least(p: float) -> int:
+    """Return the least integer of 32 bits that is kept."""
+    return min(round(p * 2.0**32), 2**32 - 1)
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Any:
+    inputs = "uint64 key0, uint64 key1, uint64 stream, uint64 number, uint32 least, int64 count"
+    return sys.modules["cupy"].ElementwiseKernel(
+        inputs, "raw bool kept", _BLOCK, "portable_rnn_choices", preamble=_HIGH
+    )
