@@ -14,10 +14,10 @@ zoneout
 The first two scale the remaining entries by 1/(1-p), so that prediction needs neither; zoneout
 predicts with the expected state, ``p old + (1-p) new``.
 
-The random bits are those of Philox 4x64-10, a function of the seed and of a counter (Salmon, Moraes,
-Dror and Shaw, 2011). CuPy computes them on the device of ``x``; for all other libraries NumPy does,
-on the host. Each layer, direction and kind has bits of its own, and a longer sequence begins with
-the masks of a shorter one.
+The random bits are those of Philox 4x64-10, a function of the seed and of a counter (Salmon,
+Moraes, Dror and Shaw, 2011). CuPy computes them on the device of ``x``; for all other libraries
+NumPy does, on the host. Each layer, direction and kind has bits of its own, and a longer sequence
+of the same batch begins with the masks of a shorter one.
 """
 
 from ._arrays import checks as check
