@@ -13,6 +13,7 @@ import portable_rnn as prnn
 from portable_rnn.dropout import Masks, draw
 
 from . import cuda_on_host
+from .backend import host_dtype
 from .complex_step import gradient
 from .problems import TORCH_CELLS, Problem
 from .selection import full_precision
@@ -193,3 +194,22 @@ def test_drawing_on_a_device_is_enqueued_on_the_stream_of_the_caller(backend):
         draw(model, x, SEED)
     assert set(log.streams) == {stream.ptr}
     stream.synchronize()
+
+
+@pytest.mark.rows("cupy-host")
+@pytest.mark.parametrize("seed", range(6))  # of keys on both sides of 2**63
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "complex64"])
+def test_masks_of_other_dtypes_on_a_device_are_those_of_the_host(backend, kind, seed):
+    if kind == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="not run: ml_dtypes is not installed")
+    _, model = make("lstm")
+    host = np.zeros((STEPS, BATCH, 3), "float64")
+    here = draw(model, backend.put(host).astype(host_dtype(kind)), seed)
+    there = draw(model, host, seed)
+    for got, want in zip(
+        (*here.between, *here.recurrent), (*there.between, *there.recurrent), strict=True
+    ):
+        assert got.dtype == host_dtype(kind)
+        np.testing.assert_array_equal(backend.get(got), want.astype(host_dtype(kind)))
+    for got, want in zip(here.update, there.update, strict=True):
+        np.testing.assert_array_equal(np.stack([backend.get(u) for u in got]), np.stack(want))
