@@ -106,9 +106,12 @@ class Given:
         return partial(prnn.stream(*self.network()).feed, self.x)
 
     def tokens(self) -> Callable[[], Any]:
-        # Without `embed_vjp`: it sorts, and the emulation has no Thrust.
         indices = self.put(self.rng.integers(0, TOKENS, (STEPS, BATCH)))
         return partial(prnn.embed, self.normal(TOKENS, INPUTS), indices)
+
+    def rows_of_tokens(self) -> Callable[[], Any]:
+        indices = self.put(self.rng.integers(0, TOKENS, (STEPS, BATCH)))
+        return partial(prnn.embed_vjp, indices, self.normal(STEPS, BATCH, INPUTS), TOKENS)
 
     def packed(self) -> Callable[[], Any]:
         return partial(prnn.ragged.pack, [self.x[: int(n), b] for b, n in enumerate(LENGTHS)])
@@ -186,6 +189,8 @@ CALLS: dict[str, Callable[[Given], Callable[[], Any]]] = {
     "per-example norms": lambda g: g.derivative(prnn.per_example_norms),
     "gradient flow": lambda g: g.derivative(prnn.gradient_flow, arrays=True, by_loss_step=True),
     "embed": Given.tokens,
+    "embed_vjp": Given.rows_of_tokens,
+    "masks of dropout": lambda g: partial(prnn.dropout.draw, g.network(**RANDOM)[0], g.x, (0, 3)),
     "pack": Given.packed,
     "unpack": lambda g: partial(prnn.ragged.unpack, g.x, LENGTHS),
     "a batch of sequences": Given.shuffled,
@@ -200,8 +205,6 @@ BUDGETS: dict[str, dict[str, int]] = {
     "bptt with a mask of the host": {"h2d": 1},
     "bptt with lengths of the host": {"h2d": 2},
     "bptt with sorted lengths": {"h2d": 1},
-    # One factor between the layers, and for each layer one of h and one of both states.
-    "bptt with a seed": {"h2d": 7},
     "bptt that checks numbers": {"d2h": 1, "sync": 1},
     "bptt that checks labels": {"d2h": 1, "sync": 1},
     "a batch of sequences": {"h2d": 1},

@@ -161,9 +161,9 @@ NETWORKS = [
     ),
     Mutant(
         "masks drawn on the current device",
-        "_arrays/choices.py",
-        "with device_context(self._like):\n                kept =",
-        "if True:\n                kept =",
+        "dropout.py",
+        "@with_device_of_arguments\ndef draw(",
+        "def draw(",
         "conformance/test_dropout.py::test_drawing_on_a_device_moves_nothing_and_waits_for_nothing"
         "[cupy-host-device1]",
     ),

@@ -38,6 +38,7 @@ __all__ = ["Masks", "draw", "expected"]
 
 
 @check.named_options
+@with_device_of_arguments
 def draw(model: RNN, x: Array, seed: int | tuple[int, ...]) -> Masks:
     """Draw the masks of one forward pass over ``x``.
 

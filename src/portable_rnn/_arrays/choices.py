@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from .devices import device_context
 from .host import from_host
 from .namespace import Array, Namespace, device_of, dtype_name, is_cupy_array, is_cupy_namespace
 
@@ -53,6 +52,8 @@ __device__ unsigned long long high(unsigned long long a, unsigned long long b) {
 class Choices:
     """Arrays of independent choices, with the library and device of another array.
 
+    The device of a CuPy array is to be the current one.
+
     Parameters
     ----------
     xp : module
@@ -79,8 +80,7 @@ class Choices:
         smaller one has the first choices of the larger one.
         """
         if self._on_device:
-            with device_context(self._like):
-                return self._by_kernel(p, shape, stream, number)
+            return self._by_kernel(p, shape, stream, number)
         found = self._by_numpy(p, shape, stream, number)
         return self._xp.asarray(found, device=device_of(self._like))
 
@@ -88,9 +88,8 @@ class Choices:
         """Return `kept` as 0 or 1/(1-p), in the dtype of the other array."""
         xp, dtype, scale = self._xp, self._like.dtype, 1.0 / (1.0 - p)
         if self._on_device:
-            with device_context(self._like):
-                kept = self._by_kernel(p, shape, stream, number)
-                return xp.astype(kept, dtype) * xp.full((), scale, dtype=dtype)
+            kept = self._by_kernel(p, shape, stream, number)
+            return xp.astype(kept, dtype) * xp.full((), scale, dtype=dtype)
         name = dtype_name(dtype)
         here = np.dtype(name if name in ("float16", "float32") else "float64")
         kept = self._by_numpy(p, shape, stream, number)
