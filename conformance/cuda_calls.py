@@ -127,7 +127,7 @@ class Given:
         return partial(losses.one_hot, self.xp, self.labels, OUTPUTS, self.xp.float32)
 
 
-RANDOM = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
+RANDOM: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
 BOTH = {"num_layers": 2, "bidirectional": True}
 CLASSES = {"ignore_index": 1, "label_smoothing": 0.1}
 
