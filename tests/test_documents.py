@@ -52,8 +52,10 @@ def imports(name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_runs_from_its_first_block_to_its_last(name, tmp_path):
+def test_a_page_runs_from_its_first_block_to_its_last(name, tmp_path, monkeypatch):
     require(*imports(name))
+    if name.endswith("tutorials/cupy.md"):  # no emulated device has its random numbers
+        monkeypatch.setitem(sys.modules, "cupy", None)
     printed = blocks.run(ROOT / name, tmp_path)
     assert len(printed) == len(blocks.find(TEXTS[name], "python"))
 
