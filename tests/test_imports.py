@@ -25,6 +25,7 @@ HOST_SIDE = {
         "_executors.sums",
         "_executors.fused",
         "_executors.cublas",
+        "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
     *("book.computed", "book.files"),

@@ -100,6 +100,31 @@ static inline unsigned __ballot_sync(unsigned mask, int predicate) {
 static inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
 static inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, p) == mask; }
 
+// mma.sync.aligned.m16n8k16.row.col.f32: a lane has 8 numbers of A, 4 of B and 4 of C, as the PTX
+// manual places them, and C += A B is summed in float32.
+template <class S>
+static inline void host_mma_m16n8k16(float* c, const unsigned* a, const unsigned* b) {
+  char* slots = (char*)host_thread->warp_slots;
+  auto number = [&](int lane, int place) {
+    S found;
+    memcpy(&found, slots + 64 * lane + 2 * place, 2);
+    return float(found);
+  };
+  memcpy(slots + 64 * host_thread->lane, a, 16);
+  memcpy(slots + 64 * host_thread->lane + 16, b, 8);
+  __syncwarp();
+  const int g = host_thread->lane / 4, q = host_thread->lane % 4;
+  for (int i = 0; i < 4; i++) {
+    const int half = i / 2, column = 2 * q + i % 2;  // of a row and a column of C
+    for (int k = 0; k < 16; k++) {
+      const int from = k % 8 / 2, place = k % 2;
+      const int in_a = 2 * (half + k / 8 * 2) + place, in_b = 8 + 2 * (k / 8) + place;
+      c[i] += number(4 * g + from, in_a) * number(4 * column + from, in_b);
+    }
+  }
+  __syncwarp();
+}
+
 // ------------------------------------------------------------------------------- intrinsics
 
 template <class To, class From>

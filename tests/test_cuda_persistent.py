@@ -1,0 +1,119 @@
+"""A layer by persistent kernels equals the engine: cells, options, dtypes, groups and barriers.
+
+It is compared in float64, on numbers that were rounded to the tested dtype, by the measure of the
+conformance suite. Blocks and threads of the emulated device run in random order.
+"""
+
+import numpy as np
+import pytest
+from conformance.tolerances import K
+
+from portable_rnn.cells import GRU, LSTM, MGU, Elman
+
+pytest.importorskip("llvmlite", reason="not run: its problems are those of the compiled layers")
+
+from . import persistent_problem
+from .persistent_problem import DTYPES, Persistent
+
+if reason := persistent_problem.why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+pytestmark = pytest.mark.no_products
+
+CELLS = {
+    "elman": Elman(),
+    "gru": GRU(),
+    "lstm": LSTM(),
+    "mgu": MGU(),
+    "lstm-peepholes": LSTM(peepholes=True),
+}
+SMALL = {"threads": 64}
+# Blocks of a group, sequences of one, and the barrier.
+GROUPS = {
+    "block": {"blocks": 1, "sequences": 2},
+    "cluster": {"blocks": 4, "sequences": 4, "barrier": "cluster"},
+    "global": {"blocks": 4, "sequences": 2, "barrier": "global"},
+}
+TENSOR_GROUPS = {name: asked | {"sequences": 8} for name, asked in GROUPS.items()}
+# Measured: at most 5.5 eps of bfloat16 and of float16. Numbers are rounded where arrays hold them,
+# once each, as in the engine run in that dtype: states, what is stored, and cotangents.
+BOUNDS = {"float32": K, "float64": K, "float16": K, "bfloat16": K}
+
+
+def groups(dtype):
+    return GROUPS if dtype in ("float32", "float64") else TENSOR_GROUPS
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_persistent_layer_of_any_cell_and_dtype_equals_the_engine(
+    cell, dtype, group, record_property
+):
+    problem = Persistent(CELLS[cell], DTYPES[dtype], (4, 5, 18))
+    plan = problem.plan(**groups(dtype)[group], **SMALL)
+    assert plan.barrier == group
+    record_property("eps", problem.worst(plan, bound=BOUNDS[dtype]))
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 1, 40), (2, 7, 33), (5, 3, 16)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_persistent_layer_of_odd_sizes_equals_the_engine(dtype, size):
+    problem = Persistent(GRU(), DTYPES[dtype], size)
+    problem.worst(problem.plan(), bound=BOUNDS[dtype])
+    if size[2] > 4:
+        asked = {"blocks": 4, "barrier": "global"}
+        problem.worst(problem.plan(**asked, **SMALL), bound=BOUNDS[dtype])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm-peepholes"])
+def test_persistent_layer_in_reverse_equals_the_engine(cell, group):
+    problem = Persistent(CELLS[cell], np.float32, (4, 3, 10))
+    problem.worst(problem.plan(**GROUPS[group], **SMALL), bound=K, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"held": "choose", "per_sequence": True},
+        {"held": "choose"},
+        {"held": "mix"},
+        {"held": "mix", "mean": True},
+        {"scaled": True},
+        {"held": "choose", "scaled": True},
+    ],
+    ids=lambda options: "-".join(f"{key}={value}" for key, value in options.items()),
+)
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_persistent_layer_with_options_equals_the_engine(cell, options):
+    problem = Persistent(CELLS[cell], np.float32, (3, 3, 10), **options)
+    for group in ("block", "global"):
+        problem.worst(problem.plan(**GROUPS[group], **SMALL), bound=K)
+
+
+def test_persistent_layer_without_cotangents_of_outputs_equals_the_engine():
+    problem = Persistent(LSTM(), np.float32, (3, 3, 10))
+    problem.worst(problem.plan(**GROUPS["global"], **SMALL), bound=K, d_hidden=False)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_in_launches_of_their_own_give_the_same_bits(dtype, reverse):
+    problem = Persistent(LSTM(), DTYPES[dtype], (4, 3, 18))
+    for group in ("block", "global"):
+        plan = problem.plan(**groups(dtype)[group], **SMALL)
+        at_once, by_step = (
+            problem.by_kernels(plan, reverse=reverse, stepwise=stepwise)
+            for stepwise in (False, True)
+        )
+        for name, array in at_once.items():
+            np.testing.assert_array_equal(array, by_step[name], err_msg=name)
+
+
+def test_gates_in_shared_memory_one_after_another_equal_the_engine():
+    problem = Persistent(GRU(), np.float32, (3, 3, 10))
+    found = problem.plan(**GROUPS["global"], **SMALL)
+    from dataclasses import replace
+
+    problem.worst(replace(found, chunk=1), bound=K)
