@@ -60,7 +60,7 @@ class Persistent(Problem):
         assert not isinstance(found, str), found
         return found
 
-    def kernels(self, plan, change=lambda text: text):
+    def kernels(self, plan, change=str, **how):
         """Return the layer; ``change`` alters the source."""
         import cupy
 
@@ -70,13 +70,28 @@ class Persistent(Problem):
         own = cupy.asarray(np.concatenate(self.own)) if self.own else None
         arrays = (cupy.asarray(array) for array in (self.hh[0], self.ih[1], self.hh[1]))
         text = change(source(self.program(), plan, scaled=self.scaled))
-        return Layer(self.program(), plan, *arrays, own, scaled=self.scaled, text=text)
+        return Layer(self.program(), plan, *arrays, own, scaled=self.scaled, text=text, **how)
 
     def by_kernels(self, plan, *, reverse=False, d_hidden=True, stepwise=False, change=str):
         """Return results by name, in the dtype; what surrounds the kernels is float64's."""
+        layer = self.kernels(plan, change)
+        return self.run(layer, reverse=reverse, d_hidden=d_hidden, stepwise=stepwise)
+
+    def run(self, layer, *, reverse=False, d_hidden=True, stepwise=False):
+        """Return results of a layer by name."""
         import cupy
 
-        layer = self.kernels(plan, change)
+        # Without its pool: memory of an earlier call would hold what this one shall compute.
+        allocator = cupy.cuda.get_allocator()
+        cupy.cuda.set_allocator(None)
+        try:
+            return self._run(layer, reverse=reverse, d_hidden=d_hidden, stepwise=stepwise)
+        finally:
+            cupy.cuda.set_allocator(allocator)
+
+    def _run(self, layer, *, reverse, d_hidden, stepwise):
+        import cupy
+
         put, how = cupy.asarray, {"stepwise": stepwise}
         ax = (self.x.astype(np.float64) @ self.ih[0].T.astype(np.float64)).astype(self.dtype)
         scale = None if self.factors is None else put(self.factors)
@@ -117,8 +132,12 @@ class Persistent(Problem):
 
     def worst(self, plan, *, bound, reverse=False, d_hidden=True, **how):
         """Compare with the engine; return the largest error in eps, which has a bound."""
-        want = self.eager(reverse=reverse, d_hidden=d_hidden)
         got = self.by_kernels(plan, reverse=reverse, d_hidden=d_hidden, **how)
+        return self.compare(got, bound=bound, reverse=reverse, d_hidden=d_hidden)
+
+    def compare(self, got, *, bound, reverse=False, d_hidden=True):
+        """Compare results with the engine's; return the largest error in eps."""
+        want = self.eager(reverse=reverse, d_hidden=d_hidden)
         arrays = [*self.ih, *self.hh, *self.own, *self.state]
         largest = [
             max(float(np.abs(array.astype(np.float64)).max()) for array in some)

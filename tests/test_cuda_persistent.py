@@ -4,6 +4,8 @@ It is compared in float64, on numbers that were rounded to the tested dtype, by 
 conformance suite. Blocks and threads of the emulated device run in random order.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conformance.tolerances import K
@@ -35,9 +37,10 @@ GROUPS = {
     "global": {"blocks": 4, "sequences": 2, "barrier": "global"},
 }
 TENSOR_GROUPS = {name: asked | {"sequences": 8} for name, asked in GROUPS.items()}
-# Measured: at most 5.5 eps of bfloat16 and of float16. Numbers are rounded where arrays hold them,
-# once each, as in the engine run in that dtype: states, what is stored, and cotangents.
-BOUNDS = {"float32": K, "float64": K, "float16": K, "bfloat16": K}
+# Of half precision at most 1.9 eps were measured, with up to 40 steps: sums are float32's, and each
+# number that an array holds (states, what is stored, cotangents) is rounded once, by at most half
+# an eps.
+BOUNDS = {"float32": K, "float64": K, "float16": 4.0, "bfloat16": 4.0}
 
 
 def groups(dtype):
@@ -111,9 +114,17 @@ def test_steps_in_launches_of_their_own_give_the_same_bits(dtype, reverse):
             np.testing.assert_array_equal(array, by_step[name], err_msg=name)
 
 
-def test_gates_in_shared_memory_one_after_another_equal_the_engine():
+@pytest.mark.parametrize("group", GROUPS)
+def test_gates_in_shared_memory_one_after_another_equal_the_engine(group):
     problem = Persistent(GRU(), np.float32, (3, 3, 10))
-    found = problem.plan(**GROUPS["global"], **SMALL)
-    from dataclasses import replace
-
+    found = problem.plan(**GROUPS[group], **SMALL)
     problem.worst(replace(found, chunk=1), bound=K)
+
+
+def test_a_second_call_of_a_layer_gives_the_same_bits():
+    problem = Persistent(LSTM(), np.float32, (6, 5, 18))
+    layer = problem.kernels(problem.plan(**GROUPS["global"], **SMALL))
+    found = [problem.run(layer) for _ in range(3)]
+    for name, array in found[0].items():
+        for again in found[1:]:
+            np.testing.assert_array_equal(array, again[name], err_msg=name)

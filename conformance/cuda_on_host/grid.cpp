@@ -37,6 +37,8 @@ struct Fiber {
 
 struct Block {
   Dim place;
+  uint64_t sleeps_until = 0;              // a round
+  std::vector<uint64_t> warp_sleeps_until;
   std::vector<Fiber*> fibers;
   std::vector<char> shared;         // dynamic
   std::vector<char> static_shared;  // while another block runs
@@ -208,6 +210,20 @@ static void release_group(const Fiber& fiber, const std::vector<Block*>& blocks)
       go(other);
 }
 
+// Now and then a warp, or a block among several, falls far behind the others.
+static void fall_behind(std::vector<Fiber*>& fibers, const std::vector<size_t>& numbers,
+                        const std::vector<Block*>& blocks, uint64_t round) {
+  Fiber* any = fibers[numbers[randomness() % numbers.size()]];
+  if (blocks.size() > 1 && randomness() % 16 == 0)
+    any->block->sleeps_until = round + randomness() % 64;
+  if (randomness() % 16 == 0)
+    any->block->warp_sleeps_until[any->warp] = round + randomness() % 16;
+}
+
+static bool sleeps(const Fiber& fiber, uint64_t round) {
+  return round < fiber.block->sleeps_until || round < fiber.block->warp_sleeps_until[fiber.warp];
+}
+
 // Run the fibers of some blocks, which all are there at once, until all have returned.
 static int run_fibers(std::vector<Block*>& blocks) {
   size_t shared = kernel->shared_end - kernel->shared_begin;
@@ -219,7 +235,8 @@ static int run_fibers(std::vector<Block*>& blocks) {
   std::vector<Fiber*> fibers = left;
   Block* loaded = nullptr;
   int idle = 0;
-  while (!numbers.empty()) {
+  for (uint64_t round = 0; !numbers.empty(); round++) {
+    fall_behind(fibers, numbers, blocks, round);
     // Warps in random order, and the threads of each.
     size_t turn = randomness() % numbers.size();
     std::rotate(numbers.begin(), numbers.begin() + turn, numbers.end());
@@ -227,6 +244,7 @@ static int run_fibers(std::vector<Block*>& blocks) {
     bool progress = false, entered = false;
     for (size_t number : numbers) {
       Fiber* fiber = fibers[number];
+      if (sleeps(*fiber, round)) continue;
       if (fiber->waiting && fiber->group != cuda_on_host::nobody) {
         if (!may_go(*fiber, blocks)) continue;
         release_group(*fiber, blocks);
@@ -296,6 +314,7 @@ int run_grid(const Kernel& given, const void* packed, Dim grid, Dim block, size_
       made.place = place_of(first * at_once + i);
       made.shared.assign(dynamic_shared + 1024, char(0xff));
       made.static_shared.assign(shared, char(0xff));
+      made.warp_sleeps_until.assign((threads + 31) / 32, 0);
       made.slots.assign((threads + 31) / 32 * 32 * 8, 0);
       for (size_t j = 0; j < threads; j++) {
         Fiber& fiber = fibers[i * threads + j];

@@ -46,12 +46,16 @@ __device__ inline void cluster_wait() {
 #endif
 """
 
-# `arrive` ends what a block has written in a step; after `wait` it reads what the others have.
+# `arrive` ends what a block has written in a step; after `wait` it reads what the others have. One
+# block that exchanges nothing by global memory has nothing to wait for.
 _BLOCK = r"""
 struct Barrier {
   __device__ Barrier(u32*, int, int*, long long) {}
   __device__ void arrive() {}
-  __device__ bool wait() { __syncthreads(); return true; }
+  __device__ bool wait() {
+    if (!DIRECT) __syncthreads();
+    return true;
+  }
   __device__ void leave() {}
 };
 """
@@ -60,7 +64,10 @@ _CLUSTER = r"""
 struct Barrier {
   __device__ Barrier(u32*, int, int*, long long) {}
   __device__ void arrive() { cluster_arrive(); }
-  __device__ bool wait() { cluster_wait(); return true; }
+  __device__ bool wait() {
+    cluster_wait();
+    return true;
+  }
   __device__ void leave() {}
 };
 """

@@ -44,6 +44,8 @@ __device__ inline void stage(S* x, int stride, const S* from, long long row, int
 
 _BEGIN = r"""
   extern __shared__ __align__(16) unsigned char room[];
+  static_assert(($TILE::padded * $SW + BT * $SX) * sizeof(S) +
+                $PARTS * BT * $TILE::padded * sizeof(T) + 16 == $BYTES, "as planned");
   S *w = (S*)room, *x = w + $TILE::padded * $SW;
   T* total = (T*)(x + BT * $SX);
   int* late = (int*)(total + $PARTS * BT * $TILE::padded);
@@ -340,6 +342,7 @@ class _Kernel:
             "$SW": f"SW_{upper}",
             "$SX": f"SX_{upper}",
             "$PARTS": str((plan.backward if self.back else plan.forward).parts),
+            "$BYTES": str(plan.shared(back=self.back)),
             "$NT": str(plan.threads),
             "$CLUSTER": f"__cluster_dims__({plan.blocks}, 1, 1)"
             if plan.barrier == "cluster"

@@ -17,7 +17,7 @@ from .record import Record
 
 __all__ = ["Cotangents", "Layer", "limits"]
 
-PATIENCE = 1 << 35  # clock cycles that a block waits for others: some 20 seconds
+PATIENCE = 1 << 35  # some 20 seconds
 
 
 class Cotangents(NamedTuple):
@@ -79,6 +79,8 @@ class Layer:
         The cell's own vectors, one after another.
     scaled : bool
         Whether factors of what the weight multiplies will be given.
+    patience : int
+        Clock cycles that a block waits for others before it gives up.
     text : str
         Another source, for tests.
 
@@ -98,9 +100,10 @@ class Layer:
         own: Array | None = None,
         *,
         scaled: bool = False,
+        patience: int = PATIENCE,
         text: str = "",
     ) -> None:
-        self.program, self.plan, self.scaled = program, plan, scaled
+        self.program, self.plan, self.patience = program, plan, patience
         shape = (plan.gates * plan.units, plan.units)
         if weight.shape != shape or dtype_name(weight.dtype) != plan.dtype:
             got = f"{weight.dtype} {weight.shape}"
@@ -228,7 +231,7 @@ class Layer:
             parts.append((steps, 0, 1))
         kernel = self._kernel(name, together=self.plan.barrier == "global" and not stepwise)
         plan, back = self.plan, name == BACKWARD
-        given = [*arguments, self._words, PATIENCE]
+        given = [*arguments, self._words, self.patience]
         for begin, count, finish in parts:
             numbers = [steps, batch, int(reverse), begin, count]
             if back:
