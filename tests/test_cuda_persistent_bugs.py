@@ -38,8 +38,8 @@ STAGED = """    if (C > 1 || i == begin)
       stage(x, SX_FORWARD, states + before * plane + (long long)first * H, H, rows,
             SCALED ? scale + (long long)first * H : nullptr);
 """
-WAITS = "    if (i > begin && !barrier.wait()) return;\n"
-LAST_WAITS = "    if (count > 0 && !barrier.wait()) return;\n"
+WAITS = "    if (i > begin && !barrier.wait()) return give_up(i);\n"
+LAST_WAITS = "    if (count > 0 && !barrier.wait()) return give_up(begin + count);\n"
 NEVER_COMES = (
     "if (threadIdx.x == 0) add_release",
     "if (threadIdx.x == 0 && blockIdx.x) add_release",

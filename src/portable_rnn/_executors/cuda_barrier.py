@@ -8,13 +8,13 @@ are compiled for the host (``CUDA_ON_HOST``). Three kinds of barrier:
   run at the same time or not at all.
 - ``"global"``: a counter in global memory. Its blocks must all be resident, for which they are
   launched cooperatively. A block that waits longer than ``patience`` clock cycles sets the error
-  word and returns, and so do all that wait for it.
+  word, fills what is left to compute with NaN, and returns; and so do all that wait for it.
 """
 
 __all__ = ["BARRIERS", "PTX", "WORDS"]
 
-# Numbers of 32 bits of a group: a counter, and how many blocks have left; a line of the cache
-# between groups. The error word comes after those of all groups.
+# The first number of 32 bits is the error word. After so many come those of each group: a counter,
+# and how many blocks have left, with a line of the cache between them.
 WORDS = 64
 
 PTX = r"""
@@ -78,8 +78,8 @@ struct Barrier {
   int* late;  // in shared memory
   long long patience;
   __device__ Barrier(u32* words, int group, int* late, long long patience)
-      : count(words + group * WORDS), left(count + WORDS / 2),
-        error(words + gridDim.x / C * WORDS), target(0), late(late), patience(patience) {}
+      : count(words + (group + 1) * WORDS), left(count + WORDS / 2), error(words), target(0),
+        late(late), patience(patience) {}
   __device__ void arrive() {
     target += C;
     __syncthreads();

@@ -22,6 +22,7 @@ __all__ = ["BACKWARD", "FORWARD", "source"]
 FORWARD, BACKWARD = "persistent_forward", "persistent_backward"
 
 _COMMON = r"""
+#define NOTHING T(__int_as_float(0x7fc00000))  // NaN
 __device__ inline S load_l2(const S* p) { return __ldcg(p); }
 
 // Rows of H numbers that other blocks have written, past the cache of this multiprocessor.
@@ -86,6 +87,14 @@ persistent_forward(
     $FIXED
   }
   __syncthreads();
+  auto give_up = [&](int i) {
+    for (; i < begin + count; i++)
+      for (int p = 0; p < ITEMS; p++) {
+        $PLACE
+        for (int s = 0; s < $STATES; s++)
+          states[(s * (steps + 1LL) + (reverse ? steps - 1 - i : i + 1)) * plane + at] = S(NOTHING);
+      }
+  };
   for (int i = begin; i < begin + count; i++) {
     const int t = reverse ? steps - 1 - i : i, before = reverse ? t + 1 : t;
     const int after = reverse ? t : t + 1;
@@ -96,7 +105,7 @@ persistent_forward(
       $PLACE
       $EARLY
     }
-    if (i > begin && !barrier.wait()) return;
+    if (i > begin && !barrier.wait()) return give_up(i);
     if (C > 1 || i == begin)
       stage(x, SX_FORWARD, states + before * plane + (long long)first * H, H, rows,
             SCALED ? scale + (long long)first * H : nullptr);
@@ -165,6 +174,19 @@ persistent_backward(
     }
   };
 
+  auto give_up = [&](int i) {
+    for (int p = 0; p < ITEMS; p++) {
+      $PLACE
+      for (int s = 0; s < $STATES; s++) d_state[s * plane + at] = NOTHING;
+      for (int n = i; n < begin + count; n++)
+        for (int g = 0; g < G; g++) {
+          const long long t = reverse ? n : steps - 1 - n;
+          d_ax[(t * batch + row) * (G * H) + g * H + unit] = S(NOTHING);
+          d_ah[(t * batch + row) * (G * H) + g * H + unit] = S(NOTHING);
+        }
+    }
+  };
+
   for (int i = begin; i < begin + count; i++) {
     const int t = reverse ? i : steps - 1 - i, before = reverse ? t + 1 : t;
     const int after = reverse ? t : t + 1, last = reverse ? t - 1 : t + 1;
@@ -175,7 +197,7 @@ persistent_backward(
       $PLACE
       $EARLY
     }
-    if (i > begin && !barrier.wait()) return;
+    if (i > begin && !barrier.wait()) return give_up(i);
     if (i > 0) add_product(last, DIRECT && i > begin);
     #pragma unroll
     for (int p = 0; p < ITEMS; p++) {
@@ -185,7 +207,7 @@ persistent_backward(
     if (i + 1 < begin + count || finish) barrier.arrive();
   }
   if (finish && begin + count > 0) {
-    if (count > 0 && !barrier.wait()) return;
+    if (count > 0 && !barrier.wait()) return give_up(begin + count);
     add_product(reverse ? begin + count - 1 : steps - begin - count, DIRECT && count > 0);
   }
   #pragma unroll

@@ -13,8 +13,7 @@ from .program import Program
 
 __all__ = ["Limits", "Plan", "plan", "why_not"]
 
-PORTABLE_CLUSTER = 8  # blocks that a cluster has on every device which has clusters
-GROUPS = (1, 2, 4, 8, 16, 32, 64, 128)
+CLUSTERS = (2, 4, 8)  # blocks of a cluster, on every device that has clusters
 ITEMS = 4  # units of a thread in a step, whose numbers are held in registers
 SUMS = 64  # registers of a thread for sums of tensor cores
 RESERVED = 1024  # bytes of shared memory that the system takes of each block
@@ -168,9 +167,7 @@ def plan(
         return f"products of {dtype} need compute capability 8.0, and this device has less"
     if not (batch and units):
         return "there is nothing to compute"
-    if not any(
-        _weight(program, dtype, units, count) <= limits.shared_per_block for count in GROUPS
-    ):
+    if _weight(program, dtype, units, limits.multiprocessors) > limits.shared_per_block:
         size = program.gates * units * units * SIZES[dtype]
         return f"its recurrent weight of {size:,} bytes does not fit into shared memory"
     found = [
@@ -187,6 +184,15 @@ def _weight(program: Program, dtype: str, units: int, blocks: int) -> int:
     return program.gates * math.ceil(units / blocks) * units * SIZES[dtype]
 
 
+def _counts(batch: int, units: int, limits: Limits) -> list[int]:
+    """Return how many blocks a group may have: powers of 2, and as many as the device has."""
+    found = {2**i for i in range(8)}
+    for groups in {math.ceil(batch / 2**i) for i in range(6)}:
+        if most := limits.multiprocessors // groups:
+            found.add(math.ceil(units / math.ceil(units / most)))
+    return sorted(found)
+
+
 def _candidates(
     program: Program,
     batch: int,
@@ -199,12 +205,12 @@ def _candidates(
     blocks, sequences, threads = asked
     tensor, whole = SIZES[dtype] == 2, 16 if SIZES[dtype] == 2 else 16 // SIZES[dtype]
     padded = math.ceil(units / whole) * whole
-    for c in (blocks,) if blocks else GROUPS:
+    for c in (blocks,) if blocks else _counts(batch, units, limits):
         u = math.ceil(units / c)
         if c > units or _weight(program, dtype, units, c) > limits.shared_per_block:
             continue
         kinds = ["block"] if c == 1 else ["global"]
-        if 1 < c <= PORTABLE_CLUSTER and limits.capability >= 90:
+        if c in CLUSTERS and limits.capability >= 90:
             kinds.append("cluster")
         for bt in (sequences,) if sequences else (8, 16, 32) if tensor else (1, 2, 4, 8, 16, 32):
             if bt > 8 and bt >= 2 * batch:

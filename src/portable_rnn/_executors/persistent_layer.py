@@ -115,9 +115,8 @@ class Layer:
         self.dtype = weight.dtype
         self.wide = cp.float64 if plan.dtype == "float64" else cp.float32
         self._text = text or source(program, plan, scaled=scaled)
-        self._words = cp.zeros(plan.groups * WORDS + 1, dtype=cp.uint32)
-        if plan.barrier == "global":
-            self._check_grid()
+        self._words = cp.zeros((plan.groups + 1) * WORDS, dtype=cp.uint32)
+        self._check_grid()
 
     # -------------------------------------------------------------------------------- a layer
 
@@ -190,6 +189,8 @@ class Layer:
         p, (weight, _, _, own) = self.program, self._weights
         _, slots, batch, units = record.states.shape
         shape = (slots - 1, batch, units)
+        if record.stored.shape[1] != shape[0]:
+            raise ValueError("record: nothing was kept")
         d_before = cp.empty((p.states, batch, units), dtype=self.wide)
         for mine, given in zip(d_before, d_state, strict=True):
             mine[...] = given
@@ -209,7 +210,7 @@ class Layer:
         ------
         RuntimeError
         """
-        if int(self._words[-1]):
+        if int(self._words[0]):
             self._words[...] = 0
             raise RuntimeError("a persistent kernel gave up: a block waited for others too long")
 
@@ -231,6 +232,7 @@ class Layer:
             parts.append((steps, 0, 1))
         kernel = self._kernel(name, together=self.plan.barrier == "global" and not stepwise)
         plan, back = self.plan, name == BACKWARD
+        grid = -(-batch // plan.sequences) * plan.blocks
         given = [*arguments, self._words, self.patience]
         for begin, count, finish in parts:
             numbers = [steps, batch, int(reverse), begin, count]
@@ -240,7 +242,7 @@ class Layer:
                 continue
             values = [*given, *map(cp.int32, numbers)]
             kernel(
-                (plan.grid,),
+                (grid,),
                 (plan.threads,),
                 tuple(0 if value is None else value for value in values),
                 shared_mem=plan.shared(back=back),
@@ -251,17 +253,22 @@ class Layer:
         return _kernel(name, self._text, shared, cp.cuda.Device().id, together)
 
     def _check_grid(self) -> None:
+        """Compile both kernels, and ask how many of their blocks the device runs at once."""
         plan, resident = self.plan, cp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+        together = plan.barrier == "global"
         for name in (FORWARD, BACKWARD):
-            kernel, shared = self._kernel(name, together=True), plan.shared(back=name == BACKWARD)
+            kernel, shared = (
+                self._kernel(name, together=together),
+                plan.shared(back=name == BACKWARD),
+            )
             each = resident(kernel.kernel.ptr, plan.threads, shared)
             most = each * limits().multiprocessors
-            if plan.grid > most:
+            if together and plan.grid > most:
                 raise ValueError(f"grid: expected at most {most} blocks at once, got {plan.grid}")
 
     def _check_batch(self, batch: int) -> None:
-        if batch != self.plan.batch:
-            raise ValueError(f"batch: expected {self.plan.batch} sequences, got {batch}")
+        if batch > self.plan.batch:
+            raise ValueError(f"batch: expected at most {self.plan.batch} sequences, got {batch}")
 
     def _updates(self, update: tuple[Array, ...], shape: tuple[int, int, int]) -> list[Any]:
         return [part for each in update for part in self._strided(cp.broadcast_to(each, shape))]

@@ -1,0 +1,107 @@
+"""The loop of a layer on CuPy's arrays as one kernel, where its weights fit into shared memory.
+
+A layer that has a plan (``cuda_plan.py``) runs as `Layer` of ``persistent_layer.py``, all steps of
+a chunk in one launch; any other, and what is too short to gain, as on `Fused`. Both keep the same
+record, so that one may run back what the other has run.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .._arrays.namespace import Array, dtype_name
+from .._engine.recurrence import Weights
+from .._engine.setup import Setup
+from ..cells import State
+from . import fused
+from .cuda_plan import Limits, Plan, plan
+from .fused import Fused
+from .persistent_layer import Layer, limits
+from .program import Program
+from .record import Record
+
+__all__ = ["Persistent"]
+
+logger = logging.getLogger("portable_rnn")
+
+SHORT = 2  # steps that are not worth reading the weights for
+
+
+@dataclass(frozen=True)
+class Persistent(Fused):
+    """One kernel for all steps of a layer, where there is a plan for it."""
+
+    def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
+        """Add the kernels: those of all steps, or of one each, or nothing if there are none."""
+        w, (_, batch) = super().prepare(setup, w, size), size
+        if w.prepared is None:
+            return w
+        kernels, (_, units) = w.prepared.kernels, w.hh.weight.shape
+        dtype = dtype_name(w.hh.weight.dtype)
+        found = _plan(kernels.program, batch, units, dtype, limits())
+        if isinstance(found, str):
+            return w
+        try:
+            layer = _Layer(kernels, w, w.prepared.own, found)
+        except Exception as error:  # such as registers of this device that do not suffice
+            logger.warning("each step is a kernel of its own: %s", error)
+            return w
+        return w._replace(prepared=layer)
+
+
+@lru_cache(maxsize=256)
+def _plan(program: Program, batch: int, units: int, dtype: str, device: Limits) -> Plan | str:
+    return plan(program, batch, units, dtype, device)
+
+
+class _Layer(fused._Layer):
+    """A layer: kernels of all steps besides those of one."""
+
+    def __init__(self, kernels: fused.Kernels, w: Weights, own: Array | None, found: Plan) -> None:
+        super().__init__(kernels, w, own)
+        self.all_steps = Layer(
+            *(kernels.program, found, self.weight, *self.biases, own), scaled=kernels.scaled
+        )
+
+    def forward(
+        self,
+        ax: Array,
+        size: tuple[int, int],
+        state: State,
+        update: tuple[Array, ...],
+        scale: Array | None,
+        *,
+        reverse: bool,
+        keep: bool,
+    ) -> tuple[Array, State, Record]:
+        """Return the hidden states of all steps, the final state, and the record."""
+        if not self._has_work(size):
+            return super().forward(ax, size, state, update, scale, reverse=reverse, keep=keep)
+        record = self.all_steps.forward(
+            *(ax.reshape(*size, -1), state),
+            *(tuple(fused._each_sequence(each, size) for each in update), scale),
+            **{"reverse": reverse, "keep": keep},
+        )
+        last = 0 if reverse else size[0]
+        return record.hidden, tuple(each[last].copy() for each in record.states), record
+
+    def backward(
+        self, record: Record, d_hidden: Array | None, d_state: State
+    ) -> tuple[tuple[Array, ...], State]:
+        """Return what gradients of weights need of each step, and the cotangent of the state."""
+        _, slots, batch, _ = record.states.shape
+        if not self._has_work((slots - 1, batch)):
+            return super().backward(record, d_hidden, d_state)
+        found = self.all_steps.backward(record, d_hidden, d_state)
+        d_own, start = [], 0
+        for size in self.own_sizes:
+            d_own.append(found.d_own[:, :, start : start + size])
+            start += size
+        rows = (*d_own, found.d_ax)
+        rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
+        dtype = record.states.dtype
+        return rows, tuple(each.astype(dtype, copy=False) for each in found.d_state)
+
+    def _has_work(self, size: tuple[int, int]) -> bool:
+        steps, batch = size
+        return steps > SHORT and 0 < batch <= self.all_steps.plan.batch
