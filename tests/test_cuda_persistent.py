@@ -115,6 +115,29 @@ def test_steps_in_launches_of_their_own_give_the_same_bits(dtype, reverse):
 
 
 @pytest.mark.parametrize("group", GROUPS)
+def test_steps_in_a_graph_give_the_same_bits(group):
+    cp = pytest.importorskip("cupy")
+    problem = Persistent(LSTM(), np.float32, (5, 4, 18))
+    layer = problem.kernels(problem.plan(**GROUPS[group], **SMALL))
+    rng = np.random.default_rng(1)
+    ax = cp.asarray(rng.standard_normal((5, 4, 4 * 18)), dtype=np.float32)
+    state, d_state = (tuple(map(cp.asarray, each)) for each in (problem.state, problem.d_state))
+    d_hidden = cp.asarray(problem.d_hidden)
+    want = layer.forward(ax, state)
+    want_back = layer.backward(want, d_hidden, d_state)
+    with cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        record = layer.forward(ax, state, stepwise=True)
+        back = layer.backward(record, d_hidden, d_state, stepwise=True)
+        graph = stream.end_capture()
+        graph.launch(stream)
+        stream.synchronize()
+    cp.testing.assert_array_equal(record.states, want.states)
+    cp.testing.assert_array_equal(back.d_ax, want_back.d_ax)
+    cp.testing.assert_array_equal(back.d_state, want_back.d_state)
+
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_gates_in_shared_memory_one_after_another_equal_the_engine(group):
     problem = Persistent(GRU(), np.float32, (3, 3, 10))
     found = problem.plan(**GROUPS[group], **SMALL)

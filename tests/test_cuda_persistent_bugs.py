@@ -122,6 +122,19 @@ def test_block_that_never_comes_ends_the_kernel_with_an_error():
     assert not cuda_on_host.failure()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_results_of_a_kernel_that_gave_up_are_nan(reverse, monkeypatch):
+    problem = Persistent(GRU(), np.float32, SIZE)
+    plan = problem.plan(**GROUPS["global"])
+    layer = problem.kernels(plan, changed(*NEVER_COMES), patience=10_000)
+    monkeypatch.setattr(layer, "check", lambda: None)
+    found = problem.run(layer, reverse=reverse)
+    assert np.isnan(found["after 0"]).any()
+    for name in ("d W_ih", "d W_hh", "d b_ih", "d b_hh", "d before 0"):
+        assert np.isnan(found[name]).any(), name
+    assert not cuda_on_host.failure()
+
+
 def test_waiting_for_ever_is_caught():
     problem = Persistent(LSTM(), np.float32, SIZE)
 

@@ -37,10 +37,10 @@ __device__ inline void add_release(u32* p) {
 __device__ inline void yield_() {}
 #if __CUDA_ARCH__ >= 900
 __device__ inline void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" : : : "memory");
+  asm volatile("barrier.cluster.arrive.release;" : : : "memory");
 }
 __device__ inline void cluster_wait() {
-  asm volatile("barrier.cluster.wait.acquire.aligned;" : : : "memory");
+  asm volatile("barrier.cluster.wait.acquire;" : : : "memory");
 }
 #endif
 #endif

@@ -7,6 +7,7 @@ memory for all steps; it runs BT of the sequences. Groups know nothing of each o
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 from .cuda_product import SIZES, Tile, tile
 from .program import Program
@@ -193,6 +194,19 @@ def _counts(batch: int, units: int, limits: Limits) -> list[int]:
     return sorted(found)
 
 
+def _sizes(
+    batch: int, units: int, dtype: str, limits: Limits, asked: tuple[int, int, int]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield numbers of blocks and sequences of a group, and of threads of a block."""
+    blocks, sequences, threads = asked
+    counts = [blocks] if blocks else _counts(batch, units, limits)
+    # A tile of tensor cores has 8 sequences.
+    many = [sequences] if sequences else [8, 16, 32] if SIZES[dtype] == 2 else [1, 2, 4, 8, 16, 32]
+    for c, bt in product((c for c in counts if c <= units), many):
+        if bt <= 8 or bt < 2 * batch:
+            yield from ((c, bt, nt) for nt in ([threads] if threads else [128, 256, 512]))
+
+
 def _candidates(
     program: Program,
     batch: int,
@@ -202,31 +216,35 @@ def _candidates(
     asked: tuple[int, int, int],
 ) -> Iterator[Plan]:
     """Yield plans, among them such as do not fit."""
-    blocks, sequences, threads = asked
-    tensor, whole = SIZES[dtype] == 2, 16 if SIZES[dtype] == 2 else 16 // SIZES[dtype]
+    gates, whole = program.gates, 16 if SIZES[dtype] == 2 else 16 // SIZES[dtype]
     padded = math.ceil(units / whole) * whole
-    for c in (blocks,) if blocks else _counts(batch, units, limits):
-        u = math.ceil(units / c)
-        if c > units or _weight(program, dtype, units, c) > limits.shared_per_block:
+    for c, bt, nt in _sizes(batch, units, dtype, limits, asked):
+        if _weight(program, dtype, units, c) > limits.shared_per_block:
             continue
-        kinds = ["block"] if c == 1 else ["global"]
+        u = math.ceil(units / c)
+        barriers = ["block"] if c == 1 else ["global"]
         if c in CLUSTERS and limits.capability >= 90:
-            kinds.append("cluster")
-        for bt in (sequences,) if sequences else (8, 16, 32) if tensor else (1, 2, 4, 8, 16, 32):
-            if bt > 8 and bt >= 2 * batch:
-                continue
-            for nt in (threads,) if threads else (128, 256, 512):
-                tiles = [
-                    tile(dtype, rows, columns, bt, nt)
-                    for rows, columns in ((program.gates * u, padded), (u, program.gates * padded))
-                ]
-                for barrier in kinds:
-                    for chunk in {program.gates, 1}:
-                        one = Plan(
-                            *(dtype, program.gates, units, batch, c, u, bt, nt, barrier, padded),
-                            *(chunk, *tiles, 0.0),
-                        )
-                        yield _estimated(one, limits)
+            barriers.append("cluster")
+        forward = tile(dtype, gates * u, padded, bt, nt)
+        backward = tile(dtype, u, gates * padded, bt, nt)
+        for barrier, chunk in product(barriers, sorted({gates, 1})):
+            one = Plan(
+                dtype=dtype,
+                gates=gates,
+                units=units,
+                batch=batch,
+                blocks=c,
+                block_units=u,
+                sequences=bt,
+                threads=nt,
+                barrier=barrier,
+                padded=padded,
+                chunk=chunk,
+                forward=forward,
+                backward=backward,
+                cycles=0.0,
+            )
+            yield _estimated(one, limits)
 
 
 def _fits(one: Plan, limits: Limits) -> bool:

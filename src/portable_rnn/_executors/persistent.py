@@ -80,7 +80,8 @@ class _Layer(fused._Layer):
         record = self.all_steps.forward(
             *(ax.reshape(*size, -1), state),
             *(tuple(fused._each_sequence(each, size) for each in update), scale),
-            **{"reverse": reverse, "keep": keep},
+            reverse=reverse,
+            keep=keep,
         )
         last = 0 if reverse else size[0]
         return record.hidden, tuple(each[last].copy() for each in record.states), record
