@@ -86,6 +86,15 @@ def test_gradients_of_a_model_with_persistent_layers_are_those_of_eager_numpy(st
         np.testing.assert_allclose(got.grads[name].get(), expected, rtol=1e-12, atol=1e-14)
 
 
+def test_backward_pass_of_a_tape_is_one_launch_too(in_calls):
+    model, params, x, targets = network("gru", 6, 3)
+    with executors.use("fused"), cuda_on_host.Log() as log:
+        found = prnn.forward(model, params, x)
+        _, d = prnn.losses.softmax_cross_entropy(found.outputs, targets)
+        prnn.backward(model, params, found.tape, d)
+    assert log.kernels["persistent_forward"] == log.kernels["persistent_backward"] == 1
+
+
 def test_fused_and_persistent_layers_run_back_each_others_records(in_calls, monkeypatch):
     model, params, x, targets = network("lstm", 6, 5, "float64")
     found = []

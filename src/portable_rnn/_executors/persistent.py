@@ -32,21 +32,11 @@ class Persistent(Fused):
     """One kernel for all steps of a layer, where there is a plan for it."""
 
     def prepare(self, setup: Setup, w: Weights, size: tuple[int, int]) -> Weights:
-        """Add the kernels: those of all steps, or of one each, or nothing if there are none."""
-        w, (_, batch) = super().prepare(setup, w, size), size
+        """Add the kernels, or nothing if there are none."""
+        w = super().prepare(setup, w, size)
         if w.prepared is None:
             return w
-        kernels, (_, units) = w.prepared.kernels, w.hh.weight.shape
-        dtype = dtype_name(w.hh.weight.dtype)
-        found = _plan(kernels.program, batch, units, dtype, limits())
-        if isinstance(found, str):
-            return w
-        try:
-            layer = _Layer(kernels, w, w.prepared.own, found)
-        except Exception as error:  # such as registers of this device that do not suffice
-            logger.warning("each step is a kernel of its own: %s", error)
-            return w
-        return w._replace(prepared=layer)
+        return w._replace(prepared=_Layer(w.prepared.kernels, w, w.prepared.own))
 
 
 @lru_cache(maxsize=256)
@@ -57,11 +47,35 @@ def _plan(program: Program, batch: int, units: int, dtype: str, device: Limits) 
 class _Layer(fused._Layer):
     """A layer: kernels of all steps besides those of one."""
 
-    def __init__(self, kernels: fused.Kernels, w: Weights, own: Array | None, found: Plan) -> None:
+    def __init__(self, kernels: fused.Kernels, w: Weights, own: Array | None) -> None:
         super().__init__(kernels, w, own)
-        self.all_steps = Layer(
-            *(kernels.program, found, self.weight, *self.biases, own), scaled=kernels.scaled
-        )
+        self._found: dict[int, Layer | None] = {}
+
+    def of_all_steps(self, steps: int, batch: int) -> Layer | None:
+        """Return the kernels for all steps at once, or None if each is to be launched.
+
+        As the sequences of a batch end, chunks have fewer of them: not each number has a plan of
+        its own.
+        """
+        if steps <= SHORT or not batch:
+            return None
+        many = batch if batch < 8 else -(-batch // 8) * 8
+        if many not in self._found:
+            self._found[many] = self._planned(many)
+        return self._found[many]
+
+    def _planned(self, batch: int) -> Layer | None:
+        program, units = self.kernels.program, self.weight.shape[1]
+        found = _plan(program, batch, units, dtype_name(self.weight.dtype), limits())
+        if isinstance(found, str):
+            logger.info("each step is a kernel of its own: %s", found)
+            return None
+        arrays = (self.weight, *self.biases, self.own)
+        try:
+            return Layer(program, found, *arrays, scaled=self.kernels.scaled)
+        except Exception as error:  # such as registers of this device that do not suffice
+            logger.warning("each step is a kernel of its own: %s", error)
+            return None
 
     def forward(
         self,
@@ -75,9 +89,10 @@ class _Layer(fused._Layer):
         keep: bool,
     ) -> tuple[Array, State, Record]:
         """Return the hidden states of all steps, the final state, and the record."""
-        if not self._has_work(size):
+        layer = self.of_all_steps(*size)
+        if layer is None:
             return super().forward(ax, size, state, update, scale, reverse=reverse, keep=keep)
-        record = self.all_steps.forward(
+        record = layer.forward(
             *(ax.reshape(*size, -1), state),
             *(tuple(fused._each_sequence(each, size) for each in update), scale),
             reverse=reverse,
@@ -91,9 +106,10 @@ class _Layer(fused._Layer):
     ) -> tuple[tuple[Array, ...], State]:
         """Return what gradients of weights need of each step, and the cotangent of the state."""
         _, slots, batch, _ = record.states.shape
-        if not self._has_work((slots - 1, batch)):
+        layer = self.of_all_steps(slots - 1, batch)
+        if layer is None:
             return super().backward(record, d_hidden, d_state)
-        found = self.all_steps.backward(record, d_hidden, d_state)
+        found = layer.backward(record, d_hidden, d_state)
         d_own, start = [], 0
         for size in self.own_sizes:
             d_own.append(found.d_own[:, :, start : start + size])
@@ -102,7 +118,3 @@ class _Layer(fused._Layer):
         rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
         dtype = record.states.dtype
         return rows, tuple(each.astype(dtype, copy=False) for each in found.d_state)
-
-    def _has_work(self, size: tuple[int, int]) -> bool:
-        steps, batch = size
-        return steps > SHORT and 0 < batch <= self.all_steps.plan.batch
