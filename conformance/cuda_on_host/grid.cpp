@@ -244,7 +244,10 @@ static int run_fibers(std::vector<Block*>& blocks) {
     bool progress = false, entered = false;
     for (size_t number : numbers) {
       Fiber* fiber = fibers[number];
-      if (sleeps(*fiber, round)) continue;
+      if (sleeps(*fiber, round)) {
+        entered = true;  // it will be
+        continue;
+      }
       if (fiber->waiting && fiber->group != cuda_on_host::nobody) {
         if (!may_go(*fiber, blocks)) continue;
         release_group(*fiber, blocks);
