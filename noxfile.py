@@ -159,6 +159,15 @@ def gpu_rehearsal(session: nox.Session) -> None:
     session.run("pytest", "tests/test_gpu.py", *session.posargs, env=ONE_THREAD)
 
 
+@nox.session(default=False, tags=["cpu"])
+def cuda_code(session: nox.Session) -> None:
+    """Kernels of every cell, compiled by the real NVRTC for three GPUs, and what they take."""
+    install(session, "-e.[cli]", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime", groups=("test",))
+    every = ONE_THREAD | {"EVERY_CELL": "1"}
+    session.run("pytest", "tests/test_cuda_code.py", *session.posargs, env=every)
+    session.run("python", "-m", "tests.kernel_resources")
+
+
 @nox.session(default=False, tags=["cpu", "gpu"])
 def report(session: nox.Session) -> None:
     """One matrix and one page with the results of the conformance sessions."""

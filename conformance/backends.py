@@ -137,6 +137,14 @@ BACKENDS: dict[str, Backend] = {
             proves="one kernel a step, made from the cells",
         ),
         CuPyOnHost(
+            "cupy-host-persistent",
+            dtypes=HALVES,
+            variant=True,
+            executor="persistent",
+            every_change=("test_truncated",),
+            proves="one kernel for all steps, its threads in random order",
+        ),
+        CuPyOnHost(
             "cupy-host-stream",
             variant=True,
             on_stream=True,
@@ -159,6 +167,13 @@ BACKENDS: dict[str, Backend] = {
             variant=True,
             executor="auto",
             proves="one kernel a step, made from the cells",
+        ),
+        CuPy(
+            "cupy-persistent",
+            dtypes=HALVES,
+            variant=True,
+            executor="persistent",
+            proves="one kernel for all steps",
         ),
         CuPy("cupy-stream", on_stream=True, executor="auto", proves="a stream of the caller's"),
         Backend(

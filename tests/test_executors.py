@@ -106,7 +106,9 @@ def test_a_chosen_executor_holds_for_its_block_and_thread():
 
 @pytest.mark.parametrize("name", ["xla", "Eager", ""])
 def test_an_unknown_executor_is_refused(name):
-    with pytest.raises(ValueError, match=r"^name: expected 'auto', 'eager', 'compiled' or 'fused'"):
+    with pytest.raises(
+        ValueError, match=r"^name: expected 'auto', 'eager', 'compiled', 'fused' or 'persistent'"
+    ):
         executors.use(name)
 
 

@@ -11,7 +11,6 @@ from conformance import cuda_on_host
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._executors import choose
 
 from .test_fused import CELLS, FEW_SIZES, OPTIONS, OnCuPy, cp, network
 
@@ -30,12 +29,6 @@ class Persistent(OnCuPy):
 def any_length(monkeypatch):
     """Run one and two steps too by the kernels."""
     monkeypatch.setattr(persistent, "SHORT", 0)
-
-
-@pytest.fixture
-def in_calls(monkeypatch):
-    """Have calls on CuPy's arrays served by the executor."""
-    monkeypatch.setattr(choose, "_fused", lambda asked: persistent.Persistent(asked=asked))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -58,11 +51,11 @@ def test_persistent_executor_in_reverse_equals_the_engine(name, any_length):
     problem.check(reverse=True, d_hidden=False)
 
 
-def test_persistent_layer_of_all_steps_is_one_launch(in_calls):
+def test_persistent_layer_of_all_steps_is_one_launch():
     operations = []
     for steps in (12, 96):
         model, params, x, targets = network("lstm", steps, 16)
-        with executors.use("fused"):
+        with executors.use("persistent"):
             prnn.bptt(model, params, x, targets)  # kernels are compiled
             with cuda_on_host.Log() as log:
                 prnn.bptt(model, params, x, targets)
@@ -73,33 +66,33 @@ def test_persistent_layer_of_all_steps_is_one_launch(in_calls):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_gradients_of_a_model_with_persistent_layers_are_those_of_eager_numpy(steps, in_calls):
+def test_gradients_of_a_model_with_persistent_layers_are_those_of_eager_numpy(steps):
     model = prnn.RNN(3, 6, 4, cell="gru", num_layers=2, bidirectional=True)
     params = model.init(seed=0, dtype="float64")
     rng = np.random.default_rng(0)
     x, targets = rng.standard_normal((steps, 5, 3)), rng.integers(0, 4, (steps, 5))
     want = prnn.bptt(model, params, x, targets)
     on_device = {name: cp.asarray(array) for name, array in params.items()}
-    with executors.use("fused"):
+    with executors.use("persistent"):
         got = prnn.bptt(model, on_device, cp.asarray(x), cp.asarray(targets))
     for name, expected in want.grads.items():
         np.testing.assert_allclose(got.grads[name].get(), expected, rtol=1e-12, atol=1e-14)
 
 
-def test_backward_pass_of_a_tape_is_one_launch_too(in_calls):
+def test_backward_pass_of_a_tape_is_one_launch_too():
     model, params, x, targets = network("gru", 6, 3)
-    with executors.use("fused"), cuda_on_host.Log() as log:
+    with executors.use("persistent"), cuda_on_host.Log() as log:
         found = prnn.forward(model, params, x)
         _, d = prnn.losses.softmax_cross_entropy(found.outputs, targets)
         prnn.backward(model, params, found.tape, d)
     assert log.kernels["persistent_forward"] == log.kernels["persistent_backward"] == 1
 
 
-def test_fused_and_persistent_layers_run_back_each_others_records(in_calls, monkeypatch):
+def test_fused_and_persistent_layers_run_back_each_others_records(monkeypatch):
     model, params, x, targets = network("lstm", 6, 5, "float64")
     found = []
     for forward, backward in [(0, 100), (100, 0), (0, 0)]:
-        with executors.use("fused"):
+        with executors.use("persistent"):
             monkeypatch.setattr(persistent, "SHORT", forward)
             result = prnn.forward(model, params, x)
             _, d = prnn.losses.softmax_cross_entropy(result.outputs, targets)
@@ -110,10 +103,10 @@ def test_fused_and_persistent_layers_run_back_each_others_records(in_calls, monk
             np.testing.assert_allclose(other[name].get(), array.get(), rtol=1e-12, atol=1e-14)
 
 
-def test_layer_too_large_for_shared_memory_runs_as_fused(in_calls):
+def test_layer_too_large_for_shared_memory_runs_as_fused():
     model, params, x, targets = network("elman", 3, 2)
     with (
-        executors.use("fused"),
+        executors.use("persistent"),
         pytest.MonkeyPatch.context() as patch,
         cuda_on_host.Log() as log,
     ):

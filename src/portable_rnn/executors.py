@@ -2,9 +2,10 @@
 
 By default (``"auto"``) a call on NumPy arrays of float32 or float64 is compiled if the model
 can be, on x86-64, and llvmlite is installed (``pip install portable-rnn[fast]``). On CuPy arrays
-each step is one product and one kernel (``"fused"``), compiled by NVRTC. All else is ``"eager"``,
-the loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of all agree up
-to rounding, and each returns the same bits again for the same call.
+each step is one product and one kernel (``"fused"``), compiled by NVRTC; by name, all steps are one
+kernel where the weights fit into shared memory (``"persistent"``). All else is ``"eager"``, the
+loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of all agree up to
+rounding, and each returns the same bits again for the same call.
 
 The first call of a cell takes a second or two to compile; the logger ``portable_rnn`` reports it at
 level INFO. Code is kept for later processes in the user's cache folder, or in the folder that the
@@ -26,7 +27,7 @@ from ._arrays.namespace import (
     resolve_namespace,
 )
 from ._arrays.tracing import whole_sequence
-from ._executors.choose import COMPILED_DTYPES, FUSED_DTYPES, NAMES, asked, no_compiler
+from ._executors.choose import COMPILED_DTYPES, FUSED_DTYPES, NAMES, OF_CUPY, asked, no_compiler
 from ._executors.choose import threads as _threads
 from ._executors.choose import use as _use
 from ._executors.programs import why_not
@@ -41,11 +42,12 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
 
     Parameters
     ----------
-    name : {"auto", "eager", "compiled", "fused"}
+    name : {"auto", "eager", "compiled", "fused", "persistent"}
         With ``"compiled"``, for NumPy's arrays, and ``"fused"``, for CuPy's, a call that cannot be
-        run so is refused. Arrays of JAX, Dask and ndonnx are computed by these libraries, with
-        ``"auto"`` and ``"eager"`` alike. Elsewhere, the environment variable
-        ``PORTABLE_RNN_EXECUTOR`` sets the executor.
+        run so is refused. ``"persistent"``, for CuPy's, runs what has no such kernel as ``"auto"``
+        does; no GPU has measured yet which of both is faster. Arrays of JAX, Dask and ndonnx are
+        computed by these libraries, with ``"auto"`` and ``"eager"`` alike. Elsewhere, the
+        environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
     threads : int, optional
         Maximum number of threads of compiled loops. None keeps the current number, which is that of
         the environment variable ``PORTABLE_RNN_THREADS``, or 1. Each thread runs some of the
@@ -74,7 +76,7 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
     name = check.choice("name", name, NAMES)
     if threads is not None:
         threads = check.count("threads", threads)
-        if threads > 1 and name in ("eager", "fused"):
+        if threads > 1 and name in ("eager", *OF_CUPY):
             raise ValueError(f"threads: expected 1 with the executor {name}, got {threads}")
     return _use(name, threads)
 
@@ -94,8 +96,8 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
     Returns
     -------
     str
-        Begins with ``"compiled"``, ``"fused"``, ``"eager"``, ``"library"`` for arrays of JAX, Dask
-        and ndonnx, or ``"refused"`` if calls would be.
+        Begins with ``"compiled"``, ``"fused"``, ``"persistent"``, ``"eager"``, ``"library"`` for
+        arrays of JAX, Dask and ndonnx, or ``"refused"`` if calls would be.
 
     Raises
     ------
@@ -124,8 +126,8 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
             return f"{other}: only loops on arrays of NumPy and CuPy are compiled"
     if name == "eager":
         return "eager: asked for by name"
-    if name == "fused":
-        return "refused: fused is for CuPy's arrays"
+    if name in OF_CUPY:
+        return f"refused: {name} is for CuPy's arrays"
     if dtype not in COMPILED_DTYPES:
         return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):
@@ -140,7 +142,7 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
 
 def _on_cupy(model: RNN, dtype: str, name: str) -> str:
     # CuPy's functions would widen bfloat16.
-    other = "eager" if name in ("auto", "eager") and dtype != "bfloat16" else "refused"
+    other = "refused" if dtype == "bfloat16" or name in ("fused", "compiled") else "eager"
     if name == "eager":
         return f"{other}: asked for by name"
     if name == "compiled":
@@ -149,4 +151,6 @@ def _on_cupy(model: RNN, dtype: str, name: str) -> str:
         return f"{other}: only {', '.join(FUSED_DTYPES)} are fused, not {dtype}"
     if reason := why_not(model.recurrences[0]):
         return f"{other}: {reason}"
+    if name == "persistent":
+        return "persistent: one kernel for all steps where the weights fit; elsewhere fused"
     return "fused: one kernel and one product a step"

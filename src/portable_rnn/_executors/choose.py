@@ -27,9 +27,19 @@ from .base import Executor
 from .eager import EAGER, ON_GPU, WHOLE
 from .lax import LAX
 
-__all__ = ["COMPILED_DTYPES", "NAMES", "asked", "choose", "no_compiler", "threads", "use"]
+__all__ = [
+    "COMPILED_DTYPES",
+    "NAMES",
+    "OF_CUPY",
+    "asked",
+    "choose",
+    "no_compiler",
+    "threads",
+    "use",
+]
 
-NAMES = ("auto", "eager", "compiled", "fused")
+NAMES = ("auto", "eager", "compiled", "fused", "persistent")
+OF_CUPY = ("fused", "persistent")  # the names that are for its arrays
 COMPILED_DTYPES = ("float32", "float64")
 FUSED_DTYPES = ("float32", "float64", "float16", "bfloat16")
 OLDEST = [0, 46]  # of llvmlite
@@ -118,7 +128,7 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
     arrays = tuple(arrays)
     reason = _not_by(name, xp, arrays)
     if not reason and is_cupy_namespace(xp):
-        return _fused(name == "fused")
+        return _on_cupy(name)
     if not reason:
         return _compiled(name == "compiled", threads())
     if name not in ("auto", "eager"):
@@ -138,12 +148,12 @@ def _not_by(name: str, xp: Namespace, arrays: tuple[Array, ...]) -> str:
     if name == "eager":
         return "eager was asked for"
     dtypes: tuple[str, ...]
-    if name in ("auto", "fused") and is_cupy_namespace(xp):
+    if name in ("auto", *OF_CUPY) and is_cupy_namespace(xp):
         dtypes, missing = FUSED_DTYPES, ""
     elif name in ("auto", "compiled") and is_numpys(xp):
         dtypes, missing = COMPILED_DTYPES, no_compiler(name == "compiled")
     else:
-        whose = "CuPy's" if name == "fused" else "NumPy's"
+        whose = "CuPy's" if name in OF_CUPY else "NumPy's"
         computed = library_name(xp)
         return f"it is for {whose} arrays, and these are computed with by {computed}"
     dtype = dtype_name(arrays[0].dtype)
@@ -189,11 +199,15 @@ def _compiled(by_name: bool, threads: int) -> Executor:
     return Compiled(asked=by_name, threads=threads)
 
 
-@lru_cache(maxsize=2)
-def _fused(by_name: bool) -> Executor:
+@lru_cache(maxsize=4)
+def _on_cupy(name: str) -> Executor:
+    if name == "persistent":
+        from .persistent import Persistent
+
+        return Persistent()
     from .fused import Fused  # CuPy with it
 
-    return Fused(asked=by_name)
+    return Fused(asked=name == "fused")
 
 
 @lru_cache(maxsize=1)

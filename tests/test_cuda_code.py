@@ -1,4 +1,4 @@
-"""Persistent kernels compile by the real NVRTC, and take what a plan says of a device."""
+"""Kernels compile by the real NVRTC, and persistent ones take what a plan says of a device."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import nvrtc, persistent_resources
+from . import kernel_resources, nvrtc
 
 pytestmark = pytest.mark.no_products
 
@@ -23,7 +23,7 @@ def records(tmp_path_factory):
     except nvrtc.Unavailable as reason:
         pytest.skip(f"not run: {reason}")
     path = tmp_path_factory.mktemp("kernels") / "resources.json"
-    command = [sys.executable, "-m", persistent_resources.__name__, "--json", str(path)]
+    command = [sys.executable, "-m", kernel_resources.__name__, "--json", str(path)]
     root = Path(__file__).parent.parent
     done = subprocess.run(
         [*command, *(["--all"] if EVERY else [])],
@@ -36,15 +36,22 @@ def records(tmp_path_factory):
     return json.loads(path.read_text(encoding="utf-8"))["rows"]
 
 
+def test_fused_kernels_compile_for_every_device_and_dtype(records):
+    found = {(row["device"], row["dtype"], row.get("kernel")) for row in records}
+    for device in kernel_resources.DEVICES:
+        for dtype in kernel_resources.DTYPES:
+            assert {(device, dtype, "rnn_step"), (device, dtype, "rnn_step_vjp")} <= found
+
+
 def test_persistent_kernels_compile_for_every_device_dtype_and_barrier(records):
     found = {(row["device"], row["dtype"], row.get("barrier")) for row in records}
-    for device, limits in persistent_resources.DEVICES.items():
-        for dtype in persistent_resources.DTYPES:
+    for device, limits in kernel_resources.DEVICES.items():
+        for dtype in kernel_resources.DTYPES:
             assert {(device, dtype, "block"), (device, dtype, "global")} <= found
             assert ((device, dtype, "cluster") in found) == (limits.capability >= 90)
 
 
-def test_persistent_kernels_do_not_spill_and_fit_the_device(records):
+def test_kernels_do_not_spill_and_fit_the_device(records):
     compiled = [row for row in records if "kernel" in row]
     assert len(compiled) > 100
     for row in compiled:

@@ -1,6 +1,6 @@
-"""Compile persistent kernels by NVRTC for some devices, and print a table of what they take.
+"""Compile fused and persistent kernels by NVRTC, and print a table of what they take of a device.
 
-    python -m tests.persistent_resources [--all] [--json FILE]
+    python -m tests.kernel_resources [--all] [--json FILE]
 
 With ``--all``, more cells and sizes. No GPU is needed; see ``nvrtc.py`` for where NVRTC is found.
 """
@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from portable_rnn._executors import cuda_step
 from portable_rnn._executors.cuda_persistent import source
 from portable_rnn._executors.cuda_plan import Limits, plan
 from portable_rnn._executors.trace import trace
@@ -47,9 +48,26 @@ def cases(*, every):
                 yield device, cell, dtype, (16, 96 if barrier != "block" else 64), barrier
 
 
+def fused(compiler, *, every):
+    """Yield a record for each kernel of a step."""
+    cells, dtypes, _ = ALL if every else FEW
+    options = list(itertools.product(("", "choose", "mix"), (False, True)))
+    for device, cell, dtype in itertools.product(DEVICES, cells, dtypes):
+        for held, scaled in options if every else (options[0], options[-1]):
+            text = cuda_step.source(trace(CELLS[cell], held), dtype, scaled=scaled)
+            for name, resources in compiler.compile(text, device).items():
+                yield {
+                    **{"device": device, "cell": cell, "dtype": dtype, "kernel": name},
+                    **{"held": held, "scaled": scaled, "threads": 128, "resident": 1, "shared": 0},
+                    "shared_limit": DEVICES[device].shared_per_block,
+                    **asdict(resources),
+                }
+
+
 def rows(*, every):
     """Yield a record for each kernel, or with the reason why there is none."""
     compiler = Compiler()
+    yield from fused(compiler, every=every)
     for device, cell, dtype, (batch, units), barrier in cases(every=every):
         program = trace(CELLS[cell])
         found = plan(program, batch, units, dtype, DEVICES[device], barrier=barrier)
@@ -80,7 +98,7 @@ def print_table(records, version):
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Persistent kernels by NVRTC {version}")
+    table = Table(title=f"Kernels by NVRTC {version}")
     names = ("device", "cell", "dtype", "B", "H", "barrier", "C", "BT", "threads", "grid")
     columns = (*names, "kernel", "registers", "spilled", "shared")
     for name in columns:
