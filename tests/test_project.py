@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,3 +49,17 @@ def test_the_version_is_the_same_everywhere():
     assert f"\nversion: {portable_rnn.__version__}\n" in cited
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == portable_rnn.__version__
+
+
+def test_the_rows_of_the_suite_are_read_where_no_library_is_installed():
+    """As by nox, in an environment of its own."""
+    hidden = ("numpy", "array_api_compat", "cupy", "pytest", "portable_rnn")
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({hidden}))
+from conformance.backends import by_environment
+print(len(by_environment()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10

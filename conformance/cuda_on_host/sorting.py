@@ -8,14 +8,13 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 __all__ = ["replace_thrust"]
 
 
 def replace_thrust(core: Any) -> None:
     """Replace the functions of CuPy's module by those of this one."""
     import cupy
+    import numpy as np
     from cupy.cuda import thrust
 
     def begin(name: str) -> None:
@@ -39,6 +38,8 @@ def replace_thrust(core: Any) -> None:
 
 def _at(pointer: int, dtype: Any, shape: Sequence[int]) -> Any:
     """Return the memory at a pointer as an array of NumPy."""
+    import numpy as np  # not above: the rows are read where it is not installed
+
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = (ctypes.c_char * size).from_address(pointer) if size else b""
     return np.frombuffer(memory, dtype=dtype).reshape(tuple(shape))
