@@ -24,7 +24,7 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-TOKENS = RECORDS / "2026-12-tokens.json"
+TOKENS, HOST = RECORDS / "2026-12-tokens.json", RECORDS / "2026-12-host.json"
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
     work: RECORDS / f"{month}-{work}.json"
@@ -77,6 +77,11 @@ def on_files(files: Files, config: Any) -> Files:
     _tables["calls"] = _table(
         {"call": "{}", "processor": "{:.0f}", "bare processor": "{:.0f}", "ratio": "{:.1f}"}, calls
     )
+
+    host = json.loads(HOST.read_text(encoding="utf-8"))["rows"]
+    passes = [f"{name} {way}" for name in ("eager", "fused") for way in ("forward", "backward")]
+    forms = dict.fromkeys(passes, "{:.0f}")
+    _tables["host"] = _table({"cell": "{}", "batch": "{}", **forms}, host)
 
     tokens = json.loads(TOKENS.read_text(encoding="utf-8"))["rows"]
     ratios = {"eager / ours", "torch / ours", "an output at each step / ours"}

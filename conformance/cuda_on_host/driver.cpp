@@ -67,9 +67,10 @@ int launch(Function* f, Dim grid, Dim block, size_t dynamic_shared, void* handle
   // A pointer to memory of a device that this one cannot reach would stop the kernel.
   auto packed = std::shared_ptr<char>(new char[kernel.arguments + 16](), [](char* p) { delete[] p; });
   kernel.copy(given, packed.get());
-  for (size_t at = 0; at + sizeof(void*) <= kernel.arguments; at += sizeof(void*)) {
-    void* word;
-    memcpy(&word, packed.get() + at, sizeof word);
+  for (size_t i = 0; i < kernel.many_words; i++) {
+    void* word = nullptr;
+    if (kernel.words[i] != ~size_t(0))
+      memcpy(&word, packed.get() + kernel.words[i], sizeof word);
     if (!reachable(word, current_device))
       return fail(illegal_address, "kernel %s: an argument is on a device that cannot be reached",
                   kernel.name);

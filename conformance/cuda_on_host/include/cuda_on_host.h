@@ -29,6 +29,8 @@ struct Kernel {
   const char* name;
   size_t arguments;                          // bytes of all arguments, copied
   void (*copy)(void** from, void* to);       // copy arguments at the time of a launch
+  const size_t* words;                       // where each argument begins, if it may be a pointer
+  size_t many_words;
   void (*run)(const void* arguments);        // one thread
   void (*run_block)(const void* arguments, bool backwards);  // all, one after another
   Thread** current;

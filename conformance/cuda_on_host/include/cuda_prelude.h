@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cfloat>
 #include <climits>
@@ -248,6 +249,15 @@ struct HostKernel<f> {
   using Arguments = HostArguments<A...>;
   static constexpr auto all = std::index_sequence_for<A...>();
   static constexpr std::size_t size = Arguments::template place<sizeof...(A)>();
+  // Of CuPy's arrays the pointer is the first field; others hold what nobody has set. The last
+  // entry is that of no argument.
+  static constexpr std::size_t none = ~std::size_t(0);
+  template <std::size_t... I>
+  static constexpr std::array<std::size_t, sizeof...(A) + 1> begin(std::index_sequence<I...>) {
+    return {(sizeof(host_value<A>) < sizeof(void*) ? none : Arguments::template place<I>())...,
+            none};
+  }
+  static constexpr auto words() { return begin(all); }
   static void copy(void** from, void* to) { Arguments::copy(from, (char*)to, all); }
   static void run(const void* given) { Arguments::call(f, (const char*)given, all); }
   static void run_block(const void* given, bool backwards) {
@@ -262,8 +272,11 @@ struct HostKernel<f> {
   }
 };
 
+// (A variable of a template would be one for all modules of the process.)
 #define CUDA_ON_HOST_KERNEL(f, waits, most, cluster)                                          \
+  static constexpr auto host_words_##f = HostKernel<f>::words();                               \
   extern "C" const cuda_on_host::Kernel cuda_on_host_kernel_##f = {                            \
-      #f, HostKernel<f>::size, HostKernel<f>::copy, HostKernel<f>::run,                        \
-      HostKernel<f>::run_block, &host_thread, waits, most, cluster,                            \
+      #f, HostKernel<f>::size, HostKernel<f>::copy, host_words_##f.data(),                     \
+      host_words_##f.size(), HostKernel<f>::run, HostKernel<f>::run_block,               \
+      &host_thread, waits, most, cluster,                                                      \
       __start_host_shared, __stop_host_shared};
