@@ -1,5 +1,6 @@
 """Malformed calls of every public function end in one clear error that names the argument."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -126,8 +127,13 @@ def test_a_call_that_hangs_is_reported_and_the_others_are_made(valid):
     assert outcomes[0].said == "over 0.01 s, or a crash"
 
 
+def without_addresses(calls):
+    """Return calls and their outcomes, without where an object was in memory."""
+    return [re.sub("0x[0-9a-f]+", "", str(one[:5])) for one in calls]
+
+
 def test_the_same_seed_makes_the_same_calls():
     places = [place for place in PLACES if place[0].startswith("memory")]
     first, again, other = (run("numpy", places, count=20, seed=seed) for seed in (1, 1, 2))
-    assert [one[:5] for one in first] == [one[:5] for one in again]
+    assert without_addresses(first) == without_addresses(again)
     assert [one[:3] for one in first] != [one[:3] for one in other]

@@ -108,6 +108,7 @@ IN_FUNCTION = {
     "book.document": {"checks": "checks"},
     "book.draw": {"outputs": "count", "targets": "choice of targets"},
     "book.compute": {"xp": "optional namespace"},
+    "executors.explain": {"xp": "optional namespace"},
     "dropout.draw": {"seed": "seed of masks"},
     "embed_vjp": {"vocabulary_size": "count"},
     "executors": {"name": "executor", "dtype": "dtype"},

@@ -201,7 +201,9 @@ class Valid:
                 **{"xp": self.row.namespace(self.x), "labels": self.targets, "classes": O},
                 **{"dtype": self.x.dtype},
             },
-            "executors.explain": lambda: {"model": self.model, "dtype": "float32"},
+            "executors.explain": lambda: {
+                **{"model": self.model, "dtype": "float32", "xp": self.row.xp}
+            },
             "embed": lambda: {"weight": self.outputs[0, ...], "tokens": self.targets % B},
             "embed_vjp": lambda: {
                 **{"tokens": self.targets, "d_vectors": self.outputs, "vocabulary_size": O}
