@@ -134,7 +134,8 @@ BACKENDS: dict[str, Backend] = {
             lazy=False,
             pool=False,
             every_change=("test_gradients",),
-            proves="one kernel a step, made from the cells",
+            strided=True,
+            proves="one kernel a step, made from the cells; any memory layout will do",
         ),
         CuPyOnHost(
             "cupy-host-persistent",

@@ -80,6 +80,8 @@ class CuPyOnHost(CuPy):
         Whether what is enqueued runs only when something waits for it.
     pool : bool
         Whether CuPy keeps freed memory. Without, an array that is gone is NaN.
+    strided : bool
+        Whether arrays are views, neither C- nor Fortran-contiguous, with NaN between the values.
     """
 
     title: str = "CuPy's host code and kernels, executed on the CPU"
@@ -89,6 +91,7 @@ class CuPyOnHost(CuPy):
     on: int = 0
     lazy: bool = True
     pool: bool = True
+    strided: bool = False
 
     def prepare(self, *, named):
         # CuPy runs on one or the other in a process.
@@ -102,7 +105,13 @@ class CuPyOnHost(CuPy):
 
     def put(self, array):
         with self.device_context():
-            return super().put(array)
+            found = super().put(array)
+            if self.strided:
+                between = self.xp.nan if found.dtype.kind in "fV" else found.dtype.kind != "b"
+                wide = self.xp.full((2, *found.shape), between, dtype=found.dtype, order="F")
+                wide[0, ...] = found
+                found = wide[0, ...]
+            return found
 
     def device_context(self):
         return self.xp.cuda.Device(self.on)

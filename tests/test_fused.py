@@ -199,3 +199,76 @@ def test_a_cotangent_of_any_layout_is_taken(cell):
         two = prnn.backward(model, params, tape, cp.ascontiguousarray(d.transpose(0, 2, 1)))
     for name, array in one.params.items():
         assert cp.array_equal(array, two.params[name]), name
+
+
+def on_device(params, dtype):
+    return {name: cp.asarray(array).astype(dtype) for name, array in params.items()}
+
+
+@pytest.mark.parametrize("executor", ["fused", "persistent"])
+@pytest.mark.parametrize("cell", ["elman", LSTM(peepholes=True)])
+def test_parameters_of_any_layout_give_the_same(cell, executor):
+    model, params, x, targets = network(cell, 4, 3)
+    apart = {}
+    for name, array in params.items():
+        wide = cp.full((*array.shape, 2), cp.nan, dtype=array.dtype)
+        wide[..., 0] = array
+        apart[name] = wide[..., 0]
+    with executors.use(executor):
+        want = prnn.bptt(model, params, x, targets).grads
+        found = prnn.bptt(model, apart, x, targets).grads
+    for name, array in want.items():
+        assert cp.allclose(found[name], array, rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("executor", ["auto", "persistent"])
+def test_tokens_in_bfloat16_train_as_in_float64(executor):
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="gru", vocabulary_size=7)
+    host = model.init(seed=0, dtype="float64")
+    tokens, targets = np.random.default_rng(0).integers(0, [[[7]], [[OUTPUTS]]], (2, 5, 3))
+    want = prnn.bptt(model, host, tokens, targets)
+    with executors.use(executor):
+        found = prnn.bptt(
+            model, on_device(host, "bfloat16"), cp.asarray(tokens), cp.asarray(targets)
+        )
+    assert abs(float(found.loss) - float(want.loss)) < 0.05
+    for name, array in want.grads.items():
+        assert found.grads[name].dtype.name == "bfloat16", name
+        error = np.abs(found.grads[name].astype("float32").get() - array).max()
+        assert error <= 0.05 * np.abs(array).max(), name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("zoneout", [0.0, 0.25])
+def test_a_stream_that_holds_states_keeps_its_dtype(dtype, zoneout):
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", zoneout=zoneout)
+    host = model.init(seed=0, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((4, 3, INPUTS))
+    mask = np.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]], dtype=bool)
+    wide, narrow = prnn.stream(model, host), prnn.stream(model, on_device(host, dtype))
+    with executors.use("fused"):
+        narrow = prnn.stream(model, on_device(host, dtype))
+        found = [
+            narrow.step(cp.asarray(row).astype(dtype), mask=cp.asarray(valid))
+            for row, valid in zip(x, mask, strict=True)
+        ]
+    for got, row, valid in zip(found, x, mask, strict=True):
+        assert got.dtype.name == dtype
+        want = wide.step(row, mask=valid)
+        allowed = 1e-6 if dtype == "float32" else 0.05
+        assert np.abs(got.astype("float32").get() - want).max() <= allowed
+
+
+def test_updates_of_two_dtypes_are_read_as_numbers():
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", zoneout=0.3)
+    host = model.init(seed=0, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((5, 3, INPUTS))
+    masks = prnn.dropout.draw(model, x, 1)
+    ((h, c),) = masks.update
+    mixed = masks._replace(update=((h, 0.5 * c + 0.25),))
+    want = prnn.forward(model, host, x, dropout=mixed).outputs
+    there = masks._replace(update=((cp.asarray(h), cp.asarray(0.5 * c + 0.25)),))
+    for executor in ("fused", "persistent"):
+        with executors.use(executor):
+            found = prnn.forward(model, on_device(host, "float64"), cp.asarray(x), dropout=there)
+        assert np.allclose(found.outputs.get(), want, rtol=1e-12, atol=1e-12)

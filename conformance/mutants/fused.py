@@ -55,8 +55,8 @@ FUSED = [
     Mutant(
         "one update for all sequences read beyond its end",
         f"{FOLDER}/fused.py",
-        "cp.ascontiguousarray(cp.broadcast_to(update, (*size, update.shape[2])))",
-        "cp.ascontiguousarray(update)",
+        "return cp.ascontiguousarray(cp.broadcast_to(update, (*size, update.shape[2])))",
+        "return cp.ascontiguousarray(update)",
         "tests/test_fused.py::test_a_layer_with_options_of_a_step_equals_the_engine"
         "[gru-zoneout, predicted]",
     ),

@@ -6,6 +6,7 @@ hand, such as one whose embedding is shared with something else.
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
+from ._arrays.functions import where
 from ._arrays.host import is_kind
 from ._arrays.namespace import (
     Array,
@@ -106,7 +107,7 @@ def embed_vjp(tokens: Array, d_vectors: Array, vocabulary_size: int) -> Array:
         )
     tokens, wrong = check_in_range(xp, "tokens", tokens, count)
     if wrong is not None:
-        d_vectors = xp.where(xp.expand_dims(wrong, axis=-1), xp.zeros_like(d_vectors), d_vectors)
+        d_vectors = where(xp, xp.expand_dims(wrong, axis=-1), xp.zeros_like(d_vectors), d_vectors)
     found = choose(xp, (d_vectors,)).sums.tokens(xp, tokens, d_vectors, count)
     return xp.astype(found, d_vectors.dtype, copy=False)
 

@@ -119,6 +119,8 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
     if xp is not None:
         xp = resolve_namespace(xp)
         if whole_sequence(xp):
+            if other == "refused":
+                return f"refused: {name} is for other arrays than those of {library_name(xp)}"
             return f"library: {library_name(xp)} sees the whole sequence"
         if is_cupy_namespace(xp):
             return _on_cupy(model, dtype, name)

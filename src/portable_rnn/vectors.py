@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import reshape
+from ._arrays.functions import concatenate, reshape
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -51,7 +51,8 @@ def parameters_to_vector(params: Mapping[str, Array]) -> Array:
     array([3., 1., 2.])
     """
     xp = _check_params(params)
-    return xp.concat([reshape(xp, params[name], _flat(params[name])) for name in sorted(params)])
+    flat = [reshape(xp, params[name], _flat(params[name])) for name in sorted(params)]
+    return concatenate(xp, flat)
 
 
 @check.named_options

@@ -16,6 +16,7 @@ from .namespace import (
     device_of,
     dtype_name,
     is_cupy_array,
+    is_cupy_namespace,
     is_jax_namespace,
     library_name,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "stack",
     "sum_over",
     "to_accumulation_dtype",
+    "where",
     "with_last_axis",
     "zeros_of",
 ]
@@ -57,7 +59,7 @@ def sum_over(xp: Namespace, array: Array, axis: int, *, keepdims: bool = False) 
 
 def dtype_is_kind(xp: Namespace, dtype: Any, kind: str | tuple[str, ...]) -> bool:
     """Return whether a dtype is of a kind of the standard; bfloat16 is a real floating one."""
-    if dtype_name(dtype) == "bfloat16":  # which CuPy's function refuses
+    if dtype_name(dtype) == "bfloat16" and is_cupy_namespace(xp):  # which its function refuses
         kinds = (kind,) if isinstance(kind, str) else kind
         return "real floating" in kinds or "numeric" in kinds
     return bool(xp.isdtype(dtype, kind))
@@ -87,7 +89,7 @@ def stack(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Stack N arrays (...) into one, (N, ...), or with the new axis at another place."""
     plain = PLAIN.get(type(arrays[0])) is xp
     if not plain and is_cupy_array(arrays[0]) and _are_alike(arrays):
-        shape = arrays[0].shape
+        shape, axis = arrays[0].shape, axis % (arrays[0].ndim + 1)
         found = xp.empty((*shape[:axis], len(arrays), *shape[axis:]), dtype=arrays[0].dtype)
         for i, array in enumerate(arrays):
             found[(*_all(axis), i, ...)] = array
@@ -105,7 +107,7 @@ def concatenate(xp: Namespace, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Join any number of arrays along an axis."""
     if not is_cupy_array(arrays[0]) or len({a.dtype for a in arrays}) > 1:
         return xp.concat(arrays, axis=axis)
-    shape, at = arrays[0].shape, 0
+    shape, at, axis = arrays[0].shape, 0, axis % arrays[0].ndim
     size = sum(array.shape[axis] for array in arrays)
     found = xp.empty((*shape[:axis], size, *shape[axis + 1 :]), dtype=arrays[0].dtype)
     for array in arrays:
@@ -183,6 +185,14 @@ def real_part(xp: Namespace, array: Array) -> Array:
     return xp.real(array) if dtype_is_kind(xp, array.dtype, "complex floating") else array
 
 
+def where(xp: Namespace, condition: Array, one: Array, other: Array) -> Array:
+    """Return a choice between two arrays of one dtype, in that dtype.
+
+    CuPy has none between numbers of bfloat16, and widens them.
+    """
+    return xp.astype(xp.where(condition, one, other), other.dtype, copy=False)
+
+
 def is_positive(xp: Namespace, array: Array) -> Array:
     """Return 1 where (the real part of) ``array`` is above zero, else 0, in its dtype."""
     return xp.astype(real_part(xp, array) > 0, array.dtype)
@@ -196,4 +206,4 @@ def nan_where(xp: Namespace, wrong: Array, array: Array) -> Array:
     if is_jax_namespace(xp):
         minus_one = -xp.astype(wrong, real_part(xp, array).dtype)  # or -0, whose root is -0
         return array + xp.sqrt(minus_one)
-    return xp.where(wrong, xp.full_like(array, float("nan")), array)
+    return where(xp, wrong, xp.full_like(array, float("nan")), array)

@@ -330,7 +330,8 @@ def check_library_and_device(name: str, array: Array, other_name: str, other: Ar
     """Check that two arrays share library and device."""
     namespace_of(**{other_name: other, name: array})
     # An empty slice of CuPy's is on the current device, and holds nothing.
-    if not same_device(array, other) and 0 not in array.shape:
+    empty = is_cupy_array(array) and 0 in array.shape
+    if not same_device(array, other) and not empty:
         raise ValueError(
             f"{name}: expected device {device_of(other)} like {other_name}, got {device_of(array)}"
         )

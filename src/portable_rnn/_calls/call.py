@@ -370,18 +370,17 @@ def _segments(
             f"memory, checkpoint_every: not with arrays of {library_name(setup.xp)}, for which the "
             "whole sequence is one computation"
         )
-    steps, batch, _ = x.shape
+    where, (steps, batch, _) = "cuda" if setup.executor.gpu else "cpu", x.shape
     if isinstance(memory, Plan):
         if checkpoint_every is not None:
             raise ValueError("memory, checkpoint_every: expected one of them, got both")
-        if (memory.steps, memory.batch) != (steps, batch):
+        if (memory.steps, memory.batch, memory.device) != (steps, batch, where):
             raise ValueError(
-                f"memory: expected a plan for {steps} steps of {batch} sequences, got one for "
-                f"{memory.steps} of {memory.batch}"
+                f"memory: expected a plan for {steps} steps of {batch} sequences on {where}, "
+                f"got one for {memory.steps} of {memory.batch} on {memory.device}"
             )
         check_same_model("memory", model, memory.model)
         return memory.schedule
-    where = "cuda" if setup.executor.gpu else "cpu"
     options = {"memory": memory, "checkpoint_every": checkpoint_every, "device": where}
     return plan(model, steps, batch, dtype=dtype_name(x.dtype), **options).schedule
 

@@ -7,6 +7,7 @@ the choice is replaced by its expectation).
 
 from collections.abc import Sequence
 
+from .._arrays.functions import where
 from .._arrays.namespace import Array, Namespace
 from ..cells import State
 
@@ -27,10 +28,7 @@ def choose_vjp(xp: Namespace, update: Sequence[Array], d_state: State) -> tuple[
 
 def where_true(xp: Namespace, mask: Array | None, array: Array) -> Array:
     """Return an array (..., F) with zeros where the mask (..., 1) is false, whatever was there."""
-    if mask is None:
-        return array
-    # CuPy has no choice between numbers of bfloat16, and widens them.
-    return xp.astype(xp.where(mask, array, xp.zeros_like(array)), array.dtype, copy=False)
+    return array if mask is None else where(xp, mask, array, xp.zeros_like(array))
 
 
 def _choose(xp: Namespace, update: Array, new: Array, old: Array) -> Array:

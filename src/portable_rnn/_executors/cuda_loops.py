@@ -169,6 +169,11 @@ persistent_backward(
           d_ax[(t * batch + row) * (G * H) + g * H + unit] = S(NOTHING);
           d_ah[(t * batch + row) * (G * H) + g * H + unit] = S(NOTHING);
         }
+      for (int n = i; n < begin + count; n++)
+        for (int k = 0; k < OWN; k++) {
+          const long long t = reverse ? n : steps - 1 - n;
+          d_own[(t * batch + row) * (OWN * H) + k * H + unit] = S(NOTHING);
+        }
     }
   };
 

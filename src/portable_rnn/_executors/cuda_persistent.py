@@ -43,7 +43,7 @@ def source(program: Program, plan: Plan, *, scaled: bool = False) -> str:
     parts = (
         arithmetic(plan.dtype),
         PTX,
-        _constants(plan, scaled=scaled),
+        _constants(program, plan, scaled=scaled),
         BARRIERS[plan.barrier],
         PRODUCTS[plan.dtype],
         _types(plan),
@@ -54,7 +54,7 @@ def source(program: Program, plan: Plan, *, scaled: bool = False) -> str:
     return "\n".join(parts)
 
 
-def _constants(plan: Plan, *, scaled: bool) -> str:
+def _constants(program: Program, plan: Plan, *, scaled: bool) -> str:
     numbers = {
         "H": plan.units,
         "HP": plan.padded,
@@ -67,6 +67,7 @@ def _constants(plan: Plan, *, scaled: bool) -> str:
         "CHUNK": plan.chunk,
         "V": 16 // SIZES[plan.dtype],
         "SCALED": int(scaled),
+        "OWN": program.own,
         # One block that has all cotangents in shared memory writes them there.
         "DIRECT": int(plan.blocks == 1 and plan.chunk == plan.gates),
     }

@@ -27,7 +27,7 @@ from .program import Program
 from .programs import NotCompiled, code_of, kind_of_update
 from .record import Record
 
-__all__ = ["Fused", "Kernels", "kernels_of"]
+__all__ = ["Fused", "FusedLayer", "Kernels", "kernels_of"]
 
 logger = logging.getLogger("portable_rnn")
 
@@ -80,8 +80,8 @@ class Fused(Eager):
                 why = "was asked for" if self.asked else "is needed for bfloat16"
                 raise ValueError(f"executor: fused {why}; {found}")
             return super().prepare(setup, w, size)
-        own = cp.concatenate(w.own) if len(w.own) > 1 else (*w.own, None)[0]
-        return w._replace(prepared=_Layer(found, w, own))
+        own = cp.concatenate(w.own) if w.own else None
+        return w._replace(prepared=FusedLayer(found, w, own))
 
     def layer(
         self, setup: Setup, w: Weights, given: Inputs, state: State
@@ -121,12 +121,19 @@ class Fused(Eager):
     def step(
         self, setup: Setup, w: Weights, x: Array, state: State, update: tuple[Array, ...]
     ) -> State:
-        """Run the loop once, unless an old state may be held."""
-        if w.prepared is None or update or w.prepared.kernels.program.held:
+        """Run the loop once."""
+        layer: FusedLayer | None = w.prepared
+        if layer is not None and update:  # perhaps of this step only, and of one kind or the other
+            held = "choose" if all(u.dtype == setup.xp.bool for u in update) else "mix"
+            if layer.kernels.program.held != held:
+                dtype = dtype_name(x.dtype)
+                found = kernels_of(setup.recurrence, dtype, held=held, scaled=layer.kernels.scaled)
+                layer = None if isinstance(found, str) else FusedLayer(found, w, layer.own)
+        if layer is None:
             return super().step(setup, w, x, state, update)
         ax = matmul(setup.xp, x, w.ih.weight.T)
-        size = (1, x.shape[0])
-        _, after, _ = w.prepared.forward(ax, size, state, (), w.hh.scale, reverse=False, keep=False)
+        given = (ax, (1, x.shape[0]), state, tuple(u[None, ...] for u in update), w.hh.scale)
+        _, after, _ = layer.forward(*given, reverse=False, keep=False)
         found: State = after
         return found
 
@@ -135,12 +142,15 @@ class Fused(Eager):
         return stack(xp, sequence) if isinstance(sequence, list) else sequence
 
 
-class _Layer:
+class FusedLayer:
     """A layer: its kernels, and its weights as they take them."""
 
     def __init__(self, kernels: Kernels, w: Weights, own: Array | None) -> None:
         self.kernels, self.weight = kernels, cp.ascontiguousarray(w.hh.weight)
-        self.biases, self.own = (w.ih.bias, w.hh.bias), own
+        self.biases = tuple(
+            None if bias is None else cp.ascontiguousarray(bias) for bias in (w.ih.bias, w.hh.bias)
+        )
+        self.own = own
         self.own_sizes = tuple(each.shape[0] for each in w.own)
 
     def forward(
@@ -171,7 +181,10 @@ class _Layer:
             Whether `backward` will be called.
         """
         p, (steps, batch), units = self.kernels.program, size, self.weight.shape[1]
-        dtype = ax.dtype
+        dtype = self.weight.dtype
+        if ax.dtype != dtype:  # the kernels read it by a pointer
+            raise TypeError(f"x: expected dtype {dtype} like the weights, got {ax.dtype}")
+        ax = cp.ascontiguousarray(ax)
         states = cp.empty((p.states, steps + 1, batch, units), dtype)
         slots = steps if keep else 1
         stored = cp.empty((len(p.stored), slots, batch, units), dtype)
@@ -179,7 +192,7 @@ class _Layer:
         first = steps if reverse else 0
         for of_all, given in zip(states, state, strict=True):
             of_all[first] = given
-        held = tuple(_each_sequence(each, size) for each in update)
+        held = tuple(self.each_sequence(each, size) for each in update)
         scale = None if scale is None else cp.ascontiguousarray(scale)
         record = Record(reverse, held, scale, states, stored)
         options = self._options(record)
@@ -244,6 +257,12 @@ class _Layer:
         rows_of = (*found, d_ax) if p.same else (*found, d_ax, d_ah)
         return rows_of, tuple(each.astype(dtype, copy=False) for each in d_before)
 
+    def each_sequence(self, update: Array, size: tuple[int, int]) -> Array:
+        """Return an update (T, B, 1) or (T, B, H) as the kernels read it: booleans or numbers."""
+        if self.kernels.program.held == "mix":
+            update = update.astype(self.weight.dtype, copy=False)
+        return cp.ascontiguousarray(cp.broadcast_to(update, (*size, update.shape[2])))
+
     def _options(self, record: Record) -> tuple[Any, ...]:
         """Return the arguments of what the layer may have more, in the order of the kernels."""
         updates = tuple(part for each in record.update for part in (each, each.shape[-1]))
@@ -279,11 +298,6 @@ def _kernels(program: Program, dtype: str, scaled: bool) -> Kernels:
         logger.warning("the steps are CuPy's: %s", said)
         raise NotCompiled(said) from error
     return Kernels(program, scaled, forward, backward)
-
-
-def _each_sequence(update: Array, size: tuple[int, int]) -> Array:
-    """Return an update (T, B, 1) or (T, B, H), contiguous."""
-    return cp.ascontiguousarray(cp.broadcast_to(update, (*size, update.shape[2])))
 
 
 def _grid(count: int) -> tuple[int]:

@@ -13,9 +13,8 @@ from .._arrays.namespace import Array, dtype_name
 from .._engine.recurrence import Weights
 from .._engine.setup import Setup
 from ..cells import State
-from . import fused
 from .cuda_plan import Limits, Plan, plan
-from .fused import Fused
+from .fused import Fused, FusedLayer, Kernels
 from .persistent_layer import Layer, limits
 from .program import Program
 from .record import Record
@@ -36,7 +35,7 @@ class Persistent(Fused):
         w = super().prepare(setup, w, size)
         if w.prepared is None:
             return w
-        return w._replace(prepared=_Layer(w.prepared.kernels, w, w.prepared.own))
+        return w._replace(prepared=PersistentLayer(w.prepared.kernels, w, w.prepared.own))
 
 
 @lru_cache(maxsize=256)
@@ -44,10 +43,10 @@ def _plan(program: Program, batch: int, units: int, dtype: str, device: Limits) 
     return plan(program, batch, units, dtype, device)
 
 
-class _Layer(fused._Layer):
+class PersistentLayer(FusedLayer):
     """A layer: kernels of all steps besides those of one."""
 
-    def __init__(self, kernels: fused.Kernels, w: Weights, own: Array | None) -> None:
+    def __init__(self, kernels: Kernels, w: Weights, own: Array | None) -> None:
         super().__init__(kernels, w, own)
         self._found: dict[int, Layer | None] = {}
 
@@ -94,7 +93,7 @@ class _Layer(fused._Layer):
             return super().forward(ax, size, state, update, scale, reverse=reverse, keep=keep)
         record = layer.forward(
             *(ax.reshape(*size, -1), state),
-            *(tuple(fused._each_sequence(each, size) for each in update), scale),
+            *(tuple(self.each_sequence(each, size) for each in update), scale),
             reverse=reverse,
             keep=keep,
         )

@@ -234,6 +234,8 @@ class Layer:
         plan, back = self.plan, name == BACKWARD
         grid = -(-batch // plan.sequences) * plan.blocks
         given = [*arguments, self._words, self.patience]
+        if self.plan.barrier == "global":  # a launch that gave up has left them as they were
+            self._words.data.memset_async(0, self._words.nbytes)
         for begin, count, finish in parts:
             numbers = [steps, batch, int(reverse), begin, count]
             if back:
