@@ -2,8 +2,10 @@
 
 import os
 import sys
+import zlib
 
 import pytest
+from conformance import cuda_on_host
 
 # The executor for NumPy's arrays, unless the environment sets one; before the library reads it.
 os.environ.setdefault("PORTABLE_RNN_EXECUTOR", "eager")
@@ -40,6 +42,18 @@ def compiled_anew(tmp_path_factory):
             patch.setenv(name, value)
         patch.setenv(llvm_cache.FOLDER, str(tmp_path_factory.mktemp("code")))
         yield
+
+
+@pytest.fixture
+def emulated_memory():
+    """Have the emulated device, if there is one, run in an order of the test; check its memory."""
+    if not cuda_on_host.installed():
+        yield
+        return
+    name = os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0]
+    cuda_on_host.device().host_seed(zlib.crc32(name.encode()))
+    yield
+    assert not cuda_on_host.memory_check()
 
 
 @pytest.fixture(autouse=True, scope="session")

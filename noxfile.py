@@ -156,7 +156,7 @@ def gpu_rehearsal(session: nox.Session) -> None:
     """The session gpu, on the emulated device, with tiny sizes: it shows no time."""
     packages = BACKENDS["cupy-host"].packages
     install(session, "-e.[cli,plot]", *packages, groups=("test", "peers"))
-    session.run("pytest", "tests/test_gpu.py", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", "tests/test_gpu.py", *session.posargs, env=ONE_THREAD | {"REHEARSE": "1"})
 
 
 @nox.session(default=False, tags=["cpu"])

@@ -30,6 +30,20 @@ def test_a_write_outside_of_an_allocation_is_reported(cp, at):
     assert cuda_on_host.memory_check() == ""  # it is told once
 
 
+def test_a_number_read_behind_an_allocation_is_enormous(cp):
+    code = """
+    extern "C" __global__ void total(const float* a, float* out, int n) {
+      float sum = 0.0f;
+      for (int i = 0; i < n; i++) sum += a[i];
+      *out = sum;
+    }"""
+    run, a, out = kernel(cp, "total", code), cp.ones(128, dtype=cp.float32), cp.zeros(1, dtype="f4")
+    run((1,), (1,), (a, out, np.int32(128)))
+    assert out[0] == 128
+    run((1,), (1,), (a, out, np.int32(132)))
+    assert not abs(out[0]) < 1e30
+
+
 def test_a_write_to_freed_memory_is_reported_and_freed_memory_is_nan(cp):
     store, out = kernel(cp, "store", STORE), cp.zeros(5, dtype=cp.float32)
     held = cp.cuda.UnownedMemory(out.data.ptr, out.nbytes, owner=None)

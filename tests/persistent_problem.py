@@ -7,8 +7,6 @@ from functools import cache
 
 import ml_dtypes
 import numpy as np
-from conformance import cuda_on_host
-from conformance.backends import BACKENDS
 from conformance.tolerances import error_in_eps
 
 from portable_rnn._engine.affine import SUMS, Linear
@@ -23,20 +21,6 @@ DTYPES = {
     "float16": np.float16,
     "bfloat16": ml_dtypes.bfloat16,
 }
-
-
-def why_not():
-    """Return why the kernels cannot be run here; "" if they can, perhaps on an emulated device."""
-    BACKENDS["cupy-host"].prepare(named=False)
-    if cuda_on_host.installed():
-        return ""
-    try:
-        import cupy
-    except ImportError as error:
-        return f"not run: {error}"
-    if cupy.cuda.is_available():
-        return ""
-    return f"not run: no CUDA device, and none is emulated: {cuda_on_host.why_not()}"
 
 
 @cache

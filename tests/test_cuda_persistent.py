@@ -12,15 +12,14 @@ from conformance.tolerances import K
 
 from portable_rnn.cells import GRU, LSTM, MGU, Elman
 
-pytest.importorskip("llvmlite", reason="not run: its problems are those of the compiled layers")
+from . import cupy_here
 
-from . import persistent_problem
-from .persistent_problem import DTYPES, Persistent
-
-if reason := persistent_problem.why_not():
+if reason := cupy_here.why_not():
     pytest.skip(reason, allow_module_level=True)
 
-pytestmark = pytest.mark.no_products
+from .persistent_problem import DTYPES, Persistent
+
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("emulated_memory")]
 
 CELLS = {
     "elman": Elman(),

@@ -14,17 +14,17 @@ from conformance.tolerances import K
 
 from portable_rnn.cells import GRU, LSTM
 
-pytest.importorskip("llvmlite", reason="not run: its problems are those of the compiled layers")
+from . import cupy_here
 
-from . import persistent_problem
+if reason := cupy_here.why_not():
+    pytest.skip(reason, allow_module_level=True)
+
 from .persistent_problem import Persistent
 
-if reason := persistent_problem.why_not():
-    pytest.skip(reason, allow_module_level=True)
 if not cuda_on_host.installed():
     pytest.skip("not run: these are for the emulated device", allow_module_level=True)
 
-pytestmark = pytest.mark.no_products
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("emulated_memory")]
 
 CALLS = 20  # a race is not lost in every call
 SIZE = (8, 8, 20)
@@ -50,7 +50,6 @@ BUGS = {
     "no cluster barrier": (["cluster"], "    cluster_wait();\n", ""),
     "no barrier of a block": (["block"], "if (!DIRECT) __syncthreads();", ""),
     "a barrier of too few blocks": (["global"], "target += C;", "target += C - 1;"),
-    "a barrier that counts from another launch": (["global"], "*count = *left = 0;", "*left = 0;"),
     "a barrier that threads do not enter together": (
         ["global"],
         "target += C;\n    __syncthreads();",
@@ -89,6 +88,13 @@ def changed(right, wrong):
         return text.replace(right, wrong)
 
     return change
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU()])
+@pytest.mark.parametrize("group", GROUPS)
+def test_kernels_without_a_bug_are_right(group, cell):
+    problem = Persistent(cell, np.float32, SIZE)
+    assert not not_equal(problem, problem.kernels(problem.plan(**GROUPS[group])))
 
 
 @pytest.mark.parametrize(("bug", "group"), [(bug, group) for bug in BUGS for group in BUGS[bug][0]])

@@ -1,7 +1,8 @@
-"""A layer of fused kernels on CuPy's arrays, executed on the CPU, equals the eager one.
+"""A layer of fused kernels on CuPy's arrays equals the eager one.
 
 It is compared with `layer` and `layer_vjp` of the engine in float64, by NumPy, on numbers that were
-rounded to the tested dtype, by the measure and the bound of the conformance suite.
+rounded to the tested dtype, by the measure and the bound of the conformance suite. On a CUDA
+device; where there is no driver, on the emulated one.
 """
 
 import importlib
@@ -13,65 +14,20 @@ from conformance import cuda_on_host
 
 import portable_rnn as prnn
 from portable_rnn import executors
-from portable_rnn._engine.affine import Linear
-from portable_rnn._engine.bptt import Inputs
-from portable_rnn._engine.recurrence import Weights, recurrence_of
-from portable_rnn._engine.setup import Setup
 from portable_rnn.cells import GRU, LSTM, Elman
 
-from .compiled_problem import CELLS, FEW_SIZES, OPTIONS, Problem, named
+from . import cupy_here
+
+if reason := cupy_here.why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from .compiled_problem import CELLS, FEW_SIZES, OPTIONS
+from .cupy_problem import INPUTS, OUTPUTS, H, OnCuPy, cp, network
 from .own_cell import MinimalGated
 
-try:
-    cuda_on_host.install(devices=2)
-except cuda_on_host.Unavailable as reason:
-    pytest.skip(f"not run: {reason}", allow_module_level=True)
-
-cp = importlib.import_module("cupy")
-xp = importlib.import_module("array_api_compat.cupy")
 fused = importlib.import_module("portable_rnn._executors.fused")
 
-pytestmark = pytest.mark.no_products
-H, INPUTS, OUTPUTS = 5, 3, 4
-
-
-class OnCuPy(Problem):
-    """The same numbers, as CuPy's arrays."""
-
-    executor = fused.Fused
-
-    def compiled(self, *, reverse=False, d_hidden=True):
-        """Return results of the fused kernels by name."""
-        put = cp.asarray
-        executor = self.executor(asked=True)
-        scale = None if self.factors is None else put(self.factors)
-        ih, hh = (Linear(put(weight), put(bias)) for weight, bias in (self.ih, self.hh))
-        w = Weights(ih, hh._replace(scale=scale), None, tuple(map(put, self.own)))
-        update = tuple(map(put, self.update))
-        setup = Setup(
-            *(xp, executor, recurrence_of(self.cell, held=bool(self.held))),
-            reverse=reverse,
-            products=executor.sums,
-            recurrent=() if scale is None else (scale,),
-            update=(update,) if update else (),
-        )
-        w = executor.prepare(setup, w, self.size[:2])
-        given = Inputs(put(self.x), update)
-        hidden, after, record = executor.layer(setup, w, given, tuple(map(put, self.state)))
-        d_w, d_x, d_before = executor.layer_vjp(
-            *(setup, w, given, record, put(self.d_hidden) if d_hidden else None),
-            *(tuple(map(put, self.d_state)), None),
-        )
-        found = named(hidden, after, d_w, d_x, d_before)
-        return {
-            name: array.get().reshape(array.shape[-array.ndim :]) for name, array in found.items()
-        }
-
-    def eager(self, **how):
-        found = super().eager(**how)
-        for name in ("d b_ih", "d b_hh"):
-            found[name] = found[name].reshape(-1)
-        return found
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("emulated_memory")]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -96,15 +52,6 @@ def test_a_layer_from_the_last_step_to_the_first_equals_the_engine(name, option)
         problem.check(reverse=True)
         problem.check(reverse=True, d_hidden=False)
         problem.check(d_hidden=False)
-
-
-def network(cell, steps, batch, dtype="float32"):
-    """Return a model, and CuPy arrays: parameters, input and targets."""
-    model = prnn.RNN(INPUTS, H, OUTPUTS, cell=cell)
-    rng = np.random.default_rng(0)
-    params = {name: cp.asarray(array) for name, array in model.init(seed=0, dtype=dtype).items()}
-    x = cp.asarray(rng.standard_normal((steps, batch, INPUTS)).astype(dtype))
-    return model, params, x, cp.asarray(rng.integers(0, OUTPUTS, (steps, batch)))
 
 
 @pytest.mark.parametrize("batch", [1, 16, 256])
@@ -174,7 +121,7 @@ def test_fused_is_for_cupys_arrays():
     model = prnn.RNN(INPUTS, H)
     with executors.use("fused"):
         assert executors.explain(model) == "refused: fused is for CuPy's arrays"
-        with pytest.raises(ValueError, match="it is for CuPy's arrays, and these are"):
+        with pytest.raises(ValueError, match="it is for CuPy.s arrays, and these are"):
             prnn.predict(model, model.init(seed=0), np.zeros((2, INPUTS), np.float32))
     with executors.use("compiled"):
         assert executors.explain(model, xp=cp) == "refused: compiled is for NumPy's arrays"
@@ -245,7 +192,7 @@ def test_a_stream_that_holds_states_keeps_its_dtype(dtype, zoneout):
     host = model.init(seed=0, dtype="float64")
     x = np.random.default_rng(0).standard_normal((4, 3, INPUTS))
     mask = np.asarray([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]], dtype=bool)
-    wide, narrow = prnn.stream(model, host), prnn.stream(model, on_device(host, dtype))
+    wide = prnn.stream(model, host)
     with executors.use("fused"):
         narrow = prnn.stream(model, on_device(host, dtype))
         found = [
@@ -272,3 +219,27 @@ def test_updates_of_two_dtypes_are_read_as_numbers():
         with executors.use(executor):
             found = prnn.forward(model, on_device(host, "float64"), cp.asarray(x), dropout=there)
         assert np.allclose(found.outputs.get(), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("executor", ["auto", "persistent"])
+def test_products_of_a_hessian_run_eagerly(executor):
+    model, params, x, targets = network("lstm", 4, 3)
+    with executors.use("eager"):
+        want = prnn.hvp(model, params, x, targets, params)
+    with executors.use(executor):
+        found = prnn.hvp(model, params, x, targets, params)
+    for name, array in want.items():
+        assert cp.allclose(found[name], array, rtol=1e-4, atol=1e-6), name
+
+
+def test_step_weights_in_bfloat16_are_taken_with_lengths():
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="gru")
+    host = model.init(seed=0, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((4, 2, INPUTS))
+    targets, weights = np.zeros((4, 2), int), np.linspace(0.5, 2.0, 8).reshape(4, 2)
+    want = prnn.bptt(model, host, x, targets, weights=weights, lengths=[4, 2]).loss
+    there = (cp.asarray(x).astype("bfloat16"), cp.asarray(targets))
+    given = {"weights": cp.asarray(weights).astype("bfloat16"), "lengths": [4, 2]}
+    with executors.use("auto"):
+        found = prnn.bptt(model, on_device(host, "bfloat16"), *there, **given).loss
+    assert abs(float(found) - float(want)) < 0.05

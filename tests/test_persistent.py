@@ -12,11 +12,17 @@ from conformance import cuda_on_host
 import portable_rnn as prnn
 from portable_rnn import executors
 
-from .test_fused import CELLS, FEW_SIZES, OPTIONS, OnCuPy, cp, network
+from . import cupy_here
+
+if reason := cupy_here.why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from .compiled_problem import CELLS, FEW_SIZES, OPTIONS
+from .cupy_problem import OnCuPy, cp, network
 
 persistent = importlib.import_module("portable_rnn._executors.persistent")
 
-pytestmark = pytest.mark.no_products
+pytestmark = [pytest.mark.no_products, pytest.mark.usefixtures("emulated_memory")]
 
 
 class Persistent(OnCuPy):

@@ -150,7 +150,9 @@ def compile_kernels(source: str, options: Iterable[str]) -> bytes:
         folder = Path(name)
         (folder / "kernel.cpp").write_text(text + "\n")
         # A kernel may have the name of a function of the C library.
-        command = (str(compiler()), *FLAGS, "-O1", "-Wl,-Bsymbolic", *_headers(source, flags))
+        # Variables of templates are those of a module, and not of the process.
+        own = ("-Wl,-Bsymbolic", *(() if "clang" in str(compiler()) else ("-fno-gnu-unique",)))
+        command = (str(compiler()), *FLAGS, "-O1", *own, *_headers(source, flags))
         run(*command, *flags, folder / "kernel.cpp", "-o", folder / "kernel.so")
         image = (folder / "kernel.so").read_bytes()
     return b"CUDAHOST" + struct.pack("<Q", len(image)) + image

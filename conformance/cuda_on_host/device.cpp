@@ -1,6 +1,7 @@
 // Memory, streams and events; see device.h.
 #include "device.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -47,7 +48,8 @@ int fail(int status, const char* why, ...) {
 // ------------------------------------------------------------------------------------- memory
 
 constexpr size_t guard = 512;  // bytes before and behind an allocation that nobody may write
-constexpr unsigned char guard_byte = 0xa5, unwritten = 0xff;  // 0xff..ff is a NaN
+// What is read there is 3e38 and the like; 0xff..ff is a NaN.
+constexpr unsigned char guard_byte = 0x7f, unwritten = 0xff;
 constexpr size_t most_kept = 64 << 20;
 
 static std::map<const char*, Allocation> allocations;
@@ -153,7 +155,7 @@ bool reachable(const void* pointer, int device) {
 // ------------------------------------------------------------------------------------ streams
 
 static Ticket tickets = 0;
-static std::set<Stream*> streams;
+static std::vector<Stream*> streams;  // in the order in which they were made
 static std::map<int, Stream> null_streams, thread_streams;
 
 static Stream* special(std::map<int, Stream>& of, bool legacy) {
@@ -162,7 +164,7 @@ static Stream* special(std::map<int, Stream>& of, bool legacy) {
     found->second.device = current_device;
     found->second.legacy = legacy;
     found->second.blocking = !legacy;
-    streams.insert(&found->second);
+    streams.push_back(&found->second);
   }
   return &found->second;
 }
@@ -170,7 +172,9 @@ static Stream* special(std::map<int, Stream>& of, bool legacy) {
 Stream* stream_of(void* handle) {
   if (handle == nullptr || handle == (void*)1) return special(null_streams, true);
   if (handle == (void*)2) return special(thread_streams, false);
-  return streams.count((Stream*)handle) ? (Stream*)handle : nullptr;
+  for (Stream* each : streams)
+    if (each == handle && !each->destroyed) return each;
+  return nullptr;
 }
 
 bool finished(const Stream* stream, Ticket ticket) {
@@ -185,9 +189,15 @@ void finish(Stream* stream, Ticket until) {
   }
 }
 
+void forget_destroyed() {
+  auto gone = [](Stream* each) { return each->destroyed && each->pending.empty(); };
+  streams.erase(std::remove_if(streams.begin(), streams.end(), gone), streams.end());
+}
+
 void finish_device(int device) {
-  for (Stream* each : streams)
-    if (each->device == device) finish(each);
+  for (size_t i = 0; i < streams.size(); i++)
+    if (streams[i]->device == device) finish(streams[i]);
+  forget_destroyed();
 }
 
 static void push(Stream* stream, std::function<void()> run) {
@@ -204,11 +214,10 @@ static void wait_for(Stream* stream, Stream* other) {
 static void some_progress(Stream* stream) {
   if (stream->pending.size() > 4096) finish(stream, stream->pending[2048].ticket);
   if (randomness() % 64 == 0 && !streams.empty()) {
-    auto any = streams.begin();
-    std::advance(any, randomness() % streams.size());
-    if (!(*any)->pending.empty()) {
-      size_t many = randomness() % (*any)->pending.size();
-      finish(*any, (*any)->pending[many].ticket);
+    Stream* any = streams[randomness() % streams.size()];
+    if (!any->pending.empty()) {
+      size_t many = randomness() % any->pending.size();
+      finish(any, any->pending[many].ticket);
     }
   }
 }
@@ -413,7 +422,7 @@ int host_memset_async(void* to, int value, size_t size, void* handle) {
 int host_stream_create(void** out, unsigned flags) {
   auto* made = new Stream;
   made->device = current_device, made->flags = flags, made->blocking = !(flags & 1);
-  streams.insert(made);
+  streams.push_back(made);
   report("stream");
   *out = made;
   return success;
@@ -421,8 +430,8 @@ int host_stream_create(void** out, unsigned flags) {
 int host_stream_destroy(void* handle) {
   Stream* stream = stream_of(handle);
   if (!stream || (uintptr_t)handle <= 2) return invalid_handle;
-  finish(stream);  // others may wait for it; its memory is kept, since events name it
-  streams.erase(stream);
+  stream->destroyed = true;  // what is enqueued still runs, and events name it
+  forget_destroyed();
   return success;
 }
 int host_stream_flags(void* handle, unsigned* out) {

@@ -74,6 +74,7 @@ struct Stream {
   int device = 0;
   bool legacy = false;    // the null stream
   bool blocking = false;  // ordered with the null stream
+  bool destroyed = false;
   unsigned flags = 0;
   std::deque<Operation> pending;
   Ticket last = 0;  // of what was enqueued
@@ -122,6 +123,7 @@ Stream* stream_of(void* handle);
 int enqueue(Stream* stream, std::function<void()> run);
 void finish(Stream* stream, Ticket until = ~Ticket(0));
 void finish_device(int device);
+void forget_destroyed();
 bool finished(const Stream* stream, Ticket ticket);
 
 // Kernels.

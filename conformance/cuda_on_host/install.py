@@ -30,6 +30,7 @@ class State:
     core: Any = None
     kept: list[Any] = []
     devices = 0
+    reason = ""  # why `install` has failed
     settings: dict[str, bool] = {}
 
 
@@ -49,6 +50,8 @@ def why_not() -> str:
     """Return the reason why the emulation cannot be installed here; "" if it can."""
     if installed():
         return ""
+    if State.reason:
+        return State.reason
     if sys.platform != "linux":
         return f"it is for Linux, and this is {sys.platform}"
     if build.compiler() is None:
@@ -75,7 +78,7 @@ def install(*, devices: int = 1, peers: bool = False) -> None:
     Raises
     ------
     Unavailable
-        If it cannot; nothing is changed.
+        If it cannot. CuPy is not to be used in this process then.
     """
     if installed():
         if devices != State.devices:
@@ -84,6 +87,14 @@ def install(*, devices: int = 1, peers: bool = False) -> None:
         return
     if reason := why_not():
         raise Unavailable(reason)
+    try:
+        _install(devices=devices, peers=peers)
+    except Unavailable as error:
+        State.reason = str(error)
+        raise
+
+
+def _install(*, devices: int, peers: bool) -> None:
     os.environ.setdefault("CUPY_CACHE_DIR", str(build.cache() / "kernels"))
     os.environ["CUPY_ACCELERATORS"] = ""  # CUB is compiled for a GPU
     # Without a driver the module can be imported, and says what its interface is.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .._arrays import checks as check
+from .._arrays.functions import where
 from .._arrays.namespace import Array, check_shaped, namespace_of
 from ..model import RNN
 from .valid_steps import valid_steps_of
@@ -56,4 +57,4 @@ def step_weights(model: RNN, x: Array, lengths: Any, mask: Any, weights: Any) ->
     if weights is None:
         return valid
     check.weights(weights, "x", x)
-    return xp.where(valid, weights, xp.zeros_like(weights))
+    return where(xp, valid, weights, xp.zeros_like(weights))

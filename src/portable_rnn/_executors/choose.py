@@ -131,7 +131,8 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
         return _on_cupy(name)
     if not reason:
         return _compiled(name == "compiled", threads())
-    if name not in ("auto", "eager"):
+    lenient = name == "persistent" and is_cupy_namespace(xp)  # it runs the rest as "auto" does
+    if name not in ("auto", "eager") and not lenient:
         raise ValueError(f"executor: {name} was asked for; {reason}")
     if not whole_sequence(xp):
         if is_cupy_namespace(xp) and dtype_name(arrays[0].dtype) == "bfloat16":
@@ -155,7 +156,7 @@ def _not_by(name: str, xp: Namespace, arrays: tuple[Array, ...]) -> str:
     else:
         whose = "CuPy's" if name in OF_CUPY else "NumPy's"
         computed = library_name(xp)
-        return f"it is for {whose} arrays, and these are computed with by {computed}"
+        return f"it is for {whose} arrays, and these are of {computed}"
     dtype = dtype_name(arrays[0].dtype)
     return missing if dtype in dtypes else f"it is for {' and '.join(dtypes)}, got {dtype}"
 

@@ -13,8 +13,8 @@ are compiled for the host (``CUDA_ON_HOST``). Three kinds of barrier:
 
 __all__ = ["BARRIERS", "PTX", "WORDS"]
 
-# The first number of 32 bits is the error word. After so many come those of each group: a counter,
-# and how many blocks have left, with a line of the cache between them.
+# The first number of 32 bits is the error word; after so many comes the counter of each group. All
+# are 0 when a kernel is launched.
 WORDS = 64
 
 PTX = r"""
@@ -56,7 +56,6 @@ struct Barrier {
     if (!DIRECT) __syncthreads();
     return true;
   }
-  __device__ void leave() {}
 };
 """
 
@@ -68,18 +67,17 @@ struct Barrier {
     cluster_wait();
     return true;
   }
-  __device__ void leave() {}
 };
 """
 
 _GLOBAL = r"""
 struct Barrier {
-  u32 *count, *left, *error, target;
+  u32 *count, *error, target;
   int* late;  // in shared memory
   long long patience;
   __device__ Barrier(u32* words, int group, int* late, long long patience)
-      : count(words + (group + 1) * WORDS), left(count + WORDS / 2), error(words), target(0),
-        late(late), patience(patience) {}
+      : count(words + (group + 1) * WORDS), error(words), target(0), late(late),
+        patience(patience) {}
   __device__ void arrive() {
     target += C;
     __syncthreads();
@@ -98,10 +96,6 @@ struct Barrier {
     }
     __syncthreads();
     return !*late;
-  }
-  // The last block makes the counters 0 again, for the next launch.
-  __device__ void leave() {
-    if (threadIdx.x == 0 && atomicAdd(left, 1u) == C - 1) *count = *left = 0;
   }
 };
 """

@@ -107,7 +107,6 @@ persistent_forward(
     }
     if (i + 1 < begin + count) barrier.arrive();
   }
-  barrier.leave();
 }
 """
 
@@ -206,6 +205,5 @@ persistent_backward(
     #pragma unroll
     for (int s = 0; s < $STATES; s++) d_state[s * plane + at] = d[p][s];
   }
-  barrier.leave();
 }
 """

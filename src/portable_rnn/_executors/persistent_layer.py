@@ -234,7 +234,7 @@ class Layer:
         plan, back = self.plan, name == BACKWARD
         grid = -(-batch // plan.sequences) * plan.blocks
         given = [*arguments, self._words, self.patience]
-        if self.plan.barrier == "global":  # a launch that gave up has left them as they were
+        if self.plan.barrier == "global":
             self._words.data.memset_async(0, self._words.nbytes)
         for begin, count, finish in parts:
             numbers = [steps, batch, int(reverse), begin, count]
