@@ -121,7 +121,7 @@ def test_fused_is_for_cupys_arrays():
     model = prnn.RNN(INPUTS, H)
     with executors.use("fused"):
         assert executors.explain(model) == "refused: fused is for CuPy's arrays"
-        with pytest.raises(ValueError, match="it is for CuPy.s arrays, and these are"):
+        with pytest.raises(ValueError, match="it is for CuPy's arrays, and these are"):
             prnn.predict(model, model.init(seed=0), np.zeros((2, INPUTS), np.float32))
     with executors.use("compiled"):
         assert executors.explain(model, xp=cp) == "refused: compiled is for NumPy's arrays"

@@ -120,3 +120,15 @@ def test_layer_too_large_for_shared_memory_runs_as_fused():
         prnn.bptt(model, params, x, targets)
     assert log.kernels["rnn_step"] == 3
     assert not log.kernels["persistent_forward"]
+
+
+def test_persistent_runs_arrays_of_other_libraries_as_auto_does():
+    model = prnn.RNN(3, 4)
+    params, x = model.init(seed=0), np.ones((5, 2, 3), np.float32)
+    with executors.use("auto"):
+        want, how = prnn.predict(model, params, x), executors.explain(model)
+    with executors.use("persistent"):
+        assert np.array_equal(prnn.predict(model, params, x), want)
+        assert executors.explain(model) == how
+        assert executors.explain(model, xp=cp).startswith("persistent: ")
+        assert executors.explain(model, "complex64", xp=cp).startswith("eager: ")

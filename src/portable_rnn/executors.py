@@ -44,10 +44,10 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
     ----------
     name : {"auto", "eager", "compiled", "fused", "persistent"}
         With ``"compiled"``, for NumPy's arrays, and ``"fused"``, for CuPy's, a call that cannot be
-        run so is refused. ``"persistent"``, for CuPy's, runs what has no such kernel as ``"auto"``
-        does; no GPU has measured yet which of both is faster. Arrays of JAX, Dask and ndonnx are
-        computed by these libraries, with ``"auto"`` and ``"eager"`` alike. Elsewhere, the
-        environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
+        run so is refused. ``"persistent"`` runs what has no such kernel, and arrays of other
+        libraries, as ``"auto"`` does; no GPU has measured yet which is faster. Arrays of JAX, Dask
+        and ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike.
+        Elsewhere, the environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
     threads : int, optional
         Maximum number of threads of compiled loops. None keeps the current number, which is that of
         the environment variable ``PORTABLE_RNN_THREADS``, or 1. Each thread runs some of the
@@ -115,9 +115,12 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
         raise TypeError(f"model: expected an RNN, got {check.said(model)}")
     dtype = check.named_dtype("dtype", dtype)
     name = asked()
-    other = "eager" if name in ("auto", "eager") else "refused"
     if xp is not None:
         xp = resolve_namespace(xp)
+    if name == "persistent" and (xp is None or not is_cupy_namespace(xp)):
+        name = "auto"
+    other = "eager" if name in ("auto", "eager") else "refused"
+    if xp is not None:
         if whole_sequence(xp):
             if other == "refused":
                 return f"refused: {name} is for other arrays than those of {library_name(xp)}"
@@ -128,8 +131,8 @@ def explain(model: RNN, dtype: str = "float32", *, xp: Namespace = None) -> str:
             return f"{other}: only loops on arrays of NumPy and CuPy are compiled"
     if name == "eager":
         return "eager: asked for by name"
-    if name in OF_CUPY:
-        return f"refused: {name} is for CuPy's arrays"
+    if name == "fused":
+        return "refused: fused is for CuPy's arrays"
     if dtype not in COMPILED_DTYPES:
         return f"{other}: only {' and '.join(COMPILED_DTYPES)} are compiled, not {dtype}"
     if reason := no_compiler(name == "compiled"):

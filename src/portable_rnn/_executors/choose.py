@@ -123,6 +123,8 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
         If an executor was asked for by name, and cannot serve them.
     """
     name = name or asked()
+    if name == "persistent" and not is_cupy_namespace(xp):
+        name = "auto"
     if name == "eager" and is_numpys(xp):
         return EAGER
     arrays = tuple(arrays)
@@ -131,8 +133,7 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
         return _on_cupy(name)
     if not reason:
         return _compiled(name == "compiled", threads())
-    lenient = name == "persistent" and is_cupy_namespace(xp)  # it runs the rest as "auto" does
-    if name not in ("auto", "eager") and not lenient:
+    if name not in ("auto", "eager", "persistent"):  # the last one runs the rest as the first does
         raise ValueError(f"executor: {name} was asked for; {reason}")
     if not whole_sequence(xp):
         if is_cupy_namespace(xp) and dtype_name(arrays[0].dtype) == "bfloat16":

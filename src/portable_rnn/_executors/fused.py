@@ -127,8 +127,8 @@ class Fused(Eager):
             held = "choose" if all(u.dtype == setup.xp.bool for u in update) else "mix"
             if layer.kernels.program.held != held:
                 dtype = dtype_name(x.dtype)
-                found = kernels_of(setup.recurrence, dtype, held=held, scaled=layer.kernels.scaled)
-                layer = None if isinstance(found, str) else FusedLayer(found, w, layer.own)
+                other = kernels_of(setup.recurrence, dtype, held=held, scaled=layer.kernels.scaled)
+                layer = None if isinstance(other, str) else FusedLayer(other, w, layer.own)
         if layer is None:
             return super().step(setup, w, x, state, update)
         ax = matmul(setup.xp, x, w.ih.weight.T)
