@@ -90,7 +90,8 @@ def compiled(session: nox.Session) -> None:
     install(session, "-e.", groups=("test",))
     every = ONE_THREAD | {"EVERY_CELL": "1", "EXHAUSTIVE": "1"}
     files = map(str, sorted(Path("tests").glob("test_compiled*.py")))
-    session.run("pytest", "-n", "auto", *files, "tests/test_threads.py", env=every)
+    others = ("tests/test_threads.py", "tests/test_cuda_persistent.py")
+    session.run("pytest", "-n", "auto", *files, *others, env=every)
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}

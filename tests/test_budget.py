@@ -157,10 +157,15 @@ def test_a_plan_for_something_else_is_refused():
         ((slice(20), slice(None)), "20 steps of 6"),
         ((slice(None), [0]), "40 .*of 1"),
     ):
-        with pytest.raises(ValueError, match=rf"^memory: .* for {got} sequences, got .* 40 of 6$"):
+        with pytest.raises(
+            ValueError, match=rf"^memory: .* for {got} sequences on cpu, got .* 40 of 6 on cpu$"
+        ):
             prnn.bptt(model, params, x[part], targets[part], memory=plan)
-    with pytest.raises(ValueError, match=r"^memory: .*20 steps of 1 .*got one for 40 of 6$"):
+    with pytest.raises(ValueError, match=r"^memory: .*20 steps of 1 .*got one for 40 of 6 on cpu$"):
         prnn.forward(model, params, x[:20, 0], memory=plan)
+    elsewhere = prnn.memory.plan(model, 40, 6, checkpoint_every=4, device="cuda")
+    with pytest.raises(ValueError, match=r"^memory: .* on cpu, got one for 40 of 6 on cuda$"):
+        prnn.forward(model, params, x, memory=elsewhere)
     other = dataclasses.replace(model, cell="lstm")
     with pytest.raises(ValueError, match=r"^memory: expected .*cell='lstm'.*got .*cell='gru'"):
         prnn.forward(other, other.init(seed=0, dtype="float64"), x, memory=plan)

@@ -16,8 +16,8 @@ TRAINING = [
     Mutant(
         "vectors in the order of a dict",
         "vectors.py",
-        "_flat(params[name])) for name in sorted(params)])",
-        "_flat(params[name])) for name in params])",
+        "_flat(params[name])) for name in sorted(params)]",
+        "_flat(params[name])) for name in params]",
         "conformance/test_vectors.py::test_a_vector_has_the_numbers_in_the_order_of_sorted_names"
         "[numpy-float64--1]",
     ),
