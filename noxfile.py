@@ -90,8 +90,7 @@ def compiled(session: nox.Session) -> None:
     install(session, "-e.", groups=("test",))
     every = ONE_THREAD | {"EVERY_CELL": "1", "EXHAUSTIVE": "1"}
     files = map(str, sorted(Path("tests").glob("test_compiled*.py")))
-    others = ("tests/test_threads.py", "tests/test_cuda_persistent.py")
-    session.run("pytest", "-n", "auto", *files, *others, env=every)
+    session.run("pytest", "-n", "auto", *files, "tests/test_threads.py", env=every)
 
 
 ENVIRONMENTS = by_environment() | {"custom": []}
@@ -154,10 +153,12 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu"])
 def gpu_rehearsal(session: nox.Session) -> None:
-    """The session gpu, on the emulated device, with tiny sizes: it shows no time."""
+    """The session gpu, on the emulated device, with tiny sizes; persistent kernels of every cell."""
     packages = BACKENDS["cupy-host"].packages
     install(session, "-e.[cli,plot]", *packages, groups=("test", "peers"))
-    session.run("pytest", "tests/test_gpu.py", *session.posargs, env=ONE_THREAD | {"REHEARSE": "1"})
+    files = ("tests/test_gpu.py", "tests/test_cuda_persistent.py")
+    every = ONE_THREAD | {"REHEARSE": "1", "EVERY_CELL": "1"}
+    session.run("pytest", *files, *session.posargs, env=every)
 
 
 @nox.session(default=False, tags=["cpu"])

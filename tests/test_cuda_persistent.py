@@ -43,7 +43,7 @@ TENSOR_GROUPS = {name: asked | {"sequences": 8} for name, asked in GROUPS.items(
 BOUNDS = {"float32": K, "float64": K, "float16": 4.0, "bfloat16": 4.0}
 
 
-# On every change one cell in every dtype, and the others in one; `nox -s compiled` runs all.
+# On every change one cell in every dtype, and the others in one; `nox -s gpu_rehearsal` runs all.
 CASES = [
     (cell, dtype)
     for cell in CELLS
