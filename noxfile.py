@@ -153,7 +153,7 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu"])
 def gpu_rehearsal(session: nox.Session) -> None:
-    """The session gpu, on the emulated device, with tiny sizes; persistent kernels of every cell."""
+    """The session gpu on the emulated device, in tiny sizes; persistent kernels of every cell."""
     packages = BACKENDS["cupy-host"].packages
     install(session, "-e.[cli,plot]", *packages, groups=("test", "peers"))
     files = ("tests/test_gpu.py", "tests/test_cuda_persistent.py")
