@@ -19,7 +19,7 @@ __all__ = ["CompileError", "cache", "compile_kernels", "compiler", "libraries"]
 
 HERE = Path(__file__).parent
 INCLUDE = HERE / "include"
-SOURCES = ("device", "grid", "driver", "nvrtc", "cublas", "runtime")
+SOURCES = ("device", "entries", "grid", "driver", "nvrtc", "cublas", "runtime")
 # The names by which CuPy loads its libraries; each of these is an empty one that needs the core.
 NAMES = ("libcuda.so.1", "libnvrtc.so.13", "libcublas.so.13", "libcublasLt.so.13")
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-w", "-ffp-contract=off")

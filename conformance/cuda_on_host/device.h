@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "include/cuda_on_host.h"
@@ -106,11 +107,15 @@ void report(const char* kind, const char* name = "", long size = 0, Stream* stre
 
 // The first failure of an operation that ran; it is returned where the caller waits, and stays.
 extern int failure;
+extern char failure_text[512];
 int fail(int status, const char* why, ...);
 // Note why a call is refused; nothing else is wrong.
 int refuse(int status, const char* why, ...);
 
 // Memory.
+extern size_t in_use, peak;
+extern std::set<std::pair<int, int>> enabled_peers;  // a device, and one that it can reach
+int check_memory();
 int allocate(void** out, size_t size, int device);
 int release(void* pointer);
 int check_range(const void* pointer, size_t size);
@@ -119,6 +124,7 @@ bool reachable(const void* pointer, int device);
 bool allocation_refused();  // since something is captured
 
 // Streams.
+extern std::vector<Stream*> streams;  // in the order in which they were made
 Stream* stream_of(void* handle);
 int enqueue(Stream* stream, std::function<void()> run);
 void finish(Stream* stream, Ticket until = ~Ticket(0));

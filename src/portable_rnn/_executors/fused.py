@@ -25,7 +25,7 @@ from .cuda_step import BACKWARD, FORWARD, source
 from .eager import Eager
 from .program import Program
 from .programs import NotCompiled, code_of, kind_of_update
-from .record import Record
+from .record import Record, rows_of
 
 __all__ = ["Fused", "FusedLayer", "Kernels", "kernels_of"]
 
@@ -250,12 +250,8 @@ class FusedLayer:
             given = d_product
         if steps:
             d_before[0] += d_product if record.scale is None else d_product * record.scale
-        found, start = [], 0
-        for size in self.own_sizes:
-            found.append(d_own[0][:, :, start : start + size])
-            start += size
-        rows_of = (*found, d_ax) if p.same else (*found, d_ax, d_ah)
-        return rows_of, tuple(each.astype(dtype, copy=False) for each in d_before)
+        found = rows_of(d_own[0] if d_own else None, self.own_sizes, d_ax, d_ah)
+        return found, tuple(each.astype(dtype, copy=False) for each in d_before)
 
     def each_sequence(self, update: Array, size: tuple[int, int]) -> Array:
         """Return an update (T, B, 1) or (T, B, H) as the kernels read it: booleans or numbers."""

@@ -17,7 +17,7 @@ from .cuda_plan import Limits, Plan, plan
 from .fused import Fused, FusedLayer, Kernels
 from .persistent_layer import Layer, limits
 from .program import Program
-from .record import Record
+from .record import Record, rows_of
 
 __all__ = ["Persistent"]
 
@@ -109,11 +109,6 @@ class PersistentLayer(FusedLayer):
         if layer is None:
             return super().backward(record, d_hidden, d_state)
         found = layer.backward(record, d_hidden, d_state)
-        d_own, start = [], 0
-        for size in self.own_sizes:
-            d_own.append(found.d_own[:, :, start : start + size])
-            start += size
-        rows = (*d_own, found.d_ax)
-        rows = rows if found.d_ah is found.d_ax else (*rows, found.d_ah)
+        rows = rows_of(found.d_own, self.own_sizes, found.d_ax, found.d_ah)
         dtype = record.states.dtype
         return rows, tuple(each.astype(dtype, copy=False) for each in found.d_state)
