@@ -1,4 +1,4 @@
-"""Stage 1: the device, its driver, and what CuPy says of it."""
+"""Stage: the device, its driver, and what CuPy says of it."""
 
 import shutil
 import subprocess

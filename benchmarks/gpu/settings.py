@@ -24,7 +24,7 @@ class Settings:
     sizes : tuple of (B, H)
         Of the table of times; as many inputs as units.
     steps : tuple of int
-        The slope between two is the time of a step, the intercept is fixed cost.
+        Of the sequences that are timed; times are divided by it.
     rounds, iterations : int
         Contenders alternate by rounds, in each of which they run at most so often.
     repeats : int

@@ -1,4 +1,4 @@
-"""Stage 2: the conformance suite on CuPy's rows."""
+"""Stage: the conformance suite on CuPy's rows."""
 
 import json
 import subprocess
