@@ -1,7 +1,7 @@
 """Stage: no call waits for the device, or reads from it, that does not say so.
 
-What is copied to the device is counted too, and is no failure, since it does not wait. A number is read first, as a control: what counts
-must see that.
+What is copied to the device is counted too, and is no failure, since it does not wait. A number is
+read first, as a control: what counts must see that.
 """
 
 from collections.abc import Callable
