@@ -46,8 +46,8 @@ int fail(int status, const char* why, ...) {
 // ------------------------------------------------------------------------------------- memory
 
 constexpr size_t guard = 512;  // bytes before and behind an allocation that nobody may write
-// What is read there is 3e38 and the like; 0xff..ff is a NaN.
-constexpr unsigned char guard_byte = 0x7f, unwritten = 0xff;
+// Quiet NaN, of which arithmetic raises no flag: a product of NumPy may read beyond its arrays.
+constexpr unsigned char guard_byte = 0xff, unwritten = 0xff;
 constexpr size_t most_kept = 64 << 20;
 
 static std::map<const char*, Allocation> allocations;
