@@ -28,6 +28,7 @@ HOST_SIDE = {
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
+    *("metrics.classification", "metrics.metric", "metrics.regression"),
     *("book.computed", "book.files"),
 }
 # A module imports from its own level and from lower ones, which come first here. Where modules of a
@@ -51,7 +52,7 @@ LEVELS = [
     {"dropout", "executors", "memory"},
     {"_calls"},
     {"api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
-    {"vectors"},
+    {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},
     {"cli"},

@@ -43,8 +43,12 @@ def windows():
     return Windows(x[:, 0], labels[:, 0], batch_size=2, window=7)
 
 
+# What is not of the run, but of the call that made its last steps.
+OF_CALL = ("seconds", "batch")
+
+
 def fields(run):
-    """Return every field of a run in a comparable form: arrays as bytes."""
+    """Return every field of a run but those in a comparable form: arrays as bytes."""
 
     def plain(value):
         if isinstance(value, np.ndarray | np.generic):
@@ -55,7 +59,8 @@ def fields(run):
             return type(value), [plain(one) for one in value]
         return repr(value) if isinstance(value, float) else value
 
-    return {f.name: plain(getattr(run, f.name)) for f in dataclasses.fields(run)}
+    names = [f.name for f in dataclasses.fields(run) if f.name not in OF_CALL]
+    return {name: plain(getattr(run, name)) for name in names}
 
 
 def both(a, b):

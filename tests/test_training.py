@@ -35,7 +35,7 @@ def test_state_is_carried_between_windows_and_dropped_at_the_start(monkeypatch):
         seen.append(state)
         return prnn.bptt(model, params, x, targets, state=state, **options)
 
-    monkeypatch.setattr("portable_rnn.training.update.bptt", spy)
+    monkeypatch.setattr("portable_rnn.training.objective.bptt", spy)
     data = lanes()
     train(MODEL, MODEL.init(seed=0), data, steps=data.steps_per_epoch + 2)
     assert [state is None for state in seen[:2]] == [True, False]

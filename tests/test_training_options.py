@@ -21,9 +21,9 @@ from .runs import MODEL, source
         ({"resume": True}, ValueError, "resume: needs a checkpoint"),
         ({"checkpoint": __file__}, ValueError, "pass resume=True to go on"),
         (
-            {"optimizer": "adam"},
-            TypeError,
-            "optimizer: expected a callable (params, grads, state, lr=...), got 'adam'",
+            {"optimizer": "adm"},
+            ValueError,
+            "optimizer: expected 'adam', 'adamw', 'rmsprop' or 'sgd', got 'adm'",
         ),
         ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
         ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),

@@ -316,6 +316,7 @@ def _report(
     prompt: str,
     console: Console,
 ) -> None:
+    assert run.model is not None  # it is only with gradients of one's own
     if run.stop_reason:
         console.print(f"[yellow]stopped at step {run.step}: {run.stop_reason}[/]")
     params, step, nats = run.best_params, run.best_step, run.best_evaluation

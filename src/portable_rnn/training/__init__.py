@@ -6,7 +6,8 @@ A run is a pure function of the model, the initial parameters, the batches and t
 """
 
 from .evaluation import evaluate
+from .loggers import History, MLflow, TensorBoard, WandB
 from .loop import train
 from .run import Callback, Run
 
-__all__ = ["Callback", "Run", "evaluate", "train"]
+__all__ = ["Callback", "History", "MLflow", "Run", "TensorBoard", "WandB", "evaluate", "train"]

@@ -4,8 +4,6 @@ Arrays are stored under ``params/``, ``best/``, ``pending/``, ``state/`` and ``o
 the shape of the optimizer's state, and what else determines the run are JSON in the header.
 """
 
-import dataclasses
-import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.host import digest, to_host
 from .._arrays.namespace import Array, Namespace, dtype_name, is_array
 from .._files.atomic import hidden
 from .._files.locks import hold
-from ..batches import Batch, Batches
 from ..serialization import (
     CheckpointError,
     check_dtype,
@@ -26,16 +22,35 @@ from ..serialization import (
     safetensors_numpy,
     save_arrays,
 )
+from .objective import Objective
 from .run import Run
-from .sources import checked_batch
 
-__all__ = ["check_savable", "describe", "load_checkpoint", "lock_checkpoint", "save_checkpoint"]
+__all__ = [
+    "MEASURED",
+    "check_savable",
+    "load_checkpoint",
+    "lock_checkpoint",
+    "save_checkpoint",
+]
 
 # Fields of a model that files of earlier versions lack, with what they were then.
 ADDED = {"tied": False}
-_FORMAT = 2
-_NUMBERS = ("step", "loss", "learning_rate", "evaluation", "best_evaluation", "best_step")
-_MEASURED = ("loss", "evaluation")
+_FORMAT = 3
+_EARLIER = 2  # without what `_of_this_format` adds
+_NUMBERS = (
+    *("step", "loss", "gradient_norm", "learning_rate"),
+    *("evaluation", "best_evaluation", "best_step"),
+)
+_DICTS = ("metrics", "evaluation_metrics")  # of numbers
+# Fields that are trees of arrays, with the group of these in the file.
+_TREES = {
+    "optimizer_state": "optimizer",
+    "state": "state",
+    "pending_metrics": "measured",
+    "pending_norm": "norm",
+}
+# What is measured after the last step.
+MEASURED = ("loss", "evaluation", "gradient_norm", "metrics", "evaluation_metrics")
 
 
 def lock_checkpoint(path: Path) -> AbstractContextManager[None]:
@@ -53,31 +68,6 @@ def lock_checkpoint(path: Path) -> AbstractContextManager[None]:
     )
 
 
-def describe(
-    run: Run,
-    batches: Batches,
-    validation: Batches | None,
-    *,
-    loss: Callable[..., Any],
-    lr: Callable[[int], float],
-    max_norm: float | None,
-) -> dict[str, Any]:
-    """Return what determines a run, as plain values that are compared when it is resumed.
-
-    For functions, the name and the options fixed by :func:`functools.partial`; for data, what
-    ``describe`` returns, and a checksum of the first batch.
-    """
-    return {
-        "model": run.model.to_dict(),
-        "batches": _source("batches", batches, run),
-        "validation": {} if validation is None else _source("validation", validation, run),
-        "optimizer": _function(run.optimizer),
-        "loss": _function(loss),
-        "lr": _function(lr),
-        "options": {"max_norm": _plain(max_norm), "seed": run.seed},
-    }
-
-
 def check_savable(run: Run, described: Mapping[str, Any]) -> None:
     """Check that a run can be written to a file, before any work is lost.
 
@@ -91,7 +81,8 @@ def check_savable(run: Run, described: Mapping[str, Any]) -> None:
     safetensors_numpy()
     for name, array in run.params.items():
         check_dtype(f"params[{name!r}]", array)
-    _taken_apart(run.optimizer_state, [])
+    for name in _TREES:
+        _taken_apart(_label(name), getattr(run, name), [])
     try:
         json.dumps(described)
     except Exception as error:  # any object may be given, and raise anything
@@ -115,21 +106,22 @@ def save_checkpoint(
     OSError
         If the file cannot be written.
     """
-    inside: list[Array] = []
-    tree = _taken_apart(run.optimizer_state, inside)
-    state = () if run.state is None else check.state_parts(run.state)
     arrays = {f"params/{name}": a for name, a in run.params.items()}
     arrays |= {f"best/{name}": a for name, a in (run.best_params or {}).items()}
-    for group, parts in (("pending", run.pending), ("state", state), ("optimizer", inside)):
-        arrays |= {f"{group}/{i}": array for i, array in enumerate(parts)}
+    arrays |= {f"pending/{i}": array for i, array in enumerate(run.pending)}
     header = {"format": _FORMAT, "run": described, "evaluate_every": evaluate_every, "ended": ended}
-    header |= {name: getattr(run, name) for name in _NUMBERS}
-    save_arrays(path, arrays, header | {"optimizer_state": tree, "arrays": len(arrays)})
+    header |= {name: getattr(run, name) for name in (*_NUMBERS, *_DICTS)}
+    for name, group in _TREES.items():
+        inside: list[Array] = []
+        header[name] = _taken_apart(_label(name), getattr(run, name), inside)
+        arrays |= {f"{group}/{i}": array for i, array in enumerate(inside)}
+    save_arrays(path, arrays, header | {"arrays": len(arrays)})
 
 
 def load_checkpoint(
     path: Path,
     run: Run,
+    objective: Objective,
     described: Mapping[str, Any],
     xp: Namespace,
     device: Any,
@@ -148,21 +140,25 @@ def load_checkpoint(
         ``run`` is then unchanged.
     """
     arrays, header = load_arrays(path, xp=xp, device=device)
-    if header.get("format") != _FORMAT:
+    if header.get("format") not in (_EARLIER, _FORMAT):
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {_FORMAT}, got "
             f"{header.get('format', 'none')!r}; start again with another path"
         )
     asked = json.loads(json.dumps(described))
     try:
-        _compare(path, "model", ADDED | header["run"]["model"], asked["model"])
+        header = _of_this_format(header, arrays)
+        found = header["run"]
+        if "model" in found and "model" in asked:
+            found = found | {"model": ADDED | found["model"]}
+            _compare(path, "model", found["model"], asked["model"])
         for name, param in run.params.items():
             wanted, got = (dtype_name(a.dtype) for a in (param, arrays[f"params/{name}"]))
             if wanted != got:
                 raise CheckpointError(f"{path}: expected {name} of dtype {wanted}, got {got}")
-        for name in (one for one in asked if one != "model"):
-            _compare(path, name, header["run"][name], asked[name])
-        kept = _restored(run, header, arrays)
+        for name in (*asked, *(one for one in found if one not in asked)):
+            _compare(path, name, found.get(name, {}), asked.get(name, {}))
+        kept = _restored(run, objective, header, arrays)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -194,7 +190,9 @@ def _lack(error: Exception) -> str:
     return "an entry of another kind" if "object" in str(error) else str(error)
 
 
-def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> dict[str, Any]:
+def _restored(
+    run: Run, objective: Objective, header: Mapping[str, Any], arrays: dict[str, Array]
+) -> dict[str, Any]:
     """Return the fields of a run, with names, shapes and types checked."""
     groups: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
@@ -204,31 +202,65 @@ def _restored(run: Run, header: Mapping[str, Any], arrays: dict[str, Array]) -> 
         raise ValueError(f"{len(arrays)} arrays of {header['arrays']}")
     params, best = groups["params"], groups.get("best")
     for found in (params, best or params):
-        if {n: tuple(a.shape) for n, a in found.items()} != run.model.parameter_shapes:
+        if _shapes(found) != _shapes(run.params):
             raise TypeError("parameters of other names or shapes")
-    state = _numbered(groups.get("state", {}))
-    if state and (got := [a.shape[-1] for a in state]) != _sizes(run):
-        raise TypeError(f"a state of sizes {got}")
-    numbers = {name: header[name] for name in _NUMBERS}
-    ended = header["ended"] or {"loss": 0.0, "evaluation": 0.0}
-    for name, value in (*numbers.items(), *((name, ended[name]) for name in _MEASURED)):
-        if type(value) is not int and (type(value) is not float or name.endswith("step")):
-            raise TypeError(f"{name} {value!r}")
+    numbers = _measured(header, (*_NUMBERS, *_DICTS))
+    if header["ended"]:
+        _measured(header["ended"], MEASURED)
     if header["evaluate_every"] is not None:
         check.count("evaluate_every", header["evaluate_every"])
-    return numbers | {
+    trees = {}
+    for name, group in _TREES.items():
+        inside = _numbered(groups.get(group, {}))
+        trees[name] = _put_together(header[name], inside)
+    state, measured, norm = (trees[n] for n in ("state", "pending_metrics", "pending_norm"))
+    parts = () if state is None else check.state_parts(state)
+    if objective.sizes is not None and parts:
+        got = [a.shape[-1] if is_array(a) else a for a in parts]
+        if got != objective.sizes or len(groups["state"]) != len(got):
+            raise TypeError(f"a state of sizes {got}")
+    if type(measured) is not list or any(type(one) is not dict for one in measured):
+        raise TypeError(f"pending_metrics {check.said(measured)}")
+    if norm is not None and not is_array(norm):
+        raise TypeError(f"pending_norm {check.said(norm)}")
+    return {
+        **numbers,
+        **trees,
         "params": {name: params[name] for name in run.params},
         "best_params": best and {name: best[name] for name in run.params},
         "pending": _numbered(groups.get("pending", {})),
-        "state": check.state_of(state) if state else None,
-        "optimizer_state": _put_together(
-            header["optimizer_state"], _numbered(groups.get("optimizer", {}))
-        ),
     }
 
 
-def _sizes(run: Run) -> list[int]:
-    return [shape[-1] for shape in run.model.state_shapes(1)]
+def _measured(header: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return what was measured, with its types checked."""
+    found = {name: header[name] for name in names}
+    for name, value in found.items():
+        for one in value.values() if name in _DICTS else (value,):
+            if type(one) is not int and (type(one) is not float or name.endswith("step")):
+                raise TypeError(f"{name} {one!r}")
+    return found
+
+
+def _shapes(params: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in params.items()}
+
+
+def _of_this_format(header: dict[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Return a header with what the one of an earlier format lacks."""
+    if header["format"] == _FORMAT:
+        return header
+    count = sum(name.startswith("state/") for name in arrays)
+    state: Any = {"tuple": [{"array": i} for i in range(count)]}  # as its arrays alone
+    added = {"gradient_norm": math.nan, "metrics": {}, "evaluation_metrics": {}}
+    return {
+        **added,
+        "pending_metrics": {"list": []},
+        "pending_norm": None,
+        "state": None if not count else {"array": 0} if count == 1 else state,
+        **header,
+        "ended": header["ended"] and added | header["ended"],
+    }
 
 
 def _numbered(group: Mapping[str, Array]) -> list[Array]:
@@ -257,8 +289,15 @@ def _compare(path: Path, name: str, found: dict[str, Any], wanted: dict[str, Any
 # ---------------------------------------------------------------- the optimizer's state
 
 
-def _taken_apart(tree: Any, arrays: list[Array]) -> Any:
+def _label(name: str) -> str:
+    """Return the argument of `train` that makes a tree."""
+    return "gradients" if name == "state" else "optimizer"
+
+
+def _taken_apart(name: str, tree: Any, arrays: list[Array]) -> Any:
     """Return a tree of dicts, tuples and lists as JSON; append its arrays to ``arrays``.
+
+    Errors call it ``name``.
 
     Raises
     ------
@@ -266,19 +305,19 @@ def _taken_apart(tree: Any, arrays: list[Array]) -> Any:
         If it contains anything else.
     """
     if type(tree) is dict and all(type(key) in (str, int) for key in tree):
-        return {"dict": [[key, _taken_apart(value, arrays)] for key, value in tree.items()]}
+        return {"dict": [[key, _taken_apart(name, value, arrays)] for key, value in tree.items()]}
     if type(tree) in (tuple, list):
-        return {type(tree).__name__: [_taken_apart(value, arrays) for value in tree]}
+        return {type(tree).__name__: [_taken_apart(name, value, arrays) for value in tree]}
     if is_array(tree):
         if getattr(tree, "weak_type", False) and not tree.shape:
             return tree.item()  # a Python number that went through jax.jit
-        check_dtype("optimizer: state", tree)
+        check_dtype(f"{name}: state", tree)
         arrays.append(tree)
         return {"array": len(arrays) - 1}
     if tree is None or type(tree) in (bool, int, float, str):
         return tree
     raise TypeError(
-        "optimizer: a state that can be saved is made of dicts, tuples and lists of arrays and "
+        f"{name}: a state that can be saved is made of dicts, tuples and lists of arrays and "
         f"plain numbers, got {type(tree).__name__} in it"
     )
 
@@ -293,51 +332,3 @@ def _put_together(tree: Any, arrays: Sequence[Array]) -> Any:
     if kind == "dict":
         return {key: _put_together(value, arrays) for key, value in inside}
     return {"tuple": tuple, "list": list}[kind](_put_together(value, arrays) for value in inside)
-
-
-# ------------------------------------------------------------- what determines a run
-
-
-def _source(name: str, batches: Batches, run: Run) -> dict[str, Any]:
-    """Return the description of a source, and a checksum of each array of its first batch."""
-    first = checked_batch(name, batches, 0, run.model, run.params, None)
-    said = batches.describe()
-    if not isinstance(said, Mapping):
-        raise TypeError(f"{name}.describe: expected it to return a dict, got {check.said(said)}")
-    held = {f"first {name}": getattr(first, name, None) for name in Batch._fields}
-    return {**said, **{name: _plain(v) for name, v in held.items() if v is not None}}
-
-
-def _function(function: Any) -> dict[str, Any]:
-    """Return name and fixed options of a function."""
-    options: dict[str, Any] = {}
-    while isinstance(function, functools.partial):
-        options = {str(i): value for i, value in enumerate(function.args)} | (
-            function.keywords | options
-        )
-        function = function.func
-    if dataclasses.is_dataclass(function) and not isinstance(function, type):
-        options |= {
-            field.name: getattr(function, field.name) for field in dataclasses.fields(function)
-        }
-    name = getattr(function, "__qualname__", type(function).__qualname__).rsplit(".", 1)[-1]
-    return {"name": name} | {key: _plain(value) for key, value in options.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON that is the same in every process, unlike `repr` of a function."""
-    if is_array(value) and value.shape:
-        return f"{tuple(value.shape)}, checksum {digest(value)}"
-    if is_array(value):
-        value = to_host(value).item()
-    if isinstance(value, float) and value.is_integer():  # max_norm=1 is max_norm=1.0
-        value = int(value)
-    if isinstance(value, int) and abs(value) >= 2**64:  # Python prints 4300 digits at most
-        return hex(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    return _function(value)

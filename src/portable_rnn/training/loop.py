@@ -1,11 +1,9 @@
 """The training loop: updates, with logs, evaluations and saves between them."""
 
-import math
 import os
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +11,28 @@ from typing import Any
 from .._arrays import checks as check
 from .._arrays.devices import device_context
 from .._arrays.host import numbers_to_host
-from .._arrays.namespace import Array, Namespace, device_of
+from .._arrays.namespace import Array, device_of
 from .._arrays.tracing import detached
-from .._calls.embedding import like_embedded
-from .._calls.loss import Loss, weighs_steps
+from .._calls.loss import Loss
 from ..batches import Batches
-from ..dropout import draw
 from ..losses import softmax_cross_entropy
+from ..metrics.metric import combined
 from ..model import RNN
 from ..optimizers import Optimizer, adam
-from .checkpoints import check_savable, describe, load_checkpoint, lock_checkpoint, save_checkpoint
-from .evaluation import mean_loss
+from .checkpoints import (
+    MEASURED,
+    check_savable,
+    load_checkpoint,
+    lock_checkpoint,
+    save_checkpoint,
+)
+from .description import describe
+from .evaluation import evaluate_objective
+from .guards import check_finite_params, finite_mean_loss, interruptible
+from .names import Metrics
 from .options import Options, Schedule
+from .progress import shown
 from .run import Callback, Run
-from .sources import checked_batch
 from .update import check_updated, make_update
 
 __all__ = ["train"]
@@ -34,14 +40,18 @@ __all__ = ["train"]
 
 @check.named_options
 def train(
-    model: RNN,
+    model: RNN | None,
     params: Mapping[str, Array],
     batches: Batches,
     *,
-    steps: int,
-    optimizer: Optimizer = adam,
+    steps: int | None = None,
+    epochs: int | None = None,
+    optimizer: Optimizer | str = adam,
     lr: float | Schedule = 1e-3,
-    loss: Loss = softmax_cross_entropy,
+    loss: Loss | str = softmax_cross_entropy,
+    metrics: Metrics | None = None,
+    gradients: Callable[..., Any] | None = None,
+    predict: Callable[..., Any] | None = None,
     max_norm: float | None = None,
     seed: int = 0,
     validation: Batches | None = None,
@@ -52,12 +62,13 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     save_every: int = 100,
     resume: bool = False,
+    progress: bool | str = "auto",
 ) -> Run:
     """Train a network.
 
     Parameters
     ----------
-    model : RNN
+    model : RNN, or None with ``gradients``
     params : dict of str to array
         The initial parameters, from ``model.init``; not written to. Their library, dtype and
         device are those of the run.
@@ -65,14 +76,34 @@ def train(
         Such as `Shuffled` or `Windows` of :mod:`portable_rnn.batches`.
     steps : int
         Total number of updates, including those before a resume.
-    optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``
-        Set other options by ``functools.partial``, but not ``lr``.
+    epochs : int
+        In place of ``steps``: how often all batches are seen.
+    optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``, or str
+        Set other options by ``functools.partial``, but not ``lr``. A name such as "adam" is that of
+        a function of :mod:`portable_rnn.optimizers`.
     lr : float, or callable from the step to a float
         Learning rate, 0.001 by default.
-    loss : callable
-        As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any.
+    loss : callable or str
+        As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any. A
+        name is that of a function of :mod:`portable_rnn.losses`, or one of Keras's: "mse",
+        "categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy" (all
+        of outputs before a softmax or sigmoid).
+    metrics : dict of str to Metric, or names, optional
+        Metrics of :mod:`portable_rnn.metrics`, or their names, such as ``["accuracy"]``; measured
+        on the training batches, before the update, and on those of ``validation``.
+    gradients : callable ``(params, batch, state) -> (loss, grads, state)``, optional
+        In place of the model and its loss: returns the loss of a batch, an array () or a float,
+        its gradient with respect to ``params``, which may then have any names, and what is passed
+        as ``state`` to the next batch (dicts, tuples and lists of arrays and plain numbers, or
+        None, as for the first batch and those with ``fresh=True``). If it has a parameter
+        ``seed``, that is ``(seed, n)`` at step n, for masks. The batch is passed as ``batches``
+        made it, unchecked. It is not compiled: with JAX, put ``jax.jit`` around it.
+    predict : callable ``(params, batch, state) -> (outputs, state)``, optional
+        With ``gradients`` and ``validation``: makes the outputs that ``loss`` and ``metrics`` are
+        given there, with the batch's targets and weights. A batch counts by the sum of its weights
+        or, without weights, by the size of its targets.
     max_norm : float, optional
-        Clip the gradient to this joint norm.
+        Clip the gradient to this joint norm. Infinity only measures it, as ``run.gradient_norm``.
     seed : int
         For dropout and zoneout, if the model has any: step n draws its masks from ``(seed, n)``.
     validation : Batches, optional
@@ -102,6 +133,9 @@ def train(
         the last rate; for batches and validation, what ``describe`` returns and a checksum of the
         first batch. Whether functions of the same name, and further data, are the same is not
         checked. ``steps`` may be more than before.
+    progress : bool or "auto"
+        Whether to show a progress bar, on standard error: rich's, or tqdm's in a notebook (extra
+        ``progress``). "auto" does so in a terminal and in a notebook, if the library is installed.
 
     Returns
     -------
@@ -113,7 +147,8 @@ def train(
         If an argument does not fit, or another run is training with this checkpoint; the
         message names the argument.
     ImportError
-        If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``).
+        If there is a ``checkpoint``, and safetensors is not installed (extra ``checkpoint``), or
+        ``progress`` is true, and neither rich nor tqdm is.
     FloatingPointError
         If the loss, or a parameter that would be saved, is no longer finite. The last checkpoint
         is unchanged. (A loss of NaN with gradients of zero is the mean of a batch in which
@@ -146,9 +181,13 @@ def train(
         params,
         batches,
         steps=steps,
+        epochs=epochs,
         optimizer=optimizer,
         lr=lr,
         loss=loss,
+        metrics=metrics,
+        gradients=gradients,
+        predict=predict,
         max_norm=max_norm,
         seed=seed,
         validation=validation,
@@ -159,20 +198,25 @@ def train(
         checkpoint=checkpoint,
         save_every=save_every,
         resume=resume,
+        progress=progress,
     )
     locked = lock_checkpoint(options.path) if options.path else nullcontext()
     with locked, device_context(next(iter(options.params.values()))):
-        return _Loop(options).complete()
+        loop = _Loop(options)
+        with shown(options.progress, loop.run) as bars:
+            loop.callbacks = (*options.callbacks, *bars)
+            return loop.complete()
 
 
 class _Loop:
     """A run, with its updates, logs, evaluations and saves."""
 
     def __init__(self, options: Options) -> None:
-        model, params = options.model, options.params
-        own = {name: detached(p) for name, p in params.items()}
-        self.options = options
-        self.run = Run(model, own, options.steps, options.optimizer, seed=options.seed)
+        own = {name: detached(p) for name, p in options.params.items()}
+        self.options, self.objective = options, options.objective
+        self.callbacks = tuple(options.callbacks)
+        self.run = Run(options.model, own, options.steps, options.optimizer, seed=options.seed)
+        self.started = time.monotonic()
         self.described: dict[str, Any] = {}
         self.evaluate_every = options.evaluate_every
         if options.validation is not None and self.evaluate_every is None:
@@ -182,16 +226,14 @@ class _Loop:
         self.before_end: Run | None = None
         if options.path is not None:
             self.open_checkpoint(options.path)
-        self.update = make_update(
-            options.xp, model, options.optimizer, options.loss, options.max_norm
-        )
+        self.update = make_update(options.xp, self.objective, options.optimizer, options.max_norm)
 
     def complete(self) -> Run:
         """Make the remaining steps."""
         run, options = self.run, self.options
         self.check_patience()  # the run may have ended before
         self.notify("on_start")
-        with _interruptible(run, enabled=options.path is not None):
+        with interruptible(run, enabled=options.path is not None):
             while not run.done and run.stop_reason is None:
                 self.make_step()
                 if run.step % options.log_every == 0:
@@ -210,43 +252,50 @@ class _Loop:
 
     def make_step(self) -> None:
         """Update the parameters with one batch."""
-        run, options = self.run, self.options
-        model, loss = run.model, options.loss
-        batch = checked_batch("batches", options.batches, run.step, model, run.params, run.state)
-        weighted = batch.weights is not None or weighs_steps(model, batch.lengths, None)
-        check.loss(train, loss, {}, weighted=weighted)
+        run, options, objective = self.run, self.options, self.objective
+        batch = objective.batch("batches", options.batches, run.step, run.params, run.state)
+        objective.check_loss(train, batch)
         run.learning_rate = check.number("lr", options.schedule(run.step), least=0.0)
-        x = like_embedded(options.xp, model, run.params, batch.x)
-        run.params, run.optimizer_state, run.state, value = self.update(
+        before, run.batch = run.params, batch
+        updated = self.update(
             run.params,
             run.optimizer_state,
             None if batch.fresh else run.state,
             batch._replace(fresh=False),  # one compiled function for both
-            draw(model, x, (run.seed, run.step)),
+            objective.drawn(options.xp, run.params, batch, (run.seed, run.step)),
             run.learning_rate,
         )
+        run.params, run.optimizer_state, run.state = updated[:3]
         if not run.pending:
-            check_updated(model, run.params)
+            check_updated(objective, before, run.params)
         if options.path is not None and run.step == 0:
             check_savable(run, self.described)  # the optimizer's state too, now that there is one
-        run.pending.append(value)
+        run.pending.append(updated.loss)
+        run.pending_norm = updated.norm
+        if updated.measured:
+            run.pending_metrics.append(updated.measured)
         run.step += 1
         self.notify("on_step")
 
     def log(self) -> None:
         """Read the losses since the last log."""
-        self.run.loss = _finite_mean_loss(self.run)
-        self.run.pending = []
+        run = self.run
+        run.loss = finite_mean_loss(run)
+        if run.pending_norm is not None:
+            run.gradient_norm = numbers_to_host([run.pending_norm])[0]
+        if run.pending_metrics:
+            run.metrics = combined(self.objective.metrics, run.pending_metrics)
+        run.pending, run.pending_norm, run.pending_metrics = [], None, []
         self.notify("on_log")
 
     def evaluate(self) -> None:
         """Evaluate on the validation batches, and stop a run that no longer improves."""
         run, options = self.run, self.options
         if options.validation is not None:
-            found = mean_loss(
-                run.model, run.params, options.validation, options.loss, name="validation"
+            found = evaluate_objective(
+                self.objective, run.params, options.validation, name="validation"
             )
-            _record_evaluation(run, found)
+            _record_evaluation(run, *found)
             self.notify("on_evaluate")
             self.check_patience()
 
@@ -267,7 +316,8 @@ class _Loop:
 
     def notify(self, event: str, *args: Any) -> None:
         """Call a method of every callback."""
-        for callback in self.options.callbacks:
+        self.run.seconds = time.monotonic() - self.started
+        for callback in self.callbacks:
             getattr(callback, event)(self.run, *args)
 
     def open_checkpoint(self, path: Path) -> None:
@@ -280,9 +330,9 @@ class _Loop:
             )
         self.described = describe(
             run,
+            self.objective,
             options.batches,
             options.validation,
-            loss=options.loss,
             lr=options.schedule,
             max_norm=options.max_norm,
         )
@@ -292,6 +342,7 @@ class _Loop:
         self.evaluate_every, ended = load_checkpoint(
             path,
             run,
+            self.objective,
             self.described,
             options.xp,
             device_of(next(iter(options.params.values()))),
@@ -300,68 +351,26 @@ class _Loop:
         )
         if run.done and ended:
             self.before_end = replace(run)
-            run.pending, run.loss = [], ended["loss"]
-            _record_evaluation(run, ended["evaluation"])
+            run.pending, run.pending_norm, run.pending_metrics = [], None, []
+            for name, value in ended.items():
+                setattr(run, name, value)
+            _record_evaluation(run, run.evaluation, run.evaluation_metrics)
 
     def save(self, run: Run) -> None:
         """Save a run, unless it has diverged."""
         path = self.options.path
         if path is None:
             return
-        _finite_mean_loss(run)
-        _check_finite_params(self.options.xp, run)
-        last = self.run
-        ended = {"loss": last.loss, "evaluation": last.evaluation} if last.done else None
+        finite_mean_loss(run)
+        check_finite_params(self.options.xp, run)
+        ended = {name: getattr(self.run, name) for name in MEASURED} if self.run.done else None
         save_checkpoint(path, run, self.described, evaluate_every=self.evaluate_every, ended=ended)
         self.notify("on_save", path)
 
 
-def _record_evaluation(run: Run, evaluation: float) -> None:
+def _record_evaluation(run: Run, evaluation: float, metrics: dict[str, float]) -> None:
     """Record an evaluation, and whether it is the best."""
-    run.evaluation = evaluation
+    run.evaluation, run.evaluation_metrics = evaluation, metrics
     if evaluation < run.best_evaluation:
         run.best_evaluation, run.best_step = evaluation, run.step
         run.best_params = run.params
-
-
-def _finite_mean_loss(run: Run) -> float:
-    """Return the mean of the pending losses; raise if the run has diverged."""
-    if not run.pending:
-        return run.loss
-    losses = [loss for loss in numbers_to_host(run.pending) if not math.isnan(loss)]
-    mean = sum(losses) / len(losses) if losses else math.nan
-    if losses and not math.isfinite(mean):
-        raise FloatingPointError(
-            f"loss: expected a finite number, got NaN or infinity by step {run.step}, and nothing "
-            "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
-        )
-    return mean
-
-
-def _check_finite_params(xp: Namespace, run: Run) -> None:
-    """Refuse to save parameters that the last update has made NaN or infinite."""
-    finite = numbers_to_host([xp.all(xp.isfinite(param)) for param in run.params.values()])
-    for name, good in zip(run.params, finite, strict=True):
-        if not good:
-            raise FloatingPointError(
-                f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
-                f"{run.step}, and nothing was saved; lower lr, or set max_norm"
-            )
-
-
-@contextmanager
-def _interruptible(run: Run, *, enabled: bool) -> Iterator[None]:
-    """Turn the first Ctrl-C into a request to stop; the second is a KeyboardInterrupt."""
-    if not enabled or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def request(signum: int, frame: Any) -> None:
-        run.stop("interrupted")
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, request)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,12 +9,14 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace
-from .._calls.checks import check_parameters
-from .._calls.loss import Loss
+from .._calls.checks import check_model
 from ..batches import Batches
+from ..losses import softmax_cross_entropy
 from ..model import RNN
-from ..optimizers import Optimizer
 from ..schedules import constant
+from .names import loss_of, metrics_of, optimizer_of
+from .objective import ModelObjective, Objective, OwnObjective, takes_seed
+from .progress import check_progress
 from .run import Callback
 from .sources import check_source
 
@@ -31,13 +33,17 @@ class Options:
     path, and ``xp`` is the library of the parameters.
     """
 
-    model: RNN
+    model: RNN | None
     params: Mapping[str, Array]
     batches: Batches
-    steps: int
-    optimizer: Optimizer
+    steps: Any  # a number, once checked
+    epochs: int | None
+    optimizer: Any  # a function, once checked, as the loss
     lr: float | Schedule
-    loss: Loss
+    loss: Any
+    metrics: Any
+    gradients: Callable[..., Any] | None
+    predict: Callable[..., Any] | None
     max_norm: float | None
     seed: int
     validation: Batches | None
@@ -48,13 +54,20 @@ class Options:
     checkpoint: str | os.PathLike[str] | None
     save_every: int
     resume: bool
+    progress: Any
+    objective: Objective = field(init=False)
     xp: Namespace = field(init=False)
     schedule: Schedule = field(init=False)
     path: Path | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.xp = check_parameters(self.model, self.params)
-        for name in ("steps", "log_every", "save_every"):
+        self.loss, self.metrics = loss_of(self.loss), metrics_of(self.metrics)
+        self.optimizer = optimizer_of(self.optimizer)
+        self.objective = self._objective()
+        self.xp = self.objective.check_params(self.params)
+        self.progress = check_progress(self.progress)
+        self._check_steps()
+        for name in ("log_every", "save_every"):
             setattr(self, name, check.count(name, getattr(self, name)))
         for name in ("evaluate_every", "patience"):
             if (value := getattr(self, name)) is not None:
@@ -72,6 +85,8 @@ class Options:
         self.callbacks = checked_callbacks(self.callbacks)
         self._check_checkpoint()
         self._check_sources()
+        if self.epochs is not None:
+            self.steps = self.epochs * self.batches.steps_per_epoch
         form = "(params, grads, state, lr=...)"
         check.function("optimizer", self.optimizer, form, "params", "grads", "state", lr=0.0)
         given = self.optimizer.keywords if isinstance(self.optimizer, functools.partial) else {}
@@ -83,6 +98,37 @@ class Options:
         if not callable(self.loss):
             raise TypeError(f"loss: expected a callable, got {check.said(self.loss)}")
         self.seed = check.integer("seed", self.seed, least=0)
+
+    def _objective(self) -> Objective:
+        """Return what is minimised."""
+        if self.gradients is None:
+            if self.predict is not None:
+                raise ValueError("predict: expected gradients=... with it, got none")
+            return ModelObjective(self.model, self.loss, self.metrics)  # type: ignore[arg-type]
+        if self.model is not None:
+            check_model(self.model)
+        seed = {"seed": (0, 0)} if takes_seed(self.gradients) else {}
+        three, form = ("params", "batch", "state"), "(params, batch, state)"
+        check.function("gradients", self.gradients, form, *three, **seed)
+        if self.predict is not None:
+            check.function("predict", self.predict, form, *three)
+        elif self.validation is not None:
+            raise ValueError("predict: expected one for validation with gradients=..., got none")
+        elif self.metrics:
+            raise ValueError("metrics: with gradients=... they need predict and validation")
+        elif self.loss is not softmax_cross_entropy:
+            raise ValueError("loss: with gradients=... it needs predict and validation")
+        return OwnObjective(self.model, self.loss, self.metrics, self.gradients, self.predict)
+
+    def _check_steps(self) -> None:
+        """Check that there is a number of steps, or one of epochs."""
+        if (self.steps is None) == (self.epochs is None):
+            got = "both" if self.epochs is not None else "neither"
+            raise TypeError(f"steps: expected steps or epochs, got {got}")
+        if self.epochs is None:
+            self.steps = check.count("steps", self.steps)
+        else:
+            self.epochs = check.count("epochs", self.epochs)
 
     def _check_checkpoint(self) -> None:
         self.resume = check.flag("resume", self.resume)
@@ -99,7 +145,8 @@ class Options:
 
     def _check_sources(self) -> None:
         described = self.path is not None
-        check_source("batches", self.batches, self.model, evaluated=False, described=described)
+        whole = self.epochs is not None
+        check_source("batches", self.batches, self.model, evaluated=whole, described=described)
         if self.validation is not None:
             check_source(
                 "validation", self.validation, self.model, evaluated=True, described=described

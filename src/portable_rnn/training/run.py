@@ -6,6 +6,7 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array
+from ..batches import Batch
 from ..model import RNN
 from ..optimizers import Optimizer, adam
 
@@ -19,7 +20,7 @@ class Run:
 
     Attributes
     ----------
-    model : RNN
+    model : RNN or None
     params : dict of str to array
         Parameters after ``step`` updates.
     optimizer : callable
@@ -30,10 +31,21 @@ class Run:
     loss : float
         Mean training loss since the last log, over batches in which something counts; NaN if there
         was none, and before the first log.
+    metrics : dict of str to float
+        Metrics of the training batches since the last log, as ``loss``.
+    gradient_norm : float
+        Joint norm of the gradient at the last log, before it was clipped; NaN without ``max_norm``.
+        (With ``max_norm=math.inf`` it is measured, and nothing is clipped.)
     learning_rate : float
         Learning rate of the last update.
+    batch : Batch or None
+        The batch of the last update; None before the first one of this call of `train`.
+    seconds : float
+        Time since this call of `train` began, at its last log, evaluation or step.
     evaluation : float
         Latest loss on the validation batches; NaN before the first evaluation.
+    evaluation_metrics : dict of str to float
+        Metrics of the validation batches at that evaluation.
     best_evaluation, best_step : float, int
         The lowest evaluation, and the step at which it was reached.
     best_params : dict or None
@@ -45,6 +57,10 @@ class Run:
     pending : list of arrays, shape ()
         Losses since the last log, not read yet; NaN for batches in which nothing counts, and
         infinity instead of any other NaN.
+    pending_norm : array, shape (), or None
+        Norm of the last gradient, not read yet.
+    pending_metrics : list of dicts of arrays
+        What metrics have measured since the last log, not read yet.
 
     Examples
     --------
@@ -55,7 +71,7 @@ class Run:
     (0, False)
     """
 
-    model: RNN
+    model: RNN | None
     params: dict[str, Array]
     steps: int
     optimizer: Optimizer = adam
@@ -71,6 +87,13 @@ class Run:
     stop_reason: str | None = None
     pending: list[Array] = field(default_factory=list, repr=False)
     seed: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    gradient_norm: float = float("nan")
+    batch: Batch | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    evaluation_metrics: dict[str, float] = field(default_factory=dict)
+    pending_norm: Array | None = field(default=None, repr=False)
+    pending_metrics: list[dict[str, Array]] = field(default_factory=list, repr=False)
 
     def stop(self, reason: str) -> None:
         """End the run after the current step; the first reason given is kept.

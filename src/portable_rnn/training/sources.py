@@ -13,11 +13,13 @@ from .._calls.valid_steps import check_lengths
 from ..batches import Batch, Batches
 from ..model import RNN
 
-__all__ = ["check_source", "checked_batch"]
+__all__ = ["check_batch", "check_source", "checked_batch"]
 
 
-def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, described: bool) -> None:
-    """Check that ``source`` has the members of `Batches`, and the layout of the model.
+def check_source(
+    name: str, source: Any, model: RNN | None, *, evaluated: bool, described: bool
+) -> None:
+    """Check that ``source`` has the members of `Batches`, and the layout of the model, if any.
 
     ``steps_per_epoch`` is required if it is ``evaluated``, and ``describe`` if it is ``described``
     in a checkpoint: nothing else uses them.
@@ -36,6 +38,8 @@ def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, describ
     check.function(f"{name}.batch", source.batch, "(step)", "step")
     if described:
         check.function(f"{name}.describe", source.describe, "()")
+    if model is None:
+        return
     wanted_axis = 0 if model.batch_first else 1
     axis = getattr(source, "batch_axis", None)
     if axis is not None and check.integer(f"{name}.batch_axis", axis) != wanted_axis:
@@ -45,14 +49,22 @@ def check_source(name: str, source: Any, model: RNN, *, evaluated: bool, describ
         )
 
 
-def checked_batch(
-    name: str, source: Batches, step: int, model: RNN, params: Mapping[str, Array], state: Any
-) -> Batch:
-    """Return the batch of a step, after checking that it fits the model and ``state``."""
+def check_batch(name: str, source: Batches, step: int) -> Batch:
+    """Return the batch of a step, after checking that it is one; its arrays may be anything."""
     batch = source.batch(step)
     where = f"{name}.batch({step})"
     if not isinstance(batch, Batch):
         raise TypeError(f"{where}: expected a Batch, got {type(batch).__name__}")
+    check.flag(f"{where}.fresh", batch.fresh)
+    return batch
+
+
+def checked_batch(
+    name: str, source: Batches, step: int, model: RNN, params: Mapping[str, Array], state: Any
+) -> Batch:
+    """Return the batch of a step, after checking that it fits the model and ``state``."""
+    batch = check_batch(name, source, step)
+    where = f"{name}.batch({step})"
     try:
         check_sequence(model, params, batch.x)
         x = like_embedded(namespace_of(x=batch.x), model, params, batch.x)
@@ -68,7 +80,6 @@ def checked_batch(
             check.weights(batch.weights, "x", x)
         if batch.lengths is not None:
             check_lengths(batch.lengths, *sizes(model, x), x)
-        check.flag("fresh", batch.fresh)
         if state is not None and not batch.fresh:
             check_state(model, "state", state, x)
     except (TypeError, ValueError) as error:

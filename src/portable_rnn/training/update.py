@@ -1,56 +1,86 @@
 """One update of the parameters, as a pure function of arrays."""
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from .._arrays.namespace import Array, Namespace, namespace_of
+from .._arrays.namespace import Array, Namespace, is_jax_namespace, namespace_of
 from .._arrays.tracing import compile_step
-from .._calls.checks import check_parameters
-from .._calls.dropout_masks import Masks
-from .._calls.loss import Loss
-from ..api import bptt
 from ..batches import Batch
-from ..model import RNN
 from ..optimizers import Optimizer, clip_by_global_norm
-from .evaluation import value_and_empty
+from .objective import Found, Objective
 
-__all__ = ["check_updated", "make_update"]
+__all__ = ["Updated", "check_updated", "make_update"]
+
+
+class Updated(NamedTuple):
+    """What an update returns.
+
+    Attributes
+    ----------
+    params, optimizer_state, state : as the next update takes them
+    loss : array, shape ()
+        NaN if nothing counts in the batch, and infinity instead of any other NaN.
+    norm : array, shape (), or None
+        Joint norm of the gradient before it is clipped; None if it is not.
+    measured : dict of str to array
+        What each metric has measured.
+    """
+
+    params: dict[str, Array]
+    optimizer_state: Any
+    state: Any
+    loss: Array
+    norm: Array | None
+    measured: dict[str, Array]
 
 
 def make_update(
-    xp: Namespace, model: RNN, optimizer: Optimizer, loss: Loss, max_norm: float | None
-) -> Callable[..., tuple[dict[str, Array], dict[str, Any], Any, Array]]:
-    """Return the update of a run, from parameters and a batch to parameters and the loss.
+    xp: Namespace, objective: Objective, optimizer: Optimizer, max_norm: float | None
+) -> Callable[..., Updated]:
+    """Return the update of a run: ``(params, optimizer_state, state, batch, drawn, lr)``."""
 
-    Made once per run, since the signature of a new function has to be looked up.
-    """
-    recorder, record = _recording(loss)
+    def apply(params: dict[str, Array], optimizer_state: Any, found: Found, lr: Any) -> Updated:
+        grads, norm = found.grads, None
+        if max_norm is not None:
+            grads, norm = clip_by_global_norm(grads, max_norm)
+        params, optimizer_state = _pair(optimizer(params, grads, optimizer_state, lr=lr))
+        loss, wrong = found.loss, namespace_of(loss=found.loss).isnan(found.loss) & ~found.empty
+        loss = namespace_of(loss=loss).where(wrong, _full_like(loss, math.inf), loss)
+        return Updated(params, optimizer_state, found.state, loss, norm, found.measured)
 
     def update(
         params: dict[str, Array],
-        optimizer_state: dict[str, Any] | None,
+        optimizer_state: Any,
         state: Any,
         batch: Batch,
-        masks: Masks,
+        drawn: Any,
         lr: Any,
-    ) -> tuple[dict[str, Array], dict[str, Any], Any, Array]:
-        options = {} if batch.weights is None else {"weights": batch.weights}
-        given = {"lengths": batch.lengths, "dropout": masks, "grad_x": False}
-        result = bptt(
-            model, params, batch.x, batch.targets, loss=recorder, state=state, **given, **options
-        )
-        grads = result.grads
-        if max_norm is not None:
-            grads, _ = clip_by_global_norm(grads, max_norm)
-        params, optimizer_state = _pair(optimizer(params, grads, optimizer_state, lr=lr))
-        value, empty = value_and_empty(record.pop())
-        xp = namespace_of(loss=value)
-        value = xp.where(xp.isnan(value) & ~empty, xp.full_like(value, math.inf), value)
-        return params, optimizer_state, result.state, value
+    ) -> Updated:
+        return apply(params, optimizer_state, objective.gradients(params, state, batch, drawn), lr)
 
-    return compile_step(xp, update)
+    if objective.compiled or not is_jax_namespace(xp):
+        return compile_step(xp, update)
+    applied = compile_step(xp, apply)
+
+    def update_by_own_gradients(
+        params: dict[str, Array],
+        optimizer_state: Any,
+        state: Any,
+        batch: Batch,
+        drawn: Any,
+        lr: Any,
+    ) -> Updated:
+        found = objective.gradients(params, state, batch, drawn)
+        # Only what `apply` reads: a state may hold what JAX does not know.
+        updated: Updated = applied(params, optimizer_state, found._replace(state=None), lr)
+        return updated._replace(state=found.state)
+
+    return update_by_own_gradients
+
+
+def _full_like(array: Array, value: float) -> Array:
+    return namespace_of(array=array).full_like(array, value)
 
 
 def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -63,21 +93,12 @@ def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
     return params, state
 
 
-def _recording(loss: Loss) -> tuple[Loss, list[Any]]:
-    """Return a loss that records what it returns, and the list that holds the record."""
-    record: list[Any] = []
-
-    @functools.wraps(loss)
-    def recorder(*args: Any, **options: Any) -> Any:
-        record[:] = [loss(*args, **options)]
-        return record[0]
-
-    return recorder, record
-
-
-def check_updated(model: RNN, params: Any) -> None:
+def check_updated(objective: Objective, before: dict[str, Array], params: Any) -> None:
     """Check the parameters that an optimizer returned."""
     try:
-        check_parameters(model, params)
+        objective.check_params(params)
+        wanted, got = ({n: tuple(a.shape) for n, a in one.items()} for one in (before, params))
+        if wanted != got:
+            raise ValueError(f"params: expected the shapes {wanted}, got {got}")
     except (TypeError, ValueError) as error:
         raise type(error)(f"optimizer: what it returned has {error}") from None

@@ -1,0 +1,57 @@
+"""What ends a run: interruptions, and numbers that are no longer finite."""
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .._arrays.host import numbers_to_host
+from .._arrays.namespace import Namespace
+from .run import Run
+
+__all__ = ["check_finite_params", "finite_mean_loss", "interruptible"]
+
+
+def finite_mean_loss(run: Run) -> float:
+    """Return the mean of the pending losses; raise if the run has diverged."""
+    if not run.pending:
+        return run.loss
+    losses = [loss for loss in numbers_to_host(run.pending) if not math.isnan(loss)]
+    mean = sum(losses) / len(losses) if losses else math.nan
+    if losses and not math.isfinite(mean):
+        raise FloatingPointError(
+            f"loss: expected a finite number, got NaN or infinity by step {run.step}, and nothing "
+            "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
+        )
+    return mean
+
+
+def check_finite_params(xp: Namespace, run: Run) -> None:
+    """Refuse to save parameters that the last update has made NaN or infinite."""
+    finite = numbers_to_host([xp.all(xp.isfinite(param)) for param in run.params.values()])
+    for name, good in zip(run.params, finite, strict=True):
+        if not good:
+            raise FloatingPointError(
+                f"params[{name!r}]: expected finite numbers, got NaN or infinity by step "
+                f"{run.step}, and nothing was saved; lower lr, or set max_norm"
+            )
+
+
+@contextmanager
+def interruptible(run: Run, *, enabled: bool) -> Iterator[None]:
+    """Turn the first Ctrl-C into a request to stop; the second is a KeyboardInterrupt."""
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def request(signum: int, frame: Any) -> None:
+        run.stop("interrupted")
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
