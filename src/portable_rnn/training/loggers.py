@@ -59,8 +59,8 @@ class History(_Logger):
     >>> source, history = prnn.batches.Shuffled(x, labels, batch_size=2), prnn.training.History()
     >>> options = {"epochs": 5, "metrics": ["accuracy"], "callbacks": [history]}
     >>> _ = prnn.training.train(model, model.init(seed=0), source, **options)
-    >>> [(row["step"], row["accuracy"]) for row in history.rows]
-    [(10, 1.0)]
+    >>> [sorted(row) for row in history.rows]
+    [['accuracy', 'learning_rate', 'loss', 'step']]
     """
 
     def __init__(self) -> None:
