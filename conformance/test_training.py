@@ -182,3 +182,30 @@ def test_half_precision_trains_with_the_default_optimizer(backend, half):
         assert_close(got, want, f"{backend.id}: {name}", scale=1.0, k=STEPS)
         moved = max(moved, float(np.max(np.abs(want - first))))
     assert moved > 0.05
+
+
+def test_gradients_of_ones_own_train_as_the_built_in_ones(backend):
+    """With a state of a dict, which holds a number; evaluated by outputs of one's own."""
+    if backend.shapes_only or not backend.reads:
+        pytest.skip("not run: training reads the loss, and this backend has no values to read")
+    dtype = backend.dtypes[0]
+    built_in = trainer(backend, "elman", dtype)
+    model, params, source = built_in.args
+
+    def gradients(params, batch, state):
+        result = prnn.bptt(model, params, batch.x, batch.targets)
+        return result.loss, result.grads, {"batches": 1 if state is None else state["batches"] + 1}
+
+    def predict(params, batch, state):
+        return prnn.predict(model, params, batch.x), state
+
+    options = built_in.keywords | {"validation": source, "metrics": ["accuracy"]}
+    want = train(model, params, source, **options)
+    got = train(None, params, source, gradients=gradients, predict=predict, **options)
+    for name, p in want.params.items():
+        label, allowed = f"{backend.id}: {name}", allowed_eps(backend.id, dtype)
+        held = backend.get(p).astype("float64")
+        assert_close(backend.get(got.params[name]), held, label, scale=1.0, k=allowed)
+    assert got.evaluation == pytest.approx(want.evaluation, rel=1e-5)
+    assert got.evaluation_metrics == want.evaluation_metrics
+    assert got.gradient_norm == pytest.approx(want.gradient_norm, rel=1e-4)

@@ -124,8 +124,25 @@ IN_FUNCTION = {
     "text.Vocabulary.decode": {"indices": "indices"},
     "text.read_text": {"paths": "paths"},
     "vector_to_parameters": {"vector": "floating array"},
-    "training.train": {"max_norm": "bound", "lr": "rate or schedule"},
+    "metrics": {
+        **{"measured": "inner", "k": "count"},
+        **{"average": "average", "threshold": "threshold"},
+    },
+    "training.evaluate": {"metrics": "metrics of a run", "predict": "own function"},
+    "training.train": {
+        **{"max_norm": "bound", "lr": "rate or schedule", "metrics": "metrics of a run"},
+        **dict.fromkeys(("gradients", "predict", "epochs"), "own function"),
+        "progress": "whether to show",
+    },
     "training.Callback": {"*": "hook"},
+    "training.History.column": {"name": "name of a column"},
+    "training.TensorBoard": {"folder": "folder to be made"},
+    "training.WandB": {"run": "run of another package", "options": "inner"},
+    **{
+        f"training.{logger}.{event}": {"run": "hook"}
+        for logger in ("TensorBoard", "WandB", "MLflow")
+        for event in ("on_start", "on_end")
+    },
     **{
         name: {"*": "record"}
         for name in (

@@ -125,12 +125,23 @@ class Valid:
         serialization.save_weights(path, self.params)
         return path
 
+    def _history(self) -> prnn.training.History:
+        history = prnn.training.History()
+        history.rows.append({"step": 1, "loss": 2.0})
+        return history
+
     def _objects(self) -> dict[str, Callable[[], Any]]:
         return {
             "RNN": lambda: self.model,
             "batches.Shuffled": self.shuffled,
             "batches.Windows": lambda: prnn.batches.Windows(**self._windows()),
+            **{
+                f"metrics.{name}": getattr(prnn.metrics, name)
+                for name in prnn.metrics.__all__
+                if name != "Metric"
+            },
             "training.Callback": prnn.training.Callback,
+            "training.History": self._history,
             "training.Run": lambda: prnn.training.Run(self.model, self.params, 1),
             "book.Example": lambda: self.example,
             "streaming.Stream": lambda: prnn.stream(self.model, self.params, self.state),
@@ -248,6 +259,24 @@ class Valid:
                 **{"checkpoint": self.path(), "resume": True},
             },
             "training.Run.stop": lambda: {"reason": "enough"},
+            "training.History.column": lambda: {"name": "loss"},
+            "training.TensorBoard": lambda: {"folder": self.path()},
+            "training.WandB": lambda: {"run": None},
+            **{
+                f"metrics.{name}.measure": lambda: {
+                    **{"outputs": self.outputs, "targets": self.targets},
+                    "weights": self.array(T, B) ** 2,
+                }
+                for name in ("Accuracy", "TopKAccuracy", "F1", "Perplexity")
+            },
+            **{
+                f"metrics.{name}.measure": lambda: {
+                    **{"outputs": self.outputs, "targets": self.outputs**2},
+                    "weights": self.array(T, B) ** 2,
+                }
+                for name in ("BinaryAccuracy", "MeanAbsoluteError", "RootMeanSquaredError", "R2")
+            },
+            "metrics.F1": lambda: {"average": "macro", "ignore_index": None},
             "cells.GRU": lambda: {"activations": ("sigmoid", "tanh"), "clip": 3.0},
             "cells.ResetBeforeGRU": lambda: {"activations": ("sigmoid", "tanh"), "clip": 3.0},
             "cells.LSTM": lambda: {"activations": ("sigmoid", "tanh", "tanh"), "clip": 3.0},

@@ -14,6 +14,7 @@ from .derivatives import DERIVATIVES
 from .fused import FUSED
 from .networks import NETWORKS
 from .recursion import RECURSION
+from .runs import RUNS
 from .sequences import SEQUENCES
 from .training import TRAINING
 
@@ -27,6 +28,7 @@ MUTANTS = [
     *losses.MUTANTS,
     *optimizers.MUTANTS,
     *TRAINING,
+    *RUNS,
     *DERIVATIVES,
     *ARRAYS,
     *COMPILED,

@@ -99,6 +99,16 @@ def reduction(place: Place) -> list[Value]:
     return [*junk(), Value("'mean'", of("mean"), "taken"), Value("'none'", of("none"))]
 
 
+@kind("average")
+def average(place: Place) -> list[Value]:
+    return [*junk(), Value("'weighted'", of("weighted"), "taken"), Value("'none'", of("none"))]
+
+
+@kind("threshold")
+def threshold(place: Place) -> list[Value]:
+    return junk(taken={"0", "1", "-1", "NumPy's 1", "1.5", *NUMBERS, *LARGE})
+
+
 @kind("pool")
 def pool(place: Place) -> list[Value]:
     own = [Value("'max'", of("max"), "taken"), Value("'first'", of("first"))]
@@ -189,6 +199,18 @@ def path(place: Place) -> list[Value]:
     if place.argument == "checkpoint":  # which may be None, except to resume
         given = [v._replace(verdict="misfit") if v.label == "None" else v for v in given]
     return given + own
+
+
+@kind("folder to be made")
+def folder_to_be_made(place: Place) -> list[Value]:
+    folder = place.valid.folder
+    (file := folder / "file").write_bytes(b"a file")
+    own = [
+        Value("a folder", of(folder), "taken"),
+        Value("nothing there", lambda: place.valid.path(), "taken"),
+        Value("a file", of(file)),
+    ]
+    return junk(taken=("'text'", "'1'", "a lone surrogate")) + own
 
 
 @kind("paths")

@@ -128,6 +128,70 @@ def optimizer(place: Place) -> list[Value]:
     return junk() + own
 
 
+@kind("metrics of a run")
+def metrics_of_a_run(place: Place) -> list[Value]:
+    accuracy = prnn.metrics.Accuracy
+
+    class Half:
+        def measure(self, outputs: Any, targets: Any, *, weights: Any = None) -> Any:
+            return outputs
+
+    class Wrong(accuracy):
+        def measure(self, outputs: Any, targets: Any, *, weights: Any = None) -> Any:
+            return outputs
+
+    class Silent(accuracy):
+        def combine(self, measured: Any) -> Any:
+            return None
+
+    own = [
+        Value("a name", of(["accuracy"]), "taken"),
+        Value("an object by name", of({"right": accuracy()}), "taken"),
+        Value("a name by name", of({"right": "accuracy"}), "taken"),
+        Value("a name alone", of("accuracy")),
+        Value("an unknown name", of(["acuracy"])),
+        Value("an object alone", of(accuracy())),
+        Value("a list of objects", of([accuracy()])),
+        Value("the class of one", of({"right": accuracy})),
+        Value("a function", of({"right": lambda outputs, targets: 1.0})),
+        Value("half of one", lambda: {"right": Half()}),
+        Value("one that measures outputs", lambda: {"right": Wrong()}),
+        Value("one that returns nothing", lambda: {"right": Silent()}),
+        Value("one called loss", of({"loss": accuracy()})),
+        Value("one of numbers", of(["mae"]), "misfit"),
+    ]
+    return junk(taken=("None", "[]", "()", "{}", "''", "an empty array")[:4]) + own
+
+
+@kind("own function")
+def own_function(place: Place) -> list[Value]:
+    own = [
+        Value("of nothing", of(lambda: None)),
+        Value("of two", of(lambda params, batch: None)),
+        Value("returns nothing", of(lambda params, batch, state: None)),
+    ]
+    return junk(taken=("None",)) + own
+
+
+@kind("whether to show")
+def whether_to_show(place: Place) -> list[Value]:
+    own = [Value("'auto'", of("auto"), "taken"), Value("'never'", of("never"))]
+    return junk(taken=("True", "False", "NumPy's True")) + own
+
+
+@kind("name of a column")
+def name_of_a_column(place: Place) -> list[Value]:
+    return [*junk(), Value("'loss'", of("loss"), "taken"), Value("'step'", of("step"))]
+
+
+@kind("run of another package")
+def run_of_another_package(place: Place) -> list[Value]:
+    class Deaf:
+        log = None
+
+    return [*junk(taken=("None",)), Value("without log", lambda: Deaf())]
+
+
 @kind("callbacks")
 def callbacks(place: Place) -> list[Value]:
     class Half:

@@ -8,8 +8,8 @@ import numpy as np
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
-from .._arrays.functions import concatenate, stack
-from .._arrays.namespace import Array, Namespace
+from .._arrays.functions import concatenate, row, stack
+from .._arrays.namespace import Array, Namespace, device_of
 from .._labels import is_index, one_hot_rows, signed
 from .._reduction import check_outputs, counted_steps, row_weights, zero_uncounted
 from ..losses import softmax_cross_entropy
@@ -263,5 +263,11 @@ def _classes(
 
 
 def _largest(xp: Namespace, rows: Array) -> Array:
-    """Return the index of the largest entry of each row, signed."""
-    return signed(xp, xp.argmax(rows, axis=-1))
+    """Return the first index of the largest entry of each row; of a row with NaN, no index.
+
+    Not by `argmax`: its int64 is more than some devices have, and it gives an index for NaN.
+    """
+    classes = rows.shape[-1]
+    axis = row(xp, xp.arange(classes, dtype=xp.int32, device=device_of(rows)), rows.ndim)
+    largest = rows == xp.max(rows, axis=-1, keepdims=True)
+    return xp.min(xp.where(largest, axis, xp.full_like(axis, classes)), axis=-1)

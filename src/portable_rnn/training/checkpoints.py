@@ -152,6 +152,7 @@ def load_checkpoint(
         if "model" in found and "model" in asked:
             found = found | {"model": ADDED | found["model"]}
             _compare(path, "model", found["model"], asked["model"])
+        _compare(path, "gradients", found.get("gradients", {}), asked.get("gradients", {}))
         for name, param in run.params.items():
             wanted, got = (dtype_name(a.dtype) for a in (param, arrays[f"params/{name}"]))
             if wanted != got:

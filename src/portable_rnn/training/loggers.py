@@ -27,17 +27,17 @@ def _of_validation(run: Run) -> dict[str, float]:
 class _Logger(Callback):
     """A callback that logs numbers with their step."""
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: dict[str, float], step: int) -> None:
         """Log numbers by name."""
         raise NotImplementedError
 
     def on_log(self, run: Run) -> None:
         """Log what was measured on the training batches."""
-        self.log(_of_training(run), run.step)
+        self._log(_of_training(run), run.step)
 
     def on_evaluate(self, run: Run) -> None:
         """Log what was measured on the validation batches."""
-        self.log(_of_validation(run), run.step)
+        self._log(_of_validation(run), run.step)
 
 
 class History(_Logger):
@@ -66,7 +66,7 @@ class History(_Logger):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: dict[str, float], step: int) -> None:
         """Add numbers to the row of a step."""
         if not self.rows or self.rows[-1]["step"] != step:
             self.rows.append({"step": step})
@@ -98,8 +98,8 @@ class TensorBoard(_Logger):
 
     Raises
     ------
-    TypeError
-        If ``folder`` is not a path.
+    TypeError, ValueError
+        If ``folder`` is not a path, or is a file.
     ImportError
         When a run starts, if ``tensorboard`` is not installed.
 
@@ -111,13 +111,15 @@ class TensorBoard(_Logger):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = check.path("folder", folder)
+        if self._folder.is_file():
+            raise ValueError(f"folder: expected a folder, got the file {self._folder}")
         self._writer: Any = None
 
     def on_start(self, run: Run) -> None:
         """Open a file."""
         self._writer = _imported("tensorboard.summary").Writer(str(self._folder))
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: dict[str, float], step: int) -> None:
         """Write scalars."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
@@ -162,7 +164,7 @@ class WandB(_Logger):
         if self._given is None:
             self._run = _imported("wandb").init(**self._options)
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: dict[str, float], step: int) -> None:
         """Log numbers."""
         self._run.log(values, step=step)
 
@@ -192,7 +194,7 @@ class MLflow(_Logger):
         """Look for the package before any work is done."""
         self._mlflow = _imported("mlflow")
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def _log(self, values: dict[str, float], step: int) -> None:
         """Log numbers."""
         self._mlflow.log_metrics(values, step=step)
 

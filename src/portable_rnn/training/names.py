@@ -56,10 +56,13 @@ def metrics_of(given: Any) -> dict[str, Any]:
     """Return metrics by name, given a mapping or names alone."""
     if given is None:
         return {}
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    try:
+        if isinstance(given, str):
+            raise TypeError
+        pairs = given.items() if isinstance(given, Mapping) else [(name, name) for name in given]
+    except Exception:  # any object may be given, and raise anything
         wanted = "a dict of metrics, or names such as ['accuracy']"
-        raise TypeError(f"metrics: expected {wanted}, got {check.said(given)}")
-    pairs = given.items() if isinstance(given, Mapping) else ((name, name) for name in given)
+        raise TypeError(f"metrics: expected {wanted}, got {check.said(given)}") from None
     found: dict[str, Any] = {}
     for name, metric in pairs:
         if not isinstance(name, str):

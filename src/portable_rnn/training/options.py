@@ -107,8 +107,8 @@ class Options:
             return ModelObjective(self.model, self.loss, self.metrics)  # type: ignore[arg-type]
         if self.model is not None:
             check_model(self.model)
-        seed = {"seed": (0, 0)} if takes_seed(self.gradients) else {}
         three, form = ("params", "batch", "state"), "(params, batch, state)"
+        seed = {"seed": (0, 0)} if callable(self.gradients) and takes_seed(self.gradients) else {}
         check.function("gradients", self.gradients, form, *three, **seed)
         if self.predict is not None:
             check.function("predict", self.predict, form, *three)
@@ -122,13 +122,14 @@ class Options:
 
     def _check_steps(self) -> None:
         """Check that there is a number of steps, or one of epochs."""
-        if (self.steps is None) == (self.epochs is None):
-            got = "both" if self.epochs is not None else "neither"
-            raise TypeError(f"steps: expected steps or epochs, got {got}")
+        if self.epochs is None and self.steps is None:
+            raise TypeError("steps: expected steps or epochs, got neither")
         if self.epochs is None:
             self.steps = check.count("steps", self.steps)
-        else:
+        elif self.steps is None:
             self.epochs = check.count("epochs", self.epochs)
+        else:
+            raise TypeError(f"epochs: expected none with steps, got {check.said(self.epochs)}")
 
     def _check_checkpoint(self) -> None:
         self.resume = check.flag("resume", self.resume)
