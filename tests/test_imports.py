@@ -16,7 +16,7 @@ SOURCE = Path(portable_rnn.__file__).parent
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "dask", "ndonnx", "array_api_strict"}
 # These work on the host: they draw numbers, plan, and read and write files.
 HOST_SIDE = {
-    *("_arrays.choices", "_arrays.host", "_arrays.libraries"),
+    *("_arrays.choices", "_arrays.cublas", "_arrays.host", "_arrays.libraries"),
     *("_calls.valid_steps", "_files.safetensors"),
     *("_executors.compiled", "_executors.compiled_layer", "_executors.compiled_step"),
     *(
@@ -25,6 +25,7 @@ HOST_SIDE = {
         "_executors.sums",
         "_executors.fused",
         "_executors.cublas",
+        "_executors.cuda_graph",
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),

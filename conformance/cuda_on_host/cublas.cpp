@@ -2,6 +2,7 @@
 // type that cuBLAS would sum in.
 #include <algorithm>
 #include <complex>
+#include <cstring>
 #include <type_traits>
 #include <vector>
 
@@ -16,7 +17,12 @@ namespace {
 struct Handle {
   int device;
   void* stream = nullptr;
+  // Memory that its caller lends it until the stream is set again; without, it has its own.
+  void* workspace = nullptr;
+  size_t workspace_size = 0;
 };
+
+constexpr size_t workspace_least = 16 << 10, workspace_used = 64 << 10, workspace_alignment = 256;
 
 template <class T>
 T conjugate(T x) { return x; }
@@ -78,8 +84,17 @@ int gemm(void* handle, int ta, int tb, int m, int n, int k, const void* alpha, c
       fail(illegal_address, "a product takes an array of a device that cannot be reached");
       return 14;
     }
+  // Ordinary products may use the handle's own workspace while the graph runs.
+  if (stream->capture && own->workspace_size < workspace_least) {
+    stream->capture->broken = true;
+    refuse(capture_isolation, "a captured product has no workspace of its own");
+    return 14;
+  }
   report("gemm", "", long(m) * n * k * batch.count, stream);
+  void* workspace = own->workspace;
+  size_t used = std::min(own->workspace_size, workspace_used);
   int status = enqueue(stream, [=, x = *(const Sum*)alpha, y = *(const Sum*)beta] {
+    if (used && !dry) memset(workspace, 0xff, used);  // whoever holds numbers there loses them
     for (int i = 0; i < batch.count && !dry; i++)
       product<T, Sum, Out>(ta, tb, m, n, k, x, (const T*)a + i * batch.a, lda,
                            (const T*)b + i * batch.b, ldb, y, (Out*)c + i * batch.c, ldc);
@@ -97,14 +112,23 @@ extern "C" {
 int cublasCreate_v2(void** out) { *out = new Handle{current_device}; return 0; }
 int cublasDestroy_v2(void* handle) { delete (Handle*)handle; return 0; }
 int cublasGetVersion_v2(void*, int* out) { *out = 130000; return 0; }
-int cublasSetStream_v2(void* handle, void* stream) { ((Handle*)handle)->stream = stream; return 0; }
+int cublasSetStream_v2(void* handle, void* stream) {
+  auto* own = (Handle*)handle;
+  own->stream = stream, own->workspace = nullptr, own->workspace_size = 0;
+  return 0;
+}
 int cublasGetStream_v2(void* handle, void** out) { *out = ((Handle*)handle)->stream; return 0; }
 int cublasSetMathMode(void*, int) { return 0; }
 int cublasGetMathMode(void*, int* out) { *out = 0; return 0; }
 // Factors in the memory of the device are not supported.
 int cublasSetPointerMode_v2(void*, int mode) { return mode ? 15 : 0; }
 int cublasGetPointerMode_v2(void*, int* out) { *out = 0; return 0; }
-int cublasSetWorkspace_v2(void*, void*, size_t) { return 0; }
+int cublasSetWorkspace_v2(void* handle, void* workspace, size_t size) {
+  auto* own = (Handle*)handle;
+  if ((uintptr_t)workspace % workspace_alignment || check_range(workspace, size)) return 7;
+  own->workspace = workspace, own->workspace_size = size;
+  return 0;
+}
 
 #define GEMM(N, T)                                                                            \
   int cublas##N##gemm_v2(void* h, int ta, int tb, int m, int n, int k, const T* x, const T* a, \

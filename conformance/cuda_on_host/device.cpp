@@ -56,9 +56,7 @@ static size_t kept = 0;
 size_t in_use = 0, peak = 0;
 
 static bool all(const char* from, size_t size, unsigned char byte) {
-  for (size_t i = 0; i < size; i++)
-    if ((unsigned char)from[i] != byte) return false;
-  return true;
+  return !size || ((unsigned char)from[0] == byte && !memcmp(from, from + 1, size - 1));
 }
 
 static size_t rounded(size_t size) { return size ? (size + 511) / 512 * 512 : 512; }

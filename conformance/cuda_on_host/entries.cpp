@@ -211,6 +211,13 @@ int host_run_now(const char* name, void* handle) {
   finish(stream);
   return failure;
 }
+// What another library captures on a stream: it runs whenever the graph does.
+int host_run_captured(const char* name, void* handle, void (*run)()) {
+  Stream* stream = stream_of(handle);
+  if (!stream || !stream->capture) return invalid_handle;
+  report("launch", name, 0, stream);
+  return enqueue(stream, [run] { if (!dry) run(); });
+}
 int host_stream_query(void* handle) {
   Stream* stream = stream_of(handle);
   if (!stream) return invalid_handle;

@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 from ._arrays import checks as check
-from ._arrays.devices import with_device_of_arguments
+from ._arrays.devices import is_captured, with_device_of_arguments
 from ._arrays.functions import accumulation_dtype, dtype_is_kind
 from ._arrays.namespace import (
     Array,
@@ -16,6 +16,7 @@ from ._arrays.namespace import (
     check_shaped,
     dtype_name,
     is_array,
+    is_cupy_namespace,
     is_on_gpu,
     is_traced,
     namespace_of,
@@ -61,12 +62,15 @@ class Rule(NamedTuple):
     eps : float, optional
         What the rule adds to a root, times a factor of at least ``share``.
     share : float
+    counts : bool
+        Whether the rule reads the number of the step.
     """
 
     step: Callable[[Update], tuple[Array, ...]]
     slots: tuple[str, ...] = ()
     eps: float | None = None
     share: float = 1.0
+    counts: bool = False
 
 
 @with_device_of_arguments
@@ -90,6 +94,8 @@ def take_step(
         }
     else:
         state = _checked_state(xp, params, state, slots, wide)
+    if rule.counts:
+        _check_step_in_capture(xp, state["step"])
     rates = {dtype: xp.astype(lr, dtype) for dtype in set(wide.values())} if is_array(lr) else {}
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
@@ -180,6 +186,15 @@ def _checked_step(xp: Namespace, step: Any) -> Any:
             f"{dtype_name(step.dtype)} of shape {tuple(step.shape)}"
         )
     return step
+
+
+def _check_step_in_capture(xp: Namespace, step: Any) -> None:
+    """Refuse a number of Python in a CUDA graph, of which each launch would take the same step."""
+    if is_cupy_namespace(xp) and not is_array(step) and is_captured():
+        raise TypeError(
+            "state['step']: expected an integer array of shape () in a captured call, got "
+            f"{check.said(step)}; give state | {{'step': cupy.asarray(state['step'])}}"
+        )
 
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:

@@ -14,17 +14,29 @@ environment variable ``PORTABLE_RNN_CACHE`` names.
 A cell of your own is compiled too, if it is pointwise by unit. It is then called on symbols: other
 effects, such as printing, happen only at that time. A cell that changes its own attributes when
 called is run in Python.
+
+On CuPy arrays the work of a call, or of several, can be captured in a CUDA graph and launched again
+by one call of the driver: see `capture`.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from ._arrays import checks as check
+from ._arrays.devices import device_context, is_captured
 from ._arrays.namespace import (
+    Array,
     Namespace,
+    is_array,
+    is_cupy_array,
     is_cupy_namespace,
     is_numpys,
     library_name,
+    own_namespace,
     resolve_namespace,
+    same_device,
 )
 from ._arrays.tracing import whole_sequence
 from ._executors.choose import COMPILED_DTYPES, FUSED_DTYPES, NAMES, OF_CUPY, asked, no_compiler
@@ -33,7 +45,7 @@ from ._executors.choose import use as _use
 from ._executors.programs import why_not
 from .model import RNN
 
-__all__ = ["explain", "use"]
+__all__ = ["CapturedCall", "capture", "explain", "use"]
 
 
 @check.named_options
@@ -159,3 +171,162 @@ def _on_cupy(model: RNN, dtype: str, name: str) -> str:
     if name == "persistent":
         return "persistent: one kernel for all steps where the weights fit; elsewhere fused"
     return "fused: one kernel and one product a step"
+
+
+class CapturedCall:
+    """A call whose work on a GPU is one CUDA graph; made by `capture`.
+
+    It holds the arguments, the result, and the memory of all that is computed in between, which
+    nobody else is given as long as the object lives.
+
+    Attributes
+    ----------
+    result : object
+        What the function has returned when it was captured. Its arrays have values once the graph
+        has run, and each launch writes them again.
+    graph : cupy.cuda.Graph
+
+    Examples
+    --------
+    >>> import portable_rnn as prnn
+    >>> sorted(name for name in vars(prnn.executors.CapturedCall) if name[0] != "_")
+    ['launch']
+    """
+
+    def __init__(self, graph: Any, result: Any, first: Array, kept: Any) -> None:
+        self.graph, self.result = graph, result
+        self._first, self._kept = first, kept
+
+    def launch(self, stream: Any = None) -> Any:
+        """Run the graph on what the arguments contain now.
+
+        Parameters
+        ----------
+        stream : cupy.cuda.Stream, optional
+            Where to enqueue it; by default the current one. Nothing waits for it.
+
+        Returns
+        -------
+        object
+            The ``result``.
+        """
+        with device_context(self._first):
+            self.graph.launch(stream)
+        return self.result
+
+
+def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -> CapturedCall:
+    """Capture the work of a call on CuPy arrays in a CUDA graph.
+
+    Each launch of the graph repeats what the call has enqueued, on the same memory: to compute
+    with other values, write them into the arrays that were given (``x[...] = batch``). All else
+    remains what it was: shapes, lengths that are Python's, options, learning rates that are Python
+    numbers, and the executor.
+
+    The function is called twice, on the stream to be captured: once to run, so that kernels are
+    compiled, and once to be captured, when nothing runs. Afterwards the arrays among the arguments
+    have the values that they had.
+
+    Parameters
+    ----------
+    function : callable
+        It may neither wait for the device nor send anything to it or read anything from it. Its
+        work must stay on the current stream, and products of matrices must be of this library:
+        CuPy refuses its own (``a @ b``).
+    *arguments
+        What it is called with, among it at least one CuPy array, or a dict, list, tuple or
+        dataclass of them. All arrays are of one device.
+    stream : cupy.cuda.Stream, optional
+        Which stream to capture, by default a new one. Not the null stream.
+
+    Returns
+    -------
+    CapturedCall
+
+    Raises
+    ------
+    TypeError
+        If ``function`` cannot be called, an array is not CuPy's, there is none, or ``stream`` is
+        not a stream.
+    ValueError
+        If arrays are on several devices, or ``stream`` is the null stream, of another device, or
+        is captured already.
+    RuntimeError
+        If something that the function does cannot be captured: the message quotes its line.
+
+    Notes
+    -----
+    Nothing waits, and the current stream waits for what is done here. The memory for temporary
+    arrays and the result belongs to the returned object. Errors of the first call are its own.
+
+    Examples
+    --------
+    With CuPy, ``step = prnn.executors.capture(prnn.bptt, model, params, x, targets)``, and for
+    each batch ``x[...] = batch``, ``step.launch()``, and ``step.result.grads``.
+
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> model = prnn.RNN(input_size=3, hidden_size=5)
+    >>> try:
+    ...     prnn.executors.capture(prnn.predict, model, model.init(seed=0), np.zeros((7, 2, 3)))
+    ... except TypeError as error:
+    ...     print(error)
+    arguments: expected CuPy arrays, got one of numpy
+    """
+    if not callable(function):
+        raise TypeError(f"function: expected a callable, got {check.said(function)}")
+    arrays = list(_arrays_of(arguments))
+    for array in arrays:
+        if not is_cupy_array(array):
+            raise TypeError(
+                f"arguments: expected CuPy arrays, got one of {library_name(own_namespace(array))}"
+            )
+        if not same_device(array, arrays[0]):
+            raise ValueError(
+                f"arguments: expected arrays of one device, got {arrays[0].device} and "
+                f"{array.device}"
+            )
+    if not arrays:
+        raise TypeError("arguments: expected at least one CuPy array, got none")
+    from ._executors.cuda_graph import capture as captured  # CuPy with it
+
+    with device_context(arrays[0]):
+        _check_stream(stream, arrays[0])
+        graph, result, owner = captured(function, arguments, arrays, stream)
+    return CapturedCall(graph, result, arrays[0], (function, arguments, owner))
+
+
+def _arrays_of(value: Any) -> Iterator[Array]:
+    """Yield the arrays in a value, which may be nested."""
+    if is_array(value):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _arrays_of(tuple(value.values()))
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _arrays_of(each)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _arrays_of(getattr(value, field.name))
+
+
+def _check_stream(stream: Any, array: Array) -> None:
+    """Check that a stream of the current device can be captured."""
+    if is_captured():
+        raise ValueError(
+            "stream: expected a current stream that is not captured already; what function does "
+            "is captured if it is called"
+        )
+    if stream is None:
+        return
+    if not (hasattr(stream, "ptr") and hasattr(stream, "begin_capture")):
+        raise TypeError(f"stream: expected a cupy.cuda.Stream, got {check.said(stream)}")
+    if stream.ptr in (0, 1):
+        raise ValueError("stream: expected one that can be captured, got the null stream")
+    if stream.device_id not in (-1, array.device.id):
+        raise ValueError(
+            f"stream: expected one of device {array.device.id} like the arrays, got one of device "
+            f"{stream.device_id}"
+        )
+    if stream.is_capturing():
+        raise ValueError("stream: expected one that is not captured already")

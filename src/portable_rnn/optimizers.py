@@ -249,7 +249,7 @@ def adamw(
         return p - u.lr * bias2 / bias1 * (mean / (root + eps * bias2)), mean, root
 
     slots, share = ("mean", "root_mean_square"), math.sqrt(1.0 - beta2)  # bias2 of the first step
-    return take_step(params, grads, state, lr, Rule(step, slots, eps, share))
+    return take_step(params, grads, state, lr, Rule(step, slots, eps, share, counts=True))
 
 
 @check.named_options

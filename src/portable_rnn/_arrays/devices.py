@@ -19,7 +19,7 @@ from .namespace import (
     own_namespace,
 )
 
-__all__ = ["device_context", "on_host", "with_device_of_arguments"]
+__all__ = ["device_context", "is_captured", "on_host", "with_device_of_arguments"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +40,11 @@ def on_host(array: Array) -> bool:
 def device_context(array: Array) -> AbstractContextManager[Any]:
     """Return what makes the device of a CuPy array the current one; nothing for other arrays."""
     return array.device if is_cupy_array(array) else nullcontext()
+
+
+def is_captured() -> bool:
+    """Return whether the current stream of CuPy, which is imported, is captured in a CUDA graph."""
+    return bool(sys.modules["cupy"].cuda.get_current_stream().is_capturing())
 
 
 def with_device_of_arguments(f: Callable[P, R]) -> Callable[P, R]:

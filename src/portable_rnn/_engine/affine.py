@@ -7,8 +7,9 @@ one large GEMM of T·B rows, and some GPU libraries are slow or wrong on three d
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .._arrays.devices import is_captured
 from .._arrays.functions import copied, reshape, sum_over, to_accumulation_dtype
-from .._arrays.namespace import PLAIN, Array, Namespace
+from .._arrays.namespace import PLAIN, Array, Namespace, is_cupy_array
 from .embedding import one_hot_sums, sums_by_token
 
 __all__ = [
@@ -157,7 +158,16 @@ class Linear(NamedTuple):
 
 def matmul(xp: Namespace, a: Array, b: Array) -> Array:
     """Return a matrix product; for NumPy arrays by the operator, which costs less than a call."""
-    return a @ b if PLAIN.get(type(a)) is xp else xp.matmul(a, b)
+    if PLAIN.get(type(a)) is xp:
+        return a @ b
+    try:
+        return xp.matmul(a, b)
+    except NotImplementedError:  # CuPy's, of products while its stream is captured
+        if not (is_cupy_array(a) and is_captured()):
+            raise
+    from .._arrays.cublas import product
+
+    return product(a, b)
 
 
 def _rows(xp: Namespace, x: Array) -> Array:

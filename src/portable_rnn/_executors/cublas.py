@@ -4,45 +4,16 @@ Sums are of the accumulation dtype: half precision is summed in float32. TensorF
 by CuPy's own products: where the environment variable ``CUPY_TF32`` is 1.
 """
 
-import ctypes
-import os
-from functools import lru_cache
 from typing import Any
 
 import cupy as cp
 from cupy.cuda import device
 
+from .._arrays.cublas import DEFAULT, NO, YES, functions, kind_of
 from .._arrays.namespace import Array
 from .._engine.affine import GPU_LEAF, GPU_ROOM, GPU_SUMS_OPEN
 
 __all__ = ["product", "product_over_rows"]
-
-NO, YES = 0, 1  # whether a factor is transposed
-DEFAULT = -1  # the algorithm
-# Numbers of the types of cuBLAS.
-TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
-COMPUTE_32, COMPUTE_64, COMPUTE_TF32 = 68, 70, 77
-
-
-class _Factors:
-    """1 and 0 where cuBLAS reads them, in the dtype of sums."""
-
-    def __init__(self, kind: Any) -> None:
-        self.numbers = (kind * 2)(1.0, 0.0)
-        self.one = ctypes.addressof(self.numbers)
-        self.zero = self.one + ctypes.sizeof(kind)
-
-
-FLOAT, DOUBLE = _Factors(ctypes.c_float), _Factors(ctypes.c_double)
-
-
-@lru_cache(maxsize=8)
-def _kind(dtype: str) -> tuple[int, int, _Factors]:
-    """Return the type of arrays, the type of sums, and the factors."""
-    if dtype == "float64":
-        return TYPES[dtype], COMPUTE_64, DOUBLE
-    tf32 = dtype == "float32" and os.environ.get("CUPY_TF32") == "1"
-    return TYPES[dtype], COMPUTE_TF32 if tf32 else COMPUTE_32, FLOAT
 
 
 def product(weight: Array, rows: int, *, transposed: bool) -> Any:
@@ -62,7 +33,7 @@ def product(weight: Array, rows: int, *, transposed: bool) -> Any:
     callable
         ``f(x, y)`` enqueues the product on the current stream.
     """
-    kind, compute, factors = _kind(weight.dtype.name)
+    kind, compute, factors = kind_of(weight.dtype.name)
     outputs, inputs = weight.shape
     given, found = (inputs, outputs) if transposed else (outputs, inputs)
     # cuBLAS has the columns of a matrix one after another: of a transposed one, the rows.
@@ -72,7 +43,7 @@ def product(weight: Array, rows: int, *, transposed: bool) -> Any:
     )
     middle = (kind, given, factors.zero)
     tail = (kind, found, compute, DEFAULT)
-    gemm = cp.cuda.cublas.gemmEx
+    gemm = functions().gemmEx
 
     def multiply(x: int, y: int) -> None:
         gemm(*head, x, *middle, y, *tail)
@@ -114,13 +85,13 @@ def product_over_rows(d_y: Array, x: Array) -> Array:
 
 def _add_leaves(sums: Array, d_y: Array, x: Array, size: tuple[int, int], *, first: bool) -> None:
     """Add the products of so many leaves of so many rows to as many sums."""
-    kind, compute, factors = _kind(x.dtype.name)
+    kind, compute, factors = kind_of(x.dtype.name)
     (leaves, rows), (_, outputs, inputs) = size, sums.shape
-    cp.cuda.cublas.gemmStridedBatchedEx(
+    functions().gemmStridedBatchedEx(
         *(device.get_cublas_handle(), NO, YES, inputs, outputs, rows, factors.one),
         *(x.data.ptr, kind, inputs, rows * inputs),
         *(d_y.data.ptr, kind, outputs, rows * outputs),
         factors.zero if first else factors.one,
-        *(sums.data.ptr, TYPES[sums.dtype.name], inputs, outputs * inputs),
+        *(sums.data.ptr, kind_of(sums.dtype.name)[0], inputs, outputs * inputs),
         *(leaves, compute, DEFAULT),
     )
