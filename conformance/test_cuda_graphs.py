@@ -51,7 +51,7 @@ def check_same(found, wanted):
     """Check that two results are the same, on a GPU up to the rounding of other products."""
     found, wanted = dict(leaves(found)), dict(leaves(wanted))
     assert found.keys() == wanted.keys()
-    close = {} if cuda_on_host.installed() else {"rtol": 1e-4, "atol": 1e-5}
+    close = {} if cuda_on_host.installed() else {"rtol": 1e-3, "atol": 1e-3}
     for name, array in wanted.items():
         got, want = (one.get() if hasattr(one, "get") else one for one in (found[name], array))
         check = np.testing.assert_allclose if close else np.testing.assert_array_equal
@@ -90,12 +90,11 @@ def test_a_captured_call_computes_with_the_values_of_the_moment(backend, dtype, 
 
 @pytest.mark.parametrize("call", BUDGETS)
 def test_a_call_that_waits_or_sends_is_refused_by_its_line(backend, dtype, cp, given, call):
-    compute = CALLS[call](given)
-    with pytest.raises(
-        RuntimeError, match=r"^function: expected work .*, got '.*' in \w+\.py, line"
-    ):
-        executors.capture(lambda x: compute(), given.x)
-    compute()  # as before
+    compute, stream = CALLS[call](given), cp.cuda.Stream(non_blocking=True)
+    text = r"^function: expected work that a CUDA graph can contain, got '.*' in \w+\.py, line "
+    with pytest.raises(RuntimeError, match=text):
+        executors.capture(lambda x: compute(), given.x, stream=stream)
+    assert not stream.is_capturing()
 
 
 # ------------------------------------------------------------------------------- an update
@@ -185,29 +184,55 @@ def test_nobody_else_is_given_the_memory_of_a_graph(backend, dtype, cp, given):
     with cp.cuda.using_allocator(pool.malloc), cp.cuda.Stream(non_blocking=True) as stream:
         compute = given.bptt("gru", {"num_layers": 2})
         captured = executors.capture(lambda x: compute(), given.x, stream=stream)
-        gc.collect()
         pool.free_all_blocks()
         others = [cp.full(16 << i, i, dtype=cp.float32) for i in range(12) for _ in range(4)]
-        check_same(launched(captured), compute())
-        assert all(bool((array == i // 4).all()) for i, array in enumerate(others))
+        found = launched(captured)
+        alike = [bool((array == i // 4).all()) for i, array in enumerate(others)]
+        assert not (cuda_on_host.installed() and cuda_on_host.memory_check())
+        assert all(alike), alike
+        check_same(found, compute())
 
 
 def test_a_captured_call_keeps_what_it_reads(backend, dtype, cp, given):
     model, params = given.network("gru")
-    wanted = prnn.predict(model, params, given.x)
-    captured = executors.capture(
-        lambda params, x: prnn.predict(model, params, x),
-        {name: array.copy() for name, array in params.items()},
-        given.x.copy(),
-    )
+
+    def work(out, params, x):
+        out[...] = prnn.predict(model, params, x)
+
+    out = cp.zeros_like(given.rows)
+    copies = {name: array.copy() for name, array in params.items()}
+    captured = executors.capture(work, out, copies, given.x.copy())
+    del copies
     gc.collect()
     cp.get_default_memory_pool().free_all_blocks()
-    kept = [cp.zeros(64, dtype=cp.float32) for _ in range(64)]
-    check_same(launched(captured), wanted)
-    result = captured.launch()
-    del captured, kept
-    gc.collect()
+    others = [cp.zeros(16 << i, dtype=cp.float32) for i in range(12) for _ in range(4)]
+    launched(captured)
+    check_same(out, prnn.predict(model, params, given.x))
+    assert not any(bool(array.any()) for array in others)
+    assert not (cuda_on_host.installed() and cuda_on_host.memory_check())
+
+
+@pytest.mark.rows("cupy-host")  # a GPU has other users
+def test_the_memory_of_a_graph_is_given_back_with_its_last_array(backend, dtype, cp, given):
+    compute = given.bptt("gru")
+    wanted = compute()
+
+    def free():
+        gc.collect()
+        return cp.cuda.Device().mem_info[0]
+
+    before = free()
+    captured = executors.capture(lambda x: compute(), given.x)
+    result = launched(captured)
+    held = before - free()
+    assert held > 0
+    del captured
     check_same(result, wanted)
+    loss = result.loss
+    del result
+    assert 0 < before - free() <= held
+    del loss
+    assert free() == before
 
 
 def test_the_null_stream_waits_for_a_capture_and_a_launch_goes_where_it_is_told(
@@ -236,6 +261,10 @@ def test_a_graph_of_another_device_is_launched_there(backend, dtype, cp):
     captured = executors.capture(lambda x: compute(), given.x)
     with cp.cuda.Device(1):
         changed(cp, given.labels)
+    if cuda_on_host.installed():
+        with cuda_on_host.Log() as log:
+            captured.launch()
+        assert log.devices == {1: 1}
     found = captured.launch()
     assert {array.device.id for _, array in leaves(found)} == {1}
     check_same(found, compute())
@@ -254,17 +283,17 @@ def test_a_call_can_be_a_part_of_the_callers_own_graph(backend, dtype, cp, given
         result = prnn.bptt(model, params, scaled, given.labels)
         return scaled, result.loss, result.grads
 
-    wait = cp.cuda.get_current_stream().record()
     stream = cp.cuda.Stream(non_blocking=True)
-    stream.wait_event(wait)
-    with executors.use(executor), stream, cp.cuda.using_allocator(pool.malloc):
-        work()  # kernels are compiled
-        stream.begin_capture()
-        found = work()
-        graph = stream.end_capture()
+    stream.wait_event(cp.cuda.get_current_stream().record())
+    with executors.use(executor), stream:
+        with cp.cuda.using_allocator(pool.malloc):  # for the graph, and for nothing else
+            work()  # kernels are compiled
+            stream.begin_capture()
+            found = work()
+            graph = stream.end_capture()
         changed(cp, given.x)
-        graph.launch()
         wanted = work()
+        graph.launch()
         stream.synchronize()
         check_same(found, wanted)
 

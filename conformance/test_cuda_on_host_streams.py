@@ -1,5 +1,7 @@
 """The emulated device itself: streams, devices, graphs, and what is counted."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,77 @@ def test_what_cannot_be_captured_is_refused(cp, what):
                 stream.end_capture()
             except cp.cuda.runtime.CUDARuntimeError:
                 assert what != "matmul"  # which CuPy refuses before it reaches the device
+
+
+def gemm(cp, handle, a, out):
+    """Enqueue ``out = a a`` by cuBLAS, as who calls it without CuPy; return the status."""
+    factors = (ctypes.c_float * 2)(1.0, 0.0)
+    one = ctypes.addressof(factors)
+    numbers = (0, 0, *[len(a)] * 3, one, a.data.ptr, 0, len(a), a.data.ptr, 0, len(a), one + 4)
+    call = cuda_on_host.device().cublasGemmEx
+    call.argtypes = [ctypes.c_void_p, *[ctypes.c_int] * 5, *[ctypes.c_void_p] * 2]
+    call.argtypes += [*[ctypes.c_int] * 2, ctypes.c_void_p, *[ctypes.c_int] * 2]
+    call.argtypes += [*[ctypes.c_void_p] * 2, *[ctypes.c_int] * 4]
+    return call(handle, *numbers, out.data.ptr, 0, len(a), 68, -1)
+
+
+def handle_of(stream, workspace=None):
+    """Return a handle of cuBLAS for a stream, with a workspace."""
+    core, handle = cuda_on_host.device(), ctypes.c_void_p()
+    core.cublasCreate_v2(ctypes.byref(handle))
+    core.cublasSetStream_v2(handle, ctypes.c_void_p(stream.ptr))
+    if workspace is not None:
+        given = ctypes.c_void_p(workspace.data.ptr), ctypes.c_size_t(workspace.nbytes)
+        assert core.cublasSetWorkspace_v2(handle, *given) == 0
+    return handle
+
+
+def test_a_captured_product_writes_to_its_own_workspace_when_the_graph_runs(cp):
+    stream, a = cp.cuda.Stream(non_blocking=True), cp.full((3, 3), 2, dtype=cp.float32)
+    out, workspace = cp.zeros((3, 3), dtype=cp.float32), cp.zeros(16 << 10, dtype=cp.uint8)
+    with stream:
+        handle = handle_of(stream, workspace)
+        stream.begin_capture()
+        assert gemm(cp, handle, a, out) == 0
+        graph = stream.end_capture()
+        stream.synchronize()
+        assert not out.any()
+        assert not workspace.any()
+        graph.launch()
+        stream.synchronize()
+        assert (out == 12).all()
+        assert workspace.any()
+
+
+@pytest.mark.parametrize("size", [0, 4 << 10])
+def test_a_captured_product_without_a_workspace_of_its_own_is_refused(cp, size):
+    stream, a = cp.cuda.Stream(non_blocking=True), cp.ones((3, 3), dtype=cp.float32)
+    handle = handle_of(stream, cp.zeros(size, dtype=cp.uint8) if size else None)
+    assert gemm(cp, handle, a, cp.zeros_like(a)) == 0
+    stream.begin_capture()
+    assert gemm(cp, handle, a, cp.zeros_like(a)) == 14
+    assert end(stream) == "Invalidated"
+    # To set the stream takes the workspace away.
+    handle = handle_of(stream, cp.zeros(16 << 10, dtype=cp.uint8))
+    cuda_on_host.device().cublasSetStream_v2(handle, ctypes.c_void_p(stream.ptr))
+    stream.begin_capture()
+    assert gemm(cp, handle, a, cp.zeros_like(a)) == 14
+    assert end(stream) == "Invalidated"
+    cuda_on_host.failure()
+
+
+def test_what_is_sorted_in_a_capture_is_sorted_when_the_graph_runs(cp):
+    numbers = cp.asarray([3, 1, 2])
+    cp.sort(numbers), cp.argsort(numbers)  # compiled
+    pool = cp.cuda.MemoryPool()  # for what is only there in between
+    with cp.cuda.using_allocator(pool.malloc), cp.cuda.Stream(non_blocking=True) as stream:
+        stream.begin_capture()
+        found = cp.sort(numbers), cp.argsort(numbers)
+        graph = stream.end_capture()
+        numbers[...] = numbers[::-1] * 10
+        graph.launch()
+        stream.synchronize()
+        assert [one.tolist() for one in found] == [[10, 20, 30], [1, 0, 2]]
 
 
 # -------------------------------------------------------------------------------------- counts

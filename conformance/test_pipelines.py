@@ -104,27 +104,32 @@ def test_a_frame_itself_is_refused_by_name(backend, network):
 
 
 @pytest.mark.parametrize("what", ["forward", "backward", "predict"])
-def test_matrix_products_cannot_be_captured_in_a_graph(backend, network, what):
+def test_a_call_is_a_part_of_the_callers_graph(backend, network, what):
     cp = backend.xp
     model, params, x = network.model, network.params, network.x
     fwd = prnn.forward(model, params, x)
     d_outputs = cp.ones_like(fwd.outputs)
     calls = {
-        "forward": lambda: prnn.forward(model, params, x),
-        "backward": lambda: prnn.backward(model, params, fwd.tape, d_outputs),
+        "forward": lambda: prnn.forward(model, params, x).outputs,
+        "backward": lambda: prnn.backward(model, params, fwd.tape, d_outputs).x,
         "predict": lambda: prnn.predict(model, params, x),
     }
-    calls[what]()  # kernels are compiled
     cp.cuda.get_current_stream().synchronize()  # the arrays are those of another stream
+    pool = cp.cuda.MemoryPool()  # whose memory is the graph's, and of nothing else
     with cp.cuda.Stream(non_blocking=True) as stream:
-        stream.begin_capture()
-        with pytest.raises(NotImplementedError, match="cuBLAS API during stream capture"):
-            calls[what]()
-        stream.end_capture()
-        # The stream is as before.
-        again = prnn.predict(model, params, x)
+        with cp.cuda.using_allocator(pool.malloc):
+            calls[what]()  # kernels are compiled
+            stream.begin_capture()
+            with pytest.raises(NotImplementedError, match="cuBLAS API during stream capture"):
+                x[0] @ x[0].T
+            captured = calls[what]()
+            graph = stream.end_capture()
+        x *= 0.5
+        d_outputs *= 2.0
+        wanted = calls[what]()
+        graph.launch()
         stream.synchronize()
-    assert backend.get(again).tobytes() == backend.get(fwd.outputs).tobytes()
+        np.testing.assert_allclose(backend.get(captured), backend.get(wanted), rtol=1e-5, atol=1e-6)
 
 
 def test_what_has_no_product_can_be_captured_and_replayed(backend, network):

@@ -21,6 +21,7 @@ UNTRIED = {
     "record": "holds results, and is checked by the functions that take it",
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
+    "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
 }
 
 NAMED = {
@@ -109,6 +110,8 @@ IN_FUNCTION = {
     "book.draw": {"outputs": "count", "targets": "choice of targets"},
     "book.compute": {"xp": "optional namespace"},
     "executors.explain": {"xp": "optional namespace"},
+    "executors.capture": {"*": "captured"},
+    "executors.CapturedCall": {"*": "record"},
     "dropout.draw": {"seed": "seed of masks"},
     "embed_vjp": {"vocabulary_size": "count"},
     "executors": {"name": "executor", "dtype": "dtype"},

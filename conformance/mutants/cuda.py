@@ -17,10 +17,19 @@ def training(cost, *case):
     return f"conformance/test_cuda_training.py::test_{cost}[{name}]"
 
 
+def graph(promise, *case, row="cupy-host"):
+    """Return the id of a test of test_cuda_graphs.py."""
+    return f"conformance/test_cuda_graphs.py::test_{promise}[{'-'.join((row, 'float32', *case))}]"
+
+
 BUDGET = "a_call_moves_and_waits_for_nothing_but_its_budget"
 PLACE = "results_are_on_the_device_of_the_arguments"
 STREAM = "a_call_works_on_the_stream_of_the_caller"
 VALUES = "results_are_those_of_numpy"
+MOMENT = "a_captured_call_computes_with_the_values_of_the_moment"
+MEMORY = "nobody_else_is_given_the_memory_of_a_graph"
+UPDATES = "updates_by_launches_of_a_graph_are_those_of_calls"
+CAPTURE = "_executors/cuda_graph.py"
 
 CUDA = [
     Mutant(
@@ -106,5 +115,97 @@ CUDA = [
         "            host = array.get(blocking=False)",
         "            host = array.get()",
         training("a_file_of_weights_waits_once"),
+    ),
+    Mutant(
+        "a graph in memory that others are given",
+        CAPTURE,
+        "    with stream, cp.cuda.using_allocator(memory.malloc):",
+        "    with stream:",
+        graph(MEMORY),
+    ),
+    Mutant(
+        "the memory of a graph freed as soon as it is captured",
+        CAPTURE,
+        "    return result, graph, memory",
+        "    return result, graph, None",
+        graph("a_captured_call_keeps_what_it_reads"),
+    ),
+    Mutant(
+        "the memory of a graph never given back",
+        CAPTURE,
+        "        self._pool.free_all_blocks()",
+        "        pass",
+        graph("the_memory_of_a_graph_is_given_back_with_its_last_array"),
+    ),
+    Mutant(
+        "a capture that has updated the arguments",
+        CAPTURE,
+        "            array[...] = values",
+        "            pass",
+        graph(UPDATES, "auto", row="cupy-host-stream"),
+    ),
+    Mutant(
+        "a launch that does not wait for the capture's own work",
+        CAPTURE,
+        "    current.wait_event(stream.record())",
+        "    pass",
+        graph(UPDATES, "auto", row="cupy-host-stream"),
+    ),
+    Mutant(
+        "a stream that remains captured after an error",
+        CAPTURE,
+        "            stream.end_capture()",
+        "            pass",
+        graph("a_call_that_waits_or_sends_is_refused_by_its_line", "bptt that checks labels"),
+    ),
+    Mutant(
+        "a captured product on the null stream",
+        "_arrays/cublas.py",
+        '        _run("cublasSetStream_v2", handle, self._stream)',
+        '        _run("cublasSetStream_v2", handle, 0)',
+        graph(MOMENT, "bptt of lstm"),
+    ),
+    Mutant(
+        "a captured product without a workspace",
+        "_arrays/cublas.py",
+        '        _run("cublasSetWorkspace_v2", handle, workspace.data.ptr, workspace.nbytes)',
+        '        _run("cublasSetWorkspace_v2", handle, workspace.data.ptr, 0)',
+        graph(MOMENT, "bptt of lstm"),
+    ),
+    Mutant(
+        "a workspace that is set before the stream",
+        "_arrays/cublas.py",
+        "        _run(name, *arguments)",
+        '        _run("cublasSetStream_v2", handle, self._stream)\n        _run(name, *arguments)',
+        graph(MOMENT, "bptt of lstm"),
+    ),
+    Mutant(
+        "a workspace of memory that is freed",
+        "_arrays/cublas.py",
+        "        self._workspace = cp.empty(WORKSPACE if latest else EARLIER_WORKSPACE, cp.uint8)",
+        "        self._workspace = cp.zeros(WORKSPACE if latest else EARLIER_WORKSPACE, cp.uint8)\n"
+        "        self._workspace.data = cp.ones(9).data",
+        graph(MOMENT, "bptt of lstm"),
+    ),
+    Mutant(
+        "a captured product of a transposed factor",
+        "_arrays/cublas.py",
+        "        return array, YES, array.shape[0]",
+        "        return array, NO, array.shape[0]",
+        graph(MOMENT, "bptt of gru"),
+    ),
+    Mutant(
+        "a graph that takes the same step of Adam again",
+        "_optimizer_step.py",
+        "    if rule.counts:",
+        "    if rule.counts and not is_cupy_namespace(xp):",
+        graph("a_step_of_adam_that_is_a_number_is_refused", "adamw"),
+    ),
+    Mutant(
+        "a graph launched on a device that is not its own",
+        "executors.py",
+        "        with device_context(next(_arrays_of(self.arguments))):",
+        "        with device_context(None):",
+        graph("a_graph_of_another_device_is_launched_there"),
     ),
 ]

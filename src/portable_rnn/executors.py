@@ -21,7 +21,7 @@ by one call of the driver: see `capture`.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from ._arrays import checks as check
@@ -173,29 +173,36 @@ def _on_cupy(model: RNN, dtype: str, name: str) -> str:
     return "fused: one kernel and one product a step"
 
 
+@dataclass(frozen=True, eq=False)
 class CapturedCall:
     """A call whose work on a GPU is one CUDA graph; made by `capture`.
 
-    It holds the arguments, the result, and the memory of all that is computed in between, which
-    nobody else is given as long as the object lives.
-
     Attributes
     ----------
+    function : callable
+    arguments : tuple
+        What it was called with: write new values into these arrays.
     result : object
-        What the function has returned when it was captured. Its arrays have values once the graph
-        has run, and each launch writes them again.
+        What it has returned when it was captured. Each launch writes its arrays, and nothing else
+        of it; before the first, they have no values.
     graph : cupy.cuda.Graph
+    memory : object
+        What owns the memory of the result and of all that is computed before it. Nobody else is
+        given it as long as this object or an array of the result lives.
 
     Examples
     --------
+    >>> from dataclasses import fields
     >>> import portable_rnn as prnn
-    >>> sorted(name for name in vars(prnn.executors.CapturedCall) if name[0] != "_")
-    ['launch']
+    >>> [field.name for field in fields(prnn.executors.CapturedCall)]
+    ['function', 'arguments', 'result', 'graph', 'memory']
     """
 
-    def __init__(self, graph: Any, result: Any, first: Array, kept: Any) -> None:
-        self.graph, self.result = graph, result
-        self._first, self._kept = first, kept
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    result: Any
+    graph: Any
+    memory: Any
 
     def launch(self, stream: Any = None) -> Any:
         """Run the graph on what the arguments contain now.
@@ -210,7 +217,7 @@ class CapturedCall:
         object
             The ``result``.
         """
-        with device_context(self._first):
+        with device_context(next(_arrays_of(self.arguments))):
             self.graph.launch(stream)
         return self.result
 
@@ -292,8 +299,7 @@ def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -
 
     with device_context(arrays[0]):
         _check_stream(stream, arrays[0])
-        graph, result, owner = captured(function, arguments, arrays, stream)
-    return CapturedCall(graph, result, arrays[0], (function, arguments, owner))
+        return CapturedCall(function, arguments, *captured(function, arguments, arrays, stream))
 
 
 def _arrays_of(value: Any) -> Iterator[Array]:

@@ -20,7 +20,7 @@ __all__ = ["capture"]
 def capture(
     function: Callable[..., Any], arguments: tuple[Any, ...], arrays: list[Array], stream: Any
 ) -> tuple[Any, Any, Any]:
-    """Return the graph of a call, its result, and what owns the memory of the graph.
+    """Return the result of a call, its graph, and what owns the memory of both.
 
     Runs on the current device. The current stream waits for all that is done here.
 
@@ -38,37 +38,55 @@ def capture(
     RuntimeError
         If something that ``function`` does cannot be captured.
     """
-    allocate, owner = _private_memory()
+    memory = _Memory()
     current = cp.cuda.get_current_stream()
     stream = stream or cp.cuda.Stream(non_blocking=True)
     stream.wait_event(current.record())
-    with stream, cp.cuda.using_allocator(allocate):
+    with stream, cp.cuda.using_allocator(memory.malloc):
         before = [array.copy() for array in arrays]
         function(*arguments)  # compiles kernels, and makes what is kept for later calls
         for array, values in zip(arrays, before, strict=True):
             array[...] = values
         del before
-        graph, result = _captured(function, arguments, stream)
+        result, graph = _captured(function, arguments, stream)
     current.wait_event(stream.record())
-    return graph, result, owner
+    return result, graph, memory
 
 
-def _private_memory() -> tuple[Callable[[int], Any], Any]:
-    """Return an allocator, and what has to live as long as its memory is in use."""
-    held: list[Any] = []
+class _Memory:
+    """Memory of its own, which lives as long as this object or an array in it.
 
-    def more(size: int) -> Any:
-        held.append(cp.cuda.Memory(size))
-        return cp.cuda.MemoryPointer(held[-1], 0)
+    Arrays that are gone leave room for others of the same capture. The blocks that they are cut
+    from are held, since the pool would free them when memory runs out.
+    """
 
-    pool = cp.cuda.MemoryPool(more)
-    return pool.malloc, (pool, held)
+    def __init__(self) -> None:
+        self._held: list[Any] = []
+        held = self._held
+
+        def more(size: int) -> Any:
+            held.append(cp.cuda.Memory(size))
+            return cp.cuda.MemoryPointer(held[-1], 0)
+
+        self._pool = cp.cuda.MemoryPool(more)
+
+    def malloc(self, size: int) -> Any:
+        """Return a pointer to so many bytes."""
+        found = self._pool.malloc(size)
+        if not size:
+            return found
+        owner = (self, found)  # a tuple lets its last entry go first
+        memory = cp.cuda.UnownedMemory(found.ptr, size, owner, found.device_id)
+        return cp.cuda.MemoryPointer(memory, 0)
+
+    def __del__(self) -> None:
+        self._pool.free_all_blocks()  # a pool of CuPy that is gone does not
 
 
 def _captured(
     function: Callable[..., Any], arguments: tuple[Any, ...], stream: Any
 ) -> tuple[Any, Any]:
-    """Return the graph and the result of a call that has run once without an error."""
+    """Return the result and the graph of a call that has run once without an error."""
     stream.begin_capture()
     try:
         result = function(*arguments)
@@ -79,7 +97,7 @@ def _captured(
             raise
         raise RuntimeError(f"{_CANNOT}, got {_place_of(error)}{_text(error)}") from error
     try:
-        return stream.end_capture(), result
+        return result, stream.end_capture()
     except RuntimeError as error:
         raise RuntimeError(f"{_CANNOT}, got {_text(error)}") from error
 
