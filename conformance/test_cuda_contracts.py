@@ -81,6 +81,19 @@ def test_results_are_on_the_device_of_the_arguments(backend, dtype, cp, call, pe
         assert cp.cuda.runtime.getDevice() == 0
 
 
+@pytest.mark.parametrize("peers", [False, True], ids=["alone", "peers"])
+def test_class_indices_of_another_device_are_refused_by_name(backend, dtype, cp, peers):
+    given = Given(cp, backend.put)
+    with cp.cuda.Device(1):
+        labels = cp.zeros(given.labels.shape, dtype=cp.int32)
+    refused = pytest.raises(ValueError, match=r"^targets: expected device .* 0> like outputs, got")
+    with cuda_on_host.settings(peers=peers):
+        with refused:
+            prnn.bptt(*given.network(), given.x, labels)
+        with refused:
+            prnn.losses.softmax_cross_entropy(given.rows, labels)
+
+
 @each_executor
 @each_call
 def test_results_are_those_of_numpy(backend, dtype, executor, call):

@@ -147,6 +147,13 @@ CASES = [
     (prnn.RNN, (I, H, O), {"dropout": "0.3", "num_layers": 2}, TypeError, r"dropout: .*\[0, 1\)"),
     (prnn.RNN, (I, H, O), {"zoneout": True}, TypeError, r"zoneout: .* got True"),
     (prnn.RNN, (I, H, O), {"cell": "lstn"}, ValueError, "cell: .*; did you mean lstm"),
+    (
+        prnn.memory.plan,
+        (MODEL, 9, 2),
+        {"device": "gpu"},
+        ValueError,
+        "device: .* did you mean cuda",
+    ),
     (prnn.RNN, (I, H, O), {"cell": {"name": ["lstm"]}}, ValueError, "cell: .*name of one of"),
     (prnn.RNN, (I, H, O), {"nonlinearity": 3}, ValueError, "nonlinearity: expected one of"),
     (prnn.RNN, (I, H, O), {"nonlinearity": np.ones(2)}, ValueError, "nonlinearity: expected one"),

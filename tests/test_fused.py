@@ -117,6 +117,20 @@ def test_where_compilation_fails_steps_are_cupys_with_a_warning(monkeypatch, cap
         prnn.predict(model, params, x)
 
 
+def test_a_failure_of_compilation_that_passes_is_not_kept(monkeypatch, caplog):
+    def no_memory(*args, **options):
+        raise cp.cuda.memory.OutOfMemoryError(1, 2)
+
+    cell = GRU(clip=0.321)  # of which there are no kernels yet
+    model, params, x, _ = network(cell, 3, 2)
+    with executors.use("fused"):
+        with monkeypatch.context() as patch:
+            patch.setattr(cp, "RawModule", no_memory)
+            with pytest.raises(ValueError, match="executor: fused was asked for; NVRTC cannot"):
+                prnn.predict(model, params, x)
+        prnn.predict(model, params, x)
+
+
 def test_fused_is_for_cupys_arrays():
     model = prnn.RNN(INPUTS, H)
     with executors.use("fused"):

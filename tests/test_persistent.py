@@ -122,6 +122,24 @@ def test_layer_too_large_for_shared_memory_runs_as_fused():
     assert not log.kernels["persistent_forward"]
 
 
+@pytest.mark.parametrize(("error", "tries"), [(ValueError("too many"), 1), (MemoryError(), 2)])
+def test_kernels_that_cannot_be_compiled_are_tried_once_unless_it_may_pass(
+    monkeypatch, caplog, error, tries
+):
+    def fails(*args, **options):
+        tried.append(args)
+        raise error
+
+    tried = []
+    monkeypatch.setattr(persistent, "Layer", fails)
+    monkeypatch.setattr(persistent, "_refused", {})
+    model, params, x, _ = network("elman", 4, 2)
+    with executors.use("persistent"):
+        for _ in range(2):
+            prnn.predict(model, params, x)
+    assert len(tried) == tries
+
+
 def test_persistent_runs_arrays_of_other_libraries_as_auto_does():
     model = prnn.RNN(3, 4)
     params, x = model.init(seed=0), np.ones((5, 2, 3), np.float32)

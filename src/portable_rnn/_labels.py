@@ -7,9 +7,11 @@ from ._arrays.functions import dtype_is_kind, nan_where, real_part, row
 from ._arrays.namespace import (
     Array,
     Namespace,
+    check_library_and_device,
     check_shaped,
     device_of,
     dtype_name,
+    is_cupy_array,
     is_traced,
     namespace_of,
     read_flag,
@@ -38,6 +40,8 @@ def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
                 f"targets: expected class indices of shape {shape[:-1]}, "
                 f"got {tuple(targets.shape)}{rows}"
             )
+        if is_cupy_array(targets):  # which computes with arrays of two devices in some cases
+            check_library_and_device("targets", targets, "outputs", outputs)
         return True
     if targets.dtype != outputs.dtype or targets.ndim < outputs.ndim:
         raise TypeError(

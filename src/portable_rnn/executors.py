@@ -204,6 +204,7 @@ class CapturedCall:
     graph: Any
     memory: Any
 
+    @check.named_options
     def launch(self, stream: Any = None) -> Any:
         """Run the graph on what the arguments contain now.
 
@@ -222,6 +223,7 @@ class CapturedCall:
         return self.result
 
 
+@check.named_options
 def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -> CapturedCall:
     """Capture the work of a call on CuPy arrays in a CUDA graph.
 

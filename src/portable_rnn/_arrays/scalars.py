@@ -53,6 +53,7 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "rng": ("seed",),
     "key": ("seed",),
     "weight": ("class_weights", "weights"),
+    "gpu": ("cuda",),
 }
 
 

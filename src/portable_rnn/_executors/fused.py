@@ -24,14 +24,16 @@ from .cublas import product, product_over_rows
 from .cuda_step import BACKWARD, FORWARD, source
 from .eager import Eager
 from .program import Program
-from .programs import NotCompiled, code_of, kind_of_update
+from .programs import NotCompiled, NotNow, code_of, kind_of_update
 from .record import Record, rows_of
 
-__all__ = ["Fused", "FusedLayer", "Kernels", "kernels_of"]
+__all__ = ["PASSING", "Fused", "FusedLayer", "Kernels", "kernels_of"]
 
 logger = logging.getLogger("portable_rnn")
 
 THREADS = 128  # of a block
+# Errors of compilation that may be gone the next time: of memory, files, and the device.
+PASSING = (MemoryError, OSError, cp.cuda.runtime.CUDARuntimeError, cp.cuda.driver.CUDADriverError)
 
 
 def _weight_sum(xp: Namespace, x: Array, d_y: Array) -> Array:
@@ -286,13 +288,13 @@ def kernels_of(
 @lru_cache(maxsize=64)
 def _kernels(program: Program, dtype: str, scaled: bool) -> Kernels:
     text = source(program, dtype, scaled=scaled)
-    module = cp.RawModule(code=text, options=("-std=c++17",))
     try:
+        module = cp.RawModule(code=text, options=("-std=c++17",))
         forward, backward = (module.get_function(name) for name in (FORWARD, BACKWARD))
     except Exception as error:  # such as NVRTC without the headers of half precision
         said = f"NVRTC cannot compile its kernels: {error}"
         logger.warning("the steps are CuPy's: %s", said)
-        raise NotCompiled(said) from error
+        raise (NotNow if isinstance(error, PASSING) else NotCompiled)(said) from error
     return Kernels(program, scaled, forward, backward)
 
 

@@ -8,14 +8,15 @@ record, so that one may run back what the other has run.
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from .._arrays.namespace import Array, dtype_name
 from .._engine.recurrence import Weights
 from .._engine.setup import Setup
 from ..cells import State
 from .cuda_plan import Limits, Plan, plan
-from .fused import Fused, FusedLayer, Kernels
-from .persistent_layer import Layer, limits
+from .fused import PASSING, Fused, FusedLayer, Kernels
+from .persistent_layer import Layer, device, limits
 from .program import Program
 from .record import Record, rows_of
 
@@ -41,6 +42,9 @@ class Persistent(Fused):
 @lru_cache(maxsize=256)
 def _plan(program: Program, batch: int, units: int, dtype: str, device: Limits) -> Plan | str:
     return plan(program, batch, units, dtype, device)
+
+
+_refused: dict[Any, str] = {}  # what could not be compiled, on which device, and why
 
 
 class PersistentLayer(FusedLayer):
@@ -69,11 +73,16 @@ class PersistentLayer(FusedLayer):
         if isinstance(found, str):
             logger.info("each step is a kernel of its own: %s", found)
             return None
+        scaled, key = self.kernels.scaled, (program, found, self.kernels.scaled, device())
+        if key in _refused:
+            return None
         arrays = (self.weight, *self.biases, self.own)
         try:
-            return Layer(program, found, *arrays, scaled=self.kernels.scaled)
+            return Layer(program, found, *arrays, scaled=scaled)
         except Exception as error:  # such as registers of this device that do not suffice
             logger.warning("each step is a kernel of its own: %s", error)
+            if not isinstance(error, PASSING):
+                _refused[key] = str(error)
             return None
 
     def forward(

@@ -15,7 +15,7 @@ from .cuda_plan import Limits, Plan
 from .program import Program
 from .record import Record
 
-__all__ = ["Cotangents", "Layer", "limits"]
+__all__ = ["Cotangents", "Layer", "device", "limits"]
 
 PATIENCE = 1 << 35  # some 20 seconds
 
@@ -29,9 +29,15 @@ class Cotangents(NamedTuple):
     d_state: Array  # (S, B, H) of the state before all steps, in the dtype of arithmetic
 
 
+def device() -> int:
+    """Return the number of the current device."""
+    found: int = cp.cuda.Device().id
+    return found
+
+
 def limits() -> Limits:
     """Return what the current device has."""
-    return _limits(cp.cuda.Device().id)
+    return _limits(device())
 
 
 @lru_cache(maxsize=64)

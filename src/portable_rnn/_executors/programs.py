@@ -17,7 +17,7 @@ from .._engine.setup import Setup
 from .program import Program
 from .trace import NotPointwise, trace
 
-__all__ = ["NotCompiled", "code_of", "kind_of_update", "why_not"]
+__all__ = ["NotCompiled", "NotNow", "code_of", "kind_of_update", "why_not"]
 
 Code = TypeVar("Code")
 
@@ -28,6 +28,10 @@ _fixed: WeakValueDictionary[int, Any] = WeakValueDictionary()  # cells that do n
 
 class NotCompiled(Exception):
     """There is no code for a program here; the message says why."""
+
+
+class NotNow(NotCompiled):
+    """There is no code for a program now, such as for lack of memory; it is tried again."""
 
 
 def code_of(
@@ -46,17 +50,20 @@ def code_of(
         Whether there are updates, of booleans or of numbers.
     make : callable
         Returns code for a program, a dtype, and whether there are factors of what the recurrent
-        weights multiply; or raises `NotCompiled`.
+        weights multiply; or raises `NotCompiled` or `NotNow`.
     dtype : str
     scaled : bool
     """
     inner = recurrence.inner if isinstance(recurrence, Held) else recurrence
     if not isinstance(inner, Plain):
         return why_not(recurrence)
-    if _is_known_fixed(inner.cell):
-        found = _found(inner.cell, _source(inner.cell), held, make, dtype, scaled)
-    else:  # what another one holds may have changed since its step was traced
-        found = _traced(inner.cell, held, make, dtype, scaled)
+    try:
+        if _is_known_fixed(inner.cell):
+            found = _found(inner.cell, _source(inner.cell), held, make, dtype, scaled)
+        else:  # what another one holds may have changed since its step was traced
+            found = _traced(inner.cell, held, make, dtype, scaled)
+    except NotNow as reason:
+        return str(reason)
     return found  # type: ignore[no-any-return]
 
 
@@ -99,6 +106,8 @@ def _traced(
         return make(program, dtype, scaled)
     except NotPointwise as reason:
         return f"its cell: {reason}"
+    except NotNow:
+        raise  # not to be kept
     except NotCompiled as reason:
         return str(reason)
 

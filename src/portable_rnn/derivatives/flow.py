@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype, concatenate, stack
-from .._arrays.namespace import Array, Namespace, device_of, namespace_of
+from .._arrays.namespace import (
+    Array,
+    Namespace,
+    device_of,
+    dtype_name,
+    is_cupy_namespace,
+    namespace_of,
+)
 from .._arrays.norms import norm, unit_of
 from .._calls.call import (
     Call,
@@ -191,6 +198,11 @@ def gradient_flow(
     xp = check_real(model, params)
     given = {"lengths": lengths, "mask": mask, "weights": loss_options.get("weights")}
     call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
+    if is_cupy_namespace(xp) and dtype_name(x.dtype) == "bfloat16":
+        raise TypeError(
+            "x: expected dtype float16, float32 or float64 on CuPy, whose bfloat16 only kernels "
+            "compute with, since gradient_flow calls the cell at each step; got bfloat16"
+        )
     if not call.setup.executor.stepwise:
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
     if model.bidirectional:
