@@ -1,6 +1,8 @@
 """Train with CuPy, each step one launch of a CUDA graph.
 
-python examples/cuda_graph.py
+    python examples/cuda_graph.py
+
+The graph writes new parameters over the old ones, and reads each batch where the first one was.
 """
 
 import portable_rnn as prnn

@@ -163,21 +163,21 @@ CUDA = [
         "_arrays/cublas.py",
         '        _run("cublasSetStream_v2", handle, self._stream)',
         '        _run("cublasSetStream_v2", handle, 0)',
-        graph(MOMENT, "bptt of lstm"),
+        graph(MOMENT, "bptt of lstm", "eager"),
     ),
     Mutant(
         "a captured product without a workspace",
         "_arrays/cublas.py",
         '        _run("cublasSetWorkspace_v2", handle, workspace.data.ptr, workspace.nbytes)',
         '        _run("cublasSetWorkspace_v2", handle, workspace.data.ptr, 0)',
-        graph(MOMENT, "bptt of lstm"),
+        graph(MOMENT, "bptt of lstm", "eager"),
     ),
     Mutant(
         "a workspace that is set before the stream",
         "_arrays/cublas.py",
         "        _run(name, *arguments)",
         '        _run("cublasSetStream_v2", handle, self._stream)\n        _run(name, *arguments)',
-        graph(MOMENT, "bptt of lstm"),
+        graph(MOMENT, "bptt of lstm", "eager"),
     ),
     Mutant(
         "a workspace of memory that is freed",
@@ -185,14 +185,14 @@ CUDA = [
         "        self._workspace = cp.empty(WORKSPACE if latest else EARLIER_WORKSPACE, cp.uint8)",
         "        self._workspace = cp.zeros(WORKSPACE if latest else EARLIER_WORKSPACE, cp.uint8)\n"
         "        self._workspace.data = cp.ones(9).data",
-        graph(MOMENT, "bptt of lstm"),
+        graph(MOMENT, "bptt of lstm", "eager"),
     ),
     Mutant(
         "a captured product of a transposed factor",
         "_arrays/cublas.py",
         "        return array, YES, array.shape[0]",
         "        return array, NO, array.shape[0]",
-        graph(MOMENT, "bptt of gru"),
+        graph(MOMENT, "bptt of gru", "eager"),
     ),
     Mutant(
         "a graph that takes the same step of Adam again",

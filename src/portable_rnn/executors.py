@@ -243,8 +243,8 @@ def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -
         work must stay on the current stream, and products of matrices must be of this library:
         CuPy refuses its own (``a @ b``).
     *arguments
-        What it is called with, among it at least one CuPy array, or a dict, list, tuple or
-        dataclass of them. All arrays are of one device.
+        What it is called with: CuPy arrays of one device, at least one, also in dicts, lists,
+        tuples and dataclasses; and anything else. For options, give a :func:`functools.partial`.
     stream : cupy.cuda.Stream, optional
         Which stream to capture, by default a new one. Not the null stream.
 
