@@ -341,7 +341,10 @@ def test_a_capture_within_a_capture_is_refused(backend, dtype, cp, given):
 
 def test_an_error_of_the_call_itself_is_raised_as_it_is(backend, dtype, given):
     def fails(x):
+        x *= 2.0
         raise KeyError("mine")
 
+    before = given.x.copy()
     with pytest.raises(KeyError, match="mine"):
         executors.capture(fails, given.x)
+    check_same(given.x, before)

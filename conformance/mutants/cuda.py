@@ -140,8 +140,8 @@ CUDA = [
     Mutant(
         "a capture that has updated the arguments",
         CAPTURE,
-        "            array[...] = values",
-        "            pass",
+        "                array[...] = values",
+        "                pass",
         graph(UPDATES, "auto", row="cupy-host-stream"),
     ),
     Mutant(

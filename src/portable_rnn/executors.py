@@ -173,7 +173,7 @@ def _on_cupy(model: RNN, dtype: str, name: str) -> str:
     return "fused: one kernel and one product a step"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CapturedCall:
     """A call whose work on a GPU is one CUDA graph; made by `capture`.
 
@@ -322,8 +322,8 @@ def _check_stream(stream: Any, array: Array) -> None:
     """Check that a stream of the current device can be captured."""
     if is_captured():
         raise ValueError(
-            "stream: expected a current stream that is not captured already; what function does "
-            "is captured if it is called"
+            "stream: expected a current stream that is not captured already; call the function "
+            "itself, which is captured as well"
         )
     if stream is None:
         return

@@ -44,9 +44,11 @@ def capture(
     stream.wait_event(current.record())
     with stream, cp.cuda.using_allocator(memory.malloc):
         before = [array.copy() for array in arrays]
-        function(*arguments)  # compiles kernels, and makes what is kept for later calls
-        for array, values in zip(arrays, before, strict=True):
-            array[...] = values
+        try:
+            function(*arguments)  # compiles kernels, and makes what is kept for later calls
+        finally:
+            for array, values in zip(arrays, before, strict=True):
+                array[...] = values
         del before
         result, graph = _captured(function, arguments, stream)
     current.wait_event(stream.record())
