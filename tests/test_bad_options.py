@@ -147,7 +147,7 @@ CASES = [
     (prnn.RNN, (I, H, O), {"dropout": "0.3", "num_layers": 2}, TypeError, r"dropout: .*\[0, 1\)"),
     (prnn.RNN, (I, H, O), {"zoneout": True}, TypeError, r"zoneout: .* got True"),
     (prnn.RNN, (I, H, O), {"cell": "lstn"}, ValueError, "cell: .*; did you mean lstm"),
-    (prnn.memory.plan, (MODEL, 9, 2), {"device": "gpu"}, ValueError, "did you mean cuda"),
+    (prnn.memory.plan, (MODEL, 9, 2), {"device": "gpu"}, ValueError, "device: .*did you mean cuda"),
     (prnn.RNN, (I, H, O), {"cell": {"name": ["lstm"]}}, ValueError, "cell: .*name of one of"),
     (prnn.RNN, (I, H, O), {"nonlinearity": 3}, ValueError, "nonlinearity: expected one of"),
     (prnn.RNN, (I, H, O), {"nonlinearity": np.ones(2)}, ValueError, "nonlinearity: expected one"),
@@ -288,7 +288,7 @@ def test_every_public_function_refuses_an_unknown_option_by_its_name(name):
         (prnn.optimizers.clip_by_global_norm, "clipnorm", "max_norm"),
         (prnn.RNN, "hidden", "hidden_size"),
         (prnn.RNN, "layers", "num_layers"),
-        (prnn.training.train, "epochs", "steps"),
+        (prnn.training.train, "epoch", "epochs"),
         (prnn.cells.LSTM, "peephole", "peepholes"),
         (prnn.batches.Windows, "windows", "window"),
         (prnn.memory.plan, "budget", None),
@@ -329,8 +329,8 @@ def test_keyword_only_options_are_not_taken_by_position(call, message):
 
 
 def test_other_type_errors_are_unchanged():
-    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'steps'"):
-        prnn.training.train(MODEL, PARAMS, None)
+    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'batch_size'"):
+        prnn.batches.Shuffled(X, X)
     with pytest.raises(TypeError, match=r"^lr: expected a number"):
         prnn.optimizers.adam(PARAMS, PARAMS, lr="much")
 

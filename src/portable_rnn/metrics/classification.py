@@ -19,6 +19,7 @@ from .regression import numbers
 __all__ = ["F1", "Accuracy", "BinaryAccuracy", "Perplexity", "TopKAccuracy"]
 
 
+@check.named_options
 @dataclass(frozen=True)
 class Accuracy(Mean):
     """Share of steps whose largest output is that of the target.
@@ -49,6 +50,7 @@ class Accuracy(Mean):
         if self.ignore_index is not None:
             check.integer("ignore_index", self.ignore_index)
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight of the steps that are right, and of all."""
@@ -56,6 +58,7 @@ class Accuracy(Mean):
         return sum_and_weight(xp, _largest(xp, outputs) == labels, rows)
 
 
+@check.named_options
 @dataclass(frozen=True)
 class TopKAccuracy(Mean):
     """Share of steps at which fewer than k outputs are larger than that of the target.
@@ -87,6 +90,7 @@ class TopKAccuracy(Mean):
         if self.ignore_index is not None:
             check.integer("ignore_index", self.ignore_index)
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight of the steps that are right, and of all."""
@@ -98,6 +102,7 @@ class TopKAccuracy(Mean):
         return sum_and_weight(xp, known & (larger < self.k), rows)
 
 
+@check.named_options
 @dataclass(frozen=True)
 class BinaryAccuracy(Mean):
     """Share of outputs on the right side of a threshold.
@@ -127,6 +132,7 @@ class BinaryAccuracy(Mean):
     def __post_init__(self) -> None:
         check.number("threshold", self.threshold)
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight of the outputs that are right, and of all."""
@@ -136,6 +142,7 @@ class BinaryAccuracy(Mean):
         return sum_and_weight(xp, xp.mean(right, axis=-1), rows)
 
 
+@check.named_options
 @dataclass(frozen=True)
 class F1(Callable):
     """Harmonic mean of precision and recall, of each class and then over classes.
@@ -170,9 +177,16 @@ class F1(Callable):
         if self.ignore_index is not None:
             check.integer("ignore_index", self.ignore_index)
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        """Return for each class the weight that is right, predicted and wanted."""
+        """Return for each class the weight that is right, predicted and wanted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit, or there are not two classes with ``average="binary"``.
+        """
         classes = outputs.shape[-1] if getattr(outputs, "ndim", 0) else 0
         if self.average == "binary" and classes != 2:
             raise ValueError(f"outputs: expected two classes with average='binary', got {classes}")
@@ -198,6 +212,7 @@ class F1(Callable):
         return float(score[occurs].mean())
 
 
+@check.named_options
 @dataclass(frozen=True)
 class Perplexity(Mean):
     """Exponential of the mean cross-entropy in nats.
@@ -226,6 +241,7 @@ class Perplexity(Mean):
         if self.ignore_index is not None:
             check.integer("ignore_index", self.ignore_index)
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the sum of cross-entropies, and the weight of the steps."""

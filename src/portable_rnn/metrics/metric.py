@@ -28,6 +28,7 @@ class Metric(Protocol):
     ...         return float(measured.max())
     """
 
+    @check.named_options
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return what has to be known of a batch, shape (K,); nothing is read."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import concatenate
 from .._arrays.namespace import Array, Namespace, check_shaped, namespace_of
@@ -15,6 +16,7 @@ from .metric import Callable, Mean, sum_and_weight
 __all__ = ["R2", "MeanAbsoluteError", "RootMeanSquaredError", "numbers"]
 
 
+@check.named_options
 @dataclass(frozen=True)
 class MeanAbsoluteError(Mean):
     """Mean of ``|output - target|``.
@@ -27,6 +29,7 @@ class MeanAbsoluteError(Mean):
     1.0
     """
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the sum of mean errors of steps, and the weight of the steps."""
@@ -35,6 +38,7 @@ class MeanAbsoluteError(Mean):
         return sum_and_weight(xp, xp.mean(errors, axis=-1), rows)
 
 
+@check.named_options
 @dataclass(frozen=True)
 class RootMeanSquaredError(Mean):
     """Root of the mean of ``(output - target)²``.
@@ -47,6 +51,7 @@ class RootMeanSquaredError(Mean):
     2.0000000000000004
     """
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the sum of mean squares of steps, and the weight of the steps."""
@@ -59,6 +64,7 @@ class RootMeanSquaredError(Mean):
         return math.sqrt(super().combine(measured))
 
 
+@check.named_options
 @dataclass(frozen=True)
 class R2(Callable):
     """Coefficient of determination, the mean over outputs: 1 - squares of errors / of targets.
@@ -75,6 +81,7 @@ class R2(Callable):
     0.5
     """
 
+    @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight and, for each output, mean and squares of targets, and of errors."""

@@ -11,21 +11,28 @@ from .._arrays.host import numbers_to_host
 from .._arrays.namespace import Namespace
 from .run import Run
 
-__all__ = ["check_finite_params", "finite_mean_loss", "interruptible"]
+__all__ = ["check_finite_params", "finite_mean_loss", "interruptible", "read_pending"]
 
 
 def finite_mean_loss(run: Run) -> float:
     """Return the mean of the pending losses; raise if the run has diverged."""
+    return read_pending(run, norm=False)[0]
+
+
+def read_pending(run: Run, *, norm: bool = True) -> tuple[float, float]:
+    """Return the mean of the pending losses, and the pending norm, read at once."""
     if not run.pending:
-        return run.loss
-    losses = [loss for loss in numbers_to_host(run.pending) if not math.isnan(loss)]
+        return run.loss, run.gradient_norm
+    last = [run.pending_norm] if norm and run.pending_norm is not None else []
+    read = numbers_to_host([*run.pending, *last])
+    losses = [loss for loss in read[: len(run.pending)] if not math.isnan(loss)]
     mean = sum(losses) / len(losses) if losses else math.nan
     if losses and not math.isfinite(mean):
         raise FloatingPointError(
             f"loss: expected a finite number, got NaN or infinity by step {run.step}, and nothing "
             "was saved; see that inputs are finite and labels in range, lower lr, or set max_norm"
         )
-    return mean
+    return mean, read[-1] if last else math.nan
 
 
 def check_finite_params(xp: Namespace, run: Run) -> None:

@@ -40,6 +40,7 @@ class _Logger(Callback):
         self._log(_of_validation(run), run.step)
 
 
+@check.named_options
 class History(_Logger):
     """Keep what a run measures, for tables and plots.
 
@@ -88,6 +89,7 @@ class History(_Logger):
         return [row["step"] for row in rows], [row[name] for row in rows]
 
 
+@check.named_options
 class TensorBoard(_Logger):
     """Write what a run measures to a folder of TensorBoard's (package ``tensorboard``).
 
@@ -129,6 +131,7 @@ class TensorBoard(_Logger):
         self._writer.close()
 
 
+@check.named_options
 class WandB(_Logger):
     """Log what a run measures to Weights & Biases (package ``wandb``).
 
@@ -156,7 +159,9 @@ class WandB(_Logger):
         if run is not None and options:
             raise TypeError(f"run: expected no other options with it, got {', '.join(options)}")
         if run is not None:
-            check.function("run.log", getattr(run, "log", None), "(values, step=...)", {}, step=0)
+            check.function(
+                "run.log", getattr(run, "log", None), "(values, step=...)", "values", step=0
+            )
         self._given, self._run, self._options = run, run, options
 
     def on_start(self, run: Run) -> None:

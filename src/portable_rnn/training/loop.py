@@ -10,7 +10,6 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.devices import device_context
-from .._arrays.host import numbers_to_host
 from .._arrays.namespace import Array, device_of
 from .._arrays.tracing import detached
 from .._calls.loss import Loss
@@ -28,7 +27,7 @@ from .checkpoints import (
 )
 from .description import describe
 from .evaluation import evaluate_objective
-from .guards import check_finite_params, finite_mean_loss, interruptible
+from .guards import check_finite_params, finite_mean_loss, interruptible, read_pending
 from .names import Metrics
 from .options import Options, Schedule
 from .progress import shown
@@ -280,9 +279,7 @@ class _Loop:
     def log(self) -> None:
         """Read the losses since the last log."""
         run = self.run
-        run.loss = finite_mean_loss(run)
-        if run.pending_norm is not None:
-            run.gradient_norm = numbers_to_host([run.pending_norm])[0]
+        run.loss, run.gradient_norm = read_pending(run)
         if run.pending_metrics:
             run.metrics = combined(self.objective.metrics, run.pending_metrics)
         run.pending, run.pending_norm, run.pending_metrics = [], None, []
