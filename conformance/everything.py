@@ -109,11 +109,10 @@ def _passes(name, draw, labels, put):
         "per_example_norms": lambda: prnn.per_example_norms(*given, labels, **drawn),
         "per_example_gradients": lambda: prnn.per_example_gradients(*given, labels, **drawn),
     }
+    found["gradient_flow"] = lambda: prnn.gradient_flow(
+        *given, labels, iterations=2, by_loss_step=True, **drawn
+    )
     if not model.bidirectional:
         found["truncated_bptt"] = lambda: prnn.truncated_bptt(*given, labels, k1=2, k2=3, **drawn)
         found["stream"] = lambda: prnn.stream(model, params).feed(x)
-        if not model.zoneout and not model.projection_size:
-            found["gradient_flow"] = lambda: prnn.gradient_flow(
-                *given, labels, iterations=2, by_loss_step=True
-            )
     return found

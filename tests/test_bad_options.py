@@ -48,7 +48,7 @@ def test_an_unknown_option_is_refused_by_the_function_that_was_called(name, opti
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("gradient_flow", "dropout"), ("truncated_bptt", "memory"), ("hvp", "grad_x")],
+    [("gradient_flow", "memory"), ("truncated_bptt", "memory"), ("hvp", "grad_x")],
 )
 def test_an_option_of_another_function_is_refused(name, option):
     function, args, given = FUNCTIONS[name]

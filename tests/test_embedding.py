@@ -136,6 +136,7 @@ def test_gradient_flow_is_that_of_the_vectors():
     want = prnn.gradient_flow(PLAIN, REST, VECTORS, LABELS, lengths=LENGTHS)
     assert np.array_equal(got.d_state[0], want.d_state[0])
     assert np.array_equal(got.jacobian, want.jacobian)
+    assert got.params.keys() == PARAMS.keys()
 
 
 def test_a_stream_takes_tokens_one_by_one_and_in_chunks():

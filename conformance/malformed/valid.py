@@ -175,7 +175,11 @@ class Valid:
                 **{"state": self.state, "d_params": direction, "d_x": self.x},
                 **{"d_state": self.state},
             },
-            "gradient_flow": lambda: learned | {"state": self.state, "lengths": [T, 2]},
+            "gradient_flow": lambda: (
+                more
+                | {"targets": self.targets, "state": self.state2, "lengths": [T, 2]}
+                | {"dropout": (1, 2), "iterations": 2}
+            ),
             "per_example_gradients": lambda: learned,
             "per_example_norms": lambda: learned,
             "stream": lambda: {"model": self.model, "params": self.params, "state": self.state},

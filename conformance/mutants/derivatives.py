@@ -13,6 +13,10 @@ def flow(claim):
     return f"tests/test_flow.py::test_{claim}"
 
 
+def by_step(problem):
+    return f"conformance/test_gradient_flow.py::test_gradient_flow[numpy-float64-{problem}]"
+
+
 def per_example(claim):
     return f"tests/test_per_example.py::test_{claim}"
 
@@ -64,16 +68,51 @@ DERIVATIVES = [
     Mutant(
         "loss step off by one",
         "derivatives/flow.py",
-        "loss_step == t,",
-        "loss_step == t + 1,",
+        "xp.where(time == s, d_outputs",
+        "xp.where(time == s + 1, d_outputs",
         flow("parts_by_loss_step[elman]"),
     ),
     Mutant(
-        "gap that stops the gradient of later losses",
+        "copies that are all of the first loss step",
         "derivatives/flow.py",
-        "_held(xp, exists[0, :], seen, carry)",
-        "_held(xp, exists[0, :], seen, None)",
-        flow("a_gap_passes_the_gradient_on"),
+        "xp.where(time == s, d_outputs",
+        "xp.where(time == start, d_outputs",
+        by_step("gru-tied"),
+    ),
+    Mutant(
+        "cotangent of the state before a step for that after it",
+        "derivatives/flow.py",
+        "return d_before, (*before, *d_state, *rows)",
+        "return d_before, (*before, *d_before, *rows)",
+        by_step("elman-both_directions-lengths"),
+    ),
+    Mutant(
+        "layers in the order in which they go back",
+        "derivatives/flow.py",
+        "for i in range(0, len(found), directions)][::-1]",
+        "for i in range(0, len(found), directions)]",
+        by_step("lstm-projected"),
+    ),
+    Mutant(
+        "states before the steps without recurrent dropout",
+        "derivatives/flow.py",
+        "for factors in s.recurrent),\n        tuple(tuple(map(flat",
+        "for factors in ()),\n        tuple(tuple(map(flat",
+        flow("the_jacobian_with_dropout_is_that_of_the_units_that_are_left"),
+    ),
+    Mutant(
+        "mask lost where losses go back one by one",
+        "derivatives/flow.py",
+        "mask=None if s.mask is None else copies(s.mask, 1)",
+        "mask=None",
+        by_step("lstm-mask"),
+    ),
+    Mutant(
+        "all steps in each",
+        "derivatives/factors.py",
+        "d_part = d_y[steps, sequences, :]",
+        "d_part = d_y[:, sequences, :]",
+        by_step("gru-tied"),
     ),
     Mutant(
         "powers of J for those of its square",
@@ -99,7 +138,7 @@ DERIVATIVES = [
     ),
     Mutant(
         "only the first chunk of a sequence",
-        "derivatives/per_example.py",
+        "derivatives/factors.py",
         "total = part if total is None else total + part",
         "total = part if total is None else total",
         per_example("many_chunks_of_time[elman-plain]"),

@@ -1,28 +1,21 @@
 """Follow a gradient back through time, step by step.
 
-`gradient_flow` runs a sequence in passes of one step each, windows of one call, and records at
-every step: the gradient with respect to the state, what the step adds to each weight gradient, and
-how much the step can lengthen a gradient at most, the largest singular value of its Jacobian.
-Where that stays below 1 gradients vanish; only where it exceeds 1 can they explode (Pascanu,
-Mikolov, Bengio, *On the difficulty of training recurrent neural networks*, ICML 2013,
-arXiv 1211.5063).
+`gradient_flow` runs a sequence forwards and back once, and keeps at every step: the gradient with
+respect to the state, what the step adds to each weight gradient, and how much the step can lengthen
+a gradient at most, the largest singular value of its Jacobian. Where that stays below 1 gradients
+vanish; only where it exceeds 1 can they explode (Pascanu, Mikolov, Bengio, *On the difficulty of
+training recurrent neural networks*, ICML 2013, arXiv 1211.5063).
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype, concatenate, stack
-from .._arrays.namespace import (
-    Array,
-    Namespace,
-    device_of,
-    dtype_name,
-    is_cupy_namespace,
-    namespace_of,
-)
+from .._arrays.namespace import Array, Namespace, device_of, dtype_name, is_cupy_namespace
 from .._arrays.norms import norm, unit_of
+from .._calls import layout
 from .._calls.call import (
     Call,
     CallOptions,
@@ -33,39 +26,49 @@ from .._calls.call import (
     without_vocabulary,
 )
 from .._calls.checks import check_every_step
-from .._calls.layout import mask_inward, time_major
+from .._calls.dropout_masks import Masks
 from .._calls.loss import Loss, loss_and_gradient
-from .._calls.valid_steps import mask_on_device, valid_steps_of
+from .._calls.valid_steps import mask_on_device
+from .._engine.affine import Products
 from .._executors.choose import use
-from ..cells import Cell, Residuals, State
+from ..cells import State
 from ..initializers import uniform
 from ..losses import softmax_cross_entropy
 from ..model import RNN
 from .curvature import check_real, push
+from .factors import FACTORS, NO_FACTORS, Factors, sum_of
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
+# Numbers in an array of states, up to which losses of single steps go back side by side.
+NUMBERS = 2**20
+
 
 class GradientFlow(NamedTuple):
-    """Norms along T steps, for L layers and B sequences; B is 1 for a single one.
+    """Gradients along T steps, for L layers in D directions and B sequences; B is 1 for one.
+
+    Layers and directions are in the order of the states.
 
     Attributes
     ----------
     loss : array, shape ()
-    d_state : tuple of arrays (T, L, B)
+    d_state : tuple of arrays (T, L·D, B)
         Norm of the gradient with respect to each array of the state after step t: ``h`` and, for
         LSTM, the ``c`` passed on to the next step. (The effect of ``c_t`` through ``h_t`` of the
         same step is counted in the gradient with respect to ``h``.)
     params : dict of str to array (T,)
         Norm of what step t adds to the gradient of each parameter, over the whole batch.
-    jacobian : array (T, L, B)
+    jacobian : array (T, L·D, B)
         Largest singular value of the Jacobian of the state after step t with respect to that before
         it, at fixed input: of ``dh_t/dh_{t-1}``, and for LSTM of the pair (h, c).
-    d_h_by_loss_step : array (T, T, L, B), or None
+    d_h_by_loss_step : array (T, T, L·D, B), or None
         Entry ``[s, t]`` is the norm of the part of the gradient with respect to ``h_t`` that comes
-        from the loss at step s; zero for s < t.
+        from the loss at step s; zero for s < t, or in the reversed direction for s > t.
     arrays : dict of str to array (T, ...), or None
         What step t adds to the gradient of each parameter; the sum over t is the gradient.
+    grad_states : tuple of arrays (T, L·D, B, H)
+        The gradients of which ``d_state`` are the norms: ``dL/dh_t`` of equations 10.19 and 10.20
+        of Goodfellow, Bengio, Courville, *Deep Learning* (2016), and for LSTM ``dL/dc_t``.
 
     Examples
     --------
@@ -74,8 +77,8 @@ class GradientFlow(NamedTuple):
     >>> model = prnn.RNN(input_size=1, hidden_size=2, output_size=3)
     >>> x, labels = np.zeros((5, 1), np.float32), np.zeros(5, np.int64)
     >>> flow = prnn.gradient_flow(model, model.init(seed=0), x, labels)
-    >>> flow.d_h.shape, flow.jacobian.shape
-    ((5, 1, 1), (5, 1, 1))
+    >>> flow.d_h.shape, flow.jacobian.shape, flow.grad_h.shape
+    ((5, 1, 1), (5, 1, 1), (5, 1, 1, 2))
     """
 
     loss: Array
@@ -84,44 +87,68 @@ class GradientFlow(NamedTuple):
     jacobian: Array
     d_h_by_loss_step: Array | None
     arrays: dict[str, Array] | None
+    grad_states: tuple[Array, ...]
 
     @property
     def d_h(self) -> Array:
-        """Norm of dL/dh_t, shape (T, L, B)."""
+        """Norm of dL/dh_t, shape (T, L·D, B)."""
         return self.d_state[0]
 
     @property
     def d_c(self) -> Array | None:
-        """Norm of dL/dc_t, shape (T, L, B); None for cells without a second state."""
+        """Norm of dL/dc_t, shape (T, L·D, B); None for cells without a second state."""
         return self.d_state[1] if len(self.d_state) > 1 else None
 
+    @property
+    def grad_h(self) -> Array:
+        """The gradient dL/dh_t, shape (T, L·D, B, H), or P if the state is projected."""
+        return self.grad_states[0]
 
-class _Watched:
-    """A cell that records the cotangents of its new states."""
+    @property
+    def grad_c(self) -> Array | None:
+        """The gradient dL/dc_t, shape (T, L·D, B, H); None for cells without a second state."""
+        return self.grad_states[1] if len(self.grad_states) > 1 else None
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell, self.gates, self.states = cell, cell.gates, cell.states
-        self.seen: list[State] = []
 
-    def __getattr__(self, name: str) -> Any:  # members that only some cells have
-        return getattr(self.cell, name)
+class _Observed:
+    """A recurrence that keeps the states before its steps, and the cotangents of those after."""
+
+    def __init__(self, inner: Any, states: int) -> None:
+        self.inner, self.states = inner, states
+        self.seen: list[tuple[State, State]] = []  # (T, B, H) each, by layer and direction
 
     def step(
-        self, xp: Namespace, ax: Array, ah: Array, state: State, *own: Array
-    ) -> tuple[State, Residuals]:
-        return self.cell.step(xp, ax, ah, state, *own)
+        self, xp: Namespace, w: Any, state: State, *inputs: Array
+    ) -> tuple[State, tuple[State, Any]]:
+        after, residuals = self.inner.step(xp, w, state, *inputs)
+        return after, (state, residuals)
 
     def step_vjp(
-        self, xp: Namespace, residuals: Residuals, d_state: State, *own: Array
-    ) -> tuple[Any, ...]:
-        self.seen.append(d_state)
-        return self.cell.step_vjp(xp, residuals, d_state, *own)
+        self, xp: Namespace, w: Any, residuals: Any, d_state: State, *update: Array
+    ) -> tuple[State, tuple[Array, ...]]:
+        before, residuals = residuals
+        d_before, rows = self.inner.step_vjp(xp, w, residuals, d_state, *update)
+        return d_before, (*before, *d_state, *rows)
 
-    def take(self, xp: Namespace) -> State:
-        """Return and clear the records, (L, B, H) each, the lowest layer first."""
-        found = tuple(stack(xp, part[::-1]) for part in zip(*self.seen, strict=True))
-        self.seen.clear()
+    def weights_vjp(
+        self, xp: Namespace, w: Any, x: Array, h: Array, rows: Any, products: Products
+    ) -> tuple[Any, Array]:
+        before, after, rest = self.states, 2 * self.states, rows[2 * self.states :]
+        self.seen.append((rows[:before], rows[before:after]))
+        found: tuple[Any, Array] = self.inner.weights_vjp(xp, w, x, h, rest, products)
         return found
+
+    def take(self, xp: Namespace, directions: int) -> tuple[State, State]:
+        """Return and clear what a backward pass has seen, (T, L·D, B, H) each."""
+        found, self.seen = self.seen, []
+        # The uppermost layer was the first to go back, in both directions.
+        layers = [found[i : i + directions] for i in range(0, len(found), directions)][::-1]
+        before, after = zip(*(one for both in layers for one in both), strict=True)
+
+        def stacked(states: tuple[State, ...]) -> State:
+            return tuple(stack(xp, parts, axis=1) for parts in zip(*states, strict=True))
+
+        return stacked(before), stacked(after)
 
 
 @with_device_of_arguments
@@ -135,6 +162,7 @@ def gradient_flow(
     state: Any = None,
     lengths: Any = None,
     mask: Any = None,
+    dropout: int | tuple[int, ...] | Masks | Literal[False] = False,
     by_loss_step: bool = False,
     arrays: bool = False,
     iterations: int = 30,
@@ -145,7 +173,9 @@ def gradient_flow(
     Parameters
     ----------
     model, params, x, targets, loss, state, lengths, mask, **loss_options
-        As for `bptt`; the model must be unidirectional. Dropout is off.
+        As for `bptt`; the model must have an output at each step.
+    dropout : int, tuple of ints, Masks or False
+        As for `forward`; False, the default, is as in prediction.
     by_loss_step : bool
         Whether to split the gradients by the step of the loss that they come from.
     arrays : bool
@@ -164,14 +194,14 @@ def gradient_flow(
     ------
     TypeError, ValueError
         As `bptt` does, or under ``jax.jit``.
-    NotImplementedError
-        For a bidirectional model, whose states have no single order in time, or one with zoneout or
-        a projected state.
 
     Notes
     -----
-    Costs T forward and backward passes of one step. The power method adds a pass over all steps at
-    once for each iteration, and ``by_loss_step`` adds T passes of one step over T·B rows.
+    Where a step is not valid the state does not change, nor does the gradient.
+
+    Costs a forward and a backward pass, whose steps run in Python, and a product per step for each
+    weight. The power method adds a pass over all steps at once for each iteration and layer, and
+    ``by_loss_step`` passes over T copies of the batch.
 
     Examples
     --------
@@ -184,7 +214,7 @@ def gradient_flow(
     ...     d_outputs[-1] = 1.0
     ...     return outputs[-1].sum(), d_outputs
     >>> flow = prnn.gradient_flow(model, params, np.zeros((4, 1)), None, loss=last)
-    >>> print(flow.d_h[:, 0, 0])  # halved at each step back
+    >>> print(flow.grad_h[:, 0, 0, 0])  # halved at each step back
     [0.125 0.25  0.5   1.   ]
     >>> print(flow.jacobian[:, 0, 0])
     [0.5 0.5 0.5 0.5]
@@ -193,175 +223,157 @@ def gradient_flow(
     by_loss_step = check.flag("by_loss_step", by_loss_step)
     arrays = check.flag("arrays", arrays)
     mask = mask_on_device(mask, x)
-    some = lengths is not None or mask is not None
-    check.loss(gradient_flow, loss, loss_options, weighted=some)
+    check.loss(gradient_flow, loss, loss_options, weighted=lengths is not None or mask is not None)
     xp = check_real(model, params)
+    check_every_step(model, "gradient_flow")
     given = {"lengths": lengths, "mask": mask, "weights": loss_options.get("weights")}
-    call = prepare(model, params, x, state, CallOptions(dropout=False, **given))
-    if is_cupy_namespace(xp) and dtype_name(x.dtype) == "bfloat16":
+    # The cell is called at each step; a model of tokens has its dtype in the parameters.
+    if is_cupy_namespace(xp) and dtype_name(next(iter(params.values())).dtype) == "bfloat16":
         raise TypeError(
             "x: expected dtype float16, float32 or float64 on CuPy, whose bfloat16 only kernels "
             "compute with, since gradient_flow calls the cell at each step; got bfloat16"
         )
+    with use("eager"):  # the executor that runs any recurrence, and any cell
+        call = prepare(model, params, x, state, CallOptions(dropout=dropout, **given))
     if not call.setup.executor.stepwise:
         raise TypeError("x: gradient_flow runs step by step, and cannot be traced by jax.jit")
-    if model.bidirectional:
-        raise NotImplementedError("model: gradient_flow expects one direction, got bidirectional")
-    check_every_step(model, "gradient_flow")
-    if model.zoneout:
-        raise NotImplementedError("model: gradient_flow expects no zoneout")
-    if model.projection_size:
-        raise NotImplementedError("model: gradient_flow expects no projection of the state")
-    outputs, _, _ = run(call, keep=False)
-    model, params, x = without_vocabulary(call)
-    valid = valid_steps_of(xp, model, x, lengths, mask) if some else None
+    if call.setup.widths is not None:  # a mask keeps the order of the sequences
+        call = call.with_mask(state)
+    call, observed = _observed(call)
+    outputs, _, records = run(call, keep=True)
     value, d_outputs = loss_and_gradient(
-        model, loss, outputs, targets, x, lengths=None, mask=valid, **loss_options
+        model, loss, outputs, targets, call.given, lengths=lengths, mask=mask, **loss_options
     )
-    valid = mask_inward(model, valid)
-    x, d_outputs = time_major(xp, model, x), time_major(xp, model, d_outputs)
-    states = _initial(xp, model, x, state)
-    watched = _Watched(model.cell_object)
-    plain = replace(model, batch_first=False, dropout=0.0, recurrent_dropout=0.0)
-    observed = replace(plain, cell=watched, nonlinearity="tanh")  # the cell holds the real one
-
-    before, passes = [], []
-    with use("eager"):  # only this executor calls the cell at each step
-        call = prepare(observed, params, x, options=CallOptions(mask=valid))
-    for t in range(x.shape[0]):
-        before.append(states)
-        one = call.window(t, t + 1, check.state_of(states))
-        _, after, records = run(one, keep=True)
-        passes.append((one, records))
-        states = check.state_parts(after)
-    d_state, norms, kept = _retreat(call, passes, d_outputs, valid, arrays=arrays)
+    d_outputs = layout.time_major(xp, model, d_outputs)
+    call = call._replace(model=replace(model, batch_first=False))
+    factors, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=FACTORS)
+    before, grad_states = observed.take(xp, model.directions)
+    norms, kept = _by_step(call, factors, arrays=arrays)
     return GradientFlow(
         value,
-        d_state,
+        tuple(norm(xp, part, 3) for part in grad_states),
         norms,
-        _singular_values(plain, params, x, before, valid, iterations),
-        _by_loss_step(call, before, d_outputs, valid) if by_loss_step else None,
+        _singular_values(call, before, iterations),
+        _by_loss_step(call, d_outputs) if by_loss_step else None,
         kept,
+        grad_states,
     )
 
 
-def _retreat(
-    call: Call,
-    passes: list[tuple[Call, Any]],
-    d_outputs: Array,
-    valid: Array | None,
-    *,
-    arrays: bool,
-) -> tuple[tuple[Array, ...], dict[str, Array], dict[str, Array] | None]:
-    """Go back step by step; return the norms by state, by parameter, and the arrays."""
-    xp, params, watched = call.setup.xp, call.params, _watched(call)
-    d_states, norms, kept = [], [], []
-    carry = None
-    for t in reversed(range(len(passes))):
-        one, records = passes[t]
-        grads, _, before = run_vjp(one, records, d_outputs[t : t + 1, ...], carry, grad_x=False)
-        seen = watched.take(xp)
-        if valid is not None:
-            seen = _held(xp, valid[t, :], seen, carry)
-        carry = before
-        d_states.append([norm(xp, part, 2) for part in seen])
-        norms.append({name: norm(xp, grad, 0) for name, grad in grads.items()})
+def _observed(call: Call) -> tuple[Call, _Observed]:
+    """Return a call that is observed, without chunks of time, and what observes it."""
+    inner, (steps, batch) = call.setup.recurrence, call.x.shape[:2]
+    observed: Any = _Observed(inner, call.model.cell_object.states)
+    setup = call.setup._replace(recurrence=observed, rows=steps * batch)
+    return call._replace(setup=setup), observed
+
+
+def _by_step(
+    call: Call, factors: dict[str, Factors], *, arrays: bool
+) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """Return the norms of what each step adds to the gradients, and the arrays."""
+    xp, steps = call.setup.xp, call.x.shape[0]
+    norms, kept = {}, {}
+    for name, parts in factors.items():
+        like, found, of_name = call.params[name], [], []
+        for t in range(steps):
+            grad = sum_of(call, parts, like, steps=slice(t, t + 1))
+            of_name.append(norm(xp, grad, 0))
+            if arrays:
+                found.append(grad)
+        norms[name] = stack(xp, of_name)
         if arrays:
-            kept.append(grads)
+            kept[name] = stack(xp, found)
+    return norms, kept if arrays else None
 
-    def in_time(found: list[Any], key: Any) -> Array:
-        return stack(xp, [entry[key] for entry in reversed(found)])
 
-    return (
-        tuple(in_time(d_states, i) for i in range(watched.states)),
-        {name: in_time(norms, name) for name in params},
-        {name: in_time(kept, name) for name in params} if arrays else None,
+def _by_loss_step(call: Call, d_outputs: Array) -> Array:
+    """Go back with cotangents side by side in the batch, each from the loss at one step."""
+    xp, (steps, batch) = call.setup.xp, call.x.shape[:2]
+    time = xp.reshape(xp.arange(steps, device=device_of(call.x)), (steps, 1, 1))
+    most = max(1, NUMBERS // (steps * batch * call.model.hidden_size))
+    found = []
+    for start in range(0, steps, most):
+        loss_steps = range(start, min(start + most, steps))
+        copies, observed = _observed(_copies(call, len(loss_steps)))
+        _, _, records = run(copies, keep=True)
+        zero = xp.zeros_like(d_outputs)
+        chosen = [xp.where(time == s, d_outputs, zero) for s in loss_steps]
+        d_chosen = concatenate(xp, chosen, axis=1)
+        run_vjp(copies, records, d_chosen, grad_x=False, products=NO_FACTORS)
+        _, (grad_h, *_) = observed.take(xp, call.model.directions)
+        norms = norm(xp, grad_h, 3)
+        found.append(xp.reshape(norms, (*norms.shape[:2], len(loss_steps), batch)))
+    return xp.permute_dims(concatenate(xp, found, axis=2), (2, 0, 1, 3))
+
+
+def _copies(call: Call, count: int) -> Call:
+    """Return the same call on copies of its batch, side by side."""
+    s, batch, observed = call.setup, call.x.shape[1], cast(Any, call.setup.recurrence)
+
+    def copies(array: Array, axis: int) -> Array:
+        # An array with one sequence for all stays one.
+        several = array.shape[axis] == batch
+        return concatenate(s.xp, [array] * count, axis=axis) if several else array
+
+    setup = s._replace(
+        recurrence=observed.inner,
+        mask=None if s.mask is None else copies(s.mask, 1),
+        between=tuple(copies(factors, 1) for factors in s.between),
+        recurrent=tuple(copies(factors, 0) for factors in s.recurrent),
+        update=tuple(tuple(copies(u, 1) for u in update) for update in s.update),
     )
+    x, state = copies(call.x, 1), tuple(tuple(copies(p, 0) for p in one) for one in call.state)
+    return call._replace(given=x, x=x, state=state, setup=setup, tokens=None)
 
 
-def _by_loss_step(
-    call: Call,
-    before: list[State],
-    d_outputs: Array,
-    valid: Array | None,
-) -> Array:
-    """Go back with T cotangents side by side in the batch, each from the loss at one step."""
-    xp, watched = call.setup.xp, _watched(call)
-    steps, batch = call.x.shape[:2]
-    loss_step = xp.arange(steps, device=device_of(call.x))
+def _all_steps(call: Call, before: State) -> tuple[Call, Any]:
+    """Return a call of one step on all steps side by side in the batch, and the states before."""
+    s, (steps, batch) = call.setup, call.x.shape[:2]
+    xp = s.xp
 
-    def side_by_side(array: Array) -> Array:  # (N, B, ...) to (N, T·B, ...)
-        return concatenate(xp, [array] * steps, axis=1)
+    def flat(array: Array) -> Array:  # (T, B, ...), or with one sequence for all
+        whole = xp.broadcast_to(array, (steps, batch, array.shape[2]))
+        return xp.reshape(whole, (1, steps * batch, array.shape[2]))
 
-    found, carry = [], None
-    for t in reversed(range(steps)):
-        state = tuple(side_by_side(part) for part in before[t])
-        exists = None if valid is None else side_by_side(valid[t : t + 1, :])
-        here = call.window(t, t + 1, None)
-        one = here._replace(x=side_by_side(here.x))
-        if exists is not None:
-            mask = xp.expand_dims(exists, axis=2)
-            one = one._replace(setup=here.setup._replace(mask=mask))
-        one = one.from_state(check.state_of(state))
-        _, _, records = run(one, keep=True)
-        chosen = xp.reshape(loss_step == t, (steps, 1, 1))
-        d_here = d_outputs[t : t + 1, ...]
-        d_t = xp.where(chosen, d_here, xp.zeros_like(d_here))
-        d_t = xp.reshape(d_t, (1, steps * batch, -1))
-        _, _, d_before = run_vjp(one, records, d_t, carry, grad_x=False)
-        seen = watched.take(xp)
-        if exists is not None:
-            seen = _held(xp, exists[0, :], seen, carry)
-        carry = d_before
-        norms = norm(xp, seen[0], 2)
-        found.append(xp.reshape(norms, (-1, steps, batch)))
-    return xp.permute_dims(stack(xp, found[::-1]), (2, 0, 1, 3))
+    masks = Masks(
+        tuple(map(flat, s.between)),
+        tuple(flat(xp.expand_dims(factors, axis=0))[0, ...] for factors in s.recurrent),
+        tuple(tuple(map(flat, update)) for update in s.update),
+    )
+    mask = None if s.mask is None else flat(s.mask)[..., 0]
+    parts = (xp.permute_dims(part, (1, 0, 2, 3)) for part in before)
+    state = check.state_of(
+        tuple(xp.reshape(p, (p.shape[0], steps * batch, p.shape[3])) for p in parts)
+    )
+    model, params, _ = without_vocabulary(call)
+    model = replace(model, dropout=0.0, recurrent_dropout=0.0, zoneout=0.0)  # masks are given
+    options = CallOptions(mask=mask, dropout=masks)
+    return prepare(model, params, flat(call.x), state, options), state
 
 
-def _singular_values(
-    model: RNN,
-    params: Parameters,
-    x: Array,
-    before: list[State],
-    valid: Array | None,
-    iterations: int,
-) -> Array:
+def _singular_values(call: Call, before: State, iterations: int) -> Array:
     """Run the power method on JᵀJ, layer by layer, with all steps side by side in the batch."""
-    xp, (steps, batch, inputs) = namespace_of(x=x), x.shape
-    x = xp.reshape(x, (1, steps * batch, inputs))
-    state = tuple(concatenate(xp, list(parts), axis=1) for parts in zip(*before, strict=True))
-    mask = None if valid is None else xp.reshape(valid, (1, steps * batch))
-    call = prepare(model, params, x, check.state_of(state), CallOptions(mask=mask))
+    xp, (steps, batch) = call.setup.xp, call.x.shape[:2]
+    call, state = _all_steps(call, before)
     _, _, records = run(call, keep=True)
-    shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(state)}
+    x, parts = call.x, check.state_parts(state)
+    shapes = {str(i): (1, *part.shape[1:]) for i, part in enumerate(parts)}
     start = uniform(
         shapes, 1.0, 0, xp=xp, dtype=accumulation_dtype(xp, x.dtype), device=device_of(x)
     )
     found = []
-    for layer in range(state[0].shape[0]):
-        v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(state)))
+    for layer in range(parts[0].shape[0]):
+        v = tuple(xp.astype(start[str(i)], x.dtype, copy=False) for i in range(len(parts)))
         v, _ = _normalised(xp, v)
         for _ in range(iterations):
-            d_state = _only(xp, v, layer, state)
-            pushed = push(call, check.state_of(state), {}, None, d_state)
+            pushed = push(call, state, {}, None, _only(xp, v, layer, parts))
             u, length = _normalised(xp, _part(pushed.d_state, layer))
-            d_state = _only(xp, u, layer, state)
+            d_state = _only(xp, u, layer, parts)
             _, _, pulled = run_vjp(call, records, None, d_state, grad_x=False)
             v, _ = _normalised(xp, _part(pulled, layer))
         found.append(xp.reshape(length, (steps, batch)))
     return stack(xp, found, axis=1)
-
-
-def _watched(call: Call) -> Any:
-    """Return the cell of a call, which records its steps."""
-    return call.model.cell_object
-
-
-def _held(xp: Namespace, valid: Array, seen: State, carry: Any) -> State:
-    """Return the next step's cotangent where a step is not valid, since the state is held."""
-    valid = xp.expand_dims(valid, axis=1)
-    after = map(xp.zeros_like, seen) if carry is None else check.state_parts(carry)
-    return tuple(xp.where(valid, d, later) for d, later in zip(seen, after, strict=True))
 
 
 def _normalised(xp: Namespace, parts: State) -> tuple[State, Array]:
@@ -384,11 +396,3 @@ def _only(xp: Namespace, parts: State, layer: int, like: State) -> Any:
 
 def _part(state: Any, layer: int) -> State:
     return tuple(part[layer : layer + 1, ...] for part in check.state_parts(state))
-
-
-def _initial(xp: Namespace, model: RNN, x: Array, state: Any) -> State:
-    if state is not None:
-        parts = check.state_parts(state)
-        return tuple(xp.expand_dims(p, axis=1) if p.ndim == 2 else p for p in parts)
-    zero = xp.zeros(model.state_shape(x.shape[1]), dtype=x.dtype, device=device_of(x))
-    return (zero,) * model.cell_object.states

@@ -6,7 +6,7 @@ steps and sequences is the gradient; here the sum is over the steps of one seque
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
@@ -17,15 +17,13 @@ from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.loss import Loss, loss_and_gradient, weighs_steps
 from .._calls.valid_steps import mask_on_device
-from .._engine.affine import Linear, Products
+from .._engine.affine import Linear
 from ..api import forward
 from ..losses import softmax_cross_entropy
 from ..model import RNN
+from .factors import FACTORS, Factors, sum_of
 
 __all__ = ["ExampleNorms", "per_example_gradients", "per_example_norms"]
-
-# Pairs of x (t, B, I), None for a bias, and d_y (t, B, O), one for each chunk of time.
-Factors: TypeAlias = list[tuple[Array | None, Array]]
 
 
 class ExampleNorms(NamedTuple):
@@ -105,7 +103,7 @@ def per_example_gradients(
     call, found = _factors(per_example_gradients, model, params, x, targets, loss, options)
     xp, batch = call.setup.xp, call.x.shape[1]
     return {
-        name: stack(xp, [_gradient(call, parts, b, params[name]) for b in range(batch)])
+        name: stack(xp, [_sequence(call, parts, b, params[name]) for b in range(batch)])
         for name, parts in found.items()
     }
 
@@ -191,45 +189,13 @@ def _factors(
     _, d_outputs = loss_and_gradient(
         model, loss, outputs, targets, call.given, lengths=lengths, mask=mask, **of_loss
     )
-    products = Products(weight=_pair, bias=_lone, concat=_both, tokens=_tokens)
-    found, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=products)
+    found, _, _ = run_vjp(call, records, d_outputs, grad_x=False, products=FACTORS)
     return call, found
 
 
-def _pair(xp: Namespace, x: Array, d_y: Array) -> Factors:
-    return [(x, d_y)]
-
-
-def _lone(xp: Namespace, bias: Array | None, d_y: Array) -> Factors | None:
-    return None if bias is None else [(None, d_y)]
-
-
-def _tokens(xp: Namespace, tokens: Array, d_x: Array, count: int) -> Factors:
-    return [(tokens, d_x)]
-
-
-def _both(xp: Namespace, one: Factors, other: Factors) -> Factors:
-    """Put the inputs from both directions side by side; the chunks come in opposite orders."""
-    return [
-        (xp.concat([x, x_reverse], axis=2), d_y)
-        for (x, d_y), (x_reverse, _) in zip(one, reversed(other), strict=True)
-    ]
-
-
-def _gradient(call: Call, parts: Factors, b: int, like: Array) -> Array:
+def _sequence(call: Call, parts: Factors, b: int, like: Array) -> Array:
     """Return the gradient of sequence ``b``."""
-    xp, sums, total = call.setup.xp, call.setup.executor.sums, None
-    for x, d_y in parts:
-        one = slice(b, b + 1)
-        d_b = d_y[:, one, :]
-        if x is None:
-            part = sums.bias(xp, like, d_b)
-        elif x.ndim == 2:  # tokens
-            part = sums.tokens(xp, x[:, one], d_b, like.shape[0])
-        else:
-            part = sums.weight(xp, x[:, one, :], d_b)
-        total = part if total is None else total + part
-    return xp.astype(total, like.dtype, copy=False)
+    return sum_of(call, parts, like, sequences=slice(b, b + 1))
 
 
 def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
@@ -238,7 +204,7 @@ def _norm(call: Call, parts: Factors, b: int, like: Array) -> Array:
         steps = sum(d_y.shape[0] for _, d_y in parts)
         if steps * sum(like.shape) < like.shape[0] * like.shape[1]:
             return _norm_by_steps(call.setup.xp, parts, b)
-    return norm(call.setup.xp, _gradient(call, parts, b, like), 0)
+    return norm(call.setup.xp, _sequence(call, parts, b, like), 0)
 
 
 def _norm_by_steps(xp: Namespace, parts: Factors, b: int) -> Array:
