@@ -98,7 +98,8 @@ DERIVATIVES = [
         "derivatives/flow.py",
         "for factors in s.recurrent),\n        tuple(tuple(map(flat",
         "for factors in ()),\n        tuple(tuple(map(flat",
-        flow("the_jacobian_with_dropout_is_that_of_the_units_that_are_left"),
+        "tests/test_flow_networks.py::"
+        "test_the_jacobian_with_dropout_is_that_of_the_units_that_are_left",
     ),
     Mutant(
         "mask lost where losses go back one by one",
