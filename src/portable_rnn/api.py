@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array
+from ._arrays.shown import short_repr
 from ._calls.call import CallOptions, Parameters, prepare, run, run_vjp
 from ._calls.dropout_masks import Masks
 from ._calls.loss import Loss, loss_and_gradient, weighs_steps
@@ -57,6 +58,9 @@ class Forward(NamedTuple):
     state: Any
     tape: Tape
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
 
 class Gradients(NamedTuple):
     """What `backward` returns: a cotangent for each input of the forward pass.
@@ -85,6 +89,9 @@ class Gradients(NamedTuple):
     params: dict[str, Array]
     x: Array | None
     state: Any
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class Result(NamedTuple):
@@ -122,6 +129,9 @@ class Result(NamedTuple):
     outputs: Array
     grad_x: Array | None
     grad_state: Any
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @check.named_options

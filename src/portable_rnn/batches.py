@@ -14,6 +14,7 @@ import numpy as np
 from ._arrays import checks as check
 from ._arrays.devices import device_context
 from ._arrays.namespace import Array, check_library_and_device, check_shape, device_of, namespace_of
+from ._arrays.shown import short_repr
 from ._calls.valid_steps import read_lengths
 
 __all__ = ["Batch", "Batches", "Shuffled", "Windows"]
@@ -47,6 +48,9 @@ class Batch(NamedTuple):
     weights: Array | None = None
     fresh: bool = True
     lengths: Any = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class Batches(Protocol):

@@ -10,14 +10,40 @@ import numpy as np
 from ._arrays import checks as check
 from ._arrays.host import to_host
 
-__all__ = ["gradient_flow", "learning_curve"]
+__all__ = ["Picture", "gradient_flow", "learning_curve"]
 
 COLOURS = ("#1f4e79", "#c0504d", "#4f8a3c", "#8064a2", "#d08a2e", "#3a9ca6")
 
 
+class Picture(bytes):
+    """The bytes of a PNG file, to be written to one; a notebook shows the picture.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import portable_rnn.plots as plots
+    >>> picture = plots.learning_curve([{"step": 1, "training_bits": 2.0}], {}, "one step")
+    >>> picture
+    <PNG picture of 960 x 540 pixels>
+    >>> Path("curve.png").write_bytes(picture) == len(picture)
+    True
+    """
+
+    def __repr__(self) -> str:
+        if self[:8] != b"\x89PNG\r\n\x1a\n" or len(self) < 24:
+            return f"<Picture of {len(self)} bytes>"
+        width, height = (int.from_bytes(self[i : i + 4], "big") for i in (16, 20))
+        return f"<PNG picture of {width} x {height} pixels>"
+
+    __str__ = __repr__
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+
 def learning_curve(
     metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], title: str
-) -> bytes:
+) -> Picture:
     """Plot bits per character against steps, with baselines as horizontal lines.
 
     Parameters
@@ -30,8 +56,8 @@ def learning_curve(
 
     Returns
     -------
-    bytes
-        A PNG file.
+    Picture
+        The bytes of a PNG file, which a notebook shows.
 
     Raises
     ------
@@ -83,7 +109,7 @@ def learning_curve(
     return _png(figure)
 
 
-def gradient_flow(flow: Any, title: str = "") -> bytes:
+def gradient_flow(flow: Any, title: str = "") -> Picture:
     """Plot whether and where gradients vanish or explode on the way back through time.
 
     From top to bottom: the norms of the gradients with respect to the state after every step, on a
@@ -100,8 +126,8 @@ def gradient_flow(flow: Any, title: str = "") -> bytes:
 
     Returns
     -------
-    bytes
-        A PNG file.
+    Picture
+        The bytes of a PNG file, which a notebook shows.
 
     Raises
     ------
@@ -209,10 +235,10 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Any) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return Picture(buffer.getvalue())
 
 
 def _host(array: Any) -> Any:

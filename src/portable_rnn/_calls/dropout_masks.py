@@ -14,6 +14,7 @@ from .._arrays.namespace import (
     dtype_name,
     namespace_of,
 )
+from .._arrays.shown import short_repr
 from ..model import RNN
 
 __all__ = ["Masks", "check_masks", "drawn_masks", "mean_masks"]
@@ -45,6 +46,9 @@ class Masks(NamedTuple):
     between: tuple[Array, ...] = ()  # (T, B, D·H) for each layer but the first
     recurrent: tuple[Array, ...] = ()  # (B, H)
     update: tuple[tuple[Array, ...], ...] = ()  # (T, B, H) boolean, for each state array
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def mean_masks(xp: Namespace, model: RNN, x: Array) -> Masks:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from .._arrays.namespace import Array, check_like, check_shaped, namespace_of
+from .._arrays.shown import short_repr
 from .._engine.network import StackTape
 from .._engine.setup import Segments
 from .._executors.base import Executor
@@ -48,6 +49,9 @@ class Tape(NamedTuple):
     stack_tapes: tuple[StackTape, ...]  # of each stack of the network
     executor: Executor  # what ran the forward pass
     tokens: Tokens | None = None  # of which x is the embedding
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 TAPE = {"steps": Steps, "masks": Masks, "stack_tapes": tuple, "executor": Executor}

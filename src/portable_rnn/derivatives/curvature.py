@@ -27,6 +27,7 @@ from .._arrays.namespace import (
     is_array,
     namespace_of,
 )
+from .._arrays.shown import short_repr
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.checks import check_parameters, check_state
@@ -64,6 +65,9 @@ class Tangents(NamedTuple):
     state: Any
     d_outputs: Array
     d_state: Any
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @with_device_of_arguments

@@ -15,6 +15,7 @@ from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype, concatenate, stack
 from .._arrays.namespace import Array, Namespace, device_of, dtype_name, is_cupy_namespace
 from .._arrays.norms import norm, unit_of
+from .._arrays.shown import short_repr
 from .._calls import layout
 from .._calls.call import (
     Call,
@@ -88,6 +89,9 @@ class GradientFlow(NamedTuple):
     d_h_by_loss_step: Array | None
     arrays: dict[str, Array] | None
     grad_states: tuple[Array, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     @property
     def d_h(self) -> Array:

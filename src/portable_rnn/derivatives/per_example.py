@@ -13,6 +13,7 @@ from .._arrays.devices import with_device_of_arguments
 from .._arrays.functions import accumulation_dtype, concatenate, stack
 from .._arrays.namespace import Array, Namespace, device_of
 from .._arrays.norms import norm, unit_of
+from .._arrays.shown import short_repr
 from .._arrays.signatures import options_of, split_options
 from .._calls.call import Call, CallOptions, Parameters, prepare, run, run_vjp
 from .._calls.loss import Loss, loss_and_gradient, weighs_steps
@@ -49,6 +50,9 @@ class ExampleNorms(NamedTuple):
 
     total: Array
     params: dict[str, Array]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @with_device_of_arguments

@@ -6,6 +6,7 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array
+from .._arrays.shown import short_repr
 from ..batches import Batch
 from ..model import RNN
 from ..optimizers import Optimizer, adam
@@ -94,6 +95,9 @@ class Run:
     evaluation_metrics: dict[str, float] = field(default_factory=dict)
     pending_norm: Array | None = field(default=None, repr=False)
     pending_metrics: list[dict[str, Array]] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def stop(self, reason: str) -> None:
         """End the run after the current step; the first reason given is kept.
