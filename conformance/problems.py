@@ -61,6 +61,7 @@ class Problem:
     layers: int = 1
     bidirectional: bool = False
     ragged: str = ""  # "lengths" or "mask": not all sequences have all steps
+    reverse: bool = False
 
     @property
     def id(self) -> str:
@@ -79,6 +80,7 @@ class Problem:
             batch_first=self.batch_first,
             num_layers=self.layers,
             bidirectional=self.bidirectional,
+            reverse=self.reverse,
         )
 
     def arrays(self, dtype: str) -> Inputs:

@@ -217,7 +217,7 @@ def test_a_checkpoint_of_a_version_without_a_field_is_resumed(tmp_path):
     go = functools.partial(train, MODEL, MODEL.init(seed=0), source(), lr=0.01, checkpoint=path)
     go(steps=3)
     arrays, header = prnn.serialization.load_arrays(path)
-    for name in ("vocabulary_size", "tied", "pool"):
+    for name in ("vocabulary_size", "tied", "pool", "reverse"):
         del header["run"]["model"][name]
     prnn.serialization.save_arrays(path, arrays, header)
     assert go(steps=5, resume=True).step == 5

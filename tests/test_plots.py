@@ -47,8 +47,8 @@ def test_a_gradient_of_zero_is_drawn():
     ],
 )
 def test_the_verdict_states_what_the_picture_shows(norms, verdict):
-    assert plots._verdict(norms, None) == verdict
-    assert plots._verdict(norms, 1) == f"layer 1: {verdict}"
+    assert plots._verdict(norms, "") == verdict
+    assert plots._verdict(norms, "layer 1") == f"layer 1: {verdict}"
 
 
 def test_the_part_of_the_last_loss_is_judged_alone():

@@ -58,7 +58,7 @@ NAMED = {
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "nesterov resume peepholes coupled tied"
+        "reverse nesterov resume peepholes coupled tied"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",

@@ -190,7 +190,7 @@ class Valid:
             ),
             "RNN": lambda: {
                 **{"input_size": I, "hidden_size": H, "output_size": O, "cell": "elman"},
-                **{"nonlinearity": "relu", "num_layers": 2, "dropout": 0.5},
+                **{"nonlinearity": "relu", "num_layers": 2, "dropout": 0.5, "reverse": True},
             },
             "RNN.state_shape": lambda: {"batch_size": 2},
             "RNN.state_shapes": lambda: {"batch_size": 2},

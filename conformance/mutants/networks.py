@@ -297,9 +297,31 @@ NETWORKS = [
     Mutant(
         "the reversed direction pooled at the last step too",
         "_engine/pooling.py",
-        "both = (chosen, _first(xp, xp.expand_dims(valid, axis=2), time))",
-        "both = (chosen, chosen)",
+        "time if backwards else -time",
+        "-time",
         pooled("last-True-steps0"),
+    ),
+    Mutant(
+        "reversed networks that read forwards",
+        "_calls/call.py",
+        "True, True, model.reverse)",
+        "True, True, False)",
+        "conformance/test_reverse.py::"
+        "test_a_network_that_reads_backwards_equals_loops_over_scalars[numpy-float64-random-gru-2]",
+    ),
+    Mutant(
+        "a stream of a network that reads backwards",
+        "_calls/checks.py",
+        '(("bidirectional", " too"), ("reverse", ""))',
+        '(("bidirectional", " too"),)',
+        "tests/test_reverse.py::test_what_cuts_time_is_refused[stream]",
+    ),
+    Mutant(
+        "checkpoints of earlier versions refused",
+        "training/checkpoints.py",
+        'ADDED = {"tied": False, "reverse": False}',
+        'ADDED = {"tied": False}',
+        "tests/test_checkpoints.py::test_a_checkpoint_of_a_version_without_a_field_is_resumed",
     ),
     Mutant(
         "a mean over all steps",

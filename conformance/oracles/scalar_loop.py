@@ -32,11 +32,11 @@ def run(problem, num, w, x, state, there):
     ys, after = dict(enumerate(x)), []
     for i, row in enumerate(state):
         before = tuple(map(list, np.split(row, ends)))
-        layer, reverse = divmod(i, 2) if problem.bidirectional else (i, 0)
-        end = f"_l{layer}" + ("_reverse" if reverse else "")
-        if not reverse:
+        layer, second = divmod(i, 2) if problem.bidirectional else (i, 0)
+        end = f"_l{layer}" + ("_reverse" if second else "")
+        if not second:
             xs, ys = ys, {t: [] for t in steps}
-        for t in reversed(steps) if reverse else steps:
+        for t in reversed(steps) if second or problem.reverse else steps:
             ax = affine(w["weight_ih" + end], w.get("bias_ih" + end), xs[t])
             here = {name.removesuffix(end): w[name] for name in w if name.endswith(end)}
             before = step(num, here, ax, before)

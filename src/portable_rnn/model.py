@@ -72,6 +72,10 @@ class RNN:
         One output for each sequence instead of each step, (B, O): the readout of the hidden state
         after its last step (in the reversed direction, which ends there, the first), or of the mean
         or maximum of its hidden states over the valid steps. Targets are then (B,) or (B, O).
+    reverse : bool
+        Whether every layer reads backwards, from the last valid step to the first: ONNX's direction
+        "reverse", and Keras's ``go_backwards``. Outputs stay in the order of the inputs (Keras's
+        do not), and the final state is that at the first step. Not with ``bidirectional``.
 
     Raises
     ------
@@ -108,6 +112,7 @@ class RNN:
     vocabulary_size: int | None = None
     tied: bool = False
     pool: str | None = None
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         optional = ("output_size", "projection_size", "vocabulary_size")
@@ -115,7 +120,7 @@ class RNN:
             if name not in optional or getattr(self, name) is not None:
                 number = check.count(name, getattr(self, name))
                 object.__setattr__(self, name, number)  # a NumPy integer becomes an int
-        for name in ("bias", "batch_first", "bidirectional", "tied"):
+        for name in ("bias", "batch_first", "bidirectional", "tied", "reverse"):
             object.__setattr__(self, name, check.flag(name, getattr(self, name)))
         object.__setattr__(self, "cell", checked_cell(self.cell))
         elman = Elman(self.nonlinearity)  # names a wrong nonlinearity
@@ -141,6 +146,8 @@ class RNN:
                 )
         if self.pool is not None:
             check.choice("pool", self.pool, POOLS)
+        if self.reverse and self.bidirectional:
+            raise ValueError("reverse, bidirectional: expected one of them, got both")
         if self.tied:
             self._check_tied()
 
@@ -216,6 +223,11 @@ class RNN:
     def directions(self) -> int:
         """D: 2 if bidirectional, else 1."""
         return 2 if self.bidirectional else 1
+
+    @property
+    def reversed_directions(self) -> tuple[bool, ...]:
+        """Whether each of the D directions reads backwards."""
+        return (False, True) if self.bidirectional else (self.reverse,)
 
     @property
     def recurrent_size(self) -> int:

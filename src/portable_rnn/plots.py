@@ -116,7 +116,8 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     logarithmic axis, and their average factor per step; the largest singular values of the step
     Jacobians (median and range over the batch), with a line at 1; what each step adds to the
     gradients of the parameters; and, if the flow was computed with ``by_loss_step``, the step of
-    the loss that the gradients with respect to ``h`` of the last layer come from.
+    the loss that the gradients with respect to ``h`` of the last layer come from, in both
+    directions together, with a line for each step if only a few have a loss.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     ImportError
         If matplotlib is not installed.
     """
-    names = ("d_state", "params", "jacobian", "d_h_by_loss_step")
+    names = ("d_state", "params", "jacobian", "d_h_by_loss_step", "reverse")
     if isinstance(flow, type) or not all(hasattr(flow, name) for name in names):
         raise TypeError(f"flow: expected what gradient_flow returns, got {check.said(flow)}")
     if not flow.d_state:
@@ -146,64 +147,115 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
     figure = _figure(8, 2.6 * rows + (1.2 if rows == 4 else 0))
-    from matplotlib.colors import LogNorm
-    from matplotlib.ticker import LogLocator
-
     heights = [1.3, 1, 1] + ([1.6] if rows == 4 else [])
     axes = figure.subplots(rows, 1, gridspec_kw={"height_ratios": heights})
-    steps = np.arange(d_state[0].shape[0])
-
-    verdicts = []
-    for name, part, style in zip("hc", d_state, ("-", "--"), strict=False):
-        for layer in range(part.shape[1]):
-            # Over the batch; hypot does not underflow.
-            norms = np.hypot.reduce(part[:, layer, :], axis=1)
-            label = rf"$\partial L/\partial {name}_t$" + (
-                f", layer {layer}" if part.shape[1] > 1 else ""
-            )
-            axes[0].plot(
-                steps, _positive(norms), style, color=COLOURS[layer % len(COLOURS)], label=label
-            )
-            if name == "h":
-                alone = norms if shares is None else _from_the_last_loss(shares[:, :, layer, :])
-                verdicts.append(_verdict(alone, layer if part.shape[1] > 1 else None))
-    axes[0].set(yscale="log", ylabel="norm of the gradient")
-    axes[0].set_title("\n".join(verdicts), loc="left", fontsize=10)
     figure.suptitle(title)
+    reverse = [bool(one) for one in flow.reverse]
+    _draw_norms(axes[0], d_state, shares, reverse)
+    _draw_singular_values(axes[1], _host(flow.jacobian))
+    for number, (name, norms) in enumerate(flow.params.items()):
+        style = "-" if number < len(COLOURS) else "--"
+        _draw(axes[2], _host(norms), style, number, name)
+    axes[2].set(yscale="log", ylabel="added to a\nweight gradient")
+    if shares is not None:
+        _draw_shares(figure, axes[3], shares[:, :, _last_layer(reverse), :])
+    for ax in axes[:3]:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlim(-0.5, d_state[0].shape[0] - 0.5)
+    for ax in (axes[0], axes[2]):
+        _legend(ax)
+    axes[-1].set_xlabel("step t")
+    return _png(figure)
 
-    singular = _host(flow.jacobian)
+
+def _draw(axes: Any, norms: Any, style: str, number: int, label: str) -> None:
+    """Draw norms of gradients against the steps."""
+    colour = COLOURS[number % len(COLOURS)]
+    # A single step has no line.
+    marker = "o" if np.count_nonzero(norms) == 1 else None
+    steps = range(len(norms))
+    axes.plot(steps, _positive(norms), style, color=colour, label=label, marker=marker)
+
+
+def _draw_norms(axes: Any, d_state: list[Any], shares: Any, reverse: list[bool]) -> None:
+    """Draw the norms of the gradients, by layer and direction, under a verdict on each."""
+    verdicts = []
+    names = _layers(reverse)
+    for state, part, style in zip("hc", d_state, ("-", "--"), strict=False):
+        for i, name in enumerate(names):
+            # Over the batch; hypot does not underflow.
+            norms = np.hypot.reduce(part[:, i, :], axis=1)
+            label = rf"$\partial L/\partial {state}_t$" + (f", {name}" if name else "")
+            _draw(axes, norms, style, i, label)
+            if state == "h":
+                # The way of a gradient, as if it went from the last step to the first.
+                way = slice(None, None, -1 if reverse[i] else 1)
+                alone = norms[way]
+                if shares is not None:
+                    alone = _from_the_last_loss(shares[way, way, i, :])
+                verdicts.append(_verdict(alone, name))
+    axes.set(yscale="log", ylabel="norm of the gradient")
+    axes.set_title("\n".join(verdicts), loc="left", fontsize=10)
+
+
+def _draw_singular_values(axes: Any, singular: Any) -> None:
+    """Draw the median and the range over the batch, by layer and direction."""
+    steps = range(len(singular))
     for layer in range(singular.shape[1]):
         colour = COLOURS[layer % len(COLOURS)]
         low, high = singular[:, layer].min(axis=1), singular[:, layer].max(axis=1)
-        axes[1].fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
-        axes[1].plot(steps, np.median(singular[:, layer], axis=1), color=colour)
-    axes[1].axhline(1.0, color="#888888", linestyle=":", linewidth=1)
-    axes[1].set(ylabel="largest singular\nvalue of a step")
-    axes[1].set_ylim(bottom=0.0, top=max(1.1, 1.05 * float(singular.max())))
+        axes.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(steps, np.median(singular[:, layer], axis=1), color=colour)
+    axes.axhline(1.0, color="#888888", linestyle=":", linewidth=1)
+    axes.set(ylabel="largest singular\nvalue of a step")
+    axes.set_ylim(bottom=0.0, top=max(1.1, 1.05 * float(singular.max())))
 
-    for number, (name, norms) in enumerate(flow.params.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        style = "-" if number < len(COLOURS) else "--"
-        axes[2].plot(steps, _positive(_host(norms)), style, color=colour, label=name)
-    axes[2].set(yscale="log", ylabel="added to a\nweight gradient")
 
-    if shares is not None:
-        image = _positive(np.hypot.reduce(shares[:, :, -1, :], axis=2))
-        finite = image[np.isfinite(image)]
-        top = float(finite.max()) if finite.size else 1.0
-        scale = LogNorm(max(top * 1e-6, float(finite.min()) if finite.size else 1.0), top)
-        shown = axes[3].pcolormesh(steps, steps, image, norm=scale, cmap="viridis")
-        axes[3].set(ylabel="loss at step")
-        figure.colorbar(shown, ax=axes[3], label="its part of the gradient", extend="min")
+def _draw_shares(figure: Any, axes: Any, shares: Any) -> None:
+    """Draw the parts of a gradient by the step of the loss: as lines, or an image if many."""
+    from matplotlib.colors import LogNorm
 
-    for ax in axes[:3]:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_xlim(-0.5, len(steps) - 0.5)
-    for ax in (axes[0], axes[2]):
-        ax.yaxis.set_major_locator(LogLocator(numticks=7))
-        ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
-    axes[-1].set_xlabel("step t")
-    return _png(figure)
+    parts = np.hypot.reduce(np.hypot.reduce(shares, axis=3), axis=2)
+    steps = np.arange(len(parts))
+    losses = np.flatnonzero(parts.any(axis=1))
+    if 0 < len(losses) <= len(COLOURS) < len(parts):
+        for number, s in enumerate(losses):
+            _draw(axes, parts[s], "-", number, f"loss at step {s}")
+        axes.set(yscale="log", ylabel="part of the gradient")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(-0.5, len(parts) - 0.5)
+        _legend(axes)
+        return
+    image = _positive(parts)
+    finite = image[np.isfinite(image)]
+    top = float(finite.max()) if finite.size else 1.0
+    scale = LogNorm(max(top * 1e-6, float(finite.min()) if finite.size else 1.0), top)
+    shown = axes.pcolormesh(steps, steps, image, norm=scale, cmap="viridis")
+    axes.set(ylabel="loss at step")
+    figure.colorbar(shown, ax=axes, label="its part of the gradient", extend="min")
+
+
+def _legend(axes: Any) -> None:
+    """Name the lines to the right of a logarithmic axis."""
+    from matplotlib.ticker import LogLocator
+
+    axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+
+
+def _layers(reverse: list[bool]) -> list[str]:
+    """Return the names of the layers and directions; "" for a single one."""
+    both = len(set(reverse)) > 1
+    layers = range(len(reverse) // (2 if both else 1))
+    if not both:
+        return [f"layer {i}" for i in layers] if len(layers) > 1 else [""]
+    ways = ("forward", "reverse")
+    return [f"layer {i}, {way}" if len(layers) > 1 else way for i in layers for way in ways]
+
+
+def _last_layer(reverse: list[bool]) -> slice:
+    """Return where the last layer is, in both directions if it has them."""
+    return slice(-2 if len(set(reverse)) > 1 else -1, None)
 
 
 def _check_metrics(metrics: Any) -> None:
@@ -258,9 +310,9 @@ def _from_the_last_loss(shares: Any) -> Any:
     return rows[last, : last + 1]
 
 
-def _verdict(norms: Any, layer: int | None) -> str:
+def _verdict(norms: Any, name: str) -> str:
     """Return the average factor of a gradient per step back, in words."""
-    where = "" if layer is None else f"layer {layer}: "
+    where = f"{name}: " if name else ""
     steps = len(norms) - 1
     if steps == 0 or norms[-1] == 0.0:
         return f"{where}nothing to compare"

@@ -293,8 +293,8 @@ def stream(model: RNN, params: Mapping[str, Array], state: Any = None) -> Stream
     Raises
     ------
     TypeError, ValueError
-        If the parameters do not fit the model, or the model is bidirectional: the reverse direction
-        needs the end first.
+        If the parameters do not fit the model, or the model is bidirectional or reverse: the
+        reverse direction needs the end first.
 
     Examples
     --------

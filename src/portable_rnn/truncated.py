@@ -73,7 +73,7 @@ def truncated_bptt(
     ------
     TypeError, ValueError
         As `bptt` does, or if ``k1`` or ``k2`` is not a count, ``k1`` is above ``k2``, or the model
-        is bidirectional.
+        is bidirectional or reverse.
 
     Notes
     -----

@@ -306,7 +306,7 @@ def setup_of(
     held = steps.mask is not None or bool(masks.update)
     recurrence = model.recurrences[held]
     rows = most_rows(model.cell_object.gates * model.hidden_size, gpu=executor.gpu)
-    options = (rows, executor.sums, True, True, False)  # fields of Setup, in order
+    options = (rows, executor.sums, True, True, model.reverse)  # fields of Setup, in order
     return Setup(xp, executor, recurrence, *options, *steps, *masks, segments)
 
 

@@ -181,9 +181,10 @@ def check_every_step(model: RNN, what: str) -> None:
 
 
 def check_one_direction(model: RNN, what: str) -> None:
-    """Refuse a bidirectional network, for which time cannot be cut."""
-    if getattr(model, "bidirectional", False):
-        raise ValueError(
-            f"model: expected one direction for {what}, got bidirectional=True, "
-            "which reads each sequence from its end too"
-        )
+    """Refuse a network that reads sequences from their ends, for which time cannot be cut."""
+    for name, rest in (("bidirectional", " too"), ("reverse", "")):
+        if getattr(model, name, False):
+            raise ValueError(
+                f"model: expected {'one direction' if rest else 'the forward direction'} for "
+                f"{what}, got {name}=True, which reads each sequence from its end{rest}"
+            )

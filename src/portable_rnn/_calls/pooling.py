@@ -11,7 +11,7 @@ __all__ = ["run_pool", "run_pool_vjp"]
 
 def run_pool(s: Setup, model: RNN, readout: Linear | None, features: Array) -> tuple[Array, Pooled]:
     """Return the outputs (1, B, O) for features (T, B, F), and what the backward pass needs."""
-    pooled = pool(s.xp, str(model.pool), features, _valid(s, features), model.directions)
+    pooled = pool(s.xp, str(model.pool), features, _valid(s, features), model.reversed_directions)
     return pooled.features if readout is None else readout(s.xp, pooled.features), pooled
 
 

@@ -23,10 +23,12 @@ class Pooled(NamedTuple):
     divisor: Array | None  # (B, 1), of a mean
 
 
-def pool(xp: Namespace, how: str, y: Array, valid: Array | None, directions: int) -> Pooled:
+def pool(
+    xp: Namespace, how: str, y: Array, valid: Array | None, reverse: tuple[bool, ...]
+) -> Pooled:
     """Pool features (T, B, F) over the valid steps, a mask (T, B); zero if there are none.
 
-    The last step of the reversed direction is the first in time.
+    The last step of a direction in ``reverse`` is the first in time.
     """
     steps, batch, size = y.shape
     if valid is None:
@@ -35,11 +37,11 @@ def pool(xp: Namespace, how: str, y: Array, valid: Array | None, directions: int
     # Steps are numbered as 32-bit integers, since some devices have no others.
     time = xp.arange(steps, dtype=xp.int32, device=device_of(y))[:, None, None]
     if how == "last":
-        chosen = _first(xp, chosen, -time)
-        if directions == 2:
-            half = (steps, batch, size // 2)
-            both = (chosen, _first(xp, xp.expand_dims(valid, axis=2), time))
-            chosen = xp.concat([xp.broadcast_to(one, half) for one in both], axis=2)
+        last = [_first(xp, chosen, time if backwards else -time) for backwards in reverse]
+        half = (steps, batch, size // 2)
+        chosen = last[0]
+        if len(last) == 2:
+            chosen = xp.concat([xp.broadcast_to(one, half) for one in last], axis=2)
     elif how == "max":
         values = real_part(xp, y)
         values = xp.where(chosen, values, xp.full_like(values, -float("inf")))

@@ -70,6 +70,8 @@ class GradientFlow(NamedTuple):
     grad_states : tuple of arrays (T, L·D, B, H)
         The gradients of which ``d_state`` are the norms: ``dL/dh_t`` of equations 10.19 and 10.20
         of Goodfellow, Bengio, Courville, *Deep Learning* (2016), and for LSTM ``dL/dc_t``.
+    reverse : tuple of L·D bools
+        Whether it reads backwards, and gradients go from the first step to the last.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class GradientFlow(NamedTuple):
     d_h_by_loss_step: Array | None
     arrays: dict[str, Array] | None
     grad_states: tuple[Array, ...]
+    reverse: tuple[bool, ...]
 
     def __repr__(self) -> str:
         return short_repr(self)
@@ -261,6 +264,7 @@ def gradient_flow(
         _by_loss_step(call, d_outputs) if by_loss_step else None,
         kept,
         grad_states,
+        model.reversed_directions * model.num_layers,
     )
 
 

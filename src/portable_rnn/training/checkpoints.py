@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # Fields of a model that files of earlier versions lack, with what they were then.
-ADDED = {"tied": False}
+ADDED = {"tied": False, "reverse": False}
 _FORMAT = 3
 _EARLIER = 2  # without what `_of_this_format` adds
 _NUMBERS = (
