@@ -48,7 +48,7 @@ LEVELS = [
     },
     {"_executors"},
     {"_engine"},
-    {"model", "_draws", "_parameter_names"},
+    {"model", "_draws", "_parameter_names", "_summary"},
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},

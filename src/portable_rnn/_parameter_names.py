@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from ._arrays.namespace import Array
 from ._engine.affine import Linear
 from ._engine.recurrence import Weights
-from .cells.protocol import Vector
+from .cells.protocol import Vector, vectors_of
 
-__all__ = ["LayerNames", "layer_of", "linear_of", "names_of"]
+__all__ = ["LayerNames", "layer_of", "linear_of", "names_of", "shapes_of", "suffixes"]
 
 
 class LayerNames(NamedTuple):
@@ -18,6 +18,38 @@ class LayerNames(NamedTuple):
     hh: tuple[str, str]
     hr: tuple[str, str] | None
     own: tuple[str, ...]
+
+
+def suffixes(model: Any) -> tuple[str, ...]:
+    """Return how names end, by direction."""
+    return ("", "_reverse")[: model.directions]
+
+
+def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of all parameters of a network."""
+    rows, size = model.cell_object.gates * model.hidden_size, model.input_size
+    biases = model.bias and getattr(model.cell_object, "biased", True)
+    shapes: dict[str, tuple[int, ...]] = {}
+    if model.vocabulary_size is not None:
+        shapes["embedding.weight"] = (model.vocabulary_size, size)
+    for layer in range(model.num_layers):
+        for suffix in suffixes(model):
+            end = f"_l{layer}{suffix}"
+            shapes[f"weight_ih{end}"] = (rows, size)
+            shapes[f"weight_hh{end}"] = (rows, model.recurrent_size)
+            if biases:
+                shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
+            if model.projection_size:
+                shapes[f"weight_hr{end}"] = (model.projection_size, model.hidden_size)
+            for vector in vectors_of(model.cell_object):
+                shapes[f"{vector.name}{end}"] = (vector.multiple * model.hidden_size,)
+        size = model.directions * model.recurrent_size
+    if model.output_size is not None:
+        if not model.tied:
+            shapes["readout.weight"] = (model.output_size, size)
+        if model.bias:
+            shapes["readout.bias"] = (model.output_size,)
+    return shapes
 
 
 def names_of(shapes: Mapping[str, Any], vectors: Iterable[Vector], end: str) -> LayerNames:

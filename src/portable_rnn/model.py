@@ -11,7 +11,8 @@ from ._draws import draws_of
 from ._engine.network import Parameters
 from ._engine.pooling import POOLS
 from ._engine.recurrence import Recurrence, plus, recurrence_of
-from ._parameter_names import LayerNames, layer_of, linear_of, names_of
+from ._parameter_names import LayerNames, layer_of, linear_of, names_of, shapes_of, suffixes
+from ._summary import Summary, summary_of
 from .cells import CELLS, LSTM, Cell, Elman, LayerNormLSTM
 from .cells.by_name import checked_cell, described
 from .cells.protocol import vectors_of
@@ -177,29 +178,7 @@ class RNN:
 
     @cached_property
     def _parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        rows, size = self.cell_object.gates * self.hidden_size, self.input_size
-        biases = self.bias and getattr(self.cell_object, "biased", True)
-        shapes: dict[str, tuple[int, ...]] = {}
-        if self.vocabulary_size is not None:
-            shapes["embedding.weight"] = (self.vocabulary_size, size)
-        for layer in range(self.num_layers):
-            for suffix in self._suffixes:
-                end = f"_l{layer}{suffix}"
-                shapes[f"weight_ih{end}"] = (rows, size)
-                shapes[f"weight_hh{end}"] = (rows, self.recurrent_size)
-                if biases:
-                    shapes |= {f"bias_ih{end}": (rows,), f"bias_hh{end}": (rows,)}
-                if self.projection_size:
-                    shapes[f"weight_hr{end}"] = (self.projection_size, self.hidden_size)
-                for vector in vectors_of(self.cell_object):
-                    shapes[f"{vector.name}{end}"] = (vector.multiple * self.hidden_size,)
-            size = self.directions * self.recurrent_size
-        if self.output_size is not None:
-            if not self.tied:
-                shapes["readout.weight"] = (self.output_size, size)
-            if self.bias:
-                shapes["readout.bias"] = (self.output_size,)
-        return shapes
+        return shapes_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return only the fields; cached attributes are computed again when needed."""
@@ -212,7 +191,7 @@ class RNN:
         """The names of the parameters, by layer and direction, and of the readout."""
         shapes, vectors = self._parameter_shapes, vectors_of(self.cell_object)
         layers = tuple(
-            tuple(names_of(shapes, vectors, f"_l{number}{suffix}") for suffix in self._suffixes)
+            tuple(names_of(shapes, vectors, f"_l{number}{suffix}") for suffix in suffixes(self))
             for number in range(self.num_layers)
         )
         weight = "embedding.weight" if self.tied else "readout.weight"
@@ -233,10 +212,6 @@ class RNN:
     def recurrent_size(self) -> int:
         """Size of the hidden state: P if it is projected, else H."""
         return self.projection_size or self.hidden_size
-
-    @property
-    def _suffixes(self) -> tuple[str, ...]:
-        return ("", "_reverse")[: self.directions]
 
     @property
     def feature_size(self) -> int:
@@ -375,6 +350,28 @@ class RNN:
             dtype=dtype,
             device=device,
         )
+
+    def summary(self) -> Summary:
+        """Return a table of the layers, what they return, and their parameters.
+
+        It is a text; a notebook shows a table. T is the number of steps, B the batch size.
+
+        Examples
+        --------
+        >>> import portable_rnn as prnn
+        >>> print(prnn.RNN(input_size=4, hidden_size=5, cell="gru", bias=False).summary())
+        gru network, state (1, B, 5)
+        --------------------------------------------------
+        layer or parameter  shape    output     parameters
+        --------------------------------------------------
+        input                        (T, B, 4)
+        gru, layer 0                 (T, B, 5)         135
+          weight_ih_l0      (15, 4)                     60
+          weight_hh_l0      (15, 5)                     75
+        --------------------------------------------------
+        total                                          135
+        """
+        return summary_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description as plain values, for a configuration file.
