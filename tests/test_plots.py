@@ -56,3 +56,102 @@ def test_the_part_of_the_last_loss_is_judged_alone():
     shares[2, :3, 0] = 0.25, 0.5, 1.0
     shares[1, :2, 0] = 7.0, 7.0
     np.testing.assert_array_equal(plots._from_the_last_loss(shares), [0.25, 0.5, 1.0])
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Return the figures that are drawn; no picture is made of them."""
+    figures = []
+    monkeypatch.setattr(plots, "_png", figures.append)
+    return figures
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_a_picture_is_its_bytes_and_is_shown_shortly():
+    picture = plots.gradient_flow(flow(0.5))
+    assert repr(picture) == str(picture) == f"{picture}" == "<PNG picture of 960 x 936 pixels>"
+    assert type(picture._repr_png_()) is bytes
+    assert picture._repr_png_() == picture == bytes(picture)
+    assert repr(plots.Picture(b"no picture")) == "<Picture of 10 bytes>"
+
+
+ROWS = [
+    {"step": 2, "loss": 3.0, "accuracy": 0.25, "gradient_norm": 7.0},
+    {"step": 4, "loss": float("nan"), "accuracy": 0.5, "validation_loss": 2.5},
+    {"step": 6, "loss": 1.0, "validation_loss": 2.0, "validation_f1_macro": 0.5},
+]
+
+
+def test_each_metric_of_a_history_has_axes_of_its_own(drawn):
+    plots.learning_curve(ROWS, {"chance": 2.75}, "a run")
+    axes = {one.get_ylabel(): one for one in drawn[0].axes}
+    assert list(axes) == ["loss", "accuracy", "gradient norm", "f1 macro"]
+    found = lines(axes["loss"])
+    np.testing.assert_array_equal(found["training"], [[2, 3], [4, np.nan], [6, 1]])
+    np.testing.assert_array_equal(found["validation"], [[4, 2.5], [6, 2]])
+    np.testing.assert_array_equal(lines(axes["accuracy"])["training"], [[2, 0.25], [4, 0.5]])
+    assert [text.get_text() for text in axes["loss"].texts] == ["chance 2.75"]
+    assert not axes["accuracy"].texts
+    assert axes["loss"].get_title() == "a run"
+    assert axes["loss"].get_legend() is not None
+    assert axes["gradient norm"].get_legend() is None
+    assert lines(axes["f1 macro"])["validation"].tolist() == [[6, 0.5]]
+
+
+def test_sequences_by_name_are_drawn_at_their_steps(drawn):
+    plots.learning_curve({"loss": [3.0, 2.0, 1.5], "validation_loss": [(2, 2.25)], "$a_": [1]})
+    (loss, odd) = drawn[0].axes
+    assert lines(loss)["training"].tolist() == [[1, 3], [2, 2], [3, 1.5]]
+    assert lines(loss)["validation"].tolist() == [[2, 2.25]]
+    assert odd.get_ylabel() == "$a "
+
+
+def test_bits_per_character_start_at_zero(drawn):
+    plots.learning_curve({"training_bits": [(1, 3.0)], "validation_bits": [(1, 2.5)]}, {"xz": 2.0})
+    (axes,) = drawn[0].axes
+    assert axes.get_ylabel() == "bits per character"
+    assert axes.get_ylim()[0] == 0.0
+    assert set(lines(axes)) > {"training", "validation"}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_loss_at_few_steps_is_drawn_as_lines(drawn, reverse):
+    model = prnn.RNN(1, 2, 1, bias=False, reverse=reverse)
+    params = model.init(seed=0)
+    weights = np.zeros((12, 1), np.float32)
+    weights[[3, 8]] = 1.0
+    given = {"loss": mean_squared_error, "weights": weights, "by_loss_step": True}
+    ones = np.ones((12, 1, 1), np.float32)
+    found = prnn.gradient_flow(model, params, ones, ones, **given)
+    plots.gradient_flow(found)
+    parts = lines(drawn[0].axes[3])
+    assert list(parts) == ["loss at step 3", "loss at step 8"]
+    for s in (3, 8):
+        want = found.d_h_by_loss_step[s, :, 0, 0]
+        there = want > 0
+        np.testing.assert_allclose(parts[f"loss at step {s}"][there, 1], want[there], rtol=1e-6)
+        assert there.sum() == (12 - s if reverse else s + 1)
+    whole = slice(3, None) if reverse else slice(None, 9)  # of the loss that comes last to it
+    norms = found.d_h_by_loss_step[3 if reverse else 8, whole, 0, 0]
+    verdict = plots._verdict(norms[:: -1 if reverse else 1], "")
+    assert drawn[0].axes[0].get_title(loc="left") == verdict
+
+
+def test_both_directions_are_named_and_drawn_together(drawn):
+    model = prnn.RNN(1, 2, 1, num_layers=2, bidirectional=True)
+    x = np.ones((12, 3, 1), np.float32)
+    given = {"loss": mean_squared_error, "by_loss_step": True}
+    found = prnn.gradient_flow(model, model.init(seed=0), x, x, **given)
+    plots.gradient_flow(found)
+    names = [f"layer {i}, {way}" for i in (0, 1) for way in ("forward", "reverse")]
+    labels = [line.get_label() for line in drawn[0].axes[0].get_lines()]
+    assert [label.partition(", ")[2] for label in labels] == names
+    verdicts = drawn[0].axes[0].get_title(loc="left").split("\n")
+    assert [verdict.partition(": ")[0] for verdict in verdicts] == names
+    (mesh,) = drawn[0].axes[3].collections
+    of_last = found.d_h_by_loss_step[:, :, 2:, :].astype("float64")
+    want = np.linalg.norm(of_last.reshape(12, 12, -1), axis=2)
+    np.testing.assert_allclose(np.reshape(mesh.get_array(), (12, 12)), want, rtol=1e-6)

@@ -16,6 +16,7 @@ from .networks import NETWORKS
 from .recursion import RECURSION
 from .runs import RUNS
 from .sequences import SEQUENCES
+from .shown import SHOWN
 from .training import TRAINING
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -34,4 +35,5 @@ MUTANTS = [
     *COMPILED,
     *CUDA,
     *FUSED,
+    *SHOWN,
 ]

@@ -16,14 +16,14 @@ class Row(NamedTuple):
     name: str
     shape: str = ""
     output: str = ""
-    count: str = ""
+    parameters: str = ""
     inner: bool = False  # a parameter
 
 
 class Summary(str):
     """The text of a table, which a notebook shows as one."""
 
-    title: str
+    caption: str
     rows: list[Row]
 
     def __repr__(self) -> str:
@@ -38,12 +38,12 @@ class Summary(str):
             for row in self.rows
         )
         return (
-            f"<table><caption>{escape(self.title)}</caption>"
+            f"<table><caption>{escape(self.caption)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
     def __reduce__(self) -> Any:
-        return _written, (self.title, self.rows)
+        return _written, (self.caption, self.rows)
 
 
 def summary_of(model: Any) -> Summary:
@@ -77,14 +77,14 @@ def _rows(model: Any, cell: str) -> Iterator[Row]:
         name = "readout, tied to the embedding" if model.tied else "readout"
         names = [name for name in shapes if name.startswith("readout.")]
         yield from _layer(name, shapes, names, (*outputs, model.output_size))
-    yield Row("total", count=_count(shapes, list(shapes)))
+    yield Row("total", parameters=_count(shapes, list(shapes)))
 
 
 def _layer(name: str, shapes: Any, names: list[str], output: tuple[Any, ...]) -> Iterator[Row]:
     """Yield the rows of a layer and of its parameters."""
-    yield Row(name, output=_axes(*output), count=_count(shapes, names))
+    yield Row(name, output=_axes(*output), parameters=_count(shapes, names))
     for one in names:
-        yield Row(one, _axes(*shapes[one]), count=_count(shapes, [one]), inner=True)
+        yield Row(one, _axes(*shapes[one]), parameters=_count(shapes, [one]), inner=True)
 
 
 def _count(shapes: Any, names: list[str]) -> str:
@@ -106,5 +106,5 @@ def _written(title: str, rows: list[Row]) -> Summary:
     first, *rest = (line(*cells) for cells in table)
     rule = "-" * (sum(widths) + 6)
     found = Summary("\n".join((title, rule, first, rule, *rest[:-1], rule, rest[-1])))
-    found.title, found.rows = title, rows
+    found.caption, found.rows = title, rows
     return found

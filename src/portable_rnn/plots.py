@@ -12,6 +12,8 @@ from ._arrays.host import to_host
 
 __all__ = ["Picture", "gradient_flow", "learning_curve"]
 
+PREFIXES = ("training_", "validation_")  # of names of the same metric
+UNITS = {"bits": "bits per character"}
 COLOURS = ("#1f4e79", "#c0504d", "#4f8a3c", "#8064a2", "#d08a2e", "#3a9ca6")
 
 
@@ -20,13 +22,12 @@ class Picture(bytes):
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> import portable_rnn.plots as plots
-    >>> picture = plots.learning_curve([{"step": 1, "training_bits": 2.0}], {}, "one step")
+    >>> picture = plots.learning_curve({"loss": [2.0, 1.5]})  # then: path.write_bytes(picture)
     >>> picture
     <PNG picture of 960 x 540 pixels>
-    >>> Path("curve.png").write_bytes(picture) == len(picture)
-    True
+    >>> picture[1:4]
+    b'PNG'
     """
 
     def __repr__(self) -> str:
@@ -42,16 +43,23 @@ class Picture(bytes):
 
 
 def learning_curve(
-    metrics: Sequence[Mapping[str, Any]], baselines: Mapping[str, float], title: str
+    metrics: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
+    baselines: Mapping[str, float] | None = None,
+    title: str = "",
 ) -> Picture:
-    """Plot bits per character against steps, with baselines as horizontal lines.
+    """Plot what a run measured against its steps, metric by metric.
+
+    Each metric has axes of its own: ``loss``, ``training_loss`` and ``validation_loss`` share those
+    of ``loss``.
 
     Parameters
     ----------
-    metrics : sequence of dicts
-        With ``step`` and either ``training_bits`` or ``validation_bits``.
-    baselines : dict of str to float
-        Bits per character of each.
+    metrics : sequence of dicts, or dict of str to sequence
+        Rows with a ``step`` and numbers by name, such as the ``rows`` of
+        :class:`portable_rnn.training.History`; or for each name the numbers in order, or pairs of a
+        step and a number. NaN leaves a gap.
+    baselines : dict of str to float, optional
+        Horizontal lines in the first axes.
     title : str
 
     Returns
@@ -65,33 +73,65 @@ def learning_curve(
         If an argument does not fit; the message names it.
     ImportError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import portable_rnn.plots as plots
+    >>> plots.learning_curve({"loss": [2.0, 1.5, 1.25], "validation_loss": [(1, 2.1), (3, 1.5)]})
+    <PNG picture of 960 x 540 pixels>
     """
-    _check_metrics(metrics)
+    curves = _curves(metrics)
+    if baselines is None:
+        baselines = {}
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
-    levels = {name: check.number(f"baselines[{name!r}]", bits) for name, bits in baselines.items()}
-    curves = {
-        key: [
-            (_number(f"metrics[{i}]['step']", m["step"]), _number(f"metrics[{i}][{key!r}]", m[key]))
-            for i, m in enumerate(metrics)
-            if key in m
-        ]
-        for key in ("training_bits", "validation_bits")
-    }
+    levels = {name: check.number(f"baselines[{name!r}]", one) for name, one in baselines.items()}
     check.text("title", title)
-    figure = _figure(8, 4.5)
-    axes = figure.subplots()
-    for key, style in (
-        ("training_bits", {"color": "#9bb7d4", "linewidth": 1.2, "label": "training"}),
-        ("validation_bits", {"color": "#1f4e79", "marker": "o", "label": "validation"}),
-    ):
-        if points := curves[key]:
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, points in curves.items():
+        panels.setdefault(_without_prefix(name), {})[name] = points
+    panels = panels or {"": {}}
+    figure = _figure(8, 4.5 if len(panels) == 1 else 2.6 * len(panels))
+    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (panel, of_panel) in zip(every, panels.items(), strict=True):
+        _draw_curves(axes, panel, of_panel)
+    _draw_levels(every[0], levels)
+    every[0].set_title(title)
+    every[-1].set_xlabel("step")
+    return _png(figure)
+
+
+def _draw_curves(
+    axes: Any, panel: str, curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> None:
+    """Draw the curves of one metric: those of training in a light colour, others with markers."""
+    several = len(curves) > 1
+    for name, points in curves.items():
+        style: dict[str, Any] = {"color": "#1f4e79", "marker": "o", "label": "validation"}
+        if not name.startswith("validation_"):
+            style = {"color": "#9bb7d4" if several else "#1f4e79", "linewidth": 1.2}
+            style["label"] = "training"
+        if len(points) == 1:  # no line
+            style["marker"] = "o"
+        if points:
             axes.plot(*zip(*points, strict=True), **style)
-    for name, bits in levels.items():
-        axes.axhline(bits, color="#888888", linestyle=":", linewidth=1)
+    numbers = [value for points in curves.values() for _, value in points if math.isfinite(value)]
+    if panel == "bits" or not numbers:
+        axes.set_ylim(bottom=0)
+    axes.set_ylabel(UNITS.get(panel, panel.replace("_", " ")), parse_math=False)
+    axes.margins(x=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    if several or any(name.startswith(PREFIXES) for name in curves):
+        axes.legend(frameon=False, loc="best")
+
+
+def _draw_levels(axes: Any, levels: Mapping[str, float]) -> None:
+    """Draw horizontal lines, with their names to the right of the axes."""
+    for name, level in levels.items():
+        axes.axhline(level, color="#888888", linestyle=":", linewidth=1)
         axes.annotate(
-            f"{name} {bits:.2f}",
-            (1, bits),
+            f"{name} {level:.2f}",
+            (1, level),
             xycoords=("axes fraction", "data"),
             xytext=(5, 0),
             textcoords="offset points",
@@ -99,14 +139,8 @@ def learning_curve(
             va="center",
             fontsize=9,
             color="#555555",
+            parse_math=False,
         )
-    axes.set(xlabel="step", ylabel="bits per character", title=title)
-    axes.set_ylim(bottom=0)
-    axes.margins(x=0.02)
-    axes.spines[["top", "right"]].set_visible(False)
-    if any(curves.values()):
-        axes.legend(frameon=False, loc="upper center")
-    return _png(figure)
 
 
 def gradient_flow(flow: Any, title: str = "") -> Picture:
@@ -258,13 +292,44 @@ def _last_layer(reverse: list[bool]) -> slice:
     return slice(-2 if len(set(reverse)) > 1 else -1, None)
 
 
-def _check_metrics(metrics: Any) -> None:
+def _curves(metrics: Any) -> dict[str, list[tuple[float, float]]]:
+    """Return checked pairs of a step and a number by name, in the order of the names."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    if isinstance(metrics, Mapping):
+        for name, values in metrics.items():
+            what = f"metrics[{name!r}]"
+            check.text("metrics, a name", name)
+            if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+                raise TypeError(f"{what}: expected a sequence of numbers, got {check.said(values)}")
+            found[name] = [_point(f"{what}[{i}]", i, value) for i, value in enumerate(values)]
+        return found
     if isinstance(metrics, (str, bytes)) or not isinstance(metrics, Sequence):
-        raise TypeError(f"metrics: expected a sequence of dicts, got {check.said(metrics)}")
+        wanted = "a sequence of dicts, or a dict of sequences"
+        raise TypeError(f"metrics: expected {wanted}, got {check.said(metrics)}")
     for i, entry in enumerate(metrics):
         if not isinstance(entry, Mapping) or "step" not in entry:
             wanted = "a dict with a step"
             raise TypeError(f"metrics[{i}]: expected {wanted}, got {check.said(entry)}")
+        step = _number(f"metrics[{i}]['step']", entry["step"])
+        for name in entry:
+            check.text(f"metrics[{i}], a name", name)
+            if name != "step":
+                point = step, _number(f"metrics[{i}][{name!r}]", entry[name])
+                found.setdefault(name, []).append(point)
+    return found
+
+
+def _point(name: str, index: int, value: Any) -> tuple[float, float]:
+    """Return a pair of a step and a number; a number alone is at the step of its place."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{name}: expected a step and a number, got {len(value)} entries")
+        return _number(f"{name}[0]", value[0]), _number(f"{name}[1]", value[1])
+    return index + 1, _number(name, value)
+
+
+def _without_prefix(name: str) -> str:
+    return next((name.removeprefix(p) for p in PREFIXES if name.startswith(p)), name)
 
 
 def _number(name: str, value: Any) -> float:

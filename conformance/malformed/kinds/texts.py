@@ -135,13 +135,24 @@ def metrics(place: Place) -> list[Value]:
         Value("a text as bits", of([{"step": 1, "training_bits": "2"}])),
         Value("no dict in it", of([1])),
     ]
-    return junk(taken=("[]", "()")) + own
+    own += [
+        Value("numbers by name", of({"loss": [2.0, float("nan"), 1]}), "taken"),
+        Value("pairs by name", of({"loss": [(1, 2.0)], "validation_loss": []}), "taken"),
+        Value("a number by name", of({"loss": 2.0})),
+        Value("a text by name", of({"loss": "21"})),
+        Value("texts by name", of({"loss": ["2"]})),
+        Value("three numbers at a step", of({"loss": [(1, 2, 3)]}), "refused"),
+        Value("a step that is a text", of({"loss": [("1", 2.0)]})),
+        Value("a name that is a number", of({3: [2.0]})),
+        Value("rows with a name that is a number", of([{"step": 1, 3: 2.0}])),
+    ]
+    return junk(taken=("[]", "()", "{}")) + own
 
 
 @kind("baselines")
 def baselines(place: Place) -> list[Value]:
     return [
-        *junk(taken=("{}",)),
+        *junk(taken=("{}", "None")),
         Value("a text as bits", of({"xz": "2"})),
         Value("nan as bits", of({"xz": math.nan}), "taken"),
     ]

@@ -300,7 +300,10 @@ def _draw(folder: Path, settings: Settings, levels: dict[str, float], console: C
 
     title = f"{settings.cell}, {_size(settings)}, {settings.backend}"
     try:
-        picture = learning_curve(read_metrics(folder / METRICS), levels, title)
+        rows = read_metrics(folder / METRICS)
+        bits = ("training_bits", "validation_bits")
+        curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in bits}
+        picture = learning_curve(curves, levels, title)
     except ImportError:
         console.print(f"{PLOT} is not drawn: pip install matplotlib", markup=False)
         return
