@@ -109,6 +109,11 @@ def test_sequences_by_name_are_drawn_at_their_steps(drawn):
     assert odd.get_ylabel() == "$a "
 
 
+def test_names_without_numbers_leave_axes_without_a_legend(drawn):
+    plots.learning_curve({"training_bits": [], "validation_bits": [], "loss": []})
+    assert [axes.get_legend() for axes in drawn[0].axes] == [None, None]
+
+
 def test_bits_per_character_start_at_zero(drawn):
     plots.learning_curve({"training_bits": [(1, 3.0)], "validation_bits": [(1, 2.5)]}, {"xz": 2.0})
     (axes,) = drawn[0].axes

@@ -121,7 +121,8 @@ def _draw_curves(
     axes.set_ylabel(UNITS.get(panel, panel.replace("_", " ")), parse_math=False)
     axes.margins(x=0.02)
     axes.spines[["top", "right"]].set_visible(False)
-    if several or any(name.startswith(PREFIXES) for name in curves):
+    drawn = [name for name, points in curves.items() if points]
+    if len(drawn) > 1 or any(name.startswith(PREFIXES) for name in drawn):
         axes.legend(frameon=False, loc="best")
 
 
