@@ -26,7 +26,7 @@ DEFINITION = Definition(
 MUTANTS = [
     Mutant(
         "magnitude where nothing analytic has one",
-        "losses.py",
+        "losses/classification.py",
         "shrinking = xp.exp(xp.where(positive, -outputs, outputs))",
         "shrinking = xp.exp(-xp.abs(outputs))",
         "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",

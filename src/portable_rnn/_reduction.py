@@ -1,7 +1,7 @@
 """What losses share: counted steps, divisors of sums, and sums with their gradients."""
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
 from ._arrays.functions import accumulation_dtype, nan_where, sum_over, to_accumulation_dtype
@@ -9,6 +9,7 @@ from ._arrays.namespace import Array, Namespace, device_of, namespace_of
 from ._arrays.norms import far_unit
 
 __all__ = [
+    "Reduction",
     "check_outputs",
     "counted_steps",
     "counted_values",
@@ -18,6 +19,8 @@ __all__ = [
     "row_weights",
     "zero_uncounted",
 ]
+
+Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 def check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
