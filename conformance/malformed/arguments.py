@@ -35,7 +35,7 @@ NAMED = {
     "labels": "labels tokens",
     "targets": "targets",
     "state": "state d_state",
-    "lengths": "lengths",
+    "lengths": "lengths input_lengths target_lengths",
     "mask": "mask",
     "loss": "loss",
     "optimizer": "optimizer",
@@ -58,7 +58,7 @@ NAMED = {
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "nesterov resume peepholes coupled tied"
+        "nesterov resume peepholes coupled tied zero_infinity"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",
@@ -77,6 +77,7 @@ NAMED = {
     "optional source": "validation",
     "callbacks": "callbacks",
     "axis": "batch_axis",
+    "class index": "blank",
     "encode": "encode",
     "sequences": "sequences",
     "text": "text characters prompt train held_out title reason",
@@ -115,6 +116,8 @@ IN_FUNCTION = {
     "dropout.draw": {"seed": "seed of masks"},
     "embed_vjp": {"vocabulary_size": "count"},
     "executors": {"name": "executor", "dtype": "dtype"},
+    "losses.ctc": {"outputs": "array of any floating dtype", "targets": "labels in order"},
+    "losses.ctc_greedy_decode": {"outputs": "array of any floating dtype"},
     "optimizers": {"state": "state of an optimizer"},
     "plots.gradient_flow": {"flow": "flow"},
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},

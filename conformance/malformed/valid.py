@@ -208,6 +208,15 @@ class Valid:
                 **{"targets": self.targets, "class_weights": self.array(O) ** 2},
                 **{"ignore_index": 1, "label_smoothing": 0.1},
             },
+            "losses.ctc": lambda: {
+                **{"outputs": self.outputs, "input_lengths": [T, 2], "target_lengths": [3, 1]},
+                **{"targets": self.row.put(np.asarray([[1, 2, 2], [3, 4, 4]]))},
+                **{"weights": self.row.put(np.ones((T, B), dtype=bool))},
+            },
+            "losses.ctc_greedy_decode": lambda: {
+                **{"outputs": self.outputs, "input_lengths": [T, 2]},
+                **{"weights": self.row.put(np.ones((T, B), dtype=bool))},
+            },
             "losses.one_hot": lambda: {
                 **{"xp": self.row.namespace(self.x), "labels": self.targets, "classes": O},
                 **{"dtype": self.x.dtype},

@@ -18,6 +18,7 @@ from ._arrays.namespace import (
 )
 
 __all__ = [
+    "UNREADABLE",
     "check_labels",
     "check_probabilities",
     "is_index",
@@ -26,7 +27,7 @@ __all__ = [
     "signed",
 ]
 
-_UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.vmap"
+UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.vmap"
 
 
 def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
@@ -71,7 +72,7 @@ def check_labels(
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         return False
     if not all_good:
         low, high = int(xp.min(labels)), int(xp.max(labels))
@@ -96,7 +97,7 @@ def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> N
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         return
     if not all_good:
         low, high = (float(f(real[~xp.isnan(real)])) for f in (xp.min, xp.max))

@@ -38,6 +38,11 @@ def optional_integer(place: Place) -> list[Value]:
     return junk(taken=("None", "0", "1", "-1", "NumPy's 1", "2**31", "2**62", "-2**63", "10**300"))
 
 
+@kind("class index")
+def class_index(place: Place) -> list[Value]:
+    return junk(taken=("0", "1", "NumPy's 1"))
+
+
 @kind("axis")
 def axis(place: Place) -> list[Value]:
     return junk(taken=("0", "1", "NumPy's 1"))

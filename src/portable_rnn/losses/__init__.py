@@ -20,10 +20,13 @@ Losses of float16 and bfloat16 are computed in float32, and rounded once.
 """
 
 from .classification import binary_cross_entropy, one_hot, softmax_cross_entropy
+from .ctc import ctc, ctc_greedy_decode
 from .regression import mean_squared_error
 
 __all__ = [
     "binary_cross_entropy",
+    "ctc",
+    "ctc_greedy_decode",
     "mean_squared_error",
     "one_hot",
     "softmax_cross_entropy",
