@@ -63,6 +63,13 @@ def _plain(draw, labels, put, dtype):
     found["masked classes"] = lambda: ce(masked, zeros)
     found["unchecked labels"] = lambda: ce(o, labels, check_targets=False)
     found["far logits"] = lambda: ce(100.0 * o, labels)
+    in_order = put(np.asarray([[1, 1], [1, -1], [-1, -1]]))
+    found["ctc"] = lambda: losses.ctc(o, in_order, input_lengths=[T, 2, 0])
+    found["ctc of far logits"] = lambda: losses.ctc(100.0 * o, in_order, check_targets=False)
+    found["ctc without an alignment"] = lambda: losses.ctc(
+        o, in_order, input_lengths=[1] * B, zero_infinity=True
+    )
+    found["decoding"] = lambda: losses.ctc_greedy_decode(o, weights=mask)
     found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
 
     params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}
