@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,11 @@ def _plain(draw, labels, put, dtype):
     zeros = put(np.zeros((T, B), dtype=np.int64))
     found: dict[str, Callable[..., Any]] = {}
     for name in LOSSES:
-        loss = getattr(losses, name)
+        loss, targets = getattr(losses, name), LOSSES[name].fit(rows)
         for which, w in (("all", None), ("weights", weights), ("mask", mask)):
             for reduction in ("mean", "sum"):
-                found[f"{name} {which} {reduction}"] = lambda loss=loss, w=w, r=reduction: loss(
-                    o, rows, weights=w, reduction=r
-                )
+                given = {"weights": w, "reduction": reduction}
+                found[f"{name} {which} {reduction}"] = partial(loss, o, targets, **given)
     options: dict[str, Any] = {"class_weights": factors, "label_smoothing": 0.1, "ignore_index": 1}
     ce = losses.softmax_cross_entropy
     found["labels"] = lambda: ce(o, labels)

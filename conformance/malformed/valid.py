@@ -200,8 +200,10 @@ class Valid:
                 **{"xp": self.row.namespace(self.x), "model": self.dropping, "x": self.x}
             },
             **{
-                f"losses.{name}": lambda: weighed | {"targets": 1.0 / (1.0 + self.outputs**2)}
-                for name in LOSSES
+                f"losses.{name}": lambda loss=loss: (
+                    weighed | {"targets": loss.fit(1.0 / (1.0 + self.outputs**2))}
+                )
+                for name, loss in LOSSES.items()
             },
             "losses.softmax_cross_entropy": lambda: {
                 **weighed,

@@ -19,8 +19,8 @@ from ._arrays.namespace import (
 
 __all__ = [
     "UNREADABLE",
+    "check_in_range",
     "check_labels",
-    "check_probabilities",
     "is_index",
     "mark_wrong",
     "one_hot_rows",
@@ -88,12 +88,21 @@ def check_labels(
     return True
 
 
-def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> None:
-    """Check that targets are in [0, 1] if ``wanted``, by default if on the host; accept NaN."""
+def check_in_range(
+    xp: Namespace,
+    targets: Array,
+    wanted: bool | None,
+    most: float = 1.0,
+    what: str = "probabilities from 0 to 1",
+) -> None:
+    """Check that targets are from 0 to a number if ``wanted``, by default if on the host.
+
+    NaN is accepted.
+    """
     if not (on_host(targets) if wanted is None else wanted):
         return
     real = real_part(xp, targets)
-    good = xp.all(~((real < 0) | (real > 1)))
+    good = xp.all(~((real < 0) | (real > most)))
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
@@ -101,9 +110,7 @@ def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> N
         return
     if not all_good:
         low, high = (float(f(real[~xp.isnan(real)])) for f in (xp.min, xp.max))
-        raise ValueError(
-            f"targets: expected probabilities from 0 to 1, got values from {low!r} to {high!r}"
-        )
+        raise ValueError(f"targets: expected {what}, got values from {low!r} to {high!r}")
 
 
 def mark_wrong(

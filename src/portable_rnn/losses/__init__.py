@@ -19,15 +19,24 @@ reduction : {"mean", "sum"}
 Losses of float16 and bfloat16 are computed in float32, and rounded once.
 """
 
-from .classification import binary_cross_entropy, one_hot, softmax_cross_entropy
+from .binary import binary_cross_entropy, binary_focal_cross_entropy
+from .classification import one_hot, softmax_cross_entropy
 from .ctc import ctc, ctc_greedy_decode
-from .regression import mean_squared_error
+from .distributions import gaussian_nll, kl_divergence, poisson_nll
+from .regression import cosine_distance, huber, mean_squared_error, pinball
 
 __all__ = [
     "binary_cross_entropy",
+    "binary_focal_cross_entropy",
+    "cosine_distance",
     "ctc",
     "ctc_greedy_decode",
+    "gaussian_nll",
+    "huber",
+    "kl_divergence",
     "mean_squared_error",
     "one_hot",
+    "pinball",
+    "poisson_nll",
     "softmax_cross_entropy",
 ]

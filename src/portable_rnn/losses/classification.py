@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropies of a softmax and of independent binary outputs."""
+"""Losses of classes: the cross-entropy of a softmax, and what it is made of."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from .._arrays.namespace import (
     dtype_name,
     library_name,
 )
-from .._labels import check_labels, check_probabilities, is_index, mark_wrong, one_hot_rows, signed
+from .._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
 from .._reduction import (
     Reduction,
     check_outputs,
@@ -34,7 +34,6 @@ from .._reduction import (
 )
 
 __all__ = [
-    "binary_cross_entropy",
     "log_softmax",
     "one_hot",
     "softmax_cross_entropy",
@@ -157,71 +156,6 @@ def softmax_cross_entropy(
         losses, total = mark_wrong(xp, labels, classes, counts, losses, total)
     d_outputs = xp.exp(log_p) * total - y
     return reduce_losses(xp, losses, d_outputs, weight, nothing, dtype)
-
-
-@check.named_options
-@with_device_of_arguments
-def binary_cross_entropy(
-    outputs: Array,
-    targets: Array,
-    *,
-    weights: Array | None = None,
-    reduction: Reduction = "mean",
-    check_targets: bool | None = None,
-) -> tuple[Array, Array]:
-    """Compute the negative log-likelihood of independent binary outputs, from their logits.
-
-    ``-y log s(o) - (1 - y) log(1 - s(o))`` with the logistic function ``s``, computed as
-    ``log(1 + exp(o)) - y o`` without overflow. Its gradient is ``s(o) - y``.
-
-    Parameters
-    ----------
-    outputs : array, shape (..., F)
-        Logits.
-    targets : array, shape (..., F)
-        Probabilities of 1, in [0, 1], with the outputs' dtype.
-    weights, reduction
-        See :mod:`portable_rnn.losses`.
-    check_targets : bool, optional
-        Whether to read the targets and refuse any outside [0, 1]. By default this is done if they
-        are on the host.
-
-    Returns
-    -------
-    value : array, shape ()
-    d_outputs : array, shape (..., F)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit; the message names it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from portable_rnn.losses import binary_cross_entropy
-    >>> value, d_outputs = binary_cross_entropy(np.zeros((3, 1)), np.ones((3, 1)))
-    >>> print(f"{value:.4f}")  # log 2
-    0.6931
-    """
-    xp = check_outputs(outputs, weights, reduction)
-    check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    dtype, counts = outputs.dtype, counted_steps(xp, weights)
-    check_probabilities(xp, zero_uncounted(xp, targets, counts), check_targets)
-    rows = row_weights(xp, outputs, weights)
-    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
-    if weight is not None:
-        weight = weight * outputs.shape[-1]
-    w = with_last_axis(xp, rows)
-    outputs, targets = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
-    positive = real_part(xp, outputs) > 0
-    shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically
-    wrong = xp.astype(positive, outputs.dtype) - targets
-    value = multiply(xp, wrong, outputs) + xp.log1p(shrinking)
-    sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
-    return reduce_losses(xp, value * w, (sigmoid - targets) * w, weight, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
