@@ -58,6 +58,21 @@ def share(place: Place) -> list[Value]:
     return junk(taken={"0", "1", "NumPy's 1", *NUMBERS})
 
 
+@kind("quantile")
+def quantile(place: Place) -> list[Value]:
+    many = place.valid.row.get(place.valid.outputs).shape[-1]
+    own = [
+        Value(f"{label} for each feature", of((0.5,) * (many - 1) + (value,)))
+        for label, value in (("text", "0.5"), ("1", 1.0), ("nan", math.nan), ("a list", [0.5]))
+    ]
+    own += [
+        Value("one for each feature", of([0.5] * many), "taken"),
+        Value("one too many", of((0.5,) * (many + 1))),
+        Value("none", of(())),
+    ]
+    return junk(taken=NUMBERS) + own
+
+
 @kind("number of at least 0")
 def number(place: Place) -> list[Value]:
     return junk(taken={"0", "1", "NumPy's 1", "1.5", "inf", *NUMBERS, *LARGE - {"-2**63"}})
