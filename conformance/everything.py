@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,11 @@ def _plain(draw, labels, put, dtype):
     zeros = put(np.zeros((T, B), dtype=np.int64))
     found: dict[str, Callable[..., Any]] = {}
     for name in LOSSES:
-        loss = getattr(losses, name)
+        loss, targets = getattr(losses, name), LOSSES[name].fit(rows)
         for which, w in (("all", None), ("weights", weights), ("mask", mask)):
             for reduction in ("mean", "sum"):
-                found[f"{name} {which} {reduction}"] = lambda loss=loss, w=w, r=reduction: loss(
-                    o, rows, weights=w, reduction=r
-                )
+                given = {"weights": w, "reduction": reduction}
+                found[f"{name} {which} {reduction}"] = partial(loss, o, targets, **given)
     options: dict[str, Any] = {"class_weights": factors, "label_smoothing": 0.1, "ignore_index": 1}
     ce = losses.softmax_cross_entropy
     found["labels"] = lambda: ce(o, labels)
@@ -63,6 +63,13 @@ def _plain(draw, labels, put, dtype):
     found["masked classes"] = lambda: ce(masked, zeros)
     found["unchecked labels"] = lambda: ce(o, labels, check_targets=False)
     found["far logits"] = lambda: ce(100.0 * o, labels)
+    in_order = put(np.asarray([[1, 1], [1, -1], [-1, -1]]))
+    found["ctc"] = lambda: losses.ctc(o, in_order, input_lengths=[T, 2, 0])
+    found["ctc of far logits"] = lambda: losses.ctc(100.0 * o, in_order, check_targets=False)
+    found["ctc without an alignment"] = lambda: losses.ctc(
+        o, in_order, input_lengths=[1] * B, zero_infinity=True
+    )
+    found["decoding"] = lambda: losses.ctc_greedy_decode(o, weights=mask)
     found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
 
     params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}

@@ -4,6 +4,8 @@
 agrees with the hand-written backward pass only if that is their derivative.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -16,18 +18,20 @@ from .losses import LOSSES
 from .problems import OTHER_CELLS, TORCH_CELLS
 from .tolerances import assert_close
 
-INPUTS, HIDDEN, OUTPUTS = 3, 4, 5
+INPUTS, HIDDEN, OUTPUTS = 3, 4, 6
 
 
 def softmax_targets(rng, shape):
     return rng.integers(0, OUTPUTS, shape)
 
 
-def real_targets(rng, shape):
-    return rng.uniform(0.0, 1.0, (*shape, OUTPUTS))
+def real_targets(loss, rng, shape):
+    return loss.fit(rng.uniform(0.0, 1.0, (*shape, OUTPUTS)))
 
 
-KINDS_OF_TARGETS = {name: (getattr(losses, name), real_targets) for name in LOSSES} | {
+KINDS_OF_TARGETS = {
+    name: (getattr(losses, name), partial(real_targets, loss)) for name, loss in LOSSES.items()
+} | {
     f"{name}-labels": (getattr(losses, name), softmax_targets)
     for name, loss in LOSSES.items()
     if loss.labels

@@ -3,6 +3,10 @@
 On NumPy also against torch's.
 """
 
+from functools import lru_cache, partial
+from itertools import product
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -17,12 +21,41 @@ def dtypes(row):
     return [dtype for dtype in row.dtypes if dtype in ("float64", "float32")]
 
 
-def when_named(row, dtype):
-    """Return whether a dtype is left to the session that names its row.
+class Problem(NamedTuple):
+    """A case, how it is reduced, and whether some steps do not count."""
 
-    On slow rows all are left but the first, which is float64, or float32 where there is no other.
+    case: str
+    reduction: str
+    masked: bool
+
+    @property
+    def id(self):
+        return f"{self.case}-{self.reduction}-{'masked' if self.masked else 'all'}"
+
+
+PROBLEMS = [Problem(*one) for one in product(CASES, ("mean", "sum"), (False, True))]
+
+
+def cases(row, dtype):
+    """Return all cases, reduced in all ways."""
+    return PROBLEMS if dtype in dtypes(row) else []
+
+
+def when_named(row, dtype, problem=None):
+    """Return whether a dtype or a problem is left to the session that names its row.
+
+    On slow rows all dtypes are left but the first, which is float64, or float32 where there is no
+    other. There and on variants, each case is reduced in one way only; on slow rows, of the cases
+    of a loss without labels only the last one, which has most options, is run.
     """
-    return row.slow and dtype != row.dtypes[0]
+    if row.slow and dtype != row.dtypes[0]:
+        return True
+    if problem is None or not (row.slow or row.variant):
+        return False
+    loss, _ = CASES[problem.case]
+    way = ("mean", "sum")[list(CASES).index(problem.case) % 2]
+    last = loss.labels or problem.case == list(loss.cases)[-1]
+    return problem[1:] != (way, True) or (row.slow and not last)
 
 
 SHAPE = (7, 3)  # T and B
@@ -36,12 +69,13 @@ def by_torch(name, outputs, targets, options, reduction):
     if targets.is_floating_point():
         targets = targets.double()
     flat = outputs.reshape(-1, CLASSES)
-    targets = targets.reshape(-1, CLASSES) if targets.ndim == 3 else targets.reshape(-1)
+    targets = targets.reshape(len(flat), -1) if targets.ndim == 3 else targets.reshape(-1)
     options = {
         key: torch.tensor(value).double() if isinstance(value, np.ndarray) else value
         for key, value in options.items()
     }
-    value = getattr(torch.nn.functional, name)(flat, targets, reduction=reduction, **options)
+    call = getattr(torch.nn.functional, name) if isinstance(name, str) else partial(name, torch)
+    value = call(flat, targets, reduction=reduction, **options)
     value.backward()
     return value.detach().numpy(), outputs.grad.numpy()
 
@@ -74,10 +108,18 @@ def drawn(case, dtype):
     )
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("case", CASES)
-def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, record):
+@lru_cache
+def by_definition(problem, dtype):
+    """Return value and gradient of a problem; the same for all rows."""
+    case, reduction, masked = problem
+    name, outputs, targets, arrays, plain = drawn(case, dtype)
+    weights = MASK.astype(dtype) if masked else None
+    options = arrays | plain | {"reduction": reduction}
+    return value_and_gradient(name, outputs, targets, weights=weights, **options)
+
+
+def test_a_loss_is_its_definition(backend, dtype, problem, record):
+    case, reduction, masked = problem
     name, outputs, targets, arrays, plain = drawn(case, dtype)
     if masked:
         arrays["weights"] = MASK.astype(dtype)
@@ -86,7 +128,7 @@ def test_a_loss_is_its_definition(backend, dtype, case, reduction, masked, recor
     moved = {key: backend.put(array) for key, array in arrays.items()}
     found = backend.call(lose, static, *given, moved)
     again = backend.call(lose, static, *given, moved)
-    wanted = value_and_gradient(name, outputs, targets, reduction=reduction, **arrays, **plain)
+    wanted = by_definition(problem, dtype)
     for what, array in found.items():
         ref = wanted[what == "d_outputs"]
         assert tuple(array.shape) == ref.shape

@@ -37,7 +37,7 @@ HOST_SIDE = {
 LEVELS = [
     {"_arrays"},
     {"_files", "activations", "nonlinearities", "schedules", "initializers"},
-    {"cells", "losses", "_labels", "_reduction", "serialization", "plots"},
+    {"cells", "_labels", "_reduction", "serialization", "plots"},
     {
         "_engine.embedding",
         "_engine.affine",
@@ -52,7 +52,7 @@ LEVELS = [
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
-    {"api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"losses", "api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
     {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},

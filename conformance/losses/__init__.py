@@ -17,11 +17,14 @@ __all__ = [
     "FACTORS",
     "LOSSES",
     "MUTANTS",
+    "OF_THEIR_OWN",
     "Case",
     "Definition",
     "value_and_gradient",
 ]
 
+# Losses that count steps by code of their own, not by what others share with the last of these.
+OF_THEIR_OWN = ("softmax_cross_entropy", "mean_squared_error", "huber")
 _PAGES = load_pages(__name__, __path__, without="definition")
 LOSSES: dict[str, Definition] = by_name((p.DEFINITION.name, p.DEFINITION) for p in _PAGES)
 MUTANTS = [mutant for page in _PAGES for mutant in page.MUTANTS]
@@ -35,7 +38,8 @@ def value_and_gradient(name, outputs, targets, *, weights=None, reduction="mean"
     """Return the loss and its gradient, float64, for outputs (..., C) of any leading shape."""
     tape, shape = Tape(FLOAT), outputs.shape
     rows = np.frompyfunc(tape.number, 1, 1)(outputs.reshape(-1, shape[-1]).astype("float64"))
-    wanted = targets.reshape(-1, shape[-1]) if targets.ndim == len(shape) else targets.reshape(-1)
+    rows_of = targets.shape[len(shape) - 1 :]  # labels have none
+    wanted = targets.reshape(-1, *rows_of)
     counted = np.ones(len(rows)) if weights is None else np.asarray(weights).reshape(-1)
     total, count = LOSSES[name].total(tape, rows, wanted, counted, **options)
     scale = 1.0 / count if reduction == "mean" else 1.0

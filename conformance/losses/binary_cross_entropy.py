@@ -26,9 +26,9 @@ DEFINITION = Definition(
 MUTANTS = [
     Mutant(
         "magnitude where nothing analytic has one",
-        "losses.py",
-        "shrinking = xp.exp(xp.where(positive, -outputs, outputs))",
-        "shrinking = xp.exp(-xp.abs(outputs))",
+        "losses/binary.py",
+        "shrinking = xp.exp(xp.where(positive, -o, o))",
+        "shrinking = xp.exp(-xp.abs(o))",
         "tests/test_curvature.py::test_hvp_is_the_slope_of_the_gradient[elman-logits]",
     ),
 ]

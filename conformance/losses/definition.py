@@ -8,8 +8,8 @@ import numpy as np
 
 __all__ = ["CLASSES", "FACTORS", "Case", "Definition", "labels", "probabilities", "unit"]
 
-CLASSES = 5  # or features
-FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5])  # of classes
+CLASSES = 6  # or features
+FACTORS = np.asarray([0.5, 1.0, 2.0, 0.0, 1.5, 1.0])  # of classes
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,15 @@ class Definition:
 
     total: Callable[..., Any]
     cases: Mapping[str, Case]  # by name
-    torch: str | None = None  # the function of torch.nn.functional that does the same
+    # A function of torch.nn.functional that does the same, or one of torch and its arguments.
+    torch: str | Callable[..., Any] | None = None
     labels: bool = False  # whether targets may be labels instead of rows
+
+    parameters: int = 1  # outputs for each target
+
+    def fit(self, rows):
+        """Return targets for outputs of so many features, from rows like the outputs."""
+        return rows[..., : rows.shape[-1] // self.parameters]
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ DEFINITION = Definition(mean_squared_error, {"squares": Case(unit, {}, {})}, tor
 MUTANTS = [
     Mutant(
         "squares' gradient without the 2",
-        "losses.py",
+        "losses/regression.py",
         "weighted * difference, 2.0 * weighted",
         "weighted * difference, weighted",
         loss("squares"),

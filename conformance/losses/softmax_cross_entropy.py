@@ -72,14 +72,14 @@ DEFINITION = Definition(
 MUTANTS = [
     Mutant(
         "row sum left out of the softmax gradient",
-        "losses.py",
+        "losses/classification.py",
         "xp.exp(log_p) * total - y",
         "xp.exp(log_p) - y",
         loss("rows-of-any-sum"),
     ),
     Mutant(
         "no shift in the softmax",
-        "losses.py",
+        "losses/classification.py",
         "z = z - xp.astype(xp.max(real_part(xp, z), axis=-1, keepdims=True), z.dtype)",
         "z = z",
         "conformance/test_losses.py::test_extreme_logits_do_not_overflow[numpy]",

@@ -35,7 +35,7 @@ NAMED = {
     "labels": "labels tokens",
     "targets": "targets",
     "state": "state d_state",
-    "lengths": "lengths",
+    "lengths": "lengths input_lengths target_lengths",
     "mask": "mask",
     "loss": "loss",
     "optimizer": "optimizer",
@@ -58,7 +58,7 @@ NAMED = {
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "reverse nesterov resume peepholes coupled tied"
+        "reverse nesterov resume peepholes coupled tied zero_infinity full log_target"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",
@@ -66,8 +66,9 @@ NAMED = {
     "pool": "pool",
     "chance": "recurrent_dropout zoneout momentum alpha",
     "share": "label_smoothing share",
-    "number of at least 0": "weight_decay final temperature eps rate max_norm",
+    "number of at least 0": "weight_decay final temperature eps rate max_norm gamma delta",
     "learning rate": "lr",
+    "quantile": "quantile",
     "betas": "betas",
     "bound": "clip",
     "cell": "cell",
@@ -77,6 +78,7 @@ NAMED = {
     "optional source": "validation",
     "callbacks": "callbacks",
     "axis": "batch_axis",
+    "class index": "blank",
     "encode": "encode",
     "sequences": "sequences",
     "text": "text characters prompt train held_out title reason",
@@ -115,6 +117,9 @@ IN_FUNCTION = {
     "dropout.draw": {"seed": "seed of masks"},
     "embed_vjp": {"vocabulary_size": "count"},
     "executors": {"name": "executor", "dtype": "dtype"},
+    "losses.binary_focal_cross_entropy": {"alpha": "optional share"},
+    "losses.ctc": {"outputs": "array of any floating dtype", "targets": "labels in order"},
+    "losses.ctc_greedy_decode": {"outputs": "array of any floating dtype"},
     "optimizers": {"state": "state of an optimizer"},
     "plots.gradient_flow": {"flow": "flow"},
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},

@@ -204,13 +204,24 @@ class Valid:
                 **{"xp": self.row.namespace(self.x), "model": self.dropping, "x": self.x}
             },
             **{
-                f"losses.{name}": lambda: weighed | {"targets": 1.0 / (1.0 + self.outputs**2)}
-                for name in LOSSES
+                f"losses.{name}": lambda loss=loss: (
+                    weighed | {"targets": loss.fit(1.0 / (1.0 + self.outputs**2))}
+                )
+                for name, loss in LOSSES.items()
             },
             "losses.softmax_cross_entropy": lambda: {
                 **weighed,
                 **{"targets": self.targets, "class_weights": self.array(O) ** 2},
                 **{"ignore_index": 1, "label_smoothing": 0.1},
+            },
+            "losses.ctc": lambda: {
+                **{"outputs": self.outputs, "input_lengths": [T, 2], "target_lengths": [3, 1]},
+                **{"targets": self.row.put(np.asarray([[1, 2, 2], [3, 4, 4]]))},
+                **{"weights": self.row.put(np.ones((T, B), dtype=bool))},
+            },
+            "losses.ctc_greedy_decode": lambda: {
+                **{"outputs": self.outputs, "input_lengths": [T, 2]},
+                **{"weights": self.row.put(np.ones((T, B), dtype=bool))},
             },
             "losses.one_hot": lambda: {
                 **{"xp": self.row.namespace(self.x), "labels": self.targets, "classes": O},

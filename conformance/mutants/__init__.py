@@ -9,6 +9,7 @@ from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
 from .compiled import COMPILED
+from .ctc import CTC
 from .cuda import CUDA
 from .derivatives import DERIVATIVES
 from .fused import FUSED
@@ -25,6 +26,7 @@ MUTANTS = [
     *RECURSION,
     *NETWORKS,
     *SEQUENCES,
+    *CTC,
     *cells.MUTANTS,
     *losses.MUTANTS,
     *optimizers.MUTANTS,

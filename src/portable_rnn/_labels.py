@@ -18,15 +18,16 @@ from ._arrays.namespace import (
 )
 
 __all__ = [
+    "UNREADABLE",
+    "check_in_range",
     "check_labels",
-    "check_probabilities",
     "is_index",
     "mark_wrong",
     "one_hot_rows",
     "signed",
 ]
 
-_UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.vmap"
+UNREADABLE = "check_targets: values cannot be read under jax.jit or torch.func.vmap"
 
 
 def is_index(xp: Namespace, outputs: Array, targets: Array) -> bool:
@@ -71,7 +72,7 @@ def check_labels(
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         return False
     if not all_good:
         low, high = int(xp.min(labels)), int(xp.max(labels))
@@ -87,22 +88,29 @@ def check_labels(
     return True
 
 
-def check_probabilities(xp: Namespace, targets: Array, wanted: bool | None) -> None:
-    """Check that targets are in [0, 1] if ``wanted``, by default if on the host; accept NaN."""
+def check_in_range(
+    xp: Namespace,
+    targets: Array,
+    wanted: bool | None,
+    most: float = 1.0,
+    what: str = "probabilities from 0 to 1",
+) -> None:
+    """Check that targets are from 0 to a number if ``wanted``, by default if on the host.
+
+    NaN is accepted.
+    """
     if not (on_host(targets) if wanted is None else wanted):
         return
     real = real_part(xp, targets)
-    good = xp.all(~((real < 0) | (real > 1)))
+    good = xp.all(~((real < 0) | (real > most)))
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:
         if wanted:
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         return
     if not all_good:
         low, high = (float(f(real[~xp.isnan(real)])) for f in (xp.min, xp.max))
-        raise ValueError(
-            f"targets: expected probabilities from 0 to 1, got values from {low!r} to {high!r}"
-        )
+        raise ValueError(f"targets: expected {what}, got values from {low!r} to {high!r}")
 
 
 def mark_wrong(

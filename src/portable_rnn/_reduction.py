@@ -1,23 +1,34 @@
 """What losses share: counted steps, divisors of sums, and sums with their gradients."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 from ._arrays import checks as check
-from ._arrays.functions import accumulation_dtype, nan_where, sum_over, to_accumulation_dtype
+from ._arrays.functions import (
+    accumulation_dtype,
+    nan_where,
+    sum_over,
+    to_accumulation_dtype,
+    with_last_axis,
+)
 from ._arrays.namespace import Array, Namespace, device_of, namespace_of
 from ._arrays.norms import far_unit
 
 __all__ = [
+    "Reduction",
     "check_outputs",
     "counted_steps",
     "counted_values",
     "divisor",
     "multiply",
+    "pointwise",
     "reduce_losses",
     "row_weights",
     "zero_uncounted",
 ]
+
+Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 def check_outputs(outputs: Array, weights: Array | None, reduction: str) -> Namespace:
@@ -87,6 +98,32 @@ def multiply(xp: Namespace, factor: Array, array: Array) -> Array:
     """Return the product, which is 0 where the factor is 0, even if the array is infinite."""
     zero = xp.zeros((), dtype=array.dtype, device=device_of(array))
     return factor * xp.where(factor == 0, zero, array)
+
+
+def pointwise(
+    xp: Namespace,
+    outputs: Array,
+    targets: Array,
+    weights: Array | None,
+    reduction: str,
+    of_numbers: Callable[[Array, Array], tuple[Array, Array]],
+    *,
+    features: int | None = None,
+) -> tuple[Array, Array]:
+    """Return the sum of losses (..., F), or their mean over steps and features, and its gradient.
+
+    ``of_numbers`` returns the losses of outputs and targets in their accumulation dtype, and the
+    gradient of their sum. The mean is over the features of the outputs, or so many.
+    """
+    counts = counted_steps(xp, weights)
+    rows = row_weights(xp, outputs, weights)
+    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
+    if weight is not None:
+        weight = weight * (features or outputs.shape[-1])
+    o, y = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
+    losses, d_outputs = of_numbers(o, y)
+    w = with_last_axis(xp, rows)
+    return reduce_losses(xp, losses * w, d_outputs * w, weight, nothing, outputs.dtype)
 
 
 def reduce_losses(

@@ -10,7 +10,7 @@ from .values import KINDS, Place, Value, optional
 
 __all__ = ["KINDS", "Place", "Value", "arrays", "networks", "scalars", "texts", "training"]
 
-for name in ("count", "flag"):
+for name in ("count", "flag", "share"):
     KINDS[f"optional {name}"] = optional(KINDS[name])
 # {} is taken: an empty direction of the parameters is valid together with other directions.
 KINDS["optional direction"] = lambda place: [

@@ -59,7 +59,8 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
     # Floating arrays of another shape are valid, but do not fit the others.
-    fine = ["axis 0 doubled"]
+    fine = ["axis 0 doubled"] if place.function != "losses.ctc_greedy_decode" else []
+    fine += ["axis 2 doubled"] if place.function.startswith("losses.ctc") else []  # more classes
     if place.function.startswith("dropout"):  # which takes any batch and dtype
         fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
         fine += ["of another library"] if place.function.endswith("draw") else []
@@ -144,6 +145,19 @@ def targets(place: Place) -> list[Value]:
     return junk() + own + [low, high]
 
 
+@kind("labels in order")
+def labels_in_order(place: Place) -> list[Value]:
+    fine = ("uint8", "int64", "axis 1 doubled", "of the other byte order")
+    own = [
+        v._replace(verdict="taken") if v.label in fine else v for v in arrays(place, place.value)
+    ]
+    put = place.valid.row.put
+    host = place.valid.row.get(place.value)
+    wrong = {"the blank": 0 * host, "above the classes": host + 10**6}
+    own += [Value(label, lambda array=array: put(array)) for label, array in wrong.items()]
+    return junk() + own
+
+
 @kind("state")
 def state(place: Place) -> list[Value]:
     parts = place.value if isinstance(place.value, tuple) else (place.value,)
@@ -173,7 +187,7 @@ def lengths(place: Place) -> list[Value]:
         Value("two axes", lambda: place.valid.row.put(np.ones((2, 1), np.int64))),
         Value("a range", of(range(2)), "taken"),
     ]
-    return junk(taken=("None",) if place.argument == "lengths" else ()) + own
+    return junk(taken=("None",) if place.argument.endswith("lengths") else ()) + own
 
 
 @kind("mask")

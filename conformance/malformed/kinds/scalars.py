@@ -38,6 +38,11 @@ def optional_integer(place: Place) -> list[Value]:
     return junk(taken=("None", "0", "1", "-1", "NumPy's 1", "2**31", "2**62", "-2**63", "10**300"))
 
 
+@kind("class index")
+def class_index(place: Place) -> list[Value]:
+    return junk(taken=("0", "1", "NumPy's 1"))
+
+
 @kind("axis")
 def axis(place: Place) -> list[Value]:
     return junk(taken=("0", "1", "NumPy's 1"))
@@ -51,6 +56,21 @@ def chance(place: Place) -> list[Value]:
 @kind("share")
 def share(place: Place) -> list[Value]:
     return junk(taken={"0", "1", "NumPy's 1", *NUMBERS})
+
+
+@kind("quantile")
+def quantile(place: Place) -> list[Value]:
+    many = place.valid.row.get(place.valid.outputs).shape[-1]
+    own = [
+        Value(f"{label} for each feature", of((0.5,) * (many - 1) + (value,)))
+        for label, value in (("text", "0.5"), ("1", 1.0), ("nan", math.nan), ("a list", [0.5]))
+    ]
+    own += [
+        Value("one for each feature", of([0.5] * many), "taken"),
+        Value("one too many", of((0.5,) * (many + 1))),
+        Value("none", of(())),
+    ]
+    return junk(taken=NUMBERS) + own
 
 
 @kind("number of at least 0")

@@ -41,21 +41,23 @@ class Steps(NamedTuple):
     mask: Array | None = None  # (T, B, 1)
 
 
-def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
+def read_lengths(
+    value: Any, steps: int, batch: int, name: str = "lengths", unit: str = "steps"
+) -> np.ndarray[Any, Any] | None:
     """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
-    wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
+    wanted = f"{name}: expected {batch} ints of 0 to {steps} {unit}, shape ({batch},)"
     if not is_array(value):
         try:
             value = np.asarray(value)
         except Exception:  # a list of lists, or an object that fails
-            raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
+            raise TypeError(f"{wanted}, got {check.said(value)}") from None
         if not value.size:  # the dtype of an empty list says nothing
             value = value.astype(np.int64)
-    if not is_kind("lengths", value, "integral"):
-        raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+    if not is_kind(name, value, "integral"):
+        raise TypeError(f"{wanted}, got dtype {dtype_name(value.dtype)}")
     # A plain number is accepted for a single sequence.
     if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
-        raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
+        raise ValueError(f"{wanted}, got shape {tuple(value.shape)}")
     if not on_host(value):
         return None
     try:
@@ -64,7 +66,7 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
         return None
     values = values.astype(np.int64).reshape(batch)
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
-        raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
+        raise ValueError(f"{wanted}, got {wrong[0]}")
     return values
 
 

@@ -17,7 +17,8 @@ from .._arrays.namespace import Array, Namespace, device_of, namespace_of, resol
 from .._executors.choose import use
 from ..api import backward, bptt, forward
 from ..cells import Elman, Residuals, State, StateCotangent
-from ..losses import log_softmax, one_hot, softmax_cross_entropy
+from ..losses import one_hot, softmax_cross_entropy
+from ..losses.classification import log_softmax
 from ..model import RNN
 from . import arguments
 from .equations import Quantities

@@ -238,7 +238,8 @@ def gauss_newton_product(
     ``G v = Jᵀ H_L J v``, where J is the Jacobian of the outputs with respect to the parameters and
     H_L the Hessian of the loss with respect to the outputs. G is the Hessian without the curvature
     of the network itself, and positive semidefinite where the loss is convex in the outputs, as
-    those of :mod:`portable_rnn.losses` are. Hessian-free optimisation and natural gradients use it.
+    those of :mod:`portable_rnn.losses` are, unless they say otherwise. Hessian-free optimisation
+    and natural gradients use it.
 
     Parameters
     ----------

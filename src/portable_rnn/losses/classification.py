@@ -1,30 +1,10 @@
-"""Losses: each value with its gradient, in the form that `bptt` expects of any loss.
+"""Losses of classes: the cross-entropy of a softmax, and what it is made of."""
 
-A loss is a callable ``(outputs, targets, **options) -> (value, d_outputs)``. The value is a
-0-d array of the outputs' library, dtype and device, the gradient has the outputs' shape, and
-nothing is read back to the host except where labels are checked. Your own loss may be any
-function of that form.
+from typing import Any
 
-Common options, which every loss here takes:
-
-weights : array, shape of the outputs without their last axis, optional
-    Weight of each step of each sequence, or a boolean mask. Zero leaves a step out, whatever its
-    outputs and targets are, even NaN and labels out of range. Weights may be negative; if one is
-    NaN, the loss is NaN.
-reduction : {"mean", "sum"}
-    "sum" is the loss of Goodfellow, Bengio, Courville, *Deep Learning* (2016), chapter 10.
-    "mean" divides it by the weight of all steps, as torch does. If all weights are zero the
-    mean is NaN, as in torch, and its gradient is zero.
-
-Losses of float16 and bfloat16 are computed in float32, and rounded once.
-"""
-
-import math
-from typing import Any, Literal, TypeAlias
-
-from ._arrays import checks as check
-from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import (
+from .._arrays import checks as check
+from .._arrays.devices import with_device_of_arguments
+from .._arrays.functions import (
     dtype_is_kind,
     real_part,
     row,
@@ -32,7 +12,7 @@ from ._arrays.functions import (
     to_accumulation_dtype,
     with_last_axis,
 )
-from ._arrays.namespace import (
+from .._arrays.namespace import (
     Array,
     Namespace,
     check_of_namespace,
@@ -40,9 +20,9 @@ from ._arrays.namespace import (
     dtype_name,
     library_name,
 )
-from ._arrays.norms import far_unit
-from ._labels import check_labels, check_probabilities, is_index, mark_wrong, one_hot_rows, signed
-from ._reduction import (
+from .._labels import check_labels, is_index, mark_wrong, one_hot_rows, signed
+from .._reduction import (
+    Reduction,
     check_outputs,
     counted_steps,
     counted_values,
@@ -54,13 +34,10 @@ from ._reduction import (
 )
 
 __all__ = [
-    "binary_cross_entropy",
-    "mean_squared_error",
+    "log_softmax",
     "one_hot",
     "softmax_cross_entropy",
 ]
-
-Reduction: TypeAlias = Literal["mean", "sum"]
 
 _MOST_CLASSES = 2**31 - 1  # a larger number is probably a mistake, and would take all memory
 
@@ -179,126 +156,6 @@ def softmax_cross_entropy(
         losses, total = mark_wrong(xp, labels, classes, counts, losses, total)
     d_outputs = xp.exp(log_p) * total - y
     return reduce_losses(xp, losses, d_outputs, weight, nothing, dtype)
-
-
-@check.named_options
-@with_device_of_arguments
-def mean_squared_error(
-    outputs: Array,
-    targets: Array,
-    *,
-    weights: Array | None = None,
-    reduction: Reduction = "mean",
-) -> tuple[Array, Array]:
-    """Compute the squared differences, ``Σ (o - y)²``, or their mean over steps and features.
-
-    Parameters
-    ----------
-    outputs, targets : arrays, shape (..., F)
-    weights, reduction
-        See :mod:`portable_rnn.losses`.
-
-    Returns
-    -------
-    value : array, shape ()
-    d_outputs : array, shape (..., F)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit; the message names it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from portable_rnn.losses import mean_squared_error
-    >>> value, d_outputs = mean_squared_error(np.ones((5, 2)), np.zeros((5, 2)))
-    >>> print(value, d_outputs[0])
-    1.0 [0.2 0.2]
-    """
-    xp = check_outputs(outputs, weights, reduction)
-    check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    dtype, counts = outputs.dtype, counted_steps(xp, weights)
-    difference = counted_values(xp, outputs, counts) - counted_values(xp, targets, counts)
-    unit = far_unit(xp, difference)  # squares may over- or underflow where their mean does not
-    difference = difference if unit is None else difference / unit
-    if weights is None and all(outputs.shape):
-        count = float(math.prod(outputs.shape[:-1]))
-        weight, nothing = None if reduction == "sum" else count, None
-        weighted = difference
-    else:
-        rows = row_weights(xp, outputs, weights)
-        weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
-        weighted = difference * with_last_axis(xp, rows)
-    if weight is not None:
-        weight = weight * outputs.shape[-1]
-    squares, d_outputs = weighted * difference, 2.0 * weighted
-    return reduce_losses(xp, squares, d_outputs, weight, nothing, dtype, unit=unit)
-
-
-@check.named_options
-@with_device_of_arguments
-def binary_cross_entropy(
-    outputs: Array,
-    targets: Array,
-    *,
-    weights: Array | None = None,
-    reduction: Reduction = "mean",
-    check_targets: bool | None = None,
-) -> tuple[Array, Array]:
-    """Compute the negative log-likelihood of independent binary outputs, from their logits.
-
-    ``-y log s(o) - (1 - y) log(1 - s(o))`` with the logistic function ``s``, computed as
-    ``log(1 + exp(o)) - y o`` without overflow. Its gradient is ``s(o) - y``.
-
-    Parameters
-    ----------
-    outputs : array, shape (..., F)
-        Logits.
-    targets : array, shape (..., F)
-        Probabilities of 1, in [0, 1], with the outputs' dtype.
-    weights, reduction
-        See :mod:`portable_rnn.losses`.
-    check_targets : bool, optional
-        Whether to read the targets and refuse any outside [0, 1]. By default this is done if they
-        are on the host.
-
-    Returns
-    -------
-    value : array, shape ()
-    d_outputs : array, shape (..., F)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit; the message names it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from portable_rnn.losses import binary_cross_entropy
-    >>> value, d_outputs = binary_cross_entropy(np.zeros((3, 1)), np.ones((3, 1)))
-    >>> print(f"{value:.4f}")  # log 2
-    0.6931
-    """
-    xp = check_outputs(outputs, weights, reduction)
-    check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    dtype, counts = outputs.dtype, counted_steps(xp, weights)
-    check_probabilities(xp, zero_uncounted(xp, targets, counts), check_targets)
-    rows = row_weights(xp, outputs, weights)
-    weight, nothing, rows = divisor(xp, rows, rows, reduction, chosen=counts is not None)
-    if weight is not None:
-        weight = weight * outputs.shape[-1]
-    w = with_last_axis(xp, rows)
-    outputs, targets = counted_values(xp, outputs, counts), counted_values(xp, targets, counts)
-    positive = real_part(xp, outputs) > 0
-    shrinking = xp.exp(xp.where(positive, -outputs, outputs))  # exp(-|o|), analytically
-    wrong = xp.astype(positive, outputs.dtype) - targets
-    value = multiply(xp, wrong, outputs) + xp.log1p(shrinking)
-    sigmoid = xp.where(positive, xp.ones_like(shrinking), shrinking) / (1.0 + shrinking)
-    return reduce_losses(xp, value * w, (sigmoid - targets) * w, weight, nothing, dtype)
 
 
 def log_softmax(xp: Namespace, z: Array) -> Array:
