@@ -90,7 +90,7 @@ CUDA = [
     ),
     Mutant(
         "a learning rate that is read on the host",
-        "_optimizer_step.py",
+        "optimizers/step.py",
         '    if stays_on_device("lr", lr, params):',
         '    if lr is None and stays_on_device("lr", lr, params):',
         contract(BUDGET, "adam at a rate of the device", "auto"),
