@@ -8,6 +8,7 @@ library; those of cells, losses and optimizers are on the pages in `conformance`
 from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
+from .combinators import COMBINATORS
 from .compiled import COMPILED
 from .cuda import CUDA
 from .derivatives import DERIVATIVES
@@ -29,6 +30,7 @@ MUTANTS = [
     *optimizers.MUTANTS,
     *TRAINING,
     *RUNS,
+    *COMBINATORS,
     *DERIVATIVES,
     *ARRAYS,
     *COMPILED,
