@@ -284,11 +284,19 @@ def test_training_multiplies_the_loss_by_the_scale_of_its_optimizer(scale):
     for name, p in found[1].params.items():
         np.testing.assert_allclose(found[0].params[name], p, rtol=1e-6, atol=1e-7)
     assert found[0].loss == pytest.approx(found[1].loss)
-    with pytest.raises(ValueError, match=r"^optimizer: .* a loss scale; clip inside it"):
-        train(
-            *(MODEL, MODEL.init(seed=0), source()),
-            **{"steps": 1, "max_norm": 1.0, "optimizer": ema(SCALED)},
-        )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_norm": 1.0}, "clip inside it"),
+        ({"gradients": lambda params, batch, state: (0.0, params, None)}, "gradients="),
+    ],
+)
+def test_training_without_a_loss_that_it_can_scale_is_refused(options, words):
+    given = {"steps": 1, "optimizer": ema(SCALED)} | options
+    with pytest.raises(ValueError, match=rf"^optimizer: .* without a loss scale; {words}"):
+        train(MODEL, MODEL.init(seed=0), source(), **given)
 
 
 # -------------------------------------------------------------------------- checkpoints
