@@ -72,8 +72,8 @@ COMBINATORS = [
     Mutant(
         "a run whose loss is not scaled",
         "training/update.py",
-        "scaled_loss(recorder, optimizer, optimizer_state) if scales else recorder",
-        "recorder",
+        "found = objective.gradients(params, state, batch, drawn, scaled)",
+        "found = objective.gradients(params, state, batch, drawn)",
         f"{MADE}training_multiplies_the_loss_by_the_scale_of_its_optimizer[scale0]",
     ),
     Mutant(

@@ -196,7 +196,7 @@ CUDA = [
     ),
     Mutant(
         "a graph that takes the same step of Adam again",
-        "_optimizer_step.py",
+        "optimizers/step.py",
         "    if rule.counts:",
         "    if rule.counts and not is_cupy_namespace(xp):",
         graph("a_step_of_adam_that_is_a_number_is_refused", "adamw"),
