@@ -104,6 +104,7 @@ def test_each_step_but_the_first_is_one_compiled_function():
         assert step._cache_size() <= 2, optimizer
 
 
+@pytest.mark.when_named
 def test_a_resumed_run_of_optax_has_the_same_bits_and_no_other_options(tmp_path):
     import jax
     import optax
