@@ -73,6 +73,12 @@ class Given:
         state = rule(params, grads, **options)[1] if states else None
         return partial(rule, params, grads, state, **options)
 
+    def scaled(self) -> Callable[[], Any]:
+        _, params = self.network()
+        state = DYNAMIC(params, self.direction(params), lr=0.1)[1]
+        loss = optimizers.scaled_loss(losses.softmax_cross_entropy, DYNAMIC, state)
+        return self.loss(loss, self.labels)
+
     def of_vector(self, function: Any, **options: Any) -> Callable[[], Any]:
         model, params = self.network()
         return partial(function, model, params, self.x, self.labels, self.direction(params))
@@ -127,6 +133,7 @@ class Given:
         return partial(losses.one_hot, self.xp, self.labels, OUTPUTS, self.xp.float32)
 
 
+DYNAMIC = optimizers.mixed_precision(optimizers.accumulate(optimizers.adam, 2), growth_interval=2)
 RANDOM: dict[str, Any] = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
 BOTH = {"num_layers": 2, "bidirectional": True}
 CLASSES = {"ignore_index": 1, "label_smoothing": 0.1}
@@ -176,6 +183,17 @@ CALLS: dict[str, Callable[[Given], Callable[[], Any]]] = {
     ),
     "adamw": lambda g: g.step(optimizers.adamw, lr=0.1),
     "rmsprop": lambda g: g.step(optimizers.rmsprop),
+    "lion": lambda g: g.step(optimizers.lion, lr=0.1),
+    "adagrad": lambda g: g.step(optimizers.adagrad, lr=0.1),
+    "an average of parameters": lambda g: g.step(
+        optimizers.ema(
+            optimizers.by_name({"*bias*": optimizers.accumulate(optimizers.adam, 2), "*": None}),
+            debias=True,
+        ),
+        lr=0.1,
+    ),
+    "a dynamic loss scale": lambda g: g.step(DYNAMIC, lr=0.1),
+    "a loss with a dynamic scale": lambda g: g.scaled(),
     "clipping": lambda g: partial(optimizers.clip_by_global_norm, g.direction(g.network()[1]), 1.0),
     "clipping to a norm of the device": lambda g: partial(
         optimizers.clip_by_global_norm,

@@ -9,6 +9,7 @@ import pytest
 from portable_rnn import optimizers
 
 from .backend import host_dtype
+from .combinators import COMBINATORS
 from .optimizers import CASES, RULES, clipped, steps
 from .subject import check_arrays, largest
 from .tolerances import EPS, allowed_eps
@@ -163,7 +164,10 @@ def test_gradients_of_any_size_take_the_step_of_the_formulas(backend, dtype, cas
         pytest.skip("not run: there is no wider dtype to compare with")
     name, options = EXTREMES[case]
     grads = tuple({"a": of_size(dtype, part, 12, seed)} for seed in range(3))
-    if "momentum" in options and part == 1.0 and dtype != "float16":
+    if RULES[name].jumps and backend.library in FLUSHED and part == 0.0:
+        pytest.skip("not run: numbers as small as these have no sign on this backend")
+    sums = RULES[name].sums or "momentum" in options
+    if sums and part == 1.0 and dtype != "float16":
         grads = tuple({"a": g["a"] / 4} for g in grads)  # the state holds their sum
     params = {"a": np.zeros(12, dtype=host_dtype(dtype))}
     wanted = steps(name, params, grads, **options)
@@ -197,6 +201,7 @@ def test_gradients_of_any_size_are_clipped(backend, dtype, max_norm, part):
 
 
 def test_every_optimizer_is_tried():
-    left_out = set(optimizers.__all__) - {"Optimizer", "clip_by_global_norm", *RULES}
+    others = {"Optimizer", "clip_by_global_norm", "averaged_params", "scaled_loss", "from_optax"}
+    left_out = set(optimizers.__all__) - {*others, *COMBINATORS, *RULES}
     assert not left_out, f"no page in conformance/optimizers has {', '.join(left_out)}"
     assert all(rule.cases and rule.any_size for rule in RULES.values())

@@ -107,6 +107,8 @@ def doctests():
 def test_the_example_of_a_docstring_runs(test):
     if "serialization" in test.name:
         require("safetensors")
+    if "optax" in test.name:
+        require("optax")
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     assert runner.run(test, out=said.append).failed == 0, "".join(said)

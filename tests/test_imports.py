@@ -52,7 +52,7 @@ LEVELS = [
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
-    {"losses", "api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"losses", "api", "embedding", "ragged", "optimizers", "batches"},
     {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 import portable_rnn as prnn
-from portable_rnn.optimizers import adam, adamw, clip_by_global_norm, rmsprop, sgd
+from portable_rnn.optimizers import (
+    adagrad,
+    adam,
+    adamw,
+    clip_by_global_norm,
+    lion,
+    rmsprop,
+    sgd,
+)
 
 ALL = {
     "sgd": lambda *a: sgd(*a, lr=0.05),
@@ -16,6 +24,9 @@ ALL = {
     "rmsprop": lambda *a: rmsprop(*a, lr=0.01),
     "adam": lambda *a: adam(*a, lr=0.1),
     "adamw": lambda *a: adamw(*a, lr=0.1, weight_decay=1e-4),
+    "amsgrad": lambda *a: adam(*a, lr=0.1, amsgrad=True),
+    "adagrad": lambda *a: adagrad(*a, lr=0.5),
+    "lion": lambda *a: lion(*a, lr=0.01),
 }
 
 
@@ -61,7 +72,9 @@ def test_keeps_float32(optimizer):
     [
         lambda p, g, x: sgd(p, g, lr=x, momentum=x, weight_decay=x),
         lambda p, g, x: rmsprop(p, g, lr=x, alpha=x, eps=x),
-        lambda p, g, x: adamw(p, g, lr=x, betas=(x, x), eps=x, weight_decay=x),
+        lambda p, g, x: adamw(p, g, lr=x, betas=(x, x), eps=x, weight_decay=x, amsgrad=True),
+        lambda p, g, x: adagrad(p, g, lr=x, eps=x, weight_decay=x),
+        lambda p, g, x: lion(p, g, lr=x, betas=(x, x), weight_decay=x),
     ],
 )
 def test_numpy_options_do_not_widen(optimizer):
@@ -77,7 +90,7 @@ def test_an_eps_that_the_step_cannot_hold_is_refused():
             optimizer(single, single, eps=1e-38)
 
 
-@pytest.mark.parametrize("optimizer", [adam, adamw, rmsprop])
+@pytest.mark.parametrize("optimizer", [adam, adamw, rmsprop, adagrad, lion])
 def test_zero_gradients_are_divided_by_eps_in_any_dtype(optimizer):
     """1e-8, the default, is 0 in float16: the step is computed in float32."""
     for dtype in (np.float16, np.float32):
@@ -86,7 +99,8 @@ def test_zero_gradients_are_divided_by_eps_in_any_dtype(optimizer):
         for _ in range(2):
             moved, state = optimizer(params, {name: 0 * p for name, p in params.items()}, state)
             assert all(np.isfinite(p).all() for p in moved.values())
-            assert all(np.isfinite(a).all() for a in state["root_mean_square"].values())
+            slots = [arrays for slot, arrays in state.items() if slot != "step"]
+            assert all(np.isfinite(a).all() for of in slots for a in of.values())
 
 
 def test_first_adam_step_is_the_learning_rate():

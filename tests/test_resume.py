@@ -85,6 +85,10 @@ RUNS = {
     "plain": {},
     "evaluated": {"validation": shuffled(1), "evaluate_every": 10, "lr": 0.5},
     "impatient": {"validation": shuffled(1), "evaluate_every": 4, "lr": 0.5, "patience": 3},
+    "plateau": {
+        **{"validation": shuffled(1), "evaluate_every": 4},
+        "lr": functools.partial(prnn.schedules.plateau, lr=0.5, factor=0.5, patience=1),
+    },
     "dropping": {"model": DROPPING, "seed": 4, "validation": shuffled(1), "evaluate_every": 6},
     "windows": {"batches": windows(), "validation": windows(), "evaluate_every": 7},
     "clipped": {"max_norm": 0.1, "lr": functools.partial(prnn.schedules.cosine, lr=0.1, steps=60)},
@@ -182,6 +186,7 @@ class Holder:
 
 
 cosine = functools.partial(prnn.schedules.cosine, steps=50)
+plateau = functools.partial(prnn.schedules.plateau, lr=0.02)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +198,11 @@ cosine = functools.partial(prnn.schedules.cosine, steps=50)
             {"lr": functools.partial(cosine, lr=0.1)},
             {"lr": functools.partial(cosine, lr=0.1, final=0.01)},
             "lr: final none where 0.01 is asked for",
+        ),
+        (
+            {"lr": plateau, "validation": shuffled(1)},
+            {"lr": functools.partial(plateau, patience=3), "validation": shuffled(1)},
+            "lr: patience none where 3 is asked for",
         ),
         ({"lr": lambda step: 0.1}, {"lr": lambda step: 0.2}, "lr: rate at step 5 0.1 where 0.2"),
         ({"lr": Holder(0.1)}, {"lr": Holder(0.3)}, "lr: rate at step 5 0.1 where 0.3 is asked for"),

@@ -23,7 +23,7 @@ from .runs import MODEL, source
         (
             {"optimizer": "adm"},
             ValueError,
-            "optimizer: expected 'adam', 'adamw', 'rmsprop' or 'sgd', got 'adm'",
+            "'adam', 'adamw', 'lion', 'rmsprop' or 'sgd', got 'adm'; did you mean adam?",
         ),
         ({"validation": 3}, TypeError, "validation: expected a source such as Shuffled"),
         ({"lr": -0.1}, ValueError, "lr: expected a number of at least 0, got -0.1"),

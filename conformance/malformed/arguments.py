@@ -39,6 +39,10 @@ NAMED = {
     "mask": "mask",
     "loss": "loss",
     "optimizer": "optimizer",
+    "optimizers by name": "optimizers",
+    "transformation": "transformation",
+    "run": "run",
+    "schedule": "schedule",
     "tape": "tape",
     "dropout": "dropout",
     "budget": "memory",
@@ -53,20 +57,23 @@ NAMED = {
     ),
     "optional count": (
         "checkpoint_every output_size projection_size evaluate_every patience threads "
-        "vocabulary_size"
+        "vocabulary_size growth_interval"
     ),
     "number of steps": "step warmup seed length",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "reverse nesterov resume peepholes coupled tied zero_infinity full log_target"
+        "reverse nesterov amsgrad debias resume peepholes coupled tied zero_infinity full log_target"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",
     "reduction": "reduction",
     "pool": "pool",
-    "chance": "recurrent_dropout zoneout momentum alpha",
-    "share": "label_smoothing share",
-    "number of at least 0": "weight_decay final temperature eps rate max_norm gamma delta",
+    "chance": "recurrent_dropout zoneout momentum alpha decay",
+    "share": "label_smoothing share pct_start",
+    "number of at least 0": (
+        "weight_decay final temperature eps rate max_norm gamma delta factor loss_scale "
+        "div_factor final_div_factor"
+    ),
     "learning rate": "lr",
     "quantile": "quantile",
     "betas": "betas",
@@ -121,9 +128,14 @@ IN_FUNCTION = {
     "losses.ctc": {"outputs": "array of any floating dtype", "targets": "labels in order"},
     "losses.ctc_greedy_decode": {"outputs": "array of any floating dtype"},
     "optimizers": {"state": "state of an optimizer"},
+    "optimizers.scaled_loss": {
+        **{"loss": "loss of numbers too", "optimizer": "optimizer of a loss"},
+        "state": "state with a scale",
+    },
     "plots.gradient_flow": {"flow": "flow"},
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},
     "schedules": {"lr": "number of at least 0"},
+    "schedules.plateau": {"factor": "share"},
     "serialization.check_dtype": {"name": "name of an array", "array": "any array"},
     "serialization.load_arrays": {"xp": "optional namespace"},
     "serialization.load_weights": {"xp": "optional namespace"},

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import portable_rnn as prnn
 from portable_rnn import book, optimizers, serialization, text
 
 from ..backend import Backend
+from ..combinators import COMBINATORS
 from ..losses import LOSSES
 from ..optimizers import RULES
 from .arguments import CALLABLES, arguments, spreads
@@ -21,6 +23,8 @@ __all__ = ["Valid"]
 
 T, B, I, H, O = 5, 2, 3, 4, 6  # noqa: E741
 N = 4  # sequences to take batches from
+DYNAMIC = optimizers.mixed_precision(optimizers.sgd, growth_interval=5)
+MAKERS = {f"optimizers.{name}" for name in COMBINATORS}
 DROPPING = {"num_layers": 2, "dropout": 0.5, "recurrent_dropout": 0.25, "zoneout": 0.25}
 
 
@@ -87,6 +91,10 @@ class Valid:
         found = CALLABLES[name]
         if owner in self.objects and owner in CALLABLES:
             found = getattr(self.objects[owner](), member)
+        if name in MAKERS:  # of an optimizer, which takes a step
+            return lambda **given: found(**given)(self.params, self.grads, None, lr=0.1)
+        if name == "optimizers.scaled_loss":
+            return lambda **given: found(**given)(self.outputs, self.outputs**2)
         if name == "text.generate":
             return lambda **given: list(islice(found(**given), 2))
         if name == "use_namespace":
@@ -119,6 +127,9 @@ class Valid:
         _, state = optimizer(self.params, self.grads, **{"lr": 0.1} | options)
         given = {"params": self.params, "grads": self.grads, "state": state, "lr": 0.1}
         return given | options
+
+    def _state(self, optimizer: Any) -> Any:
+        return optimizer(self.params, self.grads, None, lr=0.1)[1]
 
     def _saved(self, suffix: str) -> Path:
         path = self.path(f"a{suffix}")
@@ -248,11 +259,42 @@ class Valid:
                 )
                 for rule in RULES.values()
             },
+            **{
+                f"optimizers.{name}": lambda given=given: {"optimizer": optimizers.sgd} | given
+                for name, given in (
+                    ("accumulate", {"every": 2}),
+                    ("clip_norm", {"max_norm": 1.0}),
+                    ("ema", {"decay": 0.5, "debias": True}),
+                    ("mixed_precision", {"loss_scale": 2.0, "growth_interval": 5}),
+                    ("scale_lr", {"factor": 0.5}),
+                )
+            },
+            "optimizers.averaged_params": lambda: {
+                **{"params": self.params, "state": self._state(optimizers.ema(optimizers.sgd))}
+            },
+            "optimizers.by_name": lambda: {"optimizers": {"*": optimizers.adam}},
+            "optimizers.from_optax": lambda: {
+                "transformation": SimpleNamespace(
+                    init=lambda params: (), update=lambda grads, state, params: (grads, state)
+                )
+            },
+            "optimizers.scaled_loss": lambda: {
+                **{"loss": prnn.losses.softmax_cross_entropy, "optimizer": DYNAMIC},
+                **{"state": self._state(DYNAMIC)},
+            },
             "optimizers.clip_by_global_norm": lambda: {"grads": self.grads, "max_norm": 1.0},
             "ragged.pack": lambda: {"sequences": [self.array(2, I), self.array(3, I)]},
             "ragged.unpack": lambda: {"packed": self.x, "lengths": [T, 2]},
             "schedules.constant": lambda: {"step": 3, "lr": 0.1, "warmup": 2},
             "schedules.cosine": lambda: {"step": 3, "lr": 0.1, "steps": 10, "warmup": 2},
+            "schedules.linear_warmup": lambda: {
+                **{"step": 3, "schedule": lambda step: 0.1, "warmup": 2}
+            },
+            "schedules.one_cycle": lambda: {"step": 3, "lr": 0.1, "steps": 10},
+            "schedules.plateau": lambda: {
+                **{"step": 8, "lr": 0.1, "factor": 0.5, "patience": 2, "final": 0.0},
+                "run": SimpleNamespace(learning_rate=0.1, best_step=4, evaluate_every=2),
+            },
             "schedules.exponential": lambda: {"step": 3, "lr": 0.1, "rate": 0.5, "every": 2},
             "serialization.check_dtype": lambda: {"name": "w", "array": self.x},
             "serialization.load_arrays": lambda: {"path": self._saved(".safetensors")},

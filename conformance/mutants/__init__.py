@@ -8,6 +8,7 @@ library; those of cells, losses and optimizers are on the pages in `conformance`
 from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
+from .combinators import COMBINATORS
 from .compiled import COMPILED
 from .ctc import CTC
 from .cuda import CUDA
@@ -32,6 +33,7 @@ MUTANTS = [
     *optimizers.MUTANTS,
     *TRAINING,
     *RUNS,
+    *COMBINATORS,
     *DERIVATIVES,
     *ARRAYS,
     *COMPILED,

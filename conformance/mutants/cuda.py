@@ -90,7 +90,7 @@ CUDA = [
     ),
     Mutant(
         "a learning rate that is read on the host",
-        "_optimizer_step.py",
+        "optimizers/step.py",
         '    if stays_on_device("lr", lr, params):',
         '    if lr is None and stays_on_device("lr", lr, params):',
         contract(BUDGET, "adam at a rate of the device", "auto"),
@@ -196,7 +196,7 @@ CUDA = [
     ),
     Mutant(
         "a graph that takes the same step of Adam again",
-        "_optimizer_step.py",
+        "optimizers/step.py",
         "    if rule.counts:",
         "    if rule.counts and not is_cupy_namespace(xp):",
         graph("a_step_of_adam_that_is_a_number_is_refused", "adamw"),

@@ -23,7 +23,7 @@ TRAINING = [
     ),
     Mutant(
         "clipping that lengthens",
-        "optimizers.py",
+        "optimizers/clipping.py",
         "factor = xp.where(short, one, limit) / xp.where(short, one, in_units)",
         "divisor, factor = unit, limit / in_units",
         optimizer("clipping_equals_its_formula", "100.0"),

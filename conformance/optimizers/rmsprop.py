@@ -27,7 +27,7 @@ RULES = [
 MUTANTS = [
     Mutant(
         "eps inside of the root",
-        "optimizers.py",
+        "optimizers/adaptive.py",
         "return u.p - u.lr * (u.g / (root + eps)), root",
         "return u.p - u.lr * (u.g / (root * root + eps) ** 0.5), root",
         optimizer("five_steps_equal_the_formulas", "rmsprop"),

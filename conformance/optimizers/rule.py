@@ -24,6 +24,9 @@ class Rule:
     # Options whose steps are not exact in half precision: for torch, and for strict settings.
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     torch: str | None = None  # the class of torch.optim that takes the same steps
+    optax: str | None = None  # the function of optax, where torch has none
+    sums: bool = False  # whether the state holds a sum of gradients or of their squares
+    jumps: bool = False  # whether the step of a number below those of full precision may be 0
 
     @property
     def name(self) -> str:

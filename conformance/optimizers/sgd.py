@@ -39,7 +39,7 @@ RULES = [
 MUTANTS = [
     Mutant(
         "Nesterov's momentum left out",
-        "optimizers.py",
+        "optimizers/descent.py",
         "return u.p - u.lr * g - u.lr * momentum * m, m",
         "return u.p - u.lr * m, m",
         optimizer("five_steps_equal_the_formulas", "sgd-nesterov"),

@@ -15,7 +15,7 @@ from ._arrays.namespace import (
     namespace_of,
     same_device,
 )
-from ._optimizer_step import check_dict
+from .optimizers.step import check_dict
 
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
 

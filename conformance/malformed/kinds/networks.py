@@ -119,6 +119,12 @@ def loss(place: Place) -> list[Value]:
     return junk() + own
 
 
+@kind("loss of numbers too")
+def loss_of_numbers_too(place: Place) -> list[Value]:
+    right = "mean_squared_error"
+    return [v._replace(verdict="taken") if v.label == right else v for v in loss(place)]
+
+
 @kind("unknown option")
 def unknown_option(place: Place) -> list[Value]:
     names = ("no_such_option", "Lengths", "loss_options", "self")

@@ -106,6 +106,11 @@ def rate_or_schedule(place: Place) -> list[Value]:
     return number(place) + own + more
 
 
+@kind("schedule")
+def schedule(place: Place) -> list[Value]:
+    return [v for v in rate_or_schedule(place) if "schedule" in v.label] + junk()
+
+
 @kind("betas")
 def betas(place: Place) -> list[Value]:
     pairs = [(0.9,), (0.9, 0.9, 0.9), (1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan)]

@@ -1,6 +1,7 @@
 """Sources of batches, optimizers and callbacks of a run."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,56 @@ def run_of_another_package(place: Place) -> list[Value]:
         log = None
 
     return [*junk(taken=("None",)), Value("without log", lambda: Deaf())]
+
+
+@kind("optimizer of a loss")
+def optimizer_of_a_loss(place: Place) -> list[Value]:
+    return [v for v in optimizer(place) if not v.label.startswith("returns")]  # it takes no step
+
+
+@kind("optimizers by name")
+def optimizers_by_name(place: Place) -> list[Value]:
+    adam = prnn.optimizers.adam
+    own = [
+        Value("no optimizer", of({"*": 3})),
+        Value("a number as pattern", of({1: adam})),
+        Value("an empty pattern", of({"": adam})),
+        Value("a pattern of nothing", of({"a pattern": adam, "*": adam})),
+        Value("no pattern for some", of({"weight*": adam})),
+        Value("pairs", of([("*", adam)])),
+        Value("an optimizer", of(adam)),
+        Value("all frozen", of({"*": None}), "taken"),
+    ]
+    return junk() + own
+
+
+@kind("state with a scale")
+def state_with_a_scale(place: Place) -> list[Value]:
+    # NumPy's numbers of float32 are arrays of shape (), and a scale like any other.
+    own = [
+        Value(f"scale {v.label}", lambda v=v: place.value | {"scale": v.make()}, v.verdict)
+        for v in junk(taken=("NumPy's 0.5",))
+    ]
+    return junk(taken=("None",)) + own + [Value("no scale", of({"step": 1}))]
+
+
+@kind("transformation")
+def transformation(place: Place) -> list[Value]:
+    init, update = place.value.init, place.value.update
+    own = [
+        Value("init alone", of(SimpleNamespace(init=init))),
+        Value("update alone", of(SimpleNamespace(update=update))),
+        Value("a plain pair", of((init, update))),
+        Value("functions of nothing", of(SimpleNamespace(init=lambda: 0, update=lambda: 0))),
+    ]
+    return junk() + own
+
+
+@kind("run")
+def run(place: Place) -> list[Value]:
+    model, params = place.valid.model, place.valid.params
+    own = [Value("without evaluations", lambda: prnn.training.Run(model, params, 3))]
+    return junk() + own
 
 
 @kind("callbacks")

@@ -9,7 +9,7 @@ from .functions import largest_number, to_accumulation_dtype
 from .namespace import PLAIN, Array, Namespace, device_of, library_name
 from .tracing import whole_sequence
 
-__all__ = ["far_unit", "norm", "root_mean_square", "square_unit_of", "unit_of"]
+__all__ = ["far_unit", "hypotenuse", "norm", "root_mean_square", "square_unit_of", "unit_of"]
 
 _MANY = 1024  # entries from which on several NumPy calls are faster than one of hypot
 
@@ -73,8 +73,12 @@ def root_mean_square(xp: Namespace, root: Array, new: Array, decay: float) -> Ar
     ``root`` is at least 0. With NumPy, the last bit of an entry may depend on all others: if one
     square over- or underflows, ``hypot`` computes the whole of a large array.
     """
-    a, b = math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new
-    if library_name(xp) == "numpy" and new.size >= _MANY and _notices_lost_numbers():
+    return hypotenuse(xp, math.sqrt(decay) * root, math.sqrt(1.0 - decay) * new)
+
+
+def hypotenuse(xp: Namespace, a: Array, b: Array) -> Array:
+    """Return ``sqrt(a² + b²)`` without over- or underflow of squares; ``a`` is at least 0."""
+    if library_name(xp) == "numpy" and b.size >= _MANY and _notices_lost_numbers():
         # A quarter of the time of hypot, which goes number by number. Any entry that over- or
         # underflows sets a processor flag, which costs nothing to check.
         try:

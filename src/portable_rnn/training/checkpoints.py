@@ -126,7 +126,7 @@ def load_checkpoint(
     xp: Namespace,
     device: Any,
     *,
-    lr: Callable[[int], float],
+    lr: Callable[[int], float] | None,
     evaluate_every: int | None,
 ) -> tuple[int | None, dict[str, float] | None]:
     """Restore a run to where it was saved.
@@ -176,8 +176,8 @@ def load_checkpoint(
     if evaluate_every is not None:
         name = "evaluate_every"
         _compare(path, "options", {name: every}, {name: evaluate_every})
-    # A schedule without a name is identified by its values.
-    if step and not math.isclose(now := float(lr(step - 1)), rate, rel_tol=1e-9):
+    # A schedule without a name is identified by its values, unless they depend on the run.
+    if step and lr and not math.isclose(now := float(lr(step - 1)), rate, rel_tol=1e-9):
         at = f"rate at step {step - 1}"
         _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
     vars(run).update(kept)

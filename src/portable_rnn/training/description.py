@@ -21,7 +21,7 @@ def describe(
     batches: Batches,
     validation: Batches | None,
     *,
-    lr: Callable[[int], float],
+    lr: Callable[..., float],
     max_norm: float | None,
 ) -> dict[str, Any]:
     """Return what determines a run, as plain values that are compared when it is resumed.

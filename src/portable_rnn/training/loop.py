@@ -81,7 +81,8 @@ def train(
         Set other options by ``functools.partial``, but not ``lr``. A name such as "adam" is that of
         a function of :mod:`portable_rnn.optimizers`.
     lr : float, or callable from the step to a float
-        Learning rate, 0.001 by default.
+        Learning rate, 0.001 by default. A callable with an argument ``run``, such as
+        `portable_rnn.schedules.plateau`, is given the `Run` too.
     loss : callable or str
         As for :func:`portable_rnn.bptt`; a batch's ``weights`` are passed on if there are any. A
         name is that of a function of :mod:`portable_rnn.losses`, or one of Keras's: "mse",
@@ -225,6 +226,7 @@ class _Loop:
         self.before_end: Run | None = None
         if options.path is not None:
             self.open_checkpoint(options.path)
+        self.run.evaluate_every = self.evaluate_every
         self.update = make_update(options.xp, self.objective, options.optimizer, options.max_norm)
 
     def complete(self) -> Run:
@@ -254,7 +256,7 @@ class _Loop:
         run, options, objective = self.run, self.options, self.objective
         batch = objective.batch("batches", options.batches, run.step, run.params, run.state)
         objective.check_loss(train, batch)
-        run.learning_rate = check.number("lr", options.schedule(run.step), least=0.0)
+        run.learning_rate = options.rate(run)
         before, run.batch = run.params, batch
         updated = self.update(
             run.params,
@@ -343,7 +345,7 @@ class _Loop:
             self.described,
             options.xp,
             device_of(next(iter(options.params.values()))),
-            lr=options.schedule,
+            lr=None if options.reads_run else options.schedule,
             evaluate_every=options.evaluate_every,
         )
         if run.done and ended:

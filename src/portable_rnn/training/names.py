@@ -33,7 +33,10 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "r2": metrics.R2,
 }
 _NO_LOSS = ("one_hot",)
-_NO_OPTIMIZER = ("Optimizer", "clip_by_global_norm")
+_NO_OPTIMIZER = (
+    *("Optimizer", "accumulate", "averaged_params", "by_name", "clip_by_global_norm", "clip_norm"),
+    *("ema", "from_optax", "mixed_precision", "scale_lr", "scaled_loss"),
+)
 
 
 def loss_of(loss: Any) -> Any:

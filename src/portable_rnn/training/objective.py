@@ -28,12 +28,12 @@ from .._calls.dropout_masks import Masks
 from .._calls.embedding import like_embedded
 from .._calls.layout import outputs_shape
 from .._calls.loss import Loss, returned_by_loss, step_weights, weighs_steps
-from .._optimizer_step import check_dict
 from ..api import bptt, predict
 from ..batches import Batch, Batches
 from ..dropout import draw
 from ..metrics import Metric
 from ..model import RNN
+from ..optimizers.step import check_dict
 from .sources import check_batch, checked_batch
 
 __all__ = ["Found", "ModelObjective", "Objective", "OwnObjective", "evaluated", "takes_seed"]
@@ -88,8 +88,15 @@ class ModelObjective:
         """Draw what is random in a step."""
         return draw(self.model, like_embedded(xp, self.model, params, batch.x), seed)
 
-    def gradients(self, params: Params, state: Any, batch: Batch, drawn: Masks) -> Found:
-        """Return the gradients of a batch."""
+    def gradients(
+        self,
+        params: Params,
+        state: Any,
+        batch: Batch,
+        drawn: Masks,
+        scaled: Callable[[Loss], Loss] | None = None,
+    ) -> Found:
+        """Return the gradients of a batch, of the loss that ``scaled`` makes of the loss."""
         recorder, record = self._recording
         options = {} if batch.weights is None else {"weights": batch.weights}
         given = {"lengths": batch.lengths, "dropout": drawn, "grad_x": False}
@@ -98,7 +105,7 @@ class ModelObjective:
             params,
             batch.x,
             batch.targets,
-            loss=recorder,
+            loss=recorder if scaled is None else scaled(recorder),
             state=state,
             **given,
             **options,

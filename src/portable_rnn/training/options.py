@@ -1,6 +1,7 @@
 """Check the arguments of `train`."""
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from .._calls.checks import check_model
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
 from ..model import RNN
+from ..optimizers.inner import check_optimizer, refuse_scaled
 from ..schedules import constant
 from .names import loss_of, metrics_of, optimizer_of
 from .objective import ModelObjective, Objective, OwnObjective, takes_seed
 from .progress import check_progress
-from .run import Callback
+from .run import Callback, Run
 from .sources import check_source
 
 __all__ = ["Options", "Schedule"]
@@ -29,8 +31,8 @@ Schedule = Callable[[int], float]
 class Options:
     """The arguments of `train`, checked; errors name the argument.
 
-    ``schedule`` is ``lr`` as a function of the step, ``path`` is ``checkpoint`` as an absolute
-    path, and ``xp`` is the library of the parameters.
+    ``schedule`` is ``lr`` as a function of the step, and of the run too if ``reads_run``; ``path``
+    is ``checkpoint`` as an absolute path, and ``xp`` is the library of the parameters.
     """
 
     model: RNN | None
@@ -57,7 +59,8 @@ class Options:
     progress: Any
     objective: Objective = field(init=False)
     xp: Namespace = field(init=False)
-    schedule: Schedule = field(init=False)
+    schedule: Callable[..., float] = field(init=False)
+    reads_run: bool = field(init=False, default=False)
     path: Path | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -77,7 +80,9 @@ class Options:
         if self.max_norm is not None:
             self.max_norm = check.number("max_norm", self.max_norm, above=0.0, infinite=True)
         if callable(self.lr):
-            check.function("lr", self.lr, "(step)", "step")
+            self.reads_run = _takes_run(self.lr)
+            given = {"run": None} if self.reads_run else {}
+            check.function("lr", self.lr, "(step)", "step", **given)
             self.schedule = self.lr
         else:
             rate = check.number("lr", self.lr, least=0.0)
@@ -87,17 +92,21 @@ class Options:
         self._check_sources()
         if self.epochs is not None:
             self.steps = self.epochs * self.batches.steps_per_epoch
-        form = "(params, grads, state, lr=...)"
-        check.function("optimizer", self.optimizer, form, "params", "grads", "state", lr=0.0)
-        given = self.optimizer.keywords if isinstance(self.optimizer, functools.partial) else {}
-        if "lr" in given:
-            raise ValueError(
-                f"optimizer: lr={given['lr']!r} is fixed in it, and would be replaced; give it to "
-                "train, lr=..."
-            )
+        check_optimizer("optimizer", self.optimizer)
+        if self.max_norm is not None:
+            remedy = "clip inside it, mixed_precision(clip_norm(...)), instead of by max_norm"
+            refuse_scaled("optimizer", self.optimizer, remedy)
+        if self.gradients is not None:
+            remedy = "gradients=... does not know the scale"
+            refuse_scaled("optimizer", self.optimizer, remedy)
         if not callable(self.loss):
             raise TypeError(f"loss: expected a callable, got {check.said(self.loss)}")
         self.seed = check.integer("seed", self.seed, least=0)
+
+    def rate(self, run: Run) -> float:
+        """Return the learning rate of the next update."""
+        rate = self.schedule(run.step, run=run) if self.reads_run else self.schedule(run.step)
+        return check.number("lr", rate, least=0.0)
 
     def _objective(self) -> Objective:
         """Return what is minimised."""
@@ -170,3 +179,12 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             method = getattr(callback, event, None)
             check.function(f"callbacks[{i}].{event}", method, f"({', '.join(taken)})", *taken)
     return found
+
+
+def _takes_run(schedule: Any) -> bool:
+    """Return whether a schedule is to be given the run besides the step."""
+    try:
+        run = inspect.signature(schedule).parameters.get("run")
+    except (TypeError, ValueError):  # functions not written in Python may have no signature
+        return False
+    return run is not None and run.default is run.empty

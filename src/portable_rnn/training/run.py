@@ -51,6 +51,8 @@ class Run:
         The lowest evaluation, and the step at which it was reached.
     best_params : dict or None
         The parameters at that step.
+    evaluate_every : int or None
+        Steps between two evaluations.
     stop_reason : str or None
         Why the run ended before ``steps``, or None.
     seed : int
@@ -85,6 +87,7 @@ class Run:
     best_evaluation: float = float("inf")
     best_step: int = 0
     best_params: dict[str, Array] | None = None
+    evaluate_every: int | None = None
     stop_reason: str | None = None
     pending: list[Array] = field(default_factory=list, repr=False)
     seed: int = 0

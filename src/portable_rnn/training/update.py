@@ -1,5 +1,6 @@
 """One update of the parameters, as a pure function of arrays."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,8 +8,9 @@ from typing import Any, NamedTuple
 from .._arrays.namespace import Array, Namespace, is_jax_namespace, namespace_of
 from .._arrays.tracing import compile_step
 from ..batches import Batch
-from ..optimizers import Optimizer, clip_by_global_norm
-from .objective import Found, Objective
+from ..optimizers import Optimizer, clip_by_global_norm, scaled_loss
+from ..optimizers.inner import loss_scale_of
+from .objective import Found, ModelObjective, Objective
 
 __all__ = ["Updated", "check_updated", "make_update"]
 
@@ -39,6 +41,7 @@ def make_update(
     xp: Namespace, objective: Objective, optimizer: Optimizer, max_norm: float | None
 ) -> Callable[..., Updated]:
     """Return the update of a run: ``(params, optimizer_state, state, batch, drawn, lr)``."""
+    scales = loss_scale_of(optimizer, None) is not None
 
     def apply(params: dict[str, Array], optimizer_state: Any, found: Found, lr: Any) -> Updated:
         grads, norm = found.grads, None
@@ -57,7 +60,12 @@ def make_update(
         drawn: Any,
         lr: Any,
     ) -> Updated:
-        return apply(params, optimizer_state, objective.gradients(params, state, batch, drawn), lr)
+        if scales and isinstance(objective, ModelObjective):
+            scaled = functools.partial(scaled_loss, optimizer=optimizer, state=optimizer_state)
+            found = objective.gradients(params, state, batch, drawn, scaled)
+        else:
+            found = objective.gradients(params, state, batch, drawn)
+        return apply(params, optimizer_state, found, lr)
 
     if objective.compiled or not is_jax_namespace(xp):
         return compile_step(xp, update)

@@ -1,13 +1,14 @@
 """The step that optimizers share: checks, dtypes and state."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
-from ._arrays import checks as check
-from ._arrays.devices import is_captured, with_device_of_arguments
-from ._arrays.functions import accumulation_dtype, dtype_is_kind
-from ._arrays.namespace import (
+from .._arrays import checks as check
+from .._arrays.devices import is_captured, with_device_of_arguments
+from .._arrays.functions import accumulation_dtype, dtype_is_kind
+from .._arrays.namespace import (
     Array,
     Namespace,
     check_array,
@@ -28,8 +29,16 @@ __all__ = [
     "Rule",
     "State",
     "Update",
+    "bias_correction",
+    "check_arrays",
     "check_dict",
+    "check_entries",
     "check_real",
+    "check_slot",
+    "check_step_in_capture",
+    "checked_betas",
+    "checked_rate",
+    "checked_step",
     "listed",
     "stays_on_device",
     "take_step",
@@ -82,8 +91,8 @@ def take_step(
     rule: Rule,
 ) -> tuple[dict[str, Array], State]:
     """Apply ``rule`` to every parameter, after checking all arguments."""
-    lr, slots = _learning_rate(lr, params), rule.slots
-    xp, wide = _check_arrays(params, grads, rule.eps, rule.share)
+    lr, slots = checked_rate(lr, params), rule.slots
+    xp, wide = check_arrays(params, grads, rule.eps, rule.share)
     if state is None:
         state = {"step": 0} | {
             slot: {
@@ -95,7 +104,7 @@ def take_step(
     else:
         state = _checked_state(xp, params, state, slots, wide)
     if rule.counts:
-        _check_step_in_capture(xp, state["step"])
+        check_step_in_capture(xp, state["step"])
     rates = {dtype: xp.astype(lr, dtype) for dtype in set(wide.values())} if is_array(lr) else {}
     updated: dict[str, Array] = {}
     after: State = {"step": state["step"] + 1} | {slot: {} for slot in slots}
@@ -110,8 +119,8 @@ def take_step(
     return updated, after
 
 
-def _check_arrays(
-    params: Arrays, grads: Arrays, eps: float | None, share: float
+def check_arrays(
+    params: Arrays, grads: Arrays, eps: float | None = None, share: float = 1.0
 ) -> tuple[Namespace, dict[str, Any]]:
     """Check parameters and gradients; return their namespace, and the dtype of each step."""
     check_dict("params", params)
@@ -142,39 +151,46 @@ def _checked_state(
     xp: Namespace, params: Arrays, state: Any, slots: tuple[str, ...], wide: Mapping[str, Any]
 ) -> State:
     """Check that a state belongs to this optimizer and these parameters; return it."""
-    if not isinstance(state, Mapping) or set(state) != {"step", *slots}:
-        got = listed(state) if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(
-            f"state: expected the entries {', '.join(('step', *slots))} of this optimizer, "
-            f"got {got}; None begins anew"
-        )
-    step = _checked_step(xp, state["step"])
+    check_entries(state, ("step", *slots))
+    step = checked_step(xp, state["step"])
     for slot in slots:
-        held = state[slot]
-        if not isinstance(held, Mapping):
-            raise TypeError(
-                f"state[{slot!r}]: expected a dict of arrays, got {type(held).__name__}"
-            )
-        if set(held) != set(params):
-            raise ValueError(
-                f"state[{slot!r}]: expected the names {listed(params)}, got {listed(held)}"
-            )
-        for name, p in params.items():
-            if _alike(held[name], p, wide[name]):
-                continue
-            label, array = f"state[{slot!r}][{name!r}]", held[name]
-            check_array(label, array)
-            check_shape(label, array, tuple(p.shape))
-            check_library_and_device(label, array, f"params[{name!r}]", p)
-            if array.dtype != wide[name]:
-                raise TypeError(
-                    f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
-                    f"parameters, got {dtype_name(array.dtype)}"
-                )
+        check_slot(slot, state[slot], params, wide)
     return {**state, "step": step}
 
 
-def _checked_step(xp: Namespace, step: Any) -> Any:
+def check_entries(state: Any, entries: tuple[str, ...]) -> None:
+    """Check that a state is a dict with the entries of its optimizer."""
+    if not isinstance(state, Mapping) or set(state) != set(entries):
+        got = listed(state) if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(
+            f"state: expected the entries {', '.join(entries)} of this optimizer, "
+            f"got {got}; None begins anew"
+        )
+
+
+def check_slot(slot: str, held: Any, params: Arrays, wide: Mapping[str, Any]) -> None:
+    """Check arrays of a state: one for each parameter, in the dtype of its step."""
+    if not isinstance(held, Mapping):
+        raise TypeError(f"state[{slot!r}]: expected a dict of arrays, got {type(held).__name__}")
+    if set(held) != set(params):
+        raise ValueError(
+            f"state[{slot!r}]: expected the names {listed(params)}, got {listed(held)}"
+        )
+    for name, p in params.items():
+        if _alike(held[name], p, wide[name]):
+            continue
+        label, array = f"state[{slot!r}][{name!r}]", held[name]
+        check_array(label, array)
+        check_shape(label, array, tuple(p.shape))
+        check_library_and_device(label, array, f"params[{name!r}]", p)
+        if array.dtype != wide[name]:
+            raise TypeError(
+                f"{label}: expected dtype {dtype_name(wide[name])} for {dtype_name(p.dtype)} "
+                f"parameters, got {dtype_name(array.dtype)}"
+            )
+
+
+def checked_step(xp: Namespace, step: Any) -> Any:
     """Check and return the number of steps taken; an array may be traced and is not read."""
     name = "state['step']"
     # NumPy integers are Integral, but also arrays to array libraries.
@@ -188,13 +204,31 @@ def _checked_step(xp: Namespace, step: Any) -> Any:
     return step
 
 
-def _check_step_in_capture(xp: Namespace, step: Any) -> None:
+def check_step_in_capture(xp: Namespace, step: Any) -> None:
     """Refuse a number of Python in a CUDA graph, of which each launch would take the same step."""
     if is_cupy_namespace(xp) and not is_array(step) and is_captured():
         raise TypeError(
             "state['step']: expected an integer array of shape () in a captured call, got "
             f"{check.said(step)}; give state | {{'step': cupy.asarray(state['step'])}}"
         )
+
+
+def checked_betas(betas: Any) -> tuple[float, float]:
+    """Check the decays of two running means; return them as floats."""
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(f"betas: expected a pair of numbers in [0, 1), got {check.said(betas)}")
+    first, second = (
+        check.number(f"betas[{i}]", beta, least=0.0, below=1.0) for i, beta in enumerate(betas)
+    )
+    return first, second
+
+
+def bias_correction(xp: Namespace, step: Any, beta: float, dtype: Any) -> Any:
+    """Return ``1 - beta**step``; for an array, as under jax.jit, in a form without cancellation."""
+    if not is_array(step):
+        return 1.0 - beta**step
+    step = xp.astype(step, dtype)
+    return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
 
 
 def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
@@ -206,7 +240,7 @@ def _check_eps(xp: Namespace, p: Array, eps: float, share: float) -> None:
         )
 
 
-def _learning_rate(lr: Any, params: Any) -> Any:
+def checked_rate(lr: Any, params: Any) -> Any:
     """Return ``lr`` as a Python float, or unchanged if its value cannot be read without a wait."""
     if is_array(lr) and is_traced(namespace_of(lr=lr), lr):
         _check_number("lr", lr)
@@ -238,6 +272,7 @@ def _check_number(name: str, array: Array) -> None:
 
 
 def check_dict(name: str, value: Any) -> None:
+    """Check that parameters or gradients are a dict, and not a result that holds them."""
     if not isinstance(value, Mapping):
         hint = f"; give its .{name}" if hasattr(value, name) else ""
         if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
@@ -246,6 +281,7 @@ def check_dict(name: str, value: Any) -> None:
 
 
 def check_real(xp: Namespace, name: str, array: Array) -> None:
+    """Check that an array has a real floating dtype."""
     try:
         real = dtype_is_kind(xp, array.dtype, "real floating")
     except TypeError:  # a dtype the library does not recognise, such as ml_dtypes'
@@ -255,4 +291,5 @@ def check_real(xp: Namespace, name: str, array: Array) -> None:
 
 
 def listed(names: Iterable[str]) -> str:
+    """Return names as a list in text."""
     return ", ".join(map(str, names)) or "none"
