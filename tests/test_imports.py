@@ -52,7 +52,7 @@ LEVELS = [
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
-    {"api", "embedding", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {"api", "embedding", "pooling", "ragged", "optimizers", "_optimizer_step", "batches"},
     {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},

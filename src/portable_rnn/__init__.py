@@ -30,6 +30,7 @@ from .derivatives.flow import GradientFlow, gradient_flow
 from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
 from .embedding import embed, embed_vjp
 from .model import RNN
+from .pooling import pool, pool_vjp
 from .streaming import stream
 from .truncated import truncated_bptt
 from .vectors import parameters_to_vector, vector_to_parameters
@@ -65,6 +66,8 @@ __all__ = [
     "parameters_to_vector",
     "per_example_gradients",
     "per_example_norms",
+    "pool",
+    "pool_vjp",
     "predict",
     "ragged",
     "schedules",

@@ -29,6 +29,7 @@ __all__ = [
     "read_lengths",
     "resolve",
     "valid_steps_of",
+    "valid_steps_of_outputs",
 ]
 
 
@@ -41,21 +42,23 @@ class Steps(NamedTuple):
     mask: Array | None = None  # (T, B, 1)
 
 
-def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | None:
+def read_lengths(
+    value: Any, steps: int, batch: int, name: str = "lengths"
+) -> np.ndarray[Any, Any] | None:
     """Check the lengths of a batch; return them as a NumPy array, or None if on a device."""
     wanted = f"expected {batch} ints of 0 to {steps} steps, shape ({batch},)"
     if not is_array(value):
         try:
             value = np.asarray(value)
         except Exception:  # a list of lists, or an object that fails
-            raise TypeError(f"lengths: {wanted}, got {check.said(value)}") from None
+            raise TypeError(f"{name}: {wanted}, got {check.said(value)}") from None
         if not value.size:  # the dtype of an empty list says nothing
             value = value.astype(np.int64)
-    if not is_kind("lengths", value, "integral"):
-        raise TypeError(f"lengths: {wanted}, got dtype {dtype_name(value.dtype)}")
+    if not is_kind(name, value, "integral"):
+        raise TypeError(f"{name}: {wanted}, got dtype {dtype_name(value.dtype)}")
     # A plain number is accepted for a single sequence.
     if tuple(value.shape) != (batch,) and not (batch == 1 and value.ndim == 0):
-        raise ValueError(f"lengths: {wanted}, got shape {tuple(value.shape)}")
+        raise ValueError(f"{name}: {wanted}, got shape {tuple(value.shape)}")
     if not on_host(value):
         return None
     try:
@@ -64,23 +67,27 @@ def read_lengths(value: Any, steps: int, batch: int) -> np.ndarray[Any, Any] | N
         return None
     values = values.astype(np.int64).reshape(batch)
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
-        raise ValueError(f"lengths: {wanted}, got {wrong[0]}")
+        raise ValueError(f"{name}: {wanted}, got {wrong[0]}")
     return values
 
 
-def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
+def check_lengths(
+    value: Any, steps: int, batch: int, x: Array, name: str = "lengths", other: str = "x"
+) -> None:
     """Check the lengths of a batch, and of lengths on a device their library and device."""
-    if read_lengths(value, steps, batch) is None:
-        check_library_and_device("lengths", value, "x", x)
+    if read_lengths(value, steps, batch, name) is None:
+        check_library_and_device(name, value, other, x)
 
 
-def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
+def check_mask(
+    value: Any, shape: tuple[int, ...], x: Array, name: str = "mask", other: str = "x"
+) -> None:
     """Check a mask: boolean, with the steps and sequences of ``x``, from its library or NumPy."""
-    if not is_kind("mask", value, "bool"):
-        raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
-    check_shape("mask", value, shape)
+    if not is_kind(name, value, "bool"):
+        raise TypeError(f"{name}: expected dtype bool, got {dtype_name(value.dtype)}")
+    check_shape(name, value, shape)
     if not isinstance(value, np.ndarray):
-        check_library_and_device("mask", value, "x", x)
+        check_library_and_device(name, value, other, x)
 
 
 def mask_on_device(mask: Any, x: Array) -> Any:
@@ -136,3 +143,22 @@ def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any)
     """Return the valid steps, from lengths or a mask, as a mask in the layout of ``x``."""
     valid = mask_of(xp, time_major(xp, model, x), lengths, mask_inward(model, mask))
     return mask_outward(model, valid, batched=x.ndim == 3)
+
+
+def valid_steps_of_outputs(
+    xp: Namespace, name: str, y: Array, lengths: Any, mask: Any, prefix: str = ""
+) -> Array | None:
+    """Check lengths or a mask of a time-major ``y`` (T, B, F); return valid steps, None for all.
+
+    ``name`` is that of ``y``; the prefix begins those of the others.
+    """
+    names = f"{prefix}lengths", f"{prefix}mask"
+    if lengths is not None and mask is not None:
+        raise ValueError(f"{', '.join(names)}: expected one of them, got both")
+    if lengths is None and mask is None:
+        return None
+    if lengths is not None:
+        check_lengths(lengths, *y.shape[:2], y, names[0], name)
+    else:
+        check_mask(mask, tuple(y.shape[:2]), y, names[1], name)
+    return mask_of(xp, y, lengths, mask)
