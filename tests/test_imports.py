@@ -52,7 +52,10 @@ LEVELS = [
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
-    {"api", "embedding", "pooling", "ragged", "optimizers", "_optimizer_step", "batches"},
+    {
+        *("api", "attention", "embedding", "pooling"),
+        *("ragged", "optimizers", "_optimizer_step", "batches"),
+    },
     {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {""},

@@ -1,6 +1,7 @@
 """Exact recurrent-network gradients on the arrays you already have."""
 
 from . import (
+    attention,
     batches,
     cells,
     dropout,
@@ -25,6 +26,7 @@ from .api import (
     forward,
     predict,
 )
+from .attention import attend, attend_vjp
 from .derivatives.curvature import Tangents, gauss_newton_product, hvp, jvp
 from .derivatives.flow import GradientFlow, gradient_flow
 from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
@@ -46,6 +48,9 @@ __all__ = [
     "Result",
     "Tangents",
     "Tape",
+    "attend",
+    "attend_vjp",
+    "attention",
     "backward",
     "batches",
     "bptt",
