@@ -58,6 +58,7 @@ LEVELS = [
     },
     {"vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
+    {"generation", "beams"},
     {""},
     {"cli"},
 ]

@@ -27,10 +27,12 @@ from .api import (
     predict,
 )
 from .attention import attend, attend_vjp
+from .beams import Beams, beam_search
 from .derivatives.curvature import Tangents, gauss_newton_product, hvp, jvp
 from .derivatives.flow import GradientFlow, gradient_flow
 from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
 from .embedding import embed, embed_vjp
+from .generation import generate
 from .model import RNN
 from .pooling import pool, pool_vjp
 from .streaming import stream
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RNN",
+    "Beams",
     "ExampleNorms",
     "Forward",
     "GradientFlow",
@@ -53,6 +56,7 @@ __all__ = [
     "attention",
     "backward",
     "batches",
+    "beam_search",
     "bptt",
     "cells",
     "dropout",
@@ -61,6 +65,7 @@ __all__ = [
     "executors",
     "forward",
     "gauss_newton_product",
+    "generate",
     "gradient_flow",
     "hvp",
     "jvp",
