@@ -28,6 +28,7 @@ from .api import (
 )
 from .attention import attend, attend_vjp
 from .beams import Beams, beam_search
+from .decoders import AttentionDecoder, Decoded, DecoderGradients, decode, decode_vjp
 from .derivatives.curvature import Tangents, gauss_newton_product, hvp, jvp
 from .derivatives.flow import GradientFlow, gradient_flow
 from .derivatives.per_example import ExampleNorms, per_example_gradients, per_example_norms
@@ -43,7 +44,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RNN",
+    "AttentionDecoder",
     "Beams",
+    "Decoded",
+    "DecoderGradients",
     "ExampleNorms",
     "Forward",
     "GradientFlow",
@@ -59,6 +63,8 @@ __all__ = [
     "beam_search",
     "bptt",
     "cells",
+    "decode",
+    "decode_vjp",
     "dropout",
     "embed",
     "embed_vjp",

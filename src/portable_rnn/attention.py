@@ -215,12 +215,15 @@ def attend_vjp(
         d_context = d_context[None, ...]
         d_weights = None if d_weights is None else d_weights[None, ...]
     found = attention.attend_vjp(xp, residuals, d_context, d_weights)
-    d_query, d_memory, d_values = (
-        None if array is None else xp.astype(array, query.dtype, copy=False) for array in found[:3]
-    )
-    d_params = {name: xp.astype(d, query.dtype, copy=False) for name, d in found[3].items()}
-    d_query = d_query[0, ...] if one else d_query
-    return AttentionGradients(d_query, d_memory, d_values, d_params)
+
+    def rounded(array: Array) -> Array:
+        return xp.astype(array, query.dtype, copy=False)
+
+    d_query, d_memory, d_values, d_params = found
+    d_query = rounded(d_query[0, ...] if one else d_query)
+    d_values = None if d_values is None else rounded(d_values)
+    d_params = {name: rounded(d) for name, d in d_params.items()}
+    return AttentionGradients(d_query, rounded(d_memory), d_values, d_params)
 
 
 @check.named_options

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import concatenate, to_accumulation_dtype, zeros_of
+from ._arrays.functions import accumulation_dtype, concatenate, to_accumulation_dtype
 from ._arrays.namespace import Array, Namespace, device_of, read_flag
-from ._calls.generation import check_start
 from ._calls.sampling import check_numbers, largest, reads
+from ._generated import checked_network
 from .api import predict
+from .decoders import AttentionDecoder
 from .losses import log_softmax
 from .model import RNN
 
@@ -52,7 +53,7 @@ class _Hypotheses(NamedTuple):
 @check.named_options
 @with_device_of_arguments
 def beam_search(
-    model: RNN,
+    model: RNN | AttentionDecoder,
     params: Mapping[str, Array],
     start: Array,
     steps: int,
@@ -61,6 +62,9 @@ def beam_search(
     width: int = 4,
     length_penalty: float = 0.0,
     state: Any = None,
+    memory: Array | None = None,
+    memory_lengths: Any = None,
+    memory_mask: Any = None,
 ) -> Beams:
     """Search for the most likely sequences of tokens after a first one.
 
@@ -71,7 +75,7 @@ def beam_search(
 
     Parameters
     ----------
-    model : RNN
+    model : RNN or AttentionDecoder
         With a vocabulary, as many outputs, and one direction.
     params : dict of str to array
     start : integer array, shape (B,)
@@ -87,6 +91,8 @@ def beam_search(
         At least 0; 0 for none. With more, long sequences have better scores.
     state : array, shape (L, B, H); for LSTM a pair, optional
         Before ``start``, such as of an encoder; zeros if None.
+    memory, memory_lengths, memory_mask : optional
+        What a decoder attends to, as for `generate`.
 
     Returns
     -------
@@ -111,24 +117,29 @@ def beam_search(
     """
     length_penalty = check.number("length_penalty", length_penalty, least=0.0)
     steps, width = check.count("steps", steps), check.count("width", width)
-    xp, tokens = check_start(model, params, start, state, "beam search")
-    if model.vocabulary_size is None or model.vocabulary_size != model.feature_size:
+    given = memory, memory_lengths, memory_mask
+    network = checked_network(model, params, start, state, given, "beam search")
+    xp, rnn, tokens = network.xp, network.rnn, network.start
+    if rnn.vocabulary_size is None or rnn.vocabulary_size != network.outputs:
         raise ValueError(
             "model: expected tokens, and as many outputs, for beam search, got "
-            f"vocabulary_size={model.vocabulary_size} and {model.feature_size} outputs"
+            f"vocabulary_size={rnn.vocabulary_size} and {network.outputs} outputs"
         )
     if tokens.ndim != 1:
         raise ValueError(f"start: expected tokens of shape (B,), got {tuple(start.shape)}")
-    end = check.integer("end", end, least=0, most=model.feature_size - 1)
+    end = check.integer("end", end, least=0, most=network.outputs - 1)
+    count, axis = tokens.shape[0] * width, 1 if rnn.batch_first else 0
+    sequences = xp.arange(count, dtype=xp.int32, device=device_of(tokens)) // width
+    read = network.read(sequences)
 
     def step(tokens: Array, state: Any) -> tuple[Array, Any]:
-        axis = 1 if model.batch_first else 0
         x = xp.expand_dims(tokens, axis=axis)
-        outputs, state = predict(model, params, x, state, return_state=True)
-        return (outputs[:, 0, :] if axis else outputs[0, ...]), state
+        outputs, state = predict(rnn, network.params, x, state, return_state=True)
+        return read(outputs[:, 0, :] if axis else outputs[0, ...]), state
 
-    found = _search(xp, step, tokens, state, steps, end, width, length_penalty)
-    order = (0, 2, 1) if model.batch_first else (2, 0, 1)
+    dtype = accumulation_dtype(xp, next(iter(network.params.values())).dtype)
+    found = _search(xp, step, tokens, state, sequences, steps, end, length_penalty, dtype)
+    order = (0, 2, 1) if axis else (2, 0, 1)
     return Beams(xp.permute_dims(found.tokens, order), found.lengths, found.scores)
 
 
@@ -137,28 +148,27 @@ def _search(
     step: Step,
     start: Array,
     state: Any,
+    sequences: Array,
     steps: int,
     end: int,
-    width: int,
     penalty: float,
+    dtype: Any,
 ) -> _Hypotheses:
-    """Return the best hypotheses of each sequence; all arrays are of one size throughout."""
+    """Return the best hypotheses of each sequence; all arrays are of one size throughout.
+
+    ``sequences`` (B·W,) are those that the rows of a step are of.
+    """
     device, batch = device_of(start), start.shape[0]
-    sequences = xp.arange(batch * width, dtype=xp.int32, device=device) // width
+    width = sequences.shape[0] // batch
     last = xp.take(start, sequences)
     state = _take(xp, state, sequences)
     tokens = xp.full((batch, width, steps), end, dtype=start.dtype, device=device)
-    ended = None
+    scores, ended = _none_but_first(xp, tokens, dtype)
     for n in range(1, steps + 1):
         outputs, state = step(last, state)
         check_numbers(xp, outputs)
         log_p = log_softmax(xp, to_accumulation_dtype(xp, outputs))
         log_p = xp.reshape(log_p, (batch, width, -1))
-        if ended is None:  # all hypotheses are the first one
-            first = xp.arange(width, dtype=xp.int32, device=device)[None, :] == 0
-            none = xp.full((batch, width), -float("inf"), dtype=log_p.dtype, device=device)
-            scores = xp.where(first, xp.zeros_like(none), none)
-            ended = _Hypotheses(tokens, zeros_of(xp, (batch, width), sequences), none)
         total = scores[:, :, None] + log_p
         ended = _best(xp, ended, tokens, n, total[:, :, end] / _penalty(n, penalty))
         scores, parents, new = _continued(xp, total, end, width)
@@ -174,6 +184,18 @@ def _search(
         if n < steps and reads(xp, done) and read_flag(xp.all(done)):
             return ended
     return _best(xp, ended, tokens, steps, ceiling)
+
+
+def _none_but_first(xp: Namespace, tokens: Array, dtype: Any) -> tuple[Array, _Hypotheses]:
+    """Return the scores of what a search begins with, and hypotheses that have ended: none yet.
+
+    All hypotheses are the same then, and only the first of each sequence counts.
+    """
+    batch, width, _ = tokens.shape
+    first = xp.arange(width, dtype=xp.int32, device=device_of(tokens))[None, :] == 0
+    none = xp.full((batch, width), -float("inf"), dtype=dtype, device=device_of(tokens))
+    lengths = xp.zeros((batch, width), dtype=xp.int32, device=device_of(tokens))
+    return xp.where(first, xp.zeros_like(none), none), _Hypotheses(tokens, lengths, none)
 
 
 def _penalty(length: int, exponent: float) -> float:

@@ -15,8 +15,9 @@ from ._arrays.namespace import (
     check_shaped,
     dtype_name,
 )
-from ._calls.generation import check_start
 from ._calls.sampling import choose_tokens
+from ._generated import Network, checked_network
+from .decoders import AttentionDecoder
 from .model import RNN
 from .streaming import Stream
 
@@ -28,12 +29,15 @@ Feedback = Callable[[Array, int], Array]
 @check.named_options
 @with_device_of_arguments
 def generate(
-    model: RNN,
+    model: RNN | AttentionDecoder,
     params: Mapping[str, Array],
     start: Array,
     steps: int,
     *,
     state: Any = None,
+    memory: Array | None = None,
+    memory_lengths: Any = None,
+    memory_mask: Any = None,
     feedback: Feedback | None = None,
     temperature: float = 0.0,
     top_k: int | None = None,
@@ -47,7 +51,7 @@ def generate(
 
     Parameters
     ----------
-    model : RNN
+    model : RNN or AttentionDecoder
         Unidirectional, with outputs at each step.
     params : dict of str to array
     start : array, shape (B, I), or (I,) for a single sequence
@@ -57,6 +61,10 @@ def generate(
     state : array, shape (L, B, H), or (L, H); for LSTM a pair, optional
         Before ``start``: of what came before it, as `predict` with ``return_state=True`` returns
         it, or of an encoder. Zeros if None.
+    memory : array, shape (S, B, M), optional
+        What a decoder attends to, which requires it.
+    memory_lengths, memory_mask : optional
+        Its valid steps, as for `decode`.
     feedback : callable, ``(outputs, step) -> x``, optional
         Returns the input of step 1, 2, ... of the shape of ``start`` from the outputs (B, O) before
         it. By default, these themselves, or the token that was chosen by the options below.
@@ -93,45 +101,49 @@ def generate(
     >>> prnn.generate(model, params, start, 10, temperature=0.8, top_k=3).shape
     (10, 3)
     """
-    xp, x = check_start(model, params, start, state, "generation")
-    _check_feedback(model, feedback)
+    given = memory, memory_lengths, memory_mask
+    network = checked_network(model, params, start, state, given, "generation")
+    xp, rnn, x = network.xp, network.rnn, network.start
+    _check_feedback(network, feedback)
     steps = check.count("steps", steps)
     temperature = check.number("temperature", temperature, least=0.0)
     top_k = None if top_k is None else check.count("top_k", top_k)
     key, return_state = check.seed("seed", seed), check.flag("return_state", return_state)
-    stream, found = Stream(model, params, state), []
-    of_tokens = model.vocabulary_size is not None
+    of_tokens = rnn.vocabulary_size is not None
     if (temperature or top_k is not None) and (feedback is not None or not of_tokens):
         raise ValueError(
             "temperature, top_k: expected none, since nothing is drawn: this network has no tokens "
             "of its own, or feedback chooses them"
         )
-    axis = 1 if model.batch_first and start.ndim == (1 if of_tokens else 2) else 0
+    stream, read = Stream(rnn, network.params, state), network.read()
+    found: list[Array] = []
     for step in range(steps):
         if step and feedback is not None:
             x = _checked(feedback(found[-1], step), start, of_tokens)
-        outputs = stream.step(x)
+        outputs = read(stream.step(x))
         if of_tokens and feedback is None:
             tokens = choose_tokens(xp, outputs, temperature, top_k, key, step)
             outputs = x = xp.astype(tokens, x.dtype, copy=False)
         elif feedback is None:
             x = outputs
         found.append(outputs)
-    made = stack(xp, found, axis=axis)
+    batched = start.ndim == (1 if of_tokens else 2)
+    made = stack(xp, found, axis=1 if rnn.batch_first and batched else 0)
     return (made, stream.state) if return_state else made
 
 
-def _check_feedback(model: RNN, feedback: Any) -> None:
+def _check_feedback(network: Network, feedback: Any) -> None:
     """Check ``feedback``, which may be None if outputs are like inputs."""
     if feedback is not None:
         check.function("feedback", feedback, "(outputs, step) -> x", None, 1)
         return
-    inputs = model.vocabulary_size or model.input_size
-    if model.feature_size != inputs:
+    rnn = network.rnn
+    inputs = rnn.vocabulary_size or rnn.input_size
+    if network.outputs != inputs:
         raise ValueError(
             "feedback: expected a function (outputs, step) -> x, since there are "
-            f"{inputs} {'tokens' if model.vocabulary_size else 'inputs'} and "
-            f"{model.feature_size} outputs, got None"
+            f"{inputs} {'tokens' if rnn.vocabulary_size else 'inputs'} and "
+            f"{network.outputs} outputs, got None"
         )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._arrays import checks as check
-from .._arrays.namespace import Array, check_array, check_like, check_shaped
+from .._arrays.namespace import Array, Namespace, check_array, check_like, check_shaped
 from .._engine.attention import SCORES
+from .valid_steps import valid_steps_of_outputs
 
-__all__ = ["check_memory", "checked_params", "score_shapes"]
+__all__ = ["check_memory", "checked_params", "score_shapes", "valid_memory"]
 
 
 def score_shapes(
@@ -28,13 +29,26 @@ def score_shapes(
     return {"weight": (h, m)} if score == "general" else {}
 
 
-def check_memory(name: str, array: Array, batch: int, query: Array) -> None:
+def check_memory(name: str, array: Array, batch: int, like: Array, other: str = "query") -> None:
     """Check a memory, or its values: (S, B, F), for as many sequences as the queries."""
     check_array(name, array)
     if array.ndim != 3 or 0 in array.shape or array.shape[1] != batch:
-        wanted = f"(S, {batch}, F), for {batch} sequences like query, without a 0"
+        wanted = f"(S, {batch}, F), for {batch} sequences like {other}, without a 0"
         raise ValueError(f"{name}: expected shape {wanted}, got {tuple(array.shape)}")
-    check_like(name, array, "query", query)
+    check_like(name, array, other, like)
+
+
+def valid_memory(
+    xp: Namespace, memory: Any, size: int, like: Array, lengths: Any, mask: Any, other: str
+) -> Array | None:
+    """Check a memory of vectors of a size for a batch (T, B, I); return valid steps, None for all.
+
+    Errors name the batch ``other``, and lengths and mask with ``memory_``.
+    """
+    check_memory("memory", memory, like.shape[1], like, other)
+    if memory.shape[2] != size:
+        raise ValueError(f"memory: expected vectors of size {size}, got {memory.shape[2]}")
+    return valid_steps_of_outputs(xp, "memory", memory, lengths, mask, "memory_")
 
 
 def checked_params(
@@ -46,7 +60,7 @@ def checked_params(
     given = dict(params or {})
     width = None
     if score == "additive":
-        first = given.get("weight_query")
+        first: Any = given.get("weight_query")
         width = first.shape[0] if getattr(first, "ndim", 0) == 2 and first.shape[0] else 1
     shapes = score_shapes(score, size, memory.shape[2], width)
     if given.keys() != shapes.keys():

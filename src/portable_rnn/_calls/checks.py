@@ -21,6 +21,7 @@ from .._arrays.namespace import (
 from ..model import RNN
 
 __all__ = [
+    "check_arrays",
     "check_every_step",
     "check_layout",
     "check_model",
@@ -46,7 +47,11 @@ def check_parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
     if type(params) is dict and type(model) is RNN and _fit(model, params):
         return namespace_of(params=next(iter(params.values())))
-    expected = check_model(model)
+    return check_arrays(check_model(model), params)
+
+
+def check_arrays(expected: Mapping[str, tuple[int, ...]], params: Any) -> Namespace:
+    """Check a dict of floating arrays: names and shapes, and one library, dtype and device."""
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
     if params.keys() != expected.keys():

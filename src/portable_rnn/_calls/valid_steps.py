@@ -158,7 +158,8 @@ def valid_steps_of_outputs(
     if lengths is None and mask is None:
         return None
     if lengths is not None:
-        check_lengths(lengths, *y.shape[:2], y, names[0], name)
+        steps, batch = y.shape[:2]
+        check_lengths(lengths, steps, batch, y, names[0], name)
     else:
         check_mask(mask, tuple(y.shape[:2]), y, names[1], name)
     return mask_of(xp, y, lengths, mask)
