@@ -59,7 +59,9 @@ def checked_network(
     """Check a model or decoder, its first input, state, and memory with its lengths and mask."""
     if not isinstance(model, AttentionDecoder):
         if any(part is not None for part in memory):
-            raise ValueError("memory: expected none without an AttentionDecoder, got one")
+            raise ValueError(
+                "memory, memory_lengths, memory_mask: expected none without an AttentionDecoder"
+            )
         xp, start = check_start(model, params, start, state, what)
         return Network(xp, model, params, model.feature_size, start)
     check_arrays(model.parameter_shapes, params)

@@ -23,6 +23,7 @@ from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_shape, check_shaped, namespace_of
 from ._calls.attention import check_memory, checked_params, score_shapes
+from ._calls.checks import check_record
 from ._calls.valid_steps import valid_steps_of_outputs
 from ._engine import attention
 from ._engine.attention import SCORES, Residuals
@@ -200,8 +201,7 @@ def attend_vjp(
     >>> {name: array.shape for name, array in found.params.items()}
     {'weight_query': (6, 3), 'weight_memory': (6, 4), 'weight_score': (1, 6)}
     """
-    if not isinstance(residuals, Residuals):
-        raise TypeError(f"residuals: expected those of attend, got {check.said(residuals)}")
+    check_record("residuals", residuals, Residuals, "attend", ("query", "memory", "weights"))
     query, one = residuals.query, residuals.query.ndim == 2
     values = residuals.memory if residuals.values is None else residuals.values
     shape = tuple(query.shape[:-1])

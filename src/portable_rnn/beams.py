@@ -88,7 +88,7 @@ def beam_search(
     width : int
         W.
     length_penalty : float
-        At least 0; 0 for none. With more, long sequences have better scores.
+        From 0, for none, to 100. With more, long sequences have better scores.
     state : array, shape (L, B, H); for LSTM a pair, optional
         Before ``start``, such as of an encoder; zeros if None.
     memory, memory_lengths, memory_mask : optional
@@ -115,7 +115,7 @@ def beam_search(
     >>> found.tokens.shape, found.scores.shape
     ((10, 2, 3), (2, 3))
     """
-    length_penalty = check.number("length_penalty", length_penalty, least=0.0)
+    length_penalty = check.number("length_penalty", length_penalty, least=0.0, most=100.0)
     steps, width = check.count("steps", steps), check.count("width", width)
     given = memory, memory_lengths, memory_mask
     network = checked_network(model, params, start, state, given, "beam search")

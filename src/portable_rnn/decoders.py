@@ -14,11 +14,11 @@ from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_array, check_shaped
 from ._calls.attention import score_shapes, valid_memory
-from ._calls.checks import check_arrays, check_model, check_sequence, check_state
+from ._calls.checks import check_arrays, check_model, check_record, check_sequence, check_state
 from ._calls.embedding import like_embedded
 from ._calls.valid_steps import valid_steps_of_outputs
 from ._draws import draws_of
-from ._engine.attention import SCORES
+from ._engine.attention import SCORES, Residuals
 from ._engine.decoder import ATTENTION, DecoderTape, read_memory, read_memory_vjp
 from ._engine.select import where_true
 from .api import Tape, backward, forward
@@ -245,7 +245,13 @@ def decode(
     >>> prnn.decode(decoder, decoder.init(), x, memory, state).weights.shape
     (6, 2, 7)
     """
-    xp = _check(decoder, params, x)
+    xp = _check(decoder, params)
+    check_array("x", x)
+    check_sequence(decoder.rnn, params, x)
+    axes = 3 if decoder.rnn.vocabulary_size is None else 2
+    if x.ndim != axes:
+        wanted = "(T, B, I)" if axes == 3 else "(T, B)"
+        raise ValueError(f"x: expected shape {wanted}, got {tuple(x.shape)}")
     like = like_embedded(xp, decoder.rnn, params, x)
     memory_valid = valid_memory(
         xp, memory, decoder.memory_size, like, memory_lengths, memory_mask, "x"
@@ -310,9 +316,12 @@ def decode_vjp(
     ((7, 2, 5), (1, 2, 5), True)
     """
     grad_x, xp = check.flag("grad_x", grad_x), _check(decoder, params)
-    if not (isinstance(tape, tuple) and len(tape) == 2 and isinstance(tape[1], DecoderTape)):
-        raise TypeError(f"tape: expected one of decode, got {check.said(tape)}")
+    if not isinstance(tape, tuple) or len(tape) != 2:
+        raise TypeError(f"tape: expected what decode returned, got {check.said(tape)}")
     of_rnn, kept = tape
+    check_record("tape", kept, DecoderTape, "decode", ("joined", "attentional"))
+    used = ("query", "memory", "weights")
+    check_record("tape", kept.attention, Residuals, "decode", used)
     own, others = decoder.split(params)
     first = next(iter(params.values()))
     shape = (*kept.joined.shape[:2], decoder.output_size)
@@ -323,16 +332,8 @@ def decode_vjp(
     return DecoderGradients({name: grads[name] for name in params}, found.x, d_memory, found.state)
 
 
-def _check(decoder: Any, params: Any, x: Any = None) -> Namespace:
-    """Check a decoder, its parameters, and perhaps a batch of sequences."""
+def _check(decoder: Any, params: Any) -> Namespace:
+    """Check a decoder and its parameters."""
     if not isinstance(decoder, AttentionDecoder):
         raise TypeError(f"decoder: expected an AttentionDecoder, got {check.said(decoder)}")
-    xp = check_arrays(decoder.parameter_shapes, params)
-    if x is not None:
-        check_array("x", x)
-        check_sequence(decoder.rnn, params, x)
-        axes = 3 if decoder.rnn.vocabulary_size is None else 2
-        if x.ndim != axes:
-            wanted = "(T, B, I)" if axes == 3 else "(T, B)"
-            raise ValueError(f"x: expected shape {wanted}, got {tuple(x.shape)}")
-    return xp
+    return check_arrays(decoder.parameter_shapes, params)

@@ -9,6 +9,7 @@ from typing import Any
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, check_array, check_shaped, namespace_of
+from ._calls.checks import check_record
 from ._calls.valid_steps import valid_steps_of_outputs
 from ._engine import pooling
 from ._engine.pooling import POOLS, Pooled
@@ -112,8 +113,7 @@ def pool_vjp(residuals: Pooled, d_pooled: Array) -> Array:
     [[0.25 0.25 0.25 0.25]
      [0.5  0.5  0.   0.  ]]
     """
-    if not isinstance(residuals, Pooled):
-        raise TypeError(f"residuals: expected those of pool, got {check.said(residuals)}")
+    check_record("residuals", residuals, Pooled, "pool", ("features", "chosen"))
     features = residuals.features
     check_array("d_pooled", d_pooled)
     check_shaped("d_pooled", d_pooled, tuple(features.shape[1:]), "outputs", features)

@@ -15,6 +15,7 @@ from .._arrays.namespace import (
     check_like,
     check_shape,
     dtype_name,
+    is_array,
     namespace_of,
     same_device,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "check_model",
     "check_one_direction",
     "check_parameters",
+    "check_record",
     "check_same_model",
     "check_sequence",
     "check_state",
@@ -177,6 +179,13 @@ def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
                 f"{name}: expected one of the same model, with {field}={own!r}, "
                 f"got one with {field}={other!r}"
             )
+
+
+def check_record(name: str, value: Any, kind: type, function: str, arrays: tuple[str, ...]) -> None:
+    """Check what a function returned for its derivative: its type, and that it has its arrays."""
+    if not isinstance(value, kind) or not all(is_array(getattr(value, one)) for one in arrays):
+        got = check.said(value) if not isinstance(value, kind) else "one without its arrays"
+        raise TypeError(f"{name}: expected what {function} returned, got {got}")
 
 
 def check_every_step(model: RNN, what: str) -> None:
