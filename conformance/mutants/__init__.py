@@ -8,6 +8,7 @@ library; those of cells, losses and optimizers are on the pages in `conformance`
 from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
+from .attention import ATTENTION
 from .compiled import COMPILED
 from .cuda import CUDA
 from .derivatives import DERIVATIVES
@@ -24,6 +25,7 @@ MUTANTS = [
     *RECURSION,
     *NETWORKS,
     *SEQUENCES,
+    *ATTENTION,
     *cells.MUTANTS,
     *losses.MUTANTS,
     *optimizers.MUTANTS,
