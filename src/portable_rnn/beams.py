@@ -92,7 +92,7 @@ def beam_search(
     state : array, shape (L, B, H); for LSTM a pair, optional
         Before ``start``, such as of an encoder; zeros if None.
     memory, memory_lengths, memory_mask : optional
-        What a decoder attends to, as for `generate`.
+        As for `generate`: what a decoder attends to.
 
     Returns
     -------
