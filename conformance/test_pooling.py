@@ -1,4 +1,7 @@
-"""Networks with one output for each sequence on every backend, against torch in float64."""
+"""Pools, and networks with one output for each sequence, on every backend.
+
+Pools are compared with plain loops, networks with torch in float64.
+"""
 
 from importlib.util import find_spec
 from itertools import product, starmap
@@ -8,6 +11,7 @@ import numpy as np
 
 import portable_rnn as prnn
 
+from .backend import host_dtype
 from .problems import TORCH_CELLS
 from .selection import full_precision
 from .tolerances import allowed_eps, assert_close
@@ -105,3 +109,72 @@ def test_one_output_for_each_sequence_trains_as_in_torch(backend, dtype, problem
         what = f"{backend.id}: {name} of a {cell} with pool={pool}"
         eps = assert_close(backend.get(found[name]), array, what, scale=1.0, k=allowed)
         record(cell, f"pool-{pool}-{cell}", name, T, eps, allowed)
+
+
+def pool_and_back(static, outputs, mask, d_pooled):
+    """Return what is pooled and the cotangent of the outputs, for each pool and kind of steps."""
+    found = {}
+    for kind, both in product(POOLS, (False, True)):
+        for name, steps in {"": {}, "lengths": {"lengths": static}, "mask": {"mask": mask}}.items():
+            pooled, residuals = prnn.pool(outputs, kind, bidirectional=both, **steps)
+            found[kind, both, name] = pooled
+            found[kind, both, name, "vjp"] = prnn.pool_vjp(residuals, d_pooled)
+    return {"-".join(map(str, key)): array for key, array in found.items()}
+
+
+def pooled_by_loops(outputs, d_pooled):
+    """Return the same, a number at a time."""
+    found, outputs, d_pooled = {}, outputs.astype(np.float64), d_pooled.astype(np.float64)
+    for (kind, both), (name, steps) in product(product(POOLS, (False, True)), STEPS.items()):
+        pooled, d_outputs = np.zeros((B, 2 * H)), np.zeros((T, B, 2 * H))
+        for b, feature in product(range(B), range(2 * H)):
+            valid = [t for t in range(T) if "lengths" not in steps or t < steps["lengths"][b]]
+            valid = [t for t in valid if "mask" not in steps or MASK[t, b]]
+            values = [outputs[t, b, feature] for t in valid]
+            first = both and feature >= H
+            share = {valid[0 if first else -1]: 1.0}
+            if kind == "mean":
+                share = dict.fromkeys(valid, 1.0 / len(valid))
+            elif kind == "max":
+                share = {valid[values.index(max(values))]: 1.0}
+            for t, factor in share.items():
+                pooled[b, feature] += factor * outputs[t, b, feature]
+                d_outputs[t, b, feature] = factor * d_pooled[b, feature]
+        key = f"{kind}-{both}-{name}"
+        found |= {key: pooled, f"{key}-vjp": d_outputs}
+    return found
+
+
+def test_a_pool_and_its_cotangents_are_those_of_plain_loops(backend, dtype, record):
+    rng = np.random.default_rng(3)
+    outputs = rng.standard_normal((T, B, 2 * H)).astype(host_dtype(dtype))
+    d_pooled = rng.standard_normal((B, 2 * H)).astype(host_dtype(dtype))
+    given = tuple(map(backend.put, (outputs, MASK, d_pooled)))
+    found = backend.call(pool_and_back, STEPS["lengths"]["lengths"], *given)
+    allowed = allowed_eps(backend.id, dtype)
+    for name, array in pooled_by_loops(outputs, d_pooled).items():
+        assert found[name].dtype == given[0].dtype
+        if backend.shapes_only:
+            assert tuple(found[name].shape) == array.shape
+            continue
+        scale = float(np.abs(d_pooled.astype(np.float64)).max())
+        what = f"{backend.id}: {name}"
+        eps = assert_close(backend.get(found[name]), array, what, scale=scale, k=allowed)
+        record("functions", f"pool-{name.partition('-')[0]}", name, T, eps, allowed)
+
+
+def test_a_pool_ignores_what_stands_at_steps_that_are_not_valid(backend):
+    outputs = np.ones((T, B, 2 * H), np.float32)
+    outputs[~MASK] = np.nan
+    mask = MASK.copy()
+    mask[:, 2] = False  # a sequence without any
+    given = tuple(map(backend.put, (outputs, mask, np.ones((B, 2 * H), np.float32))))
+    found = backend.call(pool_and_back, (1, 1, 1), *given)
+    if backend.shapes_only:
+        return
+    for kind, both in product(POOLS, (False, True)):
+        pooled = backend.get(found[f"{kind}-{both}-mask"])
+        d_outputs = backend.get(found[f"{kind}-{both}-mask-vjp"])
+        assert (pooled == np.asarray([1, 1, 0], np.float32)[:, None]).all()
+        assert not d_outputs[~mask].any()
+        assert np.allclose(d_outputs.sum(axis=0)[:2], 1.0, rtol=1e-6)

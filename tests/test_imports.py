@@ -52,9 +52,14 @@ LEVELS = [
     {"_calls.checks", "_calls.layout", "_calls.dropout_masks"},
     {"dropout", "executors", "memory"},
     {"_calls"},
-    {"losses", "api", "embedding", "ragged", "optimizers", "batches"},
-    {"vectors", "metrics"},
+    {
+        *("api", "attention", "embedding", "pooling"),
+        *("losses", "ragged", "optimizers", "batches"),
+    },
+    {"decoders", "vectors", "metrics"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
+    {"_generated"},
+    {"generation", "beams"},
     {""},
     {"cli"},
 ]

@@ -29,14 +29,22 @@ NAMED = {
     "dict of arrays": "params grads",
     "direction": "vector",
     "optional direction": "d_params",
-    "floating array": "x outputs",
+    "floating array": "x outputs d_pooled d_context",
     "array of any floating dtype": "weight d_vectors",
-    "optional array": "d_x d_outputs weights class_weights",
-    "labels": "labels tokens",
+    "query": "query",
+    "values": "values",
+    "residuals": "residuals",
+    "score": "score",
+    "decoder": "decoder",
+    "recurrent layers": "rnn",
+    "feedback": "feedback",
+    "how to pool": "how",
+    "optional array": "d_x d_outputs d_weights weights class_weights",
+    "labels": "labels tokens start",
     "targets": "targets",
     "state": "state d_state",
-    "lengths": "lengths input_lengths target_lengths",
-    "mask": "mask",
+    "lengths": "lengths input_lengths target_lengths memory_lengths",
+    "mask": "mask memory_mask",
     "loss": "loss",
     "optimizer": "optimizer",
     "optimizers by name": "optimizers",
@@ -53,13 +61,14 @@ NAMED = {
     "path": "path checkpoint",
     "count": (
         "k1 k2 iterations steps batch batch_size window every input_size hidden_size num_layers "
+        "query_size memory_size width "
         "log_every save_every classes inputs hidden digits validation_batch_size"
     ),
     "optional count": (
         "checkpoint_every output_size projection_size evaluate_every patience threads "
-        "vocabulary_size growth_interval"
+        "vocabulary_size growth_interval top_k attention_size"
     ),
-    "number of steps": "step warmup seed length",
+    "number of steps": "step warmup seed length end",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
         "reverse nesterov amsgrad debias resume peepholes coupled tied zero_infinity full log_target"
@@ -72,7 +81,7 @@ NAMED = {
     "share": "label_smoothing share pct_start",
     "number of at least 0": (
         "weight_decay final temperature eps rate max_norm gamma delta factor loss_scale "
-        "div_factor final_div_factor"
+        "div_factor final_div_factor length_penalty"
     ),
     "learning rate": "lr",
     "quantile": "quantile",
@@ -103,6 +112,22 @@ IN_FUNCTION = {
         **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
         "xp": "optional namespace",
     },
+    "AttentionDecoder": {"output_size": "count"},
+    "AttentionDecoder.init": {
+        **dict.fromkeys(("inputs", "recurrent"), "scheme"),
+        **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
+        "xp": "optional namespace",
+    },
+    "AttentionDecoder.split": {"*": "inner"},
+    **{name: {"memory": "steps of a memory"} for name in ("attend", "decode")},
+    "attention.init": {"weights": "scheme", "xp": "optional namespace"},
+    "pool": {"outputs": "outputs to pool"},
+    "decode_vjp": {"tape": "tape of a decoder"},
+    "generate": {
+        **{"start": "floating array", "memory": "optional array", "seed": "seed of masks"},
+        "temperature": "no number but 0",
+    },
+    "beam_search": {"memory": "optional array"},
     "RNN.state_shape": {"batch_size": "optional count"},
     "RNN.state_shapes": {"batch_size": "optional count"},
     "RNN.parameters": {"*": "inner"},
@@ -166,6 +191,8 @@ IN_FUNCTION = {
     **{
         name: {"*": "record"}
         for name in (
+            *("attention.Attention", "attention.AttentionGradients"),
+            *("Beams", "Decoded", "DecoderGradients"),
             *("ExampleNorms", "Forward", "GradientFlow", "Gradients", "Result", "Tangents", "Tape"),
             *("batches.Batch", "dropout.Masks", "memory.Plan", "training.Run"),
             *("book.Check", "book.Claim", "book.Equation", "book.Quantities"),

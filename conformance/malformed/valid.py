@@ -54,6 +54,8 @@ class Valid:
         self.grads = {name: self.row.put(np.ones(a.shape)) for name, a in self.params.items()}
         self.example = book.draw(steps=2)
         self.letters = prnn.RNN(3, 5, 3, cell="lstm")
+        self.tokens = prnn.RNN(I, H, O, vocabulary_size=O)
+        self.decoder = prnn.AttentionDecoder(prnn.RNN(I, H, cell="lstm", **DROPPING), O, 3)
         self.calls = self._calls()
         self.objects = self._objects()
 
@@ -74,7 +76,13 @@ class Valid:
     def flow(self) -> prnn.GradientFlow:
         return prnn.gradient_flow(self.model, self.params, self.x, self.targets)
 
-    def init(self, model: prnn.RNN) -> dict[str, Any]:
+    def _decoding(self) -> dict[str, Any]:
+        return {
+            **{"decoder": self.decoder, "params": self.init(self.decoder), "x": self.x},
+            **{"memory": self.outputs, "state": self.state2, "dropout": 3},
+        }
+
+    def init(self, model: Any) -> dict[str, Any]:
         host = model.init(seed=0, dtype=self.dtype)
         return {name: self.row.put(array) for name, array in host.items()}
 
@@ -144,6 +152,7 @@ class Valid:
     def _objects(self) -> dict[str, Callable[[], Any]]:
         return {
             "RNN": lambda: self.model,
+            "AttentionDecoder": lambda: prnn.AttentionDecoder(prnn.RNN(I, H), 2, 3),
             "batches.Shuffled": self.shuffled,
             "batches.Windows": lambda: prnn.batches.Windows(**self._windows()),
             **{
@@ -244,6 +253,48 @@ class Valid:
             "embed": lambda: {"weight": self.outputs[0, ...], "tokens": self.targets % B},
             "embed_vjp": lambda: {
                 **{"tokens": self.targets, "d_vectors": self.outputs, "vocabulary_size": O}
+            },
+            "pool": lambda: {"outputs": self.outputs, "how": "max", "lengths": [T, 2]},
+            "pool_vjp": lambda: {
+                "residuals": prnn.pool(self.outputs, "mean")[1],
+                "d_pooled": self.array(B, O),
+            },
+            "attend": lambda: {
+                **{"query": self.x, "memory": self.outputs, "values": self.array(T, B, 7)},
+                **{"params": self._score(), "score": "general", "lengths": [T, 2]},
+            },
+            "attend_vjp": lambda: {
+                "residuals": prnn.attend(
+                    self.x, self.outputs, self._score(), score="general"
+                ).residuals,
+                **{"d_context": self.array(T, B, O), "d_weights": self.array(T, B, T)},
+            },
+            "attention.init": lambda: {
+                **{"score": "additive", "query_size": 2, "memory_size": 3, "attention_size": 4},
+                **{"seed": 0, "xp": self.row.xp, "dtype": self.dtype},
+            },
+            "AttentionDecoder": lambda: {
+                **{"rnn": prnn.RNN(I, H), "memory_size": 2, "output_size": 3},
+                **{"score": "additive", "attention_size": 4},
+            },
+            "AttentionDecoder.init": lambda: {
+                **{"seed": 0, "xp": self.row.xp, "dtype": self.dtype}
+            },
+            "decode": lambda: self._decoding() | {"lengths": [T, 2], "memory_lengths": [3, T]},
+            "decode_vjp": lambda: {
+                **{"decoder": self.decoder, "params": self.init(self.decoder)},
+                **{"tape": prnn.decode(**self._decoding()).tape, "d_outputs": self.array(T, B, 3)},
+                "d_state": self.state2,
+            },
+            "generate": lambda: {
+                **{"model": self.model, "params": self.params, "start": self.x[0, ...]},
+                **{"steps": 2, "feedback": lambda outputs, step: outputs[:, :I]},
+                **{"state": self.state, "seed": (1, 2)},
+            },
+            "beam_search": lambda: {
+                **{"model": self.tokens, "params": self.init(self.tokens), "steps": 2},
+                **{"start": self.targets[0, ...], "end": 1, "width": 2, "state": self.state},
+                "length_penalty": 0.5,
             },
             "executors.use": lambda: {"name": "auto", "threads": 2},
             "parameters_to_vector": lambda: {"params": self.params},
@@ -381,6 +432,9 @@ class Valid:
                 **{"title": "text"},
             },
         }
+
+    def _score(self) -> dict[str, Any]:
+        return {"weight": self.array(I, O)}
 
     def _example(self) -> Path:
         book.write(path := self.path("a.json"), self.example)

@@ -8,6 +8,7 @@ library; those of cells, losses and optimizers are on the pages in `conformance`
 from .. import cells, losses, optimizers
 from ..mutant import Mutant
 from .arrays import ARRAYS
+from .attention import ATTENTION
 from .combinators import COMBINATORS
 from .compiled import COMPILED
 from .ctc import CTC
@@ -27,6 +28,7 @@ MUTANTS = [
     *RECURSION,
     *NETWORKS,
     *SEQUENCES,
+    *ATTENTION,
     *CTC,
     *cells.MUTANTS,
     *losses.MUTANTS,

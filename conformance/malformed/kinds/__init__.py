@@ -5,10 +5,20 @@ outcome: "refused", by the name of the argument; "misfit": wrong only together w
 and refused by the name of any of them; or "taken", and if it is refused nevertheless, by some name.
 """
 
-from . import arrays, networks, scalars, texts, training
+from . import arrays, attention, networks, scalars, texts, training
 from .values import KINDS, Place, Value, optional
 
-__all__ = ["KINDS", "Place", "Value", "arrays", "networks", "scalars", "texts", "training"]
+__all__ = [
+    "KINDS",
+    "Place",
+    "Value",
+    "arrays",
+    "attention",
+    "networks",
+    "scalars",
+    "texts",
+    "training",
+]
 
 for name in ("count", "flag", "share"):
     KINDS[f"optional {name}"] = optional(KINDS[name])

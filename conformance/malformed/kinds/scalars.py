@@ -14,16 +14,18 @@ def flag(place: Place) -> list[Value]:
 
 # Counts for which a large number is valid, and takes accordingly long.
 LONG = {
-    "training.train": "steps",
-    "gradient_flow": "iterations",
-    "embed_vjp": "vocabulary_size",
+    ("training.train", "steps"),
+    ("gradient_flow", "iterations"),
+    ("embed_vjp", "vocabulary_size"),
+    *(("beam_search", "steps"), ("beam_search", "width"), ("generate", "steps")),
+    *(("attention.init", name) for name in ("query_size", "memory_size", "attention_size")),
 }
 
 
 @kind("count")
 def count(place: Place) -> list[Value]:
     found = junk(taken=("1", "NumPy's 1", "2**31", "2**62"))
-    if LONG.get(place.function) == place.argument:
+    if (place.function, place.argument) in LONG:
         return [value for value in found if value.label not in ("2**31", "2**62")]
     return found
 
@@ -138,6 +140,16 @@ def threshold(place: Place) -> list[Value]:
 def pool(place: Place) -> list[Value]:
     own = [Value("'max'", of("max"), "taken"), Value("'first'", of("first"))]
     return [*junk(taken=("None",)), *own]
+
+
+@kind("how to pool")
+def how_to_pool(place: Place) -> list[Value]:
+    return [v._replace(verdict="refused") if v.label == "None" else v for v in pool(place)]
+
+
+@kind("no number but 0")
+def no_number_but_0(place: Place) -> list[Value]:
+    return junk(taken=("0",))
 
 
 @kind("scheme")

@@ -19,7 +19,7 @@ from .namespace import Array, Namespace, device_of, dtype_name, is_cupy_array, i
 __all__ = ["Choices"]
 
 # A thread computes a block of four words of 64 bits, which are eight choices: the low half of each
-# word, then the high half. Counters start at 1, as NumPy's do.
+# word, then the high half. Counters start at 1, as NumPy's do. What is made of each is ``made``.
 _BLOCK = """
 const unsigned long long m0 = 0xD2E7470EE14C6C93ull, m1 = 0xCA5A826395121157ull;
 unsigned long long c[4] = {(unsigned long long)i + 1, stream, number, 0};
@@ -36,9 +36,11 @@ for (int r = 0; r < 10; ++r) {
 }
 for (int j = 0; j < 8; ++j) {
   const long long at = (long long)i * 8 + j;
-  if (at < count) kept[at] = (unsigned int)(c[j / 2] >> 32 * (j % 2)) >= least;
+  const unsigned int bits = (unsigned int)(c[j / 2] >> 32 * (j % 2));
+  if (at < count) drawn[at] = made;
 }
 """
+_KEPT, _GUMBEL = "bits >= least", "-log(-log((bits + 0.5) * 2.3283064365386963e-10))"
 _HIGH = """
 __device__ unsigned long long high(unsigned long long a, unsigned long long b) {
   const unsigned long long half = 0xFFFFFFFFull;
@@ -96,19 +98,43 @@ class Choices:
         found = np.multiply(kept, here.type(scale), dtype=here)
         return from_host(found, xp, name, device_of(self._like))
 
+    def gumbel(self, shape: tuple[int, ...], stream: int, number: int) -> Array:
+        """Return numbers of the standard Gumbel distribution, in the dtype of the other array.
+
+        The largest of numbers ``log p + gumbel`` is at each place with the probability ``p``
+        (Gumbel, 1954). They are -3.1 to 23, and of the bits of `kept`.
+        """
+        xp, dtype = self._xp, self._like.dtype
+        if self._on_device:
+            found = self._drawn(xp.float64, shape, stream, number, 0)
+            return xp.astype(found, dtype, copy=False)
+        bits = self._bits(prod(shape), stream, number)
+        found = -np.log(-np.log((bits + 0.5) * 2.0**-32)).reshape(shape)
+        return from_host(found, xp, dtype_name(dtype), device_of(self._like))
+
     def _by_numpy(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Any:
-        count = prod(shape)
+        found = self._bits(prod(shape), stream, number) >= np.uint32(_least(p))
+        return found.reshape(shape)
+
+    def _bits(self, count: int, stream: int, number: int) -> Any:
+        """Return integers of 32 bits, drawn by NumPy."""
         philox = np.random.Philox(key=self.key, counter=[0, stream, number, 0])
         words = philox.random_raw(-(-count // 2)).astype("<u8", copy=False)
-        return (words.view("<u4")[:count] >= np.uint32(_least(p))).reshape(shape)
+        return words.view("<u4")[:count]
 
     def _by_kernel(self, p: float, shape: tuple[int, ...], stream: int, number: int) -> Array:
-        kept, count = self._xp.empty(shape, dtype=self._xp.bool), prod(shape)
+        return self._drawn(self._xp.bool, shape, stream, number, _least(p))
+
+    def _drawn(
+        self, dtype: Any, shape: tuple[int, ...], stream: int, number: int, least: int
+    ) -> Array:
+        """Return what the kernel of a dtype draws: booleans, or numbers."""
+        drawn, count = self._xp.empty(shape, dtype=dtype), prod(shape)
         key0, key1 = map(int, self.key)
         if count:
-            given = (key0, key1, stream, number, _least(p), count)
-            _kernel()(*given, kept, size=-(-count // 8))
-        return kept
+            given = (key0, key1, stream, number, least, count)
+            _kernel(dtype_name(dtype))(*given, drawn, size=-(-count // 8))
+        return drawn
 
 
 def _least(p: float) -> int:
@@ -116,9 +142,10 @@ def _least(p: float) -> int:
     return min(round(p * 2.0**32), 2**32 - 1)
 
 
-@lru_cache(maxsize=1)
-def _kernel() -> Any:
+@lru_cache(maxsize=2)
+def _kernel(dtype: str) -> Any:
     inputs = "uint64 key0, uint64 key1, uint64 stream, uint64 number, uint32 least, int64 count"
+    block = _BLOCK.replace("made", _KEPT if dtype == "bool" else _GUMBEL)
     return sys.modules["cupy"].ElementwiseKernel(
-        inputs, "raw bool kept", _BLOCK, "portable_rnn_choices", preamble=_HIGH
+        inputs, f"raw {dtype} drawn", block, f"portable_rnn_choices_{dtype}", preamble=_HIGH
     )

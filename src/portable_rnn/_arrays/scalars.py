@@ -193,7 +193,7 @@ def path(name: str, value: Any) -> Path:
     return Path(text)
 
 
-def function(name: str, value: Any, form: str, *args: str, **options: Any) -> None:
+def function(name: str, value: Any, form: str, *args: Any, **options: Any) -> None:
     """Check that ``value`` can be called with these arguments and options.
 
     ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``.

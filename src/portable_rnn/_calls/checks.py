@@ -15,17 +15,20 @@ from .._arrays.namespace import (
     check_like,
     check_shape,
     dtype_name,
+    is_array,
     namespace_of,
     same_device,
 )
 from ..model import RNN
 
 __all__ = [
+    "check_arrays",
     "check_every_step",
     "check_layout",
     "check_model",
     "check_one_direction",
     "check_parameters",
+    "check_record",
     "check_same_model",
     "check_sequence",
     "check_state",
@@ -46,7 +49,11 @@ def check_parameters(model: RNN, params: Any) -> Namespace:
     """Check names, shapes, dtype and device of the parameters; return their namespace."""
     if type(params) is dict and type(model) is RNN and _fit(model, params):
         return namespace_of(params=next(iter(params.values())))
-    expected = check_model(model)
+    return check_arrays(check_model(model), params)
+
+
+def check_arrays(expected: Mapping[str, tuple[int, ...]], params: Any) -> Namespace:
+    """Check a dict of floating arrays: names and shapes, and one library, dtype and device."""
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a dict of arrays, got {type(params).__name__}")
     if params.keys() != expected.keys():
@@ -172,6 +179,13 @@ def check_same_model(name: str, wanted: RNN, got: RNN) -> None:
                 f"{name}: expected one of the same model, with {field}={own!r}, "
                 f"got one with {field}={other!r}"
             )
+
+
+def check_record(name: str, value: Any, kind: type, function: str, arrays: tuple[str, ...]) -> None:
+    """Check what a function returned for its derivative: its type, and that it has its arrays."""
+    if not isinstance(value, kind) or not all(is_array(getattr(value, one)) for one in arrays):
+        got = check.said(value) if not isinstance(value, kind) else "one without its arrays"
+        raise TypeError(f"{name}: expected what {function} returned, got {got}")
 
 
 def check_every_step(model: RNN, what: str) -> None:
