@@ -71,7 +71,8 @@ NAMED = {
     "number of steps": "step warmup seed length end",
     "flag": (
         "grad_x check_finite return_state by_loss_step arrays bias batch_first bidirectional "
-        "reverse nesterov amsgrad debias resume peepholes coupled tied zero_infinity full log_target"
+        "reverse nesterov amsgrad debias resume peepholes coupled tied zero_infinity full "
+        "log_target"
     ),
     "optional flag": "check_targets",
     "optional integer": "ignore_index",

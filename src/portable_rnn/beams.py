@@ -11,7 +11,7 @@ from ._calls.sampling import check_numbers, largest, reads
 from ._generated import checked_network
 from .api import predict
 from .decoders import AttentionDecoder
-from .losses import log_softmax
+from .losses.classification import log_softmax
 from .model import RNN
 
 __all__ = ["Beams", "beam_search"]

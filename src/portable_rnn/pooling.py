@@ -78,7 +78,8 @@ def pool(
             f"got {outputs.shape[2]}"
         )
     valid = valid_steps_of_outputs(xp, "outputs", outputs, lengths, mask)
-    pooled = pooling.pool(xp, how, outputs, valid, 1 + both)
+    reverse = (False, True) if both else (False,)
+    pooled = pooling.pool(xp, how, outputs, valid, reverse)
     return pooled.features[0, ...], pooled
 
 

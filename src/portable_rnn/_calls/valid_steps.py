@@ -29,6 +29,7 @@ __all__ = [
     "read_lengths",
     "resolve",
     "valid_steps_of",
+    "valid_steps_of_outputs",
 ]
 
 
@@ -70,19 +71,23 @@ def read_lengths(
     return values
 
 
-def check_lengths(value: Any, steps: int, batch: int, x: Array) -> None:
+def check_lengths(
+    value: Any, steps: int, batch: int, x: Array, name: str = "lengths", other: str = "x"
+) -> None:
     """Check the lengths of a batch, and of lengths on a device their library and device."""
-    if read_lengths(value, steps, batch) is None:
-        check_library_and_device("lengths", value, "x", x)
+    if read_lengths(value, steps, batch, name) is None:
+        check_library_and_device(name, value, other, x)
 
 
-def check_mask(value: Any, shape: tuple[int, ...], x: Array) -> None:
+def check_mask(
+    value: Any, shape: tuple[int, ...], x: Array, name: str = "mask", other: str = "x"
+) -> None:
     """Check a mask: boolean, with the steps and sequences of ``x``, from its library or NumPy."""
-    if not is_kind("mask", value, "bool"):
-        raise TypeError(f"mask: expected dtype bool, got {dtype_name(value.dtype)}")
-    check_shape("mask", value, shape)
+    if not is_kind(name, value, "bool"):
+        raise TypeError(f"{name}: expected dtype bool, got {dtype_name(value.dtype)}")
+    check_shape(name, value, shape)
     if not isinstance(value, np.ndarray):
-        check_library_and_device("mask", value, "x", x)
+        check_library_and_device(name, value, other, x)
 
 
 def mask_on_device(mask: Any, x: Array) -> Any:
@@ -138,3 +143,23 @@ def valid_steps_of(xp: Namespace, model: RNN, x: Array, lengths: Any, mask: Any)
     """Return the valid steps, from lengths or a mask, as a mask in the layout of ``x``."""
     valid = mask_of(xp, time_major(xp, model, x), lengths, mask_inward(model, mask))
     return mask_outward(model, valid, batched=x.ndim == 3)
+
+
+def valid_steps_of_outputs(
+    xp: Namespace, name: str, y: Array, lengths: Any, mask: Any, prefix: str = ""
+) -> Array | None:
+    """Check lengths or a mask of a time-major ``y`` (T, B, F); return valid steps, None for all.
+
+    ``name`` is that of ``y``; the prefix begins those of the others.
+    """
+    names = f"{prefix}lengths", f"{prefix}mask"
+    if lengths is not None and mask is not None:
+        raise ValueError(f"{', '.join(names)}: expected one of them, got both")
+    if lengths is None and mask is None:
+        return None
+    if lengths is not None:
+        steps, batch = y.shape[:2]
+        check_lengths(lengths, steps, batch, y, names[0], name)
+    else:
+        check_mask(mask, tuple(y.shape[:2]), y, names[1], name)
+    return mask_of(xp, y, lengths, mask)

@@ -18,7 +18,10 @@ LOSSES: dict[str, Loss] = {
     "sparse_categorical_crossentropy": losses.softmax_cross_entropy,
     "categorical_crossentropy": losses.softmax_cross_entropy,
     "binary_crossentropy": losses.binary_cross_entropy,
+    "binary_focal_crossentropy": losses.binary_focal_cross_entropy,
     "mse": losses.mean_squared_error,
+    "poisson": losses.poisson_nll,
+    "quantile": losses.pinball,
 }
 METRICS: dict[str, Callable[[], Metric]] = {
     "accuracy": metrics.Accuracy,
@@ -32,7 +35,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "root_mean_squared_error": metrics.RootMeanSquaredError,
     "r2": metrics.R2,
 }
-_NO_LOSS = ("one_hot",)
+_NO_LOSS = ("ctc_greedy_decode", "one_hot")
 _NO_OPTIMIZER = (
     *("Optimizer", "accumulate", "averaged_params", "by_name", "clip_by_global_norm", "clip_norm"),
     *("ema", "from_optax", "mixed_precision", "scale_lr", "scaled_loss"),
