@@ -70,6 +70,14 @@ def lines(axes):
     return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
 
 
+def test_a_baseline_above_all_curves_is_in_the_axes(drawn):
+    for bits in ([2.0, 1.5], []):  # no numbers yet, if a run has just begun
+        plots.learning_curve({"training_bits": bits}, {"uniform": 6.5})
+    for figure in drawn:
+        bottom, top = figure.axes[0].get_ylim()
+        assert bottom == 0 and top > 6.5
+
+
 def test_a_picture_is_its_bytes_and_is_shown_shortly():
     picture = plots.gradient_flow(flow(0.5))
     assert repr(picture) == str(picture) == f"{picture}" == "<PNG picture of 960 x 936 pixels>"

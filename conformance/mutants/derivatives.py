@@ -95,7 +95,7 @@ DERIVATIVES = [
     ),
     Mutant(
         "states before the steps without recurrent dropout",
-        "derivatives/flow.py",
+        "derivatives/singular_values.py",
         "for factors in s.recurrent),\n        tuple(tuple(map(flat",
         "for factors in ()),\n        tuple(tuple(map(flat",
         "tests/test_flow_networks.py::"
@@ -117,14 +117,14 @@ DERIVATIVES = [
     ),
     Mutant(
         "powers of J for those of its square",
-        "derivatives/flow.py",
+        "derivatives/singular_values.py",
         "v, _ = _normalised(xp, _part(pulled, layer))",
         "v = u",
         flow("singular_values_of_the_whole_jacobian[gru]"),
     ),
     Mutant(
         "power method not normalised",
-        "derivatives/flow.py",
+        "derivatives/singular_values.py",
         "v, _ = _normalised(xp, _part(pulled, layer))",
         "v = _part(pulled, layer)",
         flow("sequences_of_different_lengths[gru]"),

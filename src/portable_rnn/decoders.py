@@ -102,6 +102,7 @@ class AttentionDecoder:
             {name: array for name, array in params.items() if name not in names},
         )
 
+    @check.named_options
     def init(
         self,
         seed: int = 0,

@@ -93,9 +93,9 @@ def learning_curve(
     panels = panels or {"": {}}
     figure = _figure(8, 4.5 if len(panels) == 1 else 2.6 * len(panels))
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    _draw_levels(every[0], levels)
     for axes, (panel, of_panel) in zip(every, panels.items(), strict=True):
         _draw_curves(axes, panel, of_panel)
-    _draw_levels(every[0], levels)
     every[0].set_title(title)
     every[-1].set_xlabel("step")
     return _png(figure)

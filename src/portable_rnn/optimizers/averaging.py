@@ -62,6 +62,7 @@ class EMA:
         return loss_scale_of(self.optimizer, None if state is None else state["inner"])
 
 
+@check.named_options
 def ema(optimizer: Optimizer, decay: float = 0.999, *, debias: bool = False) -> Optimizer:
     """Return an optimizer that also keeps an exponential moving average of the parameters.
 

@@ -104,6 +104,7 @@ class MixedPrecision:
         return self.loss_scale if self.growth_interval or self.loss_scale != 1.0 else None
 
 
+@check.named_options
 def mixed_precision(
     optimizer: Optimizer, *, loss_scale: float = 1.0, growth_interval: int | None = None
 ) -> Optimizer:
