@@ -75,7 +75,8 @@ def test_a_baseline_above_all_curves_is_in_the_axes(drawn):
         plots.learning_curve({"training_bits": bits}, {"uniform": 6.5})
     for figure in drawn:
         bottom, top = figure.axes[0].get_ylim()
-        assert bottom == 0 and top > 6.5
+        assert bottom == 0
+        assert top > 6.5
 
 
 def test_a_picture_is_its_bytes_and_is_shown_shortly():

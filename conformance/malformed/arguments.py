@@ -184,9 +184,10 @@ IN_FUNCTION = {
     "training.History.column": {"name": "name of a column"},
     "training.TensorBoard": {"folder": "folder to be made"},
     "training.WandB": {"run": "run of another package", "options": "inner"},
+    "training.MLflow.on_start": {"run": "hook"},
     **{
         f"training.{logger}.{event}": {"run": "hook"}
-        for logger in ("TensorBoard", "WandB", "MLflow")
+        for logger in ("TensorBoard", "WandB")
         for event in ("on_start", "on_end")
     },
     **{

@@ -36,8 +36,8 @@ ATTENTION = [
     Mutant(
         "a pool of one direction where there are two",
         "pooling.py",
-        "outputs, valid, 1 + both)",
-        "outputs, valid, 1)",
+        "(False, True) if both else (False,)",
+        "(False,)",
         "conformance/test_pooling.py::test_a_pool_and_its_cotangents_are_those_of_plain_loops"
         "[numpy-float64]",
     ),

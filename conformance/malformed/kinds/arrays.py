@@ -56,11 +56,19 @@ def arrays(place: Place, value: Any, *, dtypes: Verdict = "misfit") -> list[Valu
     return found
 
 
+# Functions of outputs and labels, where there may be any number of classes.
+OF_LABELS = (
+    "losses.ctc",
+    *(f"metrics.{name}" for name in ("Accuracy", "TopKAccuracy", "F1", "Perplexity")),
+)
+
+
 @kind("floating array")
 def floating_array(place: Place) -> list[Value]:
     # Floating arrays of another shape are valid, but do not fit the others.
     fine = ["axis 0 doubled"] if place.function != "losses.ctc_greedy_decode" else []
-    fine += ["axis 2 doubled"] if place.function.startswith("losses.ctc") else []  # more classes
+    if place.function.startswith(OF_LABELS):
+        fine += ["axis 2 doubled"]  # more classes
     if place.function.startswith("dropout"):  # which takes any batch and dtype
         fine += ["axis 1 doubled", "one axis less", "float32", "float64", "complex128", "float16"]
         fine += ["of another library"] if place.function.endswith("draw") else []
