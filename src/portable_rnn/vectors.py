@@ -102,6 +102,8 @@ def _check_params(params: Mapping[str, Array]) -> Namespace:
     check_dict("params", params)
     if not params:
         raise ValueError("params: expected at least one array, got none")
+    if strange := [name for name in params if not isinstance(name, str)]:
+        raise TypeError(f"params: expected names of type str, got {check.said(strange[0])}")
     labelled = {f"params[{name!r}]": array for name, array in params.items()}
     xp = namespace_of(**labelled)
     other, first = next(iter(labelled.items()))

@@ -123,7 +123,8 @@ def kept_array(place: Place) -> list[Value]:
 @kind("array of any floating dtype")
 def any_floating_array(place: Place) -> list[Value]:
     fine = ["float16", "float32", "float64", "complex128"]
-    fine += ["axis 2 doubled"] if place.argument == "d_vectors" else []  # vectors of any size
+    if place.function.startswith("embed"):  # vectors of any size
+        fine += ["axis 2 doubled" if place.argument == "d_vectors" else "axis 1 doubled"]
     return [v._replace(verdict="taken") if v.label in fine else v for v in floating_array(place)]
 
 
@@ -233,6 +234,19 @@ def dict_of_arrays(place: Place) -> list[Value]:
         own = [v._replace(verdict="misfit") if v.label in scalars else v for v in own]
     if place.function.startswith(("serialization", "optimizers.clip")):  # any names, and shapes
         own = [v._replace(verdict="taken") if v.verdict == "misfit" else v for v in own]
+    if place.function == "vector_to_parameters":  # any shapes of that size
+        fine = ("a further axis in it",)
+        own = [v._replace(verdict="taken") if v.label in fine else v for v in own]
+        own = [v for v in own if v.label != "a scalar of NumPy in it"]  # of another size
+    if place.function == "parameters_to_vector":  # any names of text, and shapes
+        fine = ("one missing", "one more", "a further axis in it", "one axis less in it")
+        fine += ("a scalar of NumPy in it",)
+        fine += tuple(f"axis {i} empty in it" for i in range(2))
+        own = [
+            v._replace(verdict="taken") if v.label in fine or "doubled" in v.label else v
+            for v in own
+            if "number as name" not in v.label
+        ] + [Value("a number as name", of(good | {1: good[name]}))]
     if place.function.startswith("serialization"):  # a file names its arrays by texts
         own = [v._replace(verdict="refused") if "number as name" in v.label else v for v in own]
         own += [Value("a reserved name", of(good | {"__metadata__": good[name]}))]

@@ -140,8 +140,9 @@ def tape(place: Place) -> list[Value]:
         Value("of no stack_tapes", of(good._replace(stack_tapes=()))),
         Value("of another x", lambda: good._replace(x=place.valid.array(7, 2, 3))),
     ]
-    # Without a memory budget there are no units. Another x may be of a pass over more steps.
-    verdicts: dict[str, Verdict] = {"without units": "taken", "of another x": "misfit"}
+    # Not all calls have a memory budget or tokens. Another x may be of a pass over more steps.
+    verdicts: dict[str, Verdict] = {"without segments": "taken", "without tokens": "taken"}
+    verdicts["of another x"] = "misfit"
     return junk() + [v._replace(verdict=verdicts.get(v.label, v.verdict)) for v in own]
 
 

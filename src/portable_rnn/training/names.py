@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from .. import losses, metrics, optimizers
 from .._arrays import checks as check
+from .._arrays.namespace import is_array
 from .._calls.loss import Loss
 from ..metrics import Metric
 
@@ -63,7 +64,7 @@ def metrics_of(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     try:
-        if isinstance(given, str):
+        if isinstance(given, str) or is_array(given):
             raise TypeError
         pairs = given.items() if isinstance(given, Mapping) else [(name, name) for name in given]
     except Exception:  # any object may be given, and raise anything
