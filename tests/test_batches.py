@@ -1,5 +1,7 @@
 """Sources of batches: everything is seen, in an order that depends only on seed and step."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,20 @@ def test_an_epoch_shows_every_sequence_once(axis):
     for b in batches:  # inputs, targets and weights stay together
         np.testing.assert_array_equal(b.x[..., 0], b.targets)
         np.testing.assert_array_equal(b.weights, b.targets)
+
+
+def test_a_batch_of_a_transposed_view_does_not_copy_the_view():
+    samples = np.arange(500 * 20 * 8, dtype=np.float64).reshape(500, 20, 8)
+    found = Shuffled(samples.transpose(1, 0, 2), np.arange(500), batch_size=4)
+    expected = Shuffled(samples, np.arange(500), batch_size=4, batch_axis=0)
+    found.batch(0)  # the first call imports
+    tracemalloc.start()
+    batch = found.batch(3)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(batch.x.transpose(1, 0, 2), expected.batch(3).x)
+    assert batch.x.flags.c_contiguous
+    assert most < samples.nbytes / 10
 
 
 @pytest.mark.parametrize("axis", [0, 1])

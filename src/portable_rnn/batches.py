@@ -13,6 +13,7 @@ import numpy as np
 
 from ._arrays import checks as check
 from ._arrays.devices import device_context
+from ._arrays.functions import take
 from ._arrays.namespace import Array, check_library_and_device, check_shape, device_of, namespace_of
 from ._arrays.shown import short_repr
 from ._calls.valid_steps import read_lengths
@@ -190,7 +191,7 @@ class Shuffled:
         arrays = zip(self._arrays, self._axes, strict=False)  # perhaps without weights
         with device_context(first):
             picked = xp.asarray(chosen.astype(np.int32), device=device_of(first))
-            batch = Batch(*(xp.take(a, picked, axis=axis) for a, axis in arrays))
+            batch = Batch(*(take(xp, a, picked, axis) for a, axis in arrays))
         return batch if self._lengths is None else batch._replace(lengths=self._lengths[chosen])
 
     def describe(self) -> dict[str, Any]:

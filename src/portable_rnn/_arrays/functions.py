@@ -18,6 +18,7 @@ from .namespace import (
     is_cupy_array,
     is_cupy_namespace,
     is_jax_namespace,
+    is_numpy_namespace,
     library_name,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "rows_at",
     "stack",
     "sum_over",
+    "take",
     "to_accumulation_dtype",
     "where",
     "with_last_axis",
@@ -75,6 +77,16 @@ def largest_number(xp: Namespace, dtype: Any) -> float:
 def has_64_bits(xp: Namespace) -> bool:
     """Return whether the library has 64-bit integers now; JAX has them if it is told so."""
     return not is_jax_namespace(xp) or dtype_name(xp.zeros(0, dtype=int).dtype) == "int64"
+
+
+def take(xp: Namespace, array: Array, indices: Array, axis: int) -> Array:
+    """Return the given entries along an axis, as ``xp.take``; nothing else is copied.
+
+    NumPy's copies an array that is not contiguous, and a data set may be a transposed view.
+    """
+    if is_numpy_namespace(xp) and not array.flags.c_contiguous:
+        return xp.ascontiguousarray(array[(slice(None),) * axis + (indices,)])
+    return xp.take(array, indices, axis=axis)
 
 
 def rows_at(xp: Namespace, array: Array, indices: Array) -> Array:
