@@ -162,6 +162,8 @@ IN_FUNCTION = {
     "plots.learning_curve": {"metrics": "metrics", "baselines": "baselines"},
     "schedules": {"lr": "number of at least 0"},
     "schedules.plateau": {"factor": "share"},
+    "save_model": {"folder": "folder to be made"},
+    "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
     "serialization.check_dtype": {"name": "name of an array", "array": "any array"},
     "serialization.load_arrays": {"xp": "optional namespace"},
     "serialization.load_weights": {"xp": "optional namespace"},

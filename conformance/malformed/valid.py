@@ -144,6 +144,10 @@ class Valid:
         serialization.save_weights(path, self.params)
         return path
 
+    def _saved_model(self) -> Path:
+        prnn.save_model(folder := self.path(), self.model, self.params)
+        return folder
+
     def _history(self) -> prnn.training.History:
         history = prnn.training.History()
         history.rows.append({"step": 1, "loss": 2.0})
@@ -347,6 +351,10 @@ class Valid:
                 "run": SimpleNamespace(learning_rate=0.1, best_step=4, evaluate_every=2),
             },
             "schedules.exponential": lambda: {"step": 3, "lr": 0.1, "rate": 0.5, "every": 2},
+            "save_model": lambda: {
+                **{"folder": self.path(), "model": self.model, "params": self.params},
+            },
+            "load_model": lambda: {"folder": self._saved_model()},
             "serialization.check_dtype": lambda: {"name": "w", "array": self.x},
             "serialization.load_arrays": lambda: {"path": self._saved(".safetensors")},
             "serialization.load_weights": lambda: {"path": self._saved(".npz")},

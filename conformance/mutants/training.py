@@ -22,6 +22,30 @@ TRAINING = [
         "[numpy-float64--1]",
     ),
     Mutant(
+        "the first names of an index alone",
+        "model_files.py",
+        "params |= {name: found[name] for name in names} if names else found",
+        "params = {name: found[name] for name in names} if names else found",
+        "tests/test_model_files.py::test_parameters_in_several_files_are_one_model",
+    ),
+    Mutant(
+        "parameters of any model",
+        "model_files.py",
+        'if header.get("model", described) != described:',
+        "if False:",
+        "tests/test_model_files.py::test_a_description_that_is_not_one_is_named"
+        "[text7-parameters of another model]",
+    ),
+    Mutant(
+        "files of any folder",
+        "model_files.py",
+        'if file != PurePosixPath(file.replace("\\\\", "/")).name or',
+        "if",
+        "tests/test_model_files.py::"
+        "test_an_index_names_files_of_its_folder_that_hold_what_it_says"
+        "[/etc/passwd-files of its own folder]",
+    ),
+    Mutant(
         "clipping that lengthens",
         "optimizers/clipping.py",
         "factor = xp.where(short, one, limit) / xp.where(short, one, in_units)",

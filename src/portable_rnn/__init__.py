@@ -35,6 +35,7 @@ from .derivatives.per_example import ExampleNorms, per_example_gradients, per_ex
 from .embedding import embed, embed_vjp
 from .generation import generate
 from .model import RNN
+from .model_files import load_model, save_model
 from .pooling import pool, pool_vjp
 from .streaming import stream
 from .truncated import truncated_bptt
@@ -75,6 +76,7 @@ __all__ = [
     "gradient_flow",
     "hvp",
     "jvp",
+    "load_model",
     "losses",
     "memory",
     "metrics",
@@ -86,6 +88,7 @@ __all__ = [
     "pool_vjp",
     "predict",
     "ragged",
+    "save_model",
     "schedules",
     "serialization",
     "stream",

@@ -250,6 +250,18 @@ def folder_to_be_made(place: Place) -> list[Value]:
     return junk(taken=("'text'", "'1'", "a lone surrogate")) + own
 
 
+@kind("folder of a model")
+def folder_of_a_model(place: Place) -> list[Value]:
+    folder = place.valid.folder
+    (file := folder / "file").write_bytes(b"a file")
+    own = [
+        Value("nothing there", lambda: place.valid.path()),
+        Value("an empty folder", lambda: place.valid.path().parent),
+        Value("a file", of(file)),
+    ]
+    return junk() + own
+
+
 @kind("paths")
 def paths(place: Place) -> list[Value]:
     found = junk(taken=("[]", "()", "{}", "an empty array"))
