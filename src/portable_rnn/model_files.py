@@ -61,6 +61,8 @@ def save_model(folder: str | os.PathLike[str], model: RNN, params: Mapping[str, 
     if not isinstance(model, RNN):
         raise TypeError(f"model: expected an RNN, got {type(model).__name__}")
     check_parameters(model, params)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"folder: expected a folder, or none yet, got the file {folder}")
     config = {"format": FORMAT, "library": "portable_rnn", "model": model.to_dict()}
     folder.mkdir(parents=True, exist_ok=True)
     # The parameters first, with the description: a folder that is half written is then noticed.
@@ -115,6 +117,8 @@ def load_model(
     /config.json: there is no such file
     """
     folder = check.path("folder", folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"folder: expected that of a model, got {folder}, which is no folder")
     path = folder / CONFIG
     config = _read_json(path)
     if config.get("format") != FORMAT or not isinstance(described := config.get("model"), dict):
@@ -137,9 +141,7 @@ def load_model(
     try:
         check_parameters(model, params)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: does not hold the parameters of {CONFIG}: {error}"
-        ) from None
+        raise CheckpointError(f"{folder}: lacks parameters of {CONFIG}: {error}") from None
     return model, {name: params[name] for name in model.parameter_shapes}
 
 

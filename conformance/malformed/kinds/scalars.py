@@ -256,7 +256,6 @@ def folder_of_a_model(place: Place) -> list[Value]:
     (file := folder / "file").write_bytes(b"a file")
     own = [
         Value("nothing there", lambda: place.valid.path()),
-        Value("an empty folder", lambda: place.valid.path().parent),
         Value("a file", of(file)),
     ]
     return junk() + own
