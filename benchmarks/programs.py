@@ -50,7 +50,7 @@ Run = Callable[[], float]
 def programs() -> dict[str, tuple[str, str]]:
     """Return the programs by name: what makes the data, and what follows it."""
     page = blocks.find(PAGE.read_text(encoding="utf-8"), "python")
-    data, six, *others = (block.source for block in page)
+    data, six = (block.source for block in page[:2])
     found = {"six lines": f"{data}\n{six}"}
     tabs = [block.source for block in page if block.indent]
     found |= dict(zip(list(RESULTS)[1:], tabs, strict=True))

@@ -45,7 +45,9 @@ class Network(torch.nn.Module):
         return pad_packed_sequence(found, total_length=len(x))[0], state
 
 
-def train(network: Any, source: Any, epochs: int, lr: float, loss: Any, max_norm: Any = None) -> None:
+def train(
+    network: Any, source: Any, epochs: int, lr: float, loss: Any, max_norm: Any = None
+) -> None:
     """Train by Adam, given the loss of a batch."""
     adam = torch.optim.Adam(network.parameters(), lr=lr)
     for step in range(epochs * source.steps_per_epoch):
