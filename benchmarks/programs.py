@@ -49,11 +49,12 @@ Run = Callable[[], float]
 
 def programs() -> dict[str, tuple[str, str]]:
     """Return the programs by name: what makes the data, and what follows it."""
-    page = blocks.find(PAGE.read_text(encoding="utf-8"), "python")
+    text = PAGE.read_text(encoding="utf-8")
+    page = blocks.find(text, "python")
     data, six = (block.source for block in page[:2])
     found = {"six lines": f"{data}\n{six}"}
-    tabs = [block.source for block in page if block.indent]
-    found |= dict(zip(list(RESULTS)[1:], tabs, strict=True))
+    titles = map(str.lower, re.findall(r'^=== "(.*)"$', text, re.MULTILINE))
+    found |= zip(titles, (block.source for block in page if block.indent), strict=True)
     return {name: split(source) for name, source in found.items()}
 
 

@@ -20,17 +20,17 @@ __all__ = ["PROGRAMS"]
 Names = dict[str, Any]
 
 
-def fit(network: Any, x: Any, labels: Any, lr: float, epochs: int, batch_size: int) -> None:
+def fit(network: Any, x: Any, labels: Any, lr: float, held_out: Any = None, **options: Any) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile(keras.optimizers.Adam(lr), loss, metrics=["accuracy"])
-    network.fit(x, labels, epochs=epochs, batch_size=batch_size, verbose=0)
+    network.fit(x, labels, validation_data=held_out, verbose=0, **options)
 
 
-def padded(source: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def padded(source: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the sequences of a source, as tokens of at least 1, and 0 for padding."""
     found = [source.batch(step) for step in range(source.steps_per_epoch)]
     x, labels, lengths = (np.concatenate([b[i] for b in found], axis=-1) for i in (0, 1, 4))
-    return np.where(np.arange(len(x))[:, None] < lengths, x + 1, 0).T, labels.T, lengths
+    return np.where(np.arange(len(x))[:, None] < lengths, x + 1, 0).T, labels.T
 
 
 def six_lines(names: Names, model: RNN, params: Any) -> float:
@@ -46,7 +46,7 @@ def six_lines(names: Names, model: RNN, params: Any) -> float:
 
 def classify_texts(names: Names, model: RNN, params: Any) -> float:
     keras.utils.set_random_seed(0)
-    x, labels, _ = padded(names["train"])
+    x, labels = padded(names["train"])
     network = keras.Sequential(
         [
             layers.Embedding(61, 8, mask_zero=True),
@@ -55,14 +55,14 @@ def classify_texts(names: Names, model: RNN, params: Any) -> float:
             layers.Dense(2),
         ]
     )
-    fit(network, x, labels, lr=0.01, epochs=8, batch_size=50)
-    x, labels, _ = padded(names["held_out"])
-    return float(np.mean(network.predict(x, verbose=0).argmax(axis=1) == labels))
+    new, wanted = padded(names["held_out"])
+    fit(network, x, labels, lr=0.01, held_out=(new, wanted), epochs=8, batch_size=50)
+    return float(np.mean(network.predict(new, verbose=0).argmax(axis=1) == wanted))
 
 
 def tag_each_step(names: Names, model: RNN, params: Any) -> float:
     keras.utils.set_random_seed(0)
-    x, labels, _ = padded(names["train"])
+    x, labels = padded(names["train"])
     network = keras.Sequential(
         [
             layers.Embedding(3, 4, mask_zero=True),
@@ -70,9 +70,9 @@ def tag_each_step(names: Names, model: RNN, params: Any) -> float:
             layers.Dense(2),
         ]
     )
-    fit(network, x, labels, lr=0.02, epochs=10, batch_size=40)
-    x, labels, _ = padded(names["held_out"])
-    return float(np.mean((network.predict(x, verbose=0).argmax(axis=2) == labels)[x > 0]))
+    new, wanted = padded(names["held_out"])
+    fit(network, x, labels, lr=0.02, held_out=(new, wanted), epochs=10, batch_size=40)
+    return float(np.mean((network.predict(new, verbose=0).argmax(axis=2) == wanted)[new > 0]))
 
 
 PROGRAMS: dict[str, Callable[[Names, Any, Any], float]] = {

@@ -4,7 +4,9 @@ Each function takes the names that the block of the page has made before its mod
 and its initial parameters; it returns the result that the block ends with.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,17 +48,27 @@ class Network(torch.nn.Module):
 
 
 def train(
-    network: Any, source: Any, epochs: int, lr: float, loss: Any, max_norm: Any = None
-) -> None:
-    """Train by Adam, given the loss of a batch."""
+    network: Any,
+    source: Any,
+    epochs: int,
+    lr: float,
+    loss: Callable[..., torch.Tensor],
+    evaluate: Callable[[], float] | None = None,
+    max_norm: float | None = None,
+) -> float:
+    """Train by Adam, given the loss of a batch; evaluate ten times, and return the last result."""
     adam = torch.optim.Adam(network.parameters(), lr=lr)
-    for step in range(epochs * source.steps_per_epoch):
+    steps, result = epochs * source.steps_per_epoch, math.nan
+    for step in range(steps):
         batch = source.batch(step)
         adam.zero_grad()
         loss(torch.from_numpy(batch.x), torch.from_numpy(batch.targets), batch.lengths).backward()
         if max_norm is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm)
         adam.step()
+        if evaluate is not None and (step + 1) % (steps // 10) == 0:
+            result = evaluate()
+    return result
 
 
 def mask(x: torch.Tensor, lengths: Any) -> torch.Tensor:
@@ -89,8 +101,8 @@ def classify_texts(names: Names, model: RNN, params: Arrays) -> float:
     def loss(x: torch.Tensor, labels: torch.Tensor, lengths: Any) -> torch.Tensor:
         return cross_entropy(outputs(x, lengths), labels)
 
-    train(network, names["train"], epochs=8, lr=0.01, loss=loss)
-    return accuracy(outputs, names["held_out"])
+    evaluate = partial(accuracy, outputs, names["held_out"])
+    return train(network, names["train"], epochs=8, lr=0.01, loss=loss, evaluate=evaluate)
 
 
 def tag_each_step(names: Names, model: RNN, params: Arrays) -> float:
@@ -103,8 +115,8 @@ def tag_each_step(names: Names, model: RNN, params: Arrays) -> float:
         valid = mask(x, lengths)
         return cross_entropy(outputs(x, lengths)[valid], tags[valid])
 
-    train(network, names["train"], epochs=10, lr=0.02, loss=loss)
-    return accuracy(outputs, names["held_out"])
+    evaluate = partial(accuracy, outputs, names["held_out"])
+    return train(network, names["train"], epochs=10, lr=0.02, loss=loss, evaluate=evaluate)
 
 
 def accuracy(outputs: Any, source: Any) -> float:

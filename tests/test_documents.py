@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -76,6 +77,29 @@ def test_the_cell_of_the_tutorial_is_short():
     source = blocks.find(TEXTS["docs/tutorials/cell.md"], "python")[0].source
     assert "class MinimalGatedUnit" in source
     assert len(source.splitlines()) < 40
+
+
+def test_the_programs_of_the_front_page_are_short_complete_and_measured():
+    text = TEXTS["docs/index.md"]
+    page = blocks.find(text, "python")
+    titles = re.findall(r'^=== "(.*)"$', text, re.MULTILINE)
+    programs = dict(zip(titles, (block for block in page if block.indent), strict=True))
+    assert len(programs) == 5
+    assert count_lines(page[1]) <= 6
+    for block in programs.values():
+        assert count_lines(block) < 25
+        assert "import portable_rnn as prnn\n" in block.source
+        assert re.search(r"^assert ", block.source, re.MULTILINE)
+    record = ROOT / "benchmarks/records/2026-12-programs.json"
+    measured = [row["program"] for row in json.loads(record.read_text(encoding="utf-8"))["rows"]]
+    assert measured == ["six lines", *map(str.lower, titles)]
+    assert measured == re.findall(r"<!-- table: result of (.*) -->", text)
+
+
+def count_lines(block):
+    """Count lines that are neither empty nor a comment."""
+    lines = (line.strip() for line in block.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
 
 
 def test_a_block_that_fails_names_its_line(tmp_path):
