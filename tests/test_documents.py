@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 import itertools
 import json
 import os
@@ -147,6 +148,15 @@ def test_every_public_name_is_in_the_reference():
         for name in re.findall(r"^::: portable_rnn\.([\w.]+)$", text, re.MULTILINE)
     }
     assert set(portable_rnn.__all__) - {"__version__"} <= shown
+
+
+def test_no_function_has_the_name_of_a_module_which_the_reference_would_show_instead():
+    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
+        if info.ispkg:
+            package = importlib.import_module(info.name)
+            modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+            for name in modules & set(getattr(package, "__all__", ())):
+                assert inspect.ismodule(getattr(package, name)), f"{info.name}.{name}"
 
 
 # ------------------------------------------------------------------------------- shell
