@@ -240,7 +240,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Time per step of ours, torch and JAX, of ragged batches and budgets, on an idle machine."""
-    install(session, "-e.[cli,plot]", groups=("test", "peers"))
+    install(session, "-e.[cli,plot]", "keras", groups=("test", "peers"))
     RECORDS.mkdir(parents=True, exist_ok=True)
     cells = [f"--cell={name}" for name in ("elman", "gru", "lstm")]
     sizes = [f"--hidden={size}" for size in (32, 64, 128, 256, 512)]
@@ -253,6 +253,7 @@ def bench(session: nox.Session) -> None:
         record = f"--json={RECORDS / 'threads'}.json"
         session.run("portable-rnn", "bench", *given, record, *session.posargs)
     session.run("python", "benchmarks/train_time.py")
+    session.run("python", "benchmarks/programs.py")
     session.run("python", "benchmarks/tokens_time.py")
     session.run("python", "benchmarks/ragged_time.py")
     session.run("python", "benchmarks/memory_time.py")

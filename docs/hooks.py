@@ -24,7 +24,7 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-TOKENS, HOST = RECORDS / "2026-12-tokens.json", RECORDS / "2026-12-host.json"
+TOKENS, HOST, PROGRAMS = (RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs"))
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
     work: RECORDS / f"{month}-{work}.json"
@@ -98,6 +98,16 @@ def on_files(files: Files, config: Any) -> Files:
         tokens,
     ).replace("nan", "")
 
+    programs = json.loads(PROGRAMS.read_text(encoding="utf-8"))["rows"]
+    _tables.update({f"result of {row['program']}": _result(row) for row in programs})
+    of_libraries = {name: "{:.3f}" for name in ("ours", "torch", "keras")}
+    seconds = {f"{name}, s": "{:.2f}" for name in of_libraries}
+    ratios = {f"{name} / ours": "{:.1f}" for name in ("torch", "keras")}
+    for row in programs:  # not all are in Keras
+        row |= dict.fromkeys((of_libraries | seconds | ratios).keys() - row.keys(), math.nan)
+    columns = {"program": "{}", "lines": "{}", "result": "{}", **of_libraries, **seconds, **ratios}
+    _tables["programs"] = _table(columns, programs).replace("nan", "")
+
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
@@ -137,6 +147,17 @@ def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> str:
         cells = (form.format(row[name]) for name, form in columns.items())
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _result(row: dict[str, Any]) -> str:
+    """Return a sentence with the results of a program and its peers."""
+    names = {"ours": "here", "torch": "torch", "keras": "Keras"}
+    found = [
+        f"{label} {row[name]:.3f} in {row[f'{name}, s']:.1f} s"
+        for name, label in names.items()
+        if name in row
+    ]
+    return f"{row['lines']} lines. {row['result'].capitalize()}: {', '.join(found)} on one core."
 
 
 def _last_dated() -> str:

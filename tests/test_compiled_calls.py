@@ -9,9 +9,11 @@ from conformance.tolerances import assert_close
 
 import portable_rnn as prnn
 from portable_rnn import executors
+from portable_rnn._calls.valid_steps import resolve
 from portable_rnn._engine import chunks
 from portable_rnn._executors import choose, compiled_layer, compiled_step
 from portable_rnn._executors import kernel as kernels
+from portable_rnn._executors.compiled import Compiled
 from portable_rnn.cells import GRU
 
 from .small_network import D_OUTPUTS, INPUTS, MODEL, OUTPUTS, PARAMS, RNG, TARGETS, B, H, T, X
@@ -30,6 +32,42 @@ def test_a_tape_is_pulled_back_by_its_executor():
         for tape in (fwd.tape, copy.deepcopy(fwd.tape), pickle.loads(pickle.dumps(fwd.tape))):
             got = prnn.backward(MODEL, PARAMS, tape, D_OUTPUTS)
             assert all(np.array_equal(got.params[name], want.params[name]) for name in PARAMS)
+
+
+@pytest.mark.parametrize("products", [0, 2**20])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"pool": "max"}])
+def test_sequences_of_different_lengths_are_run_in_many_chunks_or_in_one(
+    options, products, monkeypatch
+):
+    """Small batches are padded, since a chunk takes longer; with a budget, they are as planned."""
+    monkeypatch.setattr(Compiled, "products_of_a_chunk", products)
+    model = prnn.RNN(INPUTS, H, OUTPUTS, cell="lstm", **options)
+    params, lengths = model.init(seed=0), [2, T, 0]
+    x = np.where(np.arange(T)[:, None, None] < np.asarray(lengths)[:, None], X, np.nan)
+    targets = TARGETS[0] if "pool" in options else TARGETS
+    found = {}
+    for name in ("eager", "compiled"):
+        with executors.use(name):
+            tape = prnn.forward(model, params, x, lengths=lengths).tape
+            assert (tape.steps.mask is None) == (name == "eager" or not products)
+            result = prnn.bptt(model, params, x, targets, lengths=lengths)
+            found[name] = {"loss": result.loss, "x": result.grad_x, **result.grads}
+            tape = prnn.forward(model, params, x, lengths=lengths, memory=2**20).tape
+            assert tape.steps.mask is None
+    for name, want in found["eager"].items():
+        assert np.abs(want - found["compiled"][name]).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_a_batch_is_cut_where_padding_takes_longer_than_a_chunk():
+    x = np.zeros((10, 3, 1), np.float32)
+    for lengths, spare, padded in [
+        ([10, 6, 5], 4, False),  # 9 rows of padding, two more chunks
+        ([10, 6, 5], 5, True),
+        ([6, 6, 6], 1000, False),  # one chunk in any case
+        ([10, 10, 10], 1000, False),
+    ]:
+        steps = resolve(np, x, lengths, None, whole=False, spare=spare)
+        assert (steps.mask is not None) == padded
 
 
 def test_returned_arrays_belong_to_the_caller():

@@ -3,7 +3,9 @@
 import ast
 import doctest
 import importlib
+import inspect
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -78,6 +80,29 @@ def test_the_cell_of_the_tutorial_is_short():
     assert len(source.splitlines()) < 40
 
 
+def test_the_programs_of_the_front_page_are_short_complete_and_measured():
+    text = TEXTS["docs/index.md"]
+    page = blocks.find(text, "python")
+    titles = re.findall(r'^=== "(.*)"$', text, re.MULTILINE)
+    programs = dict(zip(titles, (block for block in page if block.indent), strict=True))
+    assert len(programs) == 5
+    assert count_lines(page[1]) <= 6
+    for block in programs.values():
+        assert count_lines(block) < 25
+        assert "import portable_rnn as prnn\n" in block.source
+        assert re.search(r"^assert ", block.source, re.MULTILINE)
+    record = ROOT / "benchmarks/records/2026-12-programs.json"
+    measured = [row["program"] for row in json.loads(record.read_text(encoding="utf-8"))["rows"]]
+    assert measured == ["six lines", *map(str.lower, titles)]
+    assert measured == re.findall(r"<!-- table: result of (.*) -->", text)
+
+
+def count_lines(block):
+    """Count lines that are neither empty nor a comment."""
+    lines = (line.strip() for line in block.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
 def test_a_block_that_fails_names_its_line(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("words\n\n```python\nx = 1\n```\n\n```python\n\nx / 0\n```\n")
@@ -123,6 +148,15 @@ def test_every_public_name_is_in_the_reference():
         for name in re.findall(r"^::: portable_rnn\.([\w.]+)$", text, re.MULTILINE)
     }
     assert set(portable_rnn.__all__) - {"__version__"} <= shown
+
+
+def test_no_function_has_the_name_of_a_module_which_the_reference_would_show_instead():
+    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
+        if info.ispkg:
+            package = importlib.import_module(info.name)
+            modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+            for name in modules & set(getattr(package, "__all__", ())):
+                assert inspect.ismodule(getattr(package, name)), f"{info.name}.{name}"
 
 
 # ------------------------------------------------------------------------------- shell

@@ -7,6 +7,7 @@ import portable_rnn as prnn
 from portable_rnn import losses
 from portable_rnn._arrays import checks as check
 from portable_rnn._calls.valid_steps import mask_of
+from portable_rnn._executors.compiled import Compiled
 
 T, B, I, H = 7, 5, 3, 4  # noqa: E741
 LENGTHS = [3, 7, 0, 5, 1]
@@ -16,6 +17,12 @@ OPTIONS = {
     "stacked": {"num_layers": 3},
     "both_directions": {"num_layers": 2, "bidirectional": True},
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_padding(monkeypatch):
+    """Cut time where a sequence ends; test_compiled_calls.py has small batches that are padded."""
+    monkeypatch.setattr(Compiled, "products_of_a_chunk", 0)
 
 
 @pytest.fixture(params=OPTIONS)

@@ -40,6 +40,7 @@ from .valid_steps import (
     mask_of,
     read_lengths,
     resolve,
+    spare_rows,
     valid_steps_of,
 )
 
@@ -173,7 +174,8 @@ def prepare(
     given = lengths, mask
     if lengths is not None or mask is not None:
         whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
-        steps = resolve(xp, sequence, lengths, inside, whole=whole)
+        spare = 0 if memory or every else spare_rows(model, executor.products_of_a_chunk)
+        steps = resolve(xp, sequence, lengths, inside, whole=whole, spare=spare)
         if lengths is not None:
             size = layout.sizes(model, shape)
             lengths = None if steps.mask is not None else read_lengths(lengths, *size)

@@ -28,6 +28,7 @@ __all__ = [
     "mask_on_device",
     "read_lengths",
     "resolve",
+    "spare_rows",
     "valid_steps_of",
     "valid_steps_of_outputs",
 ]
@@ -101,16 +102,21 @@ def mask_on_device(mask: Any, x: Array) -> Any:
     return namespace_of(x=x).asarray(mask, device=device_of(x))
 
 
-def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) -> Steps:
+def resolve(
+    xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool, spare: int = 0
+) -> Steps:
     """Convert checked ``lengths`` (B,) or a ``mask`` (T, B) to the valid steps.
 
     ``x`` is time-major. Lengths on the host become a staircase, unless the whole sequence is
-    one computation.
+    one computation, or the staircase saves fewer than ``spare`` rows of padding by each chunk.
     """
     if lengths is None and mask is None:
         return Steps()
     steps, batch = x.shape[:2]
     values = None if lengths is None else read_lengths(lengths, steps, batch)
+    if values is not None and not whole:
+        padding = steps * batch - int(values.sum())
+        whole = padding < spare * (len(np.unique(values)) - 1)
     if values is None or whole:
         valid = mask_of(xp, x, lengths, mask)
         return Steps(mask=xp.expand_dims(valid, axis=2))
@@ -122,6 +128,12 @@ def resolve(xp: Namespace, x: Array, lengths: Any, mask: Any, *, whole: bool) ->
     both = np.stack((order, np.argsort(order))).astype(np.int32)
     moved = from_host(both, xp, device=device_of(x))  # at once
     return Steps(widths, moved[0, :], moved[1, :])
+
+
+def spare_rows(model: RNN, products: int) -> int:
+    """Return of how many rows a layer computes so many products of numbers."""
+    inputs = model.input_size + model.recurrent_size
+    return products // (model.cell_object.gates * model.hidden_size * inputs)
 
 
 def mask_of(xp: Namespace, x: Array, lengths: Any, mask: Any) -> Array:

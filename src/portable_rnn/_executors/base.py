@@ -37,11 +37,15 @@ class Executor(ABC):
         Whether arrays are on a GPU: chunks of time and sums of rows are then larger.
     stepwise : bool
         Whether a step of a cell is a call of Python each time, so that its steps can be recorded.
+    products_of_a_chunk : int
+        Multiplications that take as long as what Python does for one more chunk. If padding needs
+        fewer, a batch of sequences of different lengths is run in one chunk, with a mask.
     """
 
     whole_sequence: bool
     gpu: bool = False
     stepwise: bool = True
+    products_of_a_chunk: int = 0
 
     @property
     def sums(self) -> Products:

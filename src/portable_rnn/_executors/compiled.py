@@ -78,6 +78,8 @@ class Compiled(Eager):
 
     asked: bool = False
     threads: int = 1
+    # In both passes a chunk took 0.15 ms of Python, and a million products 0.1 ms.
+    products_of_a_chunk = 2**20
 
     @property
     def sums(self) -> Products:

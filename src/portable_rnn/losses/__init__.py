@@ -21,9 +21,9 @@ Losses of float16 and bfloat16 are computed in float32, and rounded once.
 
 from .binary import binary_cross_entropy, binary_focal_cross_entropy
 from .classification import one_hot, softmax_cross_entropy
-from .ctc import ctc, ctc_greedy_decode
 from .distributions import gaussian_nll, kl_divergence, poisson_nll
 from .regression import cosine_distance, huber, mean_squared_error, pinball
+from .temporal import ctc, ctc_greedy_decode
 
 __all__ = [
     "binary_cross_entropy",
