@@ -9,9 +9,10 @@ import portable_rnn as prnn
 
 __all__ = ["DESCRIBED", "METHODS", "MODULES", "NAMES"]
 
+NAMED = ("portable_rnn.activations", "portable_rnn.book", "portable_rnn.interop")
 MODULES = [
     *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),
-    *map(importlib.import_module, ("portable_rnn.activations", "portable_rnn.book")),
+    *map(importlib.import_module, NAMED),
 ]
 
 

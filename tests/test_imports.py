@@ -56,7 +56,7 @@ LEVELS = [
         *("api", "attention", "embedding", "pooling"),
         *("losses", "ragged", "optimizers", "batches"),
     },
-    {"decoders", "vectors", "metrics", "model_files"},
+    {"decoders", "vectors", "metrics", "model_files", "interop"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
     {"_generated"},
     {"generation", "beams"},

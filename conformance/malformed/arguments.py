@@ -164,6 +164,12 @@ IN_FUNCTION = {
     "schedules.plateau": {"factor": "share"},
     "save_model": {"folder": "folder to be made"},
     "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
+    "interop.TorchModules": {"*": "record"},
+    "interop": {
+        "source": "network of another library",
+        **dict.fromkeys(("recurrent", "readout", "embedding"), "place in a network"),
+        **{"xp": "optional namespace", "options": "unknown option"},
+    },
     "serialization.check_dtype": {"name": "name of an array", "array": "any array"},
     "serialization.load_arrays": {"xp": "optional namespace"},
     "serialization.load_weights": {"xp": "optional namespace"},

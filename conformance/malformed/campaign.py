@@ -31,7 +31,7 @@ MEMORY = 2 * 2**30
 # Shares of the calls by row; a small one for JAX, which compiles each shape.
 SHARES = {"numpy": 0.5, "torch": 0.24, "array-api-strict": 0.235, "jax": 0.025}
 ERRORS = (TypeError, ValueError, ImportError, FloatingPointError, CheckpointError)
-NEEDED = {"plots": "matplotlib"} | dict.fromkeys(
+NEEDED = {"interop": "torch", "plots": "matplotlib"} | dict.fromkeys(
     ("load_model", "save_model", "serialization", "training"), "safetensors"
 )
 PLACES = [

@@ -148,6 +148,9 @@ class Valid:
         prnn.save_model(folder := self.path(), self.model, self.params)
         return folder
 
+    def _layers(self) -> dict[str, Any]:
+        return {name: a for name, a in self.params.items() if "." not in name}
+
     def _history(self) -> prnn.training.History:
         history = prnn.training.History()
         history.rows.append({"step": 1, "loss": 2.0})
@@ -355,6 +358,8 @@ class Valid:
                 **{"folder": self.path(), "model": self.model, "params": self.params},
             },
             "load_model": lambda: {"folder": self._saved_model()},
+            "interop.from_torch": lambda: {"source": self._layers(), "recurrent": ""},
+            "interop.to_torch": lambda: {"model": self.model, "params": self.params},
             "serialization.check_dtype": lambda: {"name": "w", "array": self.x},
             "serialization.load_arrays": lambda: {"path": self._saved(".safetensors")},
             "serialization.load_weights": lambda: {"path": self._saved(".npz")},

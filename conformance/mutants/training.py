@@ -37,6 +37,21 @@ TRAINING = [
         "[text7-parameters of another model]",
     ),
     Mutant(
+        "the caller's own arrays",
+        "interop/torch.py",
+        "to_host(tensor).copy()",
+        "to_host(tensor)",
+        "tests/test_interop_torch.py::test_what_is_converted_is_a_copy",
+    ),
+    Mutant(
+        "layouts of torch that are not told",
+        "interop/torch.py",
+        '"batch_first": getattr(layers, "batch_first", False)',
+        '"batch_first": False',
+        "tests/test_interop_torch.py::test_recurrent_layers_are_the_same"
+        "[GRU-1-2-bias-{'batch_first': True}]",
+    ),
+    Mutant(
         "files of any folder",
         "model_files.py",
         'if file != PurePosixPath(file.replace("\\\\", "/")).name or',

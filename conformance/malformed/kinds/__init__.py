@@ -5,7 +5,7 @@ outcome: "refused", by the name of the argument; "misfit": wrong only together w
 and refused by the name of any of them; or "taken", and if it is refused nevertheless, by some name.
 """
 
-from . import arrays, attention, networks, scalars, texts, training
+from . import arrays, attention, interop, networks, scalars, texts, training
 from .values import KINDS, Place, Value, optional
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Value",
     "arrays",
     "attention",
+    "interop",
     "networks",
     "scalars",
     "texts",
