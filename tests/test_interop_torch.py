@@ -190,9 +190,9 @@ REFUSED = {
     "other names": (
         STATE | {"weight_xx_l0": STATE["weight_ih_l0"]},
         {},
-        "recurrent: .* where weight_xx_l0 is",
+        "source, recurrent: .* where weight_xx_l0 is",
     ),
-    "no layers": (Network().state_dict(), {}, "recurrent: no parameters are at ''"),
+    "no layers": (Network().state_dict(), {}, "source, recurrent: no parameters are at ''"),
     "a text": (STATE | {"bias_ih_l0": "text"}, {}, "source: expected a dict of arrays by name"),
     "a missing bias": (
         {n: a for n, a in STATE.items() if n != "bias_hh_l0"},
@@ -202,7 +202,7 @@ REFUSED = {
     "two gates": (
         STATE | {"weight_ih_l0": STATE["weight_ih_l0"][: 2 * H]},
         {},
-        f"recurrent: expected 1, 3 or 4 gates of {H} rows in weight_ih_l0, got {2 * H} rows",
+        f"source, recurrent: expected 1, 3 or 4 gates of {H} rows in weight_ih_l0, got {2 * H} rows",
     ),
     "a readout without bias": (
         STATE | {"head.weight": torch.ones(O, H)},

@@ -37,10 +37,10 @@ TRAINING = [
         "[text7-parameters of another model]",
     ),
     Mutant(
-        "the caller's own arrays",
+        "arrays that are shared with a module",
         "interop/torch.py",
-        "to_host(tensor).copy()",
-        "to_host(tensor)",
+        "from_host(to_host(tensor).copy(), xp)",
+        "from_host(to_host(tensor), xp)",
         "tests/test_interop_torch.py::test_what_is_converted_is_a_copy",
     ),
     Mutant(

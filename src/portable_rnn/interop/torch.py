@@ -235,7 +235,9 @@ def _entries(state: Mapping[str, Any], name: str, place: str | None) -> dict[str
     inside = {key[len(start) :]: array for key, array in state.items() if key.startswith(start)}
     found = {key: array for key, array in inside.items() if "." not in key}
     if not found:
-        raise ValueError(f"{name}: no parameters are at {place!r} (there are {', '.join(state)})")
+        raise ValueError(
+            f"source, {name}: no parameters are at {place!r} (there are {', '.join(state)})"
+        )
     return found
 
 
@@ -245,7 +247,7 @@ def _named_as_layers(entries: Mapping[str, Any], place: str) -> dict[str, Any]:
     for name, array in entries.items():
         if not (match := OF_A_LAYER.fullmatch(name)):
             raise ValueError(
-                f"recurrent: expected where parameters of torch's recurrent layers are, "
+                f"source, recurrent: expected where parameters of torch's recurrent layers are, "
                 f"got {place!r}, where {name} is"
             )
         layers[name if match[2] else f"{name}_l0"] = array
@@ -264,13 +266,14 @@ def _sizes(layers: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) ->
     """Return the options of `RNN` that shapes and names tell."""
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if name not in layers or len(layers[name].shape) != 2:
-            raise ValueError(f"recurrent: expected a matrix {name} among {', '.join(layers)}")
+            among = ", ".join(layers)
+            raise ValueError(f"source, recurrent: expected a matrix {name} among {among}")
     rows, inputs = layers["weight_ih_l0"].shape
     projection = layers.get("weight_hr_l0")
     hidden = (layers["weight_hh_l0"] if projection is None else projection).shape[1]
     if (cell := CELLS.get(rows / hidden)) is None:
         raise ValueError(
-            f"recurrent: expected 1, 3 or 4 gates of {hidden} rows in weight_ih_l0, got {rows} rows"
+            f"source, recurrent: expected 1, 3 or 4 gates of {hidden} rows in weight_ih_l0, got {rows} rows"
         )
     found = {
         **{"input_size": inputs, "hidden_size": hidden, "cell": cell},
