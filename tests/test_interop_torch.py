@@ -202,7 +202,7 @@ REFUSED = {
     "two gates": (
         STATE | {"weight_ih_l0": STATE["weight_ih_l0"][: 2 * H]},
         {},
-        f"source, recurrent: expected 1, 3 or 4 gates of {H} rows in weight_ih_l0, got {2 * H} rows",
+        f"source, recurrent: expected 1, 3 or 4 gates of {H} rows .*, got {2 * H} rows",
     ),
     "a readout without bias": (
         STATE | {"head.weight": torch.ones(O, H)},

@@ -273,7 +273,8 @@ def _sizes(layers: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) ->
     hidden = (layers["weight_hh_l0"] if projection is None else projection).shape[1]
     if (cell := CELLS.get(rows / hidden)) is None:
         raise ValueError(
-            f"source, recurrent: expected 1, 3 or 4 gates of {hidden} rows in weight_ih_l0, got {rows} rows"
+            f"source, recurrent: expected 1, 3 or 4 gates of {hidden} rows in weight_ih_l0, "
+            f"got {rows} rows"
         )
     found = {
         **{"input_size": inputs, "hidden_size": hidden, "cell": cell},
