@@ -47,15 +47,23 @@ Names = dict[str, Any]
 Run = Callable[[], float]
 
 
-def programs() -> dict[str, tuple[str, str]]:
-    """Return the programs by name: what makes the data, and what follows it."""
+def programs() -> dict[str, tuple[str, str, int]]:
+    """Return the programs by name: what makes the data, what follows it, and lines of the block."""
     text = PAGE.read_text(encoding="utf-8")
     page = blocks.find(text, "python")
-    data, six = (block.source for block in page[:2])
-    found = {"six lines": f"{data}\n{six}"}
     titles = map(str.lower, re.findall(r'^=== "(.*)"$', text, re.MULTILINE))
-    found |= zip(titles, (block.source for block in page if block.indent), strict=True)
-    return {name: split(source) for name, source in found.items()}
+    found = dict(zip(titles, (block.source for block in page if block.indent), strict=True))
+    data, six = (block.source for block in page[:2])
+    return {
+        "six lines": (*split(f"{data}\n{six}"), count_lines(six)),
+        **{name: (*split(source), count_lines(source)) for name, source in found.items()},
+    }
+
+
+def count_lines(source: str) -> int:
+    """Count lines that are neither empty nor a comment."""
+    lines = (line.strip() for line in source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
 
 
 def split(source: str) -> tuple[str, str]:
@@ -130,15 +138,10 @@ def main() -> None:
         libraries.append(programs_in_keras.keras)
     rows = []
     chosen = {n: p for n, p in programs().items() if options.only in (None, n)}
-    for name, (before, program) in track(
+    for name, (before, program, lines) in track(
         chosen.items(), description="measuring", transient=True, console=Console(stderr=True)
     ):
-        lines = [line.strip() for line in (before + program).splitlines()]
-        row = {
-            "program": name,
-            "lines": sum(bool(line) and not line.startswith("#") for line in lines),
-            "result": RESULTS[name][1],
-        }
+        row = {"program": name, "lines": lines, "result": RESULTS[name][1]}
         rows.append(row | measure(contenders(name, before, program, peers), options.rounds))
     table = Table(title="one thread, float32", title_justify="left")
     columns = list(dict.fromkeys(column for row in rows for column in row))
