@@ -255,5 +255,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/train_time.py")
     session.run("python", "benchmarks/programs.py")
     session.run("python", "benchmarks/tokens_time.py")
+    session.run("python", "benchmarks/torch_layer_time.py")
     session.run("python", "benchmarks/ragged_time.py")
     session.run("python", "benchmarks/memory_time.py")

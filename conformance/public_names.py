@@ -3,13 +3,16 @@
 import importlib
 import inspect
 import types
+from importlib.util import find_spec
 from typing import Any
 
 import portable_rnn as prnn
 
 __all__ = ["DESCRIBED", "METHODS", "MODULES", "NAMES"]
 
-NAMED = ("portable_rnn.activations", "portable_rnn.book", "portable_rnn.interop")
+NAMED = [f"portable_rnn.{name}" for name in ("activations", "book", "interop")]
+if find_spec("torch"):
+    NAMED.append("portable_rnn.torch")
 MODULES = [
     *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),
     *map(importlib.import_module, NAMED),

@@ -24,7 +24,9 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-TOKENS, HOST, PROGRAMS = (RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs"))
+TOKENS, HOST, PROGRAMS, LAYER = (
+    RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs", "torch-layer")
+)
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
     work: RECORDS / f"{month}-{work}.json"
@@ -107,6 +109,11 @@ def on_files(files: Files, config: Any) -> Files:
         row |= dict.fromkeys((of_libraries | seconds | ratios).keys() - row.keys(), math.nan)
     columns = {"program": "{}", "lines": "{}", "result": "{}", **of_libraries, **seconds, **ratios}
     _tables["programs"] = _table(columns, programs).replace("nan", "")
+
+    layers = json.loads(LAYER.read_text(encoding="utf-8"))["rows"]
+    _tables["torch layer"] = _table(
+        {"cell": "{}", "batch": "{}", "hidden": "{}", "torch / ours": "{:.2f}"}, layers
+    )
 
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:

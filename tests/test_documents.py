@@ -132,7 +132,7 @@ def doctests():
 def test_the_example_of_a_docstring_runs(test):
     if "serialization" in test.name:
         require("safetensors")
-    if "interop" in test.name:
+    if "interop" in test.name or "portable_rnn.torch" in test.name:
         require("torch")
     if "optax" in test.name:
         require("optax")

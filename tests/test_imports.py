@@ -29,6 +29,7 @@ HOST_SIDE = {
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
+    "torch",
     *("metrics.classification", "metrics.metric", "metrics.regression"),
     *("book.computed", "book.files"),
 }
@@ -57,7 +58,7 @@ LEVELS = [
         *("losses", "ragged", "optimizers", "batches"),
     },
     {"decoders", "vectors", "metrics", "model_files", "interop"},
-    {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book"},
+    {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book", "torch"},
     {"_generated"},
     {"generation", "beams"},
     {""},

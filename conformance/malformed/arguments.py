@@ -21,6 +21,7 @@ UNTRIED = {
     "record": "holds results, and is checked by the functions that take it",
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
+    "of torch": "is of torch, and tests/test_torch_layer.py has its wrong values",
     "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
 }
 
@@ -164,6 +165,7 @@ IN_FUNCTION = {
     "schedules.plateau": {"factor": "share"},
     "save_model": {"folder": "folder to be made"},
     "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
+    "torch.Layer": {"*": "of torch"},
     "interop.TorchModules": {"*": "record"},
     "interop": {
         "source": "network of another library",

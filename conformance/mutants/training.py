@@ -37,6 +37,29 @@ TRAINING = [
         "[text7-parameters of another model]",
     ),
     Mutant(
+        "a first derivative where a second is asked for",
+        "torch.py",
+        "if torch.is_grad_enabled():  # for",
+        "if False:  # for",
+        "tests/test_torch_layer.py::"
+        "test_hessian_vector_products_are_those_of_torchs_own_layers[GRU]",
+    ),
+    Mutant(
+        "a packed sequence in another order",
+        "torch.py",
+        "outputs = outputs.index_select(0 if first else 1, x.sorted_indices)",
+        "outputs = outputs.clone()",
+        "tests/test_torch_layer.py::test_a_packed_sequence_is_packed_again[lengths1-GRU-deep]",
+    ),
+    Mutant(
+        "outputs whose memory may change",
+        "torch.py",
+        "ctx.save_for_backward(*tensors, *outputs)",
+        "ctx.save_for_backward(*tensors, *(one.clone() for one in outputs))",
+        "tests/test_torch_layer.py::"
+        "test_memory_that_is_changed_before_the_way_back_is_noticed[outputs]",
+    ),
+    Mutant(
         "arrays that are shared with a module",
         "interop/torch.py",
         "from_host(to_host(tensor).copy(), xp)",

@@ -174,7 +174,8 @@ def prepare(
     given = lengths, mask
     if lengths is not None or mask is not None:
         whole, inside = executor.whole_sequence, layout.mask_inward(model, mask)
-        spare = 0 if memory or every else spare_rows(model, executor.products_of_a_chunk)
+        budget = memory is not None or every is not None
+        spare = 0 if budget else spare_rows(model, executor.products_of_a_chunk)
         steps = resolve(xp, sequence, lengths, inside, whole=whole, spare=spare)
         if lengths is not None:
             size = layout.sizes(model, shape)
