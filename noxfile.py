@@ -63,6 +63,17 @@ def tests(session: nox.Session) -> None:
         session.run(*other, "--", "tests", "-m", "not no_products", env=compiled)
 
 
+@nox.session(default=False, tags=["cpu"])
+def interop(session: nox.Session) -> None:
+    """Layers of Keras, Flax and Equinox, converted both ways; none of them may be absent."""
+    install(session, "-e.[checkpoint]", "keras", "flax", "equinox", groups=("test", "peers"))
+    files = ("tests/test_interop_libraries.py", "tests/test_interop_torch.py")
+    required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
+    session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
+    examples = ("tests/test_documents.py", "-k", "interop")
+    session.run("pytest", *examples, env=required | {"KERAS_BACKEND": "torch"})
+
+
 @nox.session(default=False)
 def kernels(session: nox.Session) -> None:
     """The NumPy tests under every BLAS kernel that this processor can run, 1 thread and 2."""

@@ -134,8 +134,7 @@ def test_the_example_of_a_docstring_runs(test):
         require("safetensors")
     if "interop" in test.name or "portable_rnn.torch" in test.name:
         require("torch")
-    if "optax" in test.name:
-        require("optax")
+    require(*(name for name in ("keras", "flax", "equinox", "optax") if name in test.name))
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     assert runner.run(test, out=said.append).failed == 0, "".join(said)

@@ -29,7 +29,7 @@ HOST_SIDE = {
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
-    "torch",
+    *("torch", "interop.gates", "interop.keras", "interop.flax", "interop.equinox"),
     *("metrics.classification", "metrics.metric", "metrics.regression"),
     *("book.computed", "book.files"),
 }

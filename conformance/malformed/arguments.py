@@ -21,6 +21,9 @@ UNTRIED = {
     "record": "holds results, and is checked by the functions that take it",
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
+    "of one of several libraries": (
+        "needs that library, and tests/test_interop_libraries.py has its wrong values"
+    ),
     "of torch": "is of torch, and tests/test_torch_layer.py has its wrong values",
     "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
 }
@@ -166,6 +169,11 @@ IN_FUNCTION = {
     "save_model": {"folder": "folder to be made"},
     "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
     "torch.Layer": {"*": "of torch"},
+    **{
+        f"interop.{way}_{library}": {"*": "of one of several libraries"}
+        for way in ("from", "to")
+        for library in ("keras", "flax", "equinox")
+    },
     "interop.TorchModules": {"*": "record"},
     "interop": {
         "source": "network of another library",
