@@ -66,7 +66,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False, tags=["cpu"])
 def interop(session: nox.Session) -> None:
     """Layers of Keras, Flax and Equinox, converted both ways; none of them may be absent."""
-    install(session, "-e.[checkpoint]", "keras", "flax", "equinox", groups=("test", "peers"))
+    install(session, "-e.[cli,plot]", "keras", "flax", "equinox", groups=("test", "peers"))
     files = ("tests/test_interop_libraries.py", "tests/test_interop_torch.py")
     required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
     session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
