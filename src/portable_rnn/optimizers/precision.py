@@ -130,9 +130,9 @@ def mixed_precision(
     growth_interval : int, optional
         Makes the scale dynamic, as ``torch.amp.GradScaler`` does: if a gradient is not finite, the
         step is left out and the scale halved; after this many steps in a row it is doubled, within
-        the same limits. Then ``state["scale"]`` is the next scale and ``state["step"]`` the number of steps
-        taken: if that does not rise, gradients are not finite at any scale. No value is read;
-        instead each step also computes what would have been the first.
+        the same limits. Then ``state["scale"]`` is the next scale and ``state["step"]`` the number
+        of steps taken: if that does not rise, gradients are not finite at any scale. No value is
+        read; instead each step also computes what would have been the first.
 
     Returns
     -------
