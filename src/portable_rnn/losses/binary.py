@@ -143,7 +143,8 @@ def binary_focal_cross_entropy(
             factor = xp.where(zero, xp.zeros_like(far), factor)
         # Where the divisor is small, the entropy is as small.
         ratio = entropy * factor / xp.where(zero, xp.ones_like(far), far)
-        slope = (p - y) * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)
+        slope = (1.0 - y) * p - y * q  # p - y, without cancellation
+        slope = slope * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)
         if alpha is None:
             return multiply(xp, factor, entropy), slope
         share = alpha * y + (1.0 - alpha) * (1.0 - y)
