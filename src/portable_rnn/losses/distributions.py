@@ -10,10 +10,8 @@ from .._labels import check_in_range
 from .._reduction import (
     Reduction,
     check_outputs,
-    counted_steps,
     multiply,
     pointwise,
-    zero_uncounted,
 )
 from .classification import log_softmax
 
@@ -136,10 +134,7 @@ def poisson_nll(
     xp = check_outputs(outputs, weights, reduction)
     check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     full = check.flag("full", full)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    counted = zero_uncounted(xp, targets, counted_steps(xp, weights))
-    check_in_range(xp, counted, check_targets, math.inf, "counts of at least 0")
+    check_in_range(xp, targets, weights, check_targets, math.inf, "counts of at least 0")
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         rate = xp.exp(o)
@@ -209,7 +204,7 @@ def kl_divergence(
     if check_targets is not None:
         check_targets = check.flag("check_targets", check_targets)
     if not log_target:
-        check_in_range(xp, zero_uncounted(xp, targets, counted_steps(xp, weights)), check_targets)
+        check_in_range(xp, targets, weights, check_targets)
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         log_p = log_softmax(xp, o)

@@ -138,7 +138,7 @@ def mixed_precision(
     -------
     optimizer : callable
         The parameters it is given are those it returned: to change them, begin with a state of
-        None. Parameters of other dtypes pass through it unchanged.
+        None. Parameters of other dtypes are given to the other optimizer as they are.
 
     Raises
     ------
