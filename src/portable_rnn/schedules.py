@@ -86,7 +86,7 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
     if step < warmup:
         return lr * _rise(step, warmup)
     part = (step - warmup) / (steps - warmup) if step < steps else 1.0
-    return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * part))
+    return _half_wave(lr, final, part)
 
 
 @check.named_options
@@ -297,7 +297,7 @@ def plateau(
 
 
 def _half_wave(start: float, end: float, part: float) -> float:
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, part)))
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
 def _rise(step: int, warmup: int) -> float:

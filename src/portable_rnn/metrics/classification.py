@@ -206,7 +206,7 @@ class F1(Callable):
         """Return F1 over all batches."""
         right, predicted, wanted = measured.sum(axis=0).reshape(3, -1)
         occurs = predicted + wanted > 0
-        score = np.where(occurs, 2 * right / np.where(occurs, predicted + wanted, 1.0), 0.0)
+        score = 2 * right / np.where(occurs, predicted + wanted, 1.0)
         if not occurs.any():
             return math.nan
         if self.average == "binary":
