@@ -96,7 +96,10 @@ def test_a_dynamic_loss_scale_changes_as_in_torch():
     assert int(state["step"]) == 8
 
 
-@pytest.mark.parametrize("options", [{}, {"pct_start": 0.5, "div_factor": 4.0}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"pct_start": 0.5, "div_factor": 4.0}, *({"pct_start": p} for p in (0.0, 0.03, 1.0))],
+)
 def test_one_cycle_equals_torch(options):
     import torch
 

@@ -72,6 +72,13 @@ def test_evaluation_counts_what_the_weights_count():
             assert evaluate(MODEL, params, data) == pytest.approx(float(whole), rel=1e-5)
 
 
+def test_an_evaluation_whose_weights_cancel_is_nan():
+    x, labels = parity(count=4)
+    weights = np.repeat(np.asarray([[1.0, 1.0, -1.0, -1.0]], np.float32), len(x), axis=0)
+    data = Shuffled(x, labels, weights=weights, batch_size=1)
+    assert np.isnan(evaluate(MODEL, MODEL.init(seed=0), data))
+
+
 def test_evaluation_is_the_mean_over_everything():
     params = MODEL.init(seed=0)
     x, labels = parity()

@@ -143,6 +143,10 @@ def test_a_small_variance_does_not_overflow():
     z = 1e-20 * math.exp(50.0)
     np.testing.assert_allclose(value, -50.0 + z * z / 2 + math.log(2 * math.pi) / 2, rtol=1e-6)
     np.testing.assert_allclose(slope[0, 0], z * math.exp(50.0), rtol=1e-5)
+    exact = np.asarray([[0.0, -200.0]], dtype=np.float32)  # whose precision is infinite
+    value, slope = gaussian_nll(exact, exact[:, :1])
+    assert value == -100.0
+    np.testing.assert_array_equal(slope, [[0.0, 0.5]])
 
 
 @pytest.mark.no_products
@@ -157,6 +161,18 @@ def test_the_focal_loss_of_sure_logits_is_exact(gamma):
     value, slope = binary_focal_cross_entropy(wrong, y, **given)
     assert value == 1600.0
     np.testing.assert_array_equal(slope, [[-1.0, 1.0]])
+
+
+@pytest.mark.no_products
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_focal_loss_of_the_other_target_is_its_mirror_image(dtype):
+    outputs = np.asarray([[20.0, 5.0, -3.0]], dtype)
+    for gamma in (0.0, 0.5, 2.0):
+        one = binary_focal_cross_entropy(outputs, np.ones_like(outputs), gamma=gamma)
+        other = binary_focal_cross_entropy(-outputs, np.zeros_like(outputs), gamma=gamma)
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], -other[1])
+        assert one[1].all()
 
 
 def test_second_derivatives_of_pieces_are_slopes_of_the_gradient():

@@ -33,6 +33,7 @@ def test_cosine_ends_at_final_and_stays_there():
     assert rates[:3] == [0.5, 1.0, 1.0]
     assert rates[10:] == pytest.approx([0.1] * 4)
     assert all(a > b for a, b in pairwise(rates[2:11]))
+    assert cosine(4, lr=1.0, steps=4, warmup=4, final=0.1) == 0.1
 
 
 def test_exponential_halves_on_time():
@@ -102,7 +103,7 @@ def test_a_warmup_leads_to_the_first_rate_of_any_schedule():
 def test_one_cycle_of_few_steps_stays_between_its_rates(steps, pct_start):
     rates = [one_cycle(step, lr=1.0, steps=steps, pct_start=pct_start) for step in range(5)]
     assert all(4e-6 * (1 - 1e-12) <= rate <= 1.0 for rate in rates)
-    assert rates[-1] == pytest.approx(4e-6)
+    assert rates[steps - 1 :] == pytest.approx([1.0 if pct_start == 1.0 else 4e-6] * (6 - steps))
 
 
 def test_a_plateau_needs_evaluations():

@@ -1,5 +1,8 @@
 """Options of `train`: wrong ones are refused by name before the first step."""
 
+import functools
+
+import numpy as np
 import pytest
 
 import portable_rnn as prnn
@@ -71,12 +74,25 @@ def test_a_wrong_callback_is_refused_before_the_first_step(callbacks, message):
         train(MODEL, MODEL.init(seed=0), source(), steps=3, callbacks=callbacks)
 
 
+@pytest.mark.parametrize(
+    "name", ["loss", "step", "gradient_norm", "learning_rate", "validation_loss"]
+)
+def test_a_metric_with_the_name_of_another_number_is_refused(name):
+    for call in (functools.partial(train, steps=1), prnn.training.evaluate):
+        with pytest.raises(ValueError, match=f"^metrics: expected names other .*got '{name}'"):
+            call(MODEL, MODEL.init(seed=0), source(), metrics={name: prnn.metrics.Accuracy()})
+
+
 def test_a_wrong_result_of_an_optimizer_is_refused():
     for returned, message in (
         (None, r"optimizer: expected it to return \(params, state\), got NoneType"),
         (({}, {}, {}), r"optimizer: expected it to return \(params, state\), got tuple"),
-        ((None, {}), "optimizer: what it returned has params: expected a dict"),
-        (({}, {}), "optimizer: what it returned has params: missing weight_ih_l0"),
+        ((None, {}), "optimizer: expected it to return a dict of parameters, got NoneType"),
+        (({}, {}), "optimizer: expected it to return the names weight_ih_l0, .*got none"),
+        (
+            ({name: p.astype(np.float64) for name, p in MODEL.init(seed=0).items()}, {}),
+            r"optimizer: what it returned as params\['weight_ih_l0'\]: expected dtype float32",
+        ),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^{message}"):
             train(

@@ -53,9 +53,17 @@ MUTANTS = [
     Mutant(
         "factor taken for a constant",
         "losses/binary.py",
-        "slope = (p - y) * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)",
-        "slope = (p - y) * factor",
+        "slope = slope * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)",
+        "slope = slope * factor",
         loss("focal"),
+    ),
+    Mutant(
+        "small gradient lost to rounding",
+        "losses/binary.py",
+        "slope = (1.0 - y) * p - y * q",
+        "slope = p - y",
+        "tests/test_losses_options.py::"
+        "test_the_focal_loss_of_the_other_target_is_its_mirror_image[float32]",
     ),
     Mutant(
         "weight of the other target",

@@ -51,6 +51,13 @@ MUTANTS = [
         loss("gaussian"),
     ),
     Mutant(
+        "no difference times an infinite precision",
+        "losses/distributions.py",
+        "precision = xp.exp(-0.5 * xp.where(mean == y, xp.zeros_like(s), s))",
+        "precision = xp.exp(-0.5 * s)",
+        "tests/test_losses_options.py::test_a_small_variance_does_not_overflow",
+    ),
+    Mutant(
         "gradient of the variance, not of its logarithm",
         "losses/distributions.py",
         "slopes = [z * precision, 0.5 - 0.5 * z * z]",

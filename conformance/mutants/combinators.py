@@ -63,6 +63,13 @@ COMBINATORS = [
         steps("dynamic"),
     ),
     Mutant(
+        "a scale that may be halved to zero",
+        "optimizers/precision.py",
+        "xp.where(finite, grown, shrunk)",
+        "xp.where(finite, grown, 0.5 * scale)",
+        f"{MADE}steps_that_are_skipped_forever_do_not_make_the_scale_zero",
+    ),
+    Mutant(
         "a gradient that is rounded before it is scaled",
         "optimizers/precision.py",
         "wide = accumulation_dtype(xp, outputs.dtype)",

@@ -18,8 +18,8 @@ RUNS = [
     Mutant(
         "a tie with the target is larger",
         "metrics/classification.py",
-        "larger = xp.sum(xp.astype(outputs > score, xp.int32)",
-        "larger = xp.sum(xp.astype(outputs >= score, xp.int32)",
+        "larger = xp.sum(xp.astype(~(outputs <= score), xp.int32)",
+        "larger = xp.sum(xp.astype(~(outputs < score), xp.int32)",
         f"{METRICS}[numpy-float64-classes]",
     ),
     Mutant(
@@ -32,9 +32,24 @@ RUNS = [
     Mutant(
         "batches of other means have no spread between them",
         "metrics/regression.py",
-        "spread = squares.sum(axis=0) + (weight * (means - mean) ** 2).sum(axis=0)",
-        "spread = squares.sum(axis=0)",
+        "(squares * (units / unit) ** 2 + weight * (apart / unit) ** 2)",
+        "(squares * (units / unit) ** 2)",
         f"{METRICS}[numpy-float64-numbers]",
+    ),
+    Mutant(
+        "targets are taken from 0, and not from the lowest one",
+        "metrics/regression.py",
+        "wanted - row(xp, low, 2), zero)",
+        "wanted, zero)",
+        "tests/test_metrics.py::"
+        "test_r2_of_targets_that_are_equal_but_not_their_rounded_mean_is_zero[float32]",
+    ),
+    Mutant(
+        "two batches have one unit",
+        "metrics/regression.py",
+        "return unit * math.sqrt(ratio(squares * (units / unit) ** 2, weights))",
+        "return unit * math.sqrt(ratio(squares, weights))",
+        "tests/test_metrics.py::test_squares_of_errors_neither_overflow_nor_vanish[float32-1e+30]",
     ),
     Mutant(
         "a state of one's own is lost on resume",

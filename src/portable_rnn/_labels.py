@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ._arrays import checks as check
 from ._arrays.devices import on_host
 from ._arrays.functions import dtype_is_kind, nan_where, real_part, row
 from ._arrays.namespace import (
@@ -16,6 +17,7 @@ from ._arrays.namespace import (
     namespace_of,
     read_flag,
 )
+from ._reduction import counted_steps, zero_uncounted
 
 __all__ = [
     "UNREADABLE",
@@ -91,17 +93,20 @@ def check_labels(
 def check_in_range(
     xp: Namespace,
     targets: Array,
-    wanted: bool | None,
+    weights: Array | None,
+    wanted: Any,
     most: float = 1.0,
     what: str = "probabilities from 0 to 1",
 ) -> None:
-    """Check that targets are from 0 to a number if ``wanted``, by default if on the host.
+    """Check that targets that count are from 0 to a number, or NaN.
 
-    NaN is accepted.
+    The option ``check_targets``, which is checked too, says whether they are; by default they are
+    if they are on the host.
     """
+    wanted = wanted if wanted is None else check.flag("check_targets", wanted)
     if not (on_host(targets) if wanted is None else wanted):
         return
-    real = real_part(xp, targets)
+    real = real_part(xp, zero_uncounted(xp, targets, counted_steps(xp, weights)))
     good = xp.all(~((real < 0) | (real > most)))
     all_good = None if is_traced(xp, good) else read_flag(good)
     if all_good is None:

@@ -85,8 +85,8 @@ def cosine(step: int, *, lr: float, steps: int, warmup: int = 0, final: float = 
     steps, final = check.count("steps", steps), check.number("final", final, least=0.0)
     if step < warmup:
         return lr * _rise(step, warmup)
-    part = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return final + (lr - final) * 0.5 * (1.0 + math.cos(math.pi * part))
+    part = (step - warmup) / (steps - warmup) if step < steps else 1.0
+    return _half_wave(lr, final, part)
 
 
 @check.named_options
@@ -219,10 +219,10 @@ def one_cycle(
     rise = check.number("pct_start", pct_start, least=0.0, most=1.0) * steps - 1.0
     first = lr / check.number("div_factor", div_factor, above=0.0)
     last = first / check.number("final_div_factor", final_div_factor, above=0.0)
-    if step < rise:
-        return _half_wave(first, lr, step / rise)
-    fall = steps - 1 - max(rise, 0.0)
-    return _half_wave(lr, last, (step - max(rise, 0.0)) / fall if fall > 0 else 1.0)
+    step = min(step, steps - 1)
+    if step <= rise:
+        return _half_wave(first, lr, step / rise if rise else 1.0)
+    return _half_wave(lr, last, (step - rise) / (steps - 1 - rise))
 
 
 @check.named_options
@@ -297,7 +297,7 @@ def plateau(
 
 
 def _half_wave(start: float, end: float, part: float) -> float:
-    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, part)))
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * part))
 
 
 def _rise(step: int, warmup: int) -> float:

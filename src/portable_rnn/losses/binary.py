@@ -8,10 +8,8 @@ from .._labels import check_in_range
 from .._reduction import (
     Reduction,
     check_outputs,
-    counted_steps,
     multiply,
     pointwise,
-    zero_uncounted,
 )
 
 __all__ = ["binary_cross_entropy", "binary_focal_cross_entropy"]
@@ -64,9 +62,7 @@ def binary_cross_entropy(
     """
     xp = check_outputs(outputs, weights, reduction)
     check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    check_in_range(xp, zero_uncounted(xp, targets, counted_steps(xp, weights)), check_targets)
+    check_in_range(xp, targets, weights, check_targets)
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         entropy, *logits = _logistic(xp, o, y)
@@ -129,9 +125,7 @@ def binary_focal_cross_entropy(
     gamma = check.number("gamma", gamma, least=0.0)
     if alpha is not None:
         alpha = check.number("alpha", alpha, least=0.0, most=1.0)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    check_in_range(xp, zero_uncounted(xp, targets, counted_steps(xp, weights)), check_targets)
+    check_in_range(xp, targets, weights, check_targets)
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         entropy, positive, shrinking = _logistic(xp, o, y)
@@ -143,7 +137,8 @@ def binary_focal_cross_entropy(
             factor = xp.where(zero, xp.zeros_like(far), factor)
         # Where the divisor is small, the entropy is as small.
         ratio = entropy * factor / xp.where(zero, xp.ones_like(far), far)
-        slope = (p - y) * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)
+        slope = (1.0 - y) * p - y * q  # p - y, without cancellation
+        slope = slope * factor + gamma * (1.0 - 2.0 * y) * multiply(xp, p * q, ratio)
         if alpha is None:
             return multiply(xp, factor, entropy), slope
         share = alpha * y + (1.0 - alpha) * (1.0 - y)

@@ -10,10 +10,8 @@ from .._labels import check_in_range
 from .._reduction import (
     Reduction,
     check_outputs,
-    counted_steps,
     multiply,
     pointwise,
-    zero_uncounted,
 )
 from .classification import log_softmax
 
@@ -79,7 +77,8 @@ def gaussian_nll(
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         mean, s = o[..., : both // 2], o[..., both // 2 :]
-        precision = xp.exp(-0.5 * s)  # of the square only once it is multiplied: no overflow
+        # Of the square only once it is multiplied, and of no difference none: no overflow.
+        precision = xp.exp(-0.5 * xp.where(mean == y, xp.zeros_like(s), s))
         z = (mean - y) * precision
         slopes = [z * precision, 0.5 - 0.5 * z * z]
         return 0.5 * (s + z * z) + constant, xp.concat(slopes, axis=-1)
@@ -135,10 +134,7 @@ def poisson_nll(
     xp = check_outputs(outputs, weights, reduction)
     check_shaped("targets", targets, tuple(outputs.shape), "outputs", outputs)
     full = check.flag("full", full)
-    if check_targets is not None:
-        check_targets = check.flag("check_targets", check_targets)
-    counted = zero_uncounted(xp, targets, counted_steps(xp, weights))
-    check_in_range(xp, counted, check_targets, math.inf, "counts of at least 0")
+    check_in_range(xp, targets, weights, check_targets, math.inf, "counts of at least 0")
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         rate = xp.exp(o)
@@ -208,7 +204,7 @@ def kl_divergence(
     if check_targets is not None:
         check_targets = check.flag("check_targets", check_targets)
     if not log_target:
-        check_in_range(xp, zero_uncounted(xp, targets, counted_steps(xp, weights)), check_targets)
+        check_in_range(xp, targets, weights, check_targets)
 
     def of_numbers(o: Array, y: Array) -> tuple[Array, Array]:
         log_p = log_softmax(xp, o)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
-from .._arrays.functions import concatenate, row, stack
+from .._arrays.functions import concatenate, row, stack, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of
 from .._labels import is_index, one_hot_rows, signed
 from .._reduction import check_outputs, counted_steps, row_weights, zero_uncounted
@@ -55,13 +55,16 @@ class Accuracy(Mean):
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight of the steps that are right, and of all."""
         xp, labels, rows = _classes(outputs, targets, weights, self.ignore_index)
-        return sum_and_weight(xp, _largest(xp, outputs) == labels, rows)
+        found = _largest(xp, outputs)
+        return sum_and_weight(xp, (found == labels) & (found < outputs.shape[-1]), rows)
 
 
 @check.named_options
 @dataclass(frozen=True)
 class TopKAccuracy(Mean):
     """Share of steps at which fewer than k outputs are larger than that of the target.
+
+    NaN counts as larger than any number.
 
     Parameters
     ----------
@@ -97,8 +100,9 @@ class TopKAccuracy(Mean):
         xp, labels, rows = _classes(outputs, targets, weights, self.ignore_index)
         chosen = one_hot_rows(xp, labels, outputs.shape[-1], xp.bool)
         score = xp.sum(xp.where(chosen, outputs, xp.zeros_like(outputs)), axis=-1, keepdims=True)
-        larger = xp.sum(xp.astype(outputs > score, xp.int32), axis=-1, dtype=xp.int32)
-        known = xp.any(chosen, axis=-1)  # a label out of range is never right
+        larger = xp.sum(xp.astype(~(outputs <= score), xp.int32), axis=-1, dtype=xp.int32)
+        # A label out of range is never right, nor is one whose output is NaN.
+        known = xp.any(chosen & ~xp.isnan(outputs), axis=-1)
         return sum_and_weight(xp, known & (larger < self.k), rows)
 
 
@@ -107,7 +111,7 @@ class TopKAccuracy(Mean):
 class BinaryAccuracy(Mean):
     """Share of outputs on the right side of a threshold.
 
-    Targets are like the outputs; above one half means yes.
+    Targets are like the outputs; above one half means yes. NaN is on neither side.
 
     Parameters
     ----------
@@ -137,9 +141,9 @@ class BinaryAccuracy(Mean):
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the weight of the outputs that are right, and of all."""
         xp, rows = numbers(outputs, targets, weights)
-        dtype = rows.dtype
-        right = xp.astype((outputs > self.threshold) == (targets > 0.5), dtype)
-        return sum_and_weight(xp, xp.mean(right, axis=-1), rows)
+        known = ~(xp.isnan(outputs) | xp.isnan(targets))
+        right = known & ((outputs > self.threshold) == (targets > 0.5))
+        return sum_and_weight(xp, xp.mean(xp.astype(right, rows.dtype), axis=-1), rows)
 
 
 @check.named_options
@@ -202,7 +206,7 @@ class F1(Callable):
         """Return F1 over all batches."""
         right, predicted, wanted = measured.sum(axis=0).reshape(3, -1)
         occurs = predicted + wanted > 0
-        score = np.where(occurs, 2 * right / np.where(occurs, predicted + wanted, 1.0), 0.0)
+        score = 2 * right / np.where(occurs, predicted + wanted, 1.0)
         if not occurs.any():
             return math.nan
         if self.average == "binary":
@@ -245,11 +249,13 @@ class Perplexity(Mean):
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
         """Return the sum of cross-entropies, and the weight of the steps."""
-        xp, _, rows = _classes(outputs, targets, weights, self.ignore_index)
-        total, _ = softmax_cross_entropy(
-            outputs, targets, weights=weights, ignore_index=self.ignore_index, reduction="sum"
-        )
-        return stack(xp, [xp.astype(total, rows.dtype, copy=False), xp.sum(rows)])
+        xp, labels, rows = _classes(outputs, targets, weights, self.ignore_index)
+        if not is_index(xp, outputs, targets):
+            labels = to_accumulation_dtype(xp, targets)
+        # In the accumulation dtype, since the loss has the dtype of the outputs.
+        outputs = to_accumulation_dtype(xp, outputs)
+        total, _ = softmax_cross_entropy(outputs, labels, weights=rows, reduction="sum")
+        return stack(xp, [total, xp.sum(rows)])
 
     def combine(self, measured: np.ndarray[Any, Any]) -> float:
         """Return the perplexity over all batches; infinity if it is beyond any float."""
@@ -270,6 +276,8 @@ def _classes(
         if ignore_index is not None and limits.min <= ignore_index <= limits.max:
             rows = xp.where(labels == ignore_index, xp.zeros_like(rows), rows)
         return xp, labels, rows
+    if ignore_index is not None:
+        raise ValueError("ignore_index: expected class indices as targets, got rows")
     if outputs.shape[-1] == 1:
         raise ValueError(
             "targets: expected class indices, or rows of at least two classes, got shape "

@@ -76,8 +76,6 @@ def combined(
     metrics: Mapping[str, Metric], measured: Sequence[dict[str, Array]]
 ) -> dict[str, float]:
     """Read what metrics have measured of batches; return each metric of all batches."""
-    if not metrics or not measured:
-        return dict.fromkeys(metrics, math.nan)
     host = iter(all_to_host([one[name] for name in metrics for one in measured]))
     return {
         name: _combined(name, metric, [next(host) for _ in measured])

@@ -8,10 +8,11 @@ import numpy as np
 
 from .._arrays import checks as check
 from .._arrays.devices import with_device_of_arguments
-from .._arrays.functions import concatenate
-from .._arrays.namespace import Array, Namespace, check_shaped, namespace_of
+from .._arrays.functions import concatenate, row, to_accumulation_dtype
+from .._arrays.namespace import Array, Namespace, check_shaped, device_of, namespace_of
+from .._arrays.norms import far_unit, square_unit_of
 from .._reduction import check_outputs, counted_steps, counted_values, row_weights
-from .metric import Callable, Mean, sum_and_weight
+from .metric import Callable, Mean, ratio, sum_and_weight
 
 __all__ = ["R2", "MeanAbsoluteError", "RootMeanSquaredError", "numbers"]
 
@@ -54,14 +55,21 @@ class RootMeanSquaredError(Mean):
     @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        """Return the sum of mean squares of steps, and the weight of the steps."""
+        """Return the sum of mean squares of steps, their weight, and the unit of the errors."""
         xp, rows = numbers(outputs, targets, weights)
         errors = _difference(xp, outputs, targets, weights)
-        return sum_and_weight(xp, xp.mean(errors * errors, axis=-1), rows)
+        unit = far_unit(xp, errors)  # squares may over- or underflow where their root does not
+        unit = xp.ones((), dtype=rows.dtype, device=device_of(rows)) if unit is None else unit
+        errors = errors / unit
+        squares = sum_and_weight(xp, xp.mean(errors * errors, axis=-1), rows)
+        return concatenate(xp, [squares, xp.reshape(unit, (1,))])
 
     def combine(self, measured: np.ndarray[Any, Any]) -> float:
         """Return the error over all batches."""
-        return math.sqrt(super().combine(measured))
+        squares, weights, units = measured.T
+        units = np.where(squares != 0, units, 0.0)
+        unit = float(units.max()) or 1.0
+        return unit * math.sqrt(ratio(squares * (units / unit) ** 2, weights))
 
 
 @check.named_options
@@ -84,31 +92,44 @@ class R2(Callable):
     @check.named_options
     @with_device_of_arguments
     def measure(self, outputs: Array, targets: Array, *, weights: Array | None = None) -> Array:
-        """Return the weight and, for each output, mean and squares of targets, and of errors."""
+        """Return the weight and, for each output, a unit, the mean, and squares in that unit."""
         xp, rows = numbers(outputs, targets, weights)
-        counts = counted_steps(xp, weights)
-        errors, wanted = (
-            counted_values(xp, a, counts)
-            for a in (_difference(xp, outputs, targets, weights), targets)
-        )
-        total, axes = xp.sum(rows), tuple(range(outputs.ndim - 1))
-        rows = xp.expand_dims(rows, axis=-1)
-        one = xp.ones_like(total)
-        mean = xp.sum(wanted * rows, axis=axes) / xp.where(total == 0, one, total)
-        about = wanted - mean
-        squares = [xp.sum(part * part * rows, axis=axes) for part in (about, errors)]
-        return concatenate(xp, [xp.reshape(total, (1,)), mean, *squares])
+        features = outputs.shape[-1]
+        rows = xp.reshape(rows, (-1, 1))
+        if 0 in rows.shape:
+            return xp.zeros((1 + 4 * features,), dtype=rows.dtype, device=device_of(rows))
+        counts = rows != 0
+        errors = xp.reshape(_difference(xp, outputs, targets, weights), (-1, features))
+        wanted = xp.reshape(to_accumulation_dtype(xp, targets), (-1, features))
+        # Less the lowest one, so that targets which are all equal have squares of 0.
+        low = xp.min(xp.where(counts, wanted, xp.full_like(wanted, math.inf)), axis=0)
+        low = xp.where(low == math.inf, xp.zeros_like(low), low)
+        zero, total = xp.zeros_like(wanted), xp.sum(rows)
+        above = xp.where(counts, wanted - row(xp, low, 2), zero)
+        divisor = xp.where(total == 0, xp.ones_like(total), total)
+        mean = xp.sum(above * rows, axis=0) / divisor
+        about = xp.where(counts, above - row(xp, mean, 2), zero)
+        largest = xp.max(xp.abs(xp.concat([about, errors], axis=0)), axis=0)
+        unit = square_unit_of(xp, largest)
+        parts = (part / row(xp, unit, 2) for part in (about, errors))
+        squares = [xp.sum(part * part * rows, axis=0) for part in parts]
+        return concatenate(xp, [xp.reshape(total, (1,)), unit, low + mean, *squares])
 
     def combine(self, measured: np.ndarray[Any, Any]) -> float:
         """Return the coefficient over all batches."""
+        measured = measured[measured[:, 0] != 0]
         weight = measured[:, :1]
         total = weight.sum()
         if not total:
             return math.nan
-        means, squares, errors = np.split(measured[:, 1:], 3, axis=1)
-        mean = (weight * means).sum(axis=0) / total
-        spread = squares.sum(axis=0) + (weight * (means - mean) ** 2).sum(axis=0)
-        error = errors.sum(axis=0)
+        units, means, squares, errors = np.split(measured[:, 1:], 4, axis=1)
+        means = means - means[0]
+        apart = means - (weight * means).sum(axis=0) / total
+        units = np.where(squares + errors > 0, units, 0.0)
+        largest = np.maximum(np.abs(apart), units).max(axis=0)
+        unit = np.where(largest > 0, largest, 1.0)
+        spread = (squares * (units / unit) ** 2 + weight * (apart / unit) ** 2).sum(axis=0)
+        error = (errors * (units / unit) ** 2).sum(axis=0)
         constant = spread == 0
         found = np.where(constant, error == 0, 1 - error / np.where(constant, 1.0, spread))
         return float(found.mean())

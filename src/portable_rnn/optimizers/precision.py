@@ -15,7 +15,7 @@ from .step import Arrays, State, check_arrays, check_entries, check_slot, checke
 __all__ = ["mixed_precision", "scaled_loss"]
 
 Updated: TypeAlias = tuple[dict[str, Array], State]
-LARGEST = 2.0**24  # of a dynamic loss scale
+LARGEST = 2.0**24  # of a loss scale; the smallest is its reciprocal
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ class MixedPrecision:
         one, zero = xp.ones_like(since), xp.zeros_like(since)
         enough = since + one == self.growth_interval
         grown = xp.where(enough & (scale < LARGEST), 2.0 * scale, scale)
+        shrunk = xp.where(scale > 1.0 / LARGEST, 0.5 * scale, scale)  # never 0
         return {
-            "scale": xp.where(finite, grown, 0.5 * scale),
+            "scale": xp.where(finite, grown, shrunk),
             "since": xp.where(finite & ~enough, since + one, zero),
             "step": step + xp.where(finite, one, zero),
         }
@@ -124,20 +125,20 @@ def mixed_precision(
     optimizer : callable ``(params, grads, state, lr=...) -> (params, state)``
         Gets parameters and gradients in float32 for half precision, unscaled.
     loss_scale : float
-        Above 0; a power of two rounds nothing. With a constant one, gradients that are not finite
-        are passed on like any others.
+        From 2**-24 to 2**24; a power of two rounds nothing. With a constant one, gradients that
+        are not finite are passed on like any others.
     growth_interval : int, optional
         Makes the scale dynamic, as ``torch.amp.GradScaler`` does: if a gradient is not finite, the
-        step is left out and the scale halved; after this many steps in a row it is doubled, up to
-        2**24. Then ``state["scale"]`` is the next scale and ``state["step"]`` the number of steps
-        taken: if that does not rise, gradients are not finite at any scale. No value is read;
-        instead each step also computes what would have been the first.
+        step is left out and the scale halved; after this many steps in a row it is doubled, within
+        the same limits. Then ``state["scale"]`` is the next scale and ``state["step"]`` the number
+        of steps taken: if that does not rise, gradients are not finite at any scale. No value is
+        read; instead each step also computes what would have been the first.
 
     Returns
     -------
     optimizer : callable
         The parameters it is given are those it returned: to change them, begin with a state of
-        None. Parameters of other dtypes pass through it unchanged.
+        None. Parameters of other dtypes are given to the other optimizer as they are.
 
     Raises
     ------
@@ -155,7 +156,7 @@ def mixed_precision(
     >>> print(state["master"]["w"].round(5), params["w"])
     [0.999] [0.999]
     """
-    loss_scale = check.number("loss_scale", loss_scale, above=0.0, most=LARGEST)
+    loss_scale = check.number("loss_scale", loss_scale, least=1.0 / LARGEST, most=LARGEST)
     if growth_interval is not None:
         growth_interval = check.integer("growth_interval", growth_interval, least=1, most=2**31 - 1)
     check_optimizer("optimizer", optimizer)

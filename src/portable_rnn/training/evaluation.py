@@ -130,7 +130,7 @@ def evaluate_objective(
     rows = zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True)
     counted = [(value, weight) for value, none, weight in rows if weight and not none]
     total = sum(weight for _, weight in counted)
-    mean = sum(value * weight for value, weight in counted) / total if counted else math.nan
+    mean = sum(value * weight for value, weight in counted) / total if total else math.nan
     return Evaluation(mean, combined(objective.metrics, measured))
 
 

@@ -32,7 +32,7 @@ from .names import Metrics
 from .options import Options, Schedule
 from .progress import shown
 from .run import Callback, Run
-from .update import check_updated, make_update
+from .update import make_update
 
 __all__ = ["train"]
 
@@ -90,7 +90,8 @@ def train(
         of outputs before a softmax or sigmoid).
     metrics : dict of str to Metric, or names, optional
         Metrics of :mod:`portable_rnn.metrics`, or their names, such as ``["accuracy"]``; measured
-        on the training batches, before the update, and on those of ``validation``.
+        on the training batches, before the update (but not with ``gradients``), and on those of
+        ``validation``.
     gradients : callable ``(params, batch, state) -> (loss, grads, state)``, optional
         In place of the model and its loss: returns the loss of a batch, an array () or a float,
         its gradient with respect to ``params``, which may then have any names, and what is passed
@@ -257,7 +258,7 @@ class _Loop:
         batch = objective.batch("batches", options.batches, run.step, run.params, run.state)
         objective.check_loss(train, batch)
         run.learning_rate = options.rate(run)
-        before, run.batch = run.params, batch
+        run.batch = batch
         updated = self.update(
             run.params,
             run.optimizer_state,
@@ -267,8 +268,6 @@ class _Loop:
             run.learning_rate,
         )
         run.params, run.optimizer_state, run.state = updated[:3]
-        if not run.pending:
-            check_updated(objective, before, run.params)
         if options.path is not None and run.step == 0:
             check_savable(run, self.described)  # the optimizer's state too, now that there is one
         run.pending.append(updated.loss)

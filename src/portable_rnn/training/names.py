@@ -36,6 +36,7 @@ METRICS: dict[str, Callable[[], Metric]] = {
     "root_mean_squared_error": metrics.RootMeanSquaredError,
     "r2": metrics.R2,
 }
+_MEASURED = ("step", "loss", "gradient_norm", "learning_rate")  # without being asked for
 _NO_LOSS = ("ctc_greedy_decode", "one_hot")
 _NO_OPTIMIZER = (
     *("Optimizer", "accumulate", "averaged_params", "by_name", "clip_by_global_norm", "clip_norm"),
@@ -74,8 +75,12 @@ def metrics_of(given: Any) -> dict[str, Any]:
     for name, metric in pairs:
         if not isinstance(name, str):
             raise TypeError(f"metrics: expected names of metrics, got {check.said(name)}")
-        if name == "loss":
-            raise ValueError("metrics: expected names other than 'loss', which is always measured")
+        if name in _MEASURED or name.startswith("validation_"):
+            taken = ", ".join(map(repr, _MEASURED))
+            raise ValueError(
+                f"metrics: expected names other than {taken} and 'validation_...', which are those "
+                f"of other numbers, got {name!r}"
+            )
         found[name] = _metric(f"metrics[{name!r}]", metric)
     return found
 

@@ -9,10 +9,10 @@ from .._arrays.namespace import Array, Namespace, is_jax_namespace, namespace_of
 from .._arrays.tracing import compile_step
 from ..batches import Batch
 from ..optimizers import Optimizer, clip_by_global_norm, scaled_loss
-from ..optimizers.inner import loss_scale_of
+from ..optimizers.inner import loss_scale_of, taken
 from .objective import Found, ModelObjective, Objective
 
-__all__ = ["Updated", "check_updated", "make_update"]
+__all__ = ["Updated", "make_update"]
 
 
 class Updated(NamedTuple):
@@ -47,7 +47,7 @@ def make_update(
         grads, norm = found.grads, None
         if max_norm is not None:
             grads, norm = clip_by_global_norm(grads, max_norm)
-        params, optimizer_state = _pair(optimizer(params, grads, optimizer_state, lr=lr))
+        params, optimizer_state = taken(optimizer, params, grads, optimizer_state, lr)
         loss, wrong = found.loss, namespace_of(loss=found.loss).isnan(found.loss) & ~found.empty
         loss = namespace_of(loss=loss).where(wrong, _full_like(loss, math.inf), loss)
         return Updated(params, optimizer_state, found.state, loss, norm, found.measured)
@@ -89,24 +89,3 @@ def make_update(
 
 def _full_like(array: Array, value: float) -> Array:
     return namespace_of(array=array).full_like(array, value)
-
-
-def _pair(returned: Any) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Check that an optimizer returned a pair; return it."""
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise TypeError(
-            f"optimizer: expected it to return (params, state), got {type(returned).__name__}"
-        )
-    params, state = returned
-    return params, state
-
-
-def check_updated(objective: Objective, before: dict[str, Array], params: Any) -> None:
-    """Check the parameters that an optimizer returned."""
-    try:
-        objective.check_params(params)
-        wanted, got = ({n: tuple(a.shape) for n, a in one.items()} for one in (before, params))
-        if wanted != got:
-            raise ValueError(f"params: expected the shapes {wanted}, got {got}")
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"optimizer: what it returned has {error}") from None
