@@ -241,11 +241,12 @@ def _refuse_activation(dense: Any) -> None:
         )
 
 
-def _weights(layer: Any) -> list[Any]:
-    found = layer.weights
-    if not found:
+def _weights(layer: Any) -> list[Host]:
+    if not layer.weights:
         raise ValueError(f"source: {layer.name} has no weights yet; call it, or build it, first")
-    return [on_host(f"source: {layer.name}", weight) for weight in layer.get_weights()]
+    to_numpy = imported("keras").ops.convert_to_numpy
+    weights = (to_numpy(variable.value) for variable in layer.weights)
+    return [on_host(f"source: {layer.name}", weight) for weight in weights]
 
 
 def _readout(dense: Any) -> dict[str, Host]:
