@@ -244,9 +244,9 @@ def _refuse_activation(dense: Any) -> None:
 def _weights(layer: Any) -> list[Host]:
     if not layer.weights:
         raise ValueError(f"source: {layer.name} has no weights yet; call it, or build it, first")
-    to_numpy = imported("keras").ops.convert_to_numpy
-    weights = (to_numpy(variable.value) for variable in layer.weights)
-    return [on_host(f"source: {layer.name}", weight) for weight in weights]
+    values = [variable.value for variable in layer.weights]  # of its backend
+    values = [value if hasattr(value, "detach") else np.asarray(value) for value in values]
+    return [on_host(f"source: {layer.name}", value) for value in values]
 
 
 def _readout(dense: Any) -> dict[str, Host]:
