@@ -79,6 +79,12 @@ def test_a_baseline_above_all_curves_is_in_the_axes(drawn):
         assert top > 6.5
 
 
+def test_a_learning_rate_is_drawn_if_it_changes(drawn):
+    for rates in ([0.1, 0.1], [0.1, 0.05]):
+        plots.learning_curve({"loss": [2.0, 1.0], "learning_rate": rates})
+    assert [len(figure.axes) for figure in drawn] == [1, 2]
+
+
 def test_a_picture_is_its_bytes_and_is_shown_shortly():
     picture = plots.gradient_flow(flow(0.5))
     assert repr(picture) == str(picture) == f"{picture}" == "<PNG picture of 960 x 936 pixels>"

@@ -74,6 +74,26 @@ def test_a_model_is_shown_by_what_is_not_its_default():
     assert "pending" not in text
 
 
+def test_a_run_is_shown_by_what_it_measured():
+    run = prnn.training.Run(prnn.RNN(4, 5), {"w": np.ones(2), "v": np.ones(2)}, 9, step=7)
+    run.loss, run.metrics, run.evaluation = 0.123456789, {"accuracy": 2 / 3}, 0.25
+    assert repr(run) == (
+        "Run(\n"
+        "    model=RNN(input_size=4, hidden_size=5),\n"
+        "    step=7,\n"
+        "    steps=9,\n"
+        "    loss=0.123457,\n"
+        "    metrics={'accuracy': 0.666667},\n"
+        "    evaluation=0.25,\n"
+        "    best_step=0,\n"
+        "    params=<dict of 2 arrays>,\n"
+        "    optimizer=adam,\n"
+        "    seed=0,\n"
+        "    seconds=0,\n"
+        ")"
+    )
+
+
 def test_classes_and_odd_objects_are_named():
     class Odd:
         dtype = "unlike any"

@@ -87,6 +87,8 @@ def learning_curve(
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
     levels = {name: check.number(f"baselines[{name!r}]", one) for name, one in baselines.items()}
     check.text("title", title)
+    if len({rate for _, rate in curves.get("learning_rate", [])}) == 1 and len(curves) > 1:
+        del curves["learning_rate"]  # it was the same all the time
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for name, points in curves.items():
         panels.setdefault(_without_prefix(name), {})[name] = points

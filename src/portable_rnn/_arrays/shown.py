@@ -4,7 +4,8 @@ No value is read, so nothing waits for a device or computes a lazy array, and wh
 shown as well.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
 
@@ -22,13 +23,27 @@ Ends: TypeAlias = tuple[str, str]
 Entries: TypeAlias = list[tuple[str, Any]]  # with labels
 
 
-def short_repr(value: Any) -> str:
+class _Text(str):
+    """A text that is its own representation."""
+
+    __repr__ = str.__str__
+
+
+def short_repr(value: Any, first: Sequence[str] = (), counted: Sequence[str] = ()) -> str:
     """Return the text of a named tuple or dataclass, with arrays by library, dtype and shape.
 
-    It has the form of a call, on several lines if it does not fit on one.
+    It has the form of a call, on several lines if it does not fit on one. Of a dataclass, fields
+    that are None, NaN or empty are left out, some fields come first, and of some the arrays are
+    only counted.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        entries = [(f"{f.name}=", getattr(value, f.name)) for f in fields(value) if f.repr]
+        names = [f.name for f in fields(value) if f.repr]
+        names = [*first, *(name for name in names if name not in first)]
+        entries = [
+            (f"{name}=", _count(found) if name in counted else _rounded(found))
+            for name in names
+            if not _is_empty(found := getattr(value, name))
+        ]
         return _written(entries, (f"{type(value).__name__}(", ")"), 0, 0)
     return _shown(value, 0, 0)
 
@@ -49,8 +64,8 @@ def _shown(value: Any, depth: int, used: int) -> str:
             ends = ("(", ",)" if len(value) == 1 else ")")
     else:
         return _other(value)
-    if depth >= DEPTH and (count := sum(1 for _ in _arrays(value))):
-        return f"<{name} of {count} array{'s' if count > 1 else ''}>"
+    if depth >= DEPTH and any(True for _ in _arrays(value)):
+        return _count(value)
     return _written(entries, ends, depth, used)
 
 
@@ -79,6 +94,22 @@ def _array(array: Any) -> str:
     where = "" if "cpu" in device.lower() or device == "None" else f" on {device}"
     kind = f"{LIBRARIES.get(package, package)} {dtype_name(array.dtype)}"
     return f"<{kind} {tuple(array.shape)}{where}>"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == {} or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _rounded(value: Any) -> Any:
+    """Return floats, also in a dict, with the digits that are of interest."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return _Text(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _count(value: Any) -> str:
+    count = sum(1 for _ in _arrays(value))
+    return _Text(f"<{type(value).__name__} of {count} array{'' if count == 1 else 's'}>")
 
 
 def _arrays(value: Any) -> Iterator[Any]:

@@ -13,6 +13,12 @@ from ..optimizers import Optimizer, adam
 
 __all__ = ["Callback", "Run"]
 
+# What is of interest when a run is shown.
+MEASURED = (
+    *("model", "step", "steps", "loss", "metrics", "gradient_norm"),
+    *("evaluation", "evaluation_metrics", "best_evaluation", "best_step", "stop_reason"),
+)
+
 
 @check.named_options
 @dataclass
@@ -100,7 +106,10 @@ class Run:
     pending_metrics: list[dict[str, Array]] = field(default_factory=list, repr=False)
 
     def __repr__(self) -> str:
-        return short_repr(self)
+        """Return what was measured, and how many arrays the rest are."""
+        return short_repr(
+            self, first=MEASURED, counted=("params", "optimizer_state", "best_params")
+        )
 
     def stop(self, reason: str) -> None:
         """End the run after the current step; the first reason given is kept.
