@@ -69,6 +69,12 @@ def test_one_sequence_needs_no_axis_of_the_batch():
 
 
 @pytest.mark.no_products
+def test_decoded_labels_of_batches_first_are_those_of_steps_first():
+    found = ctc_greedy_decode(np.swapaxes(OUTPUTS, 0, 1), input_lengths=[8, 5, 2], batch_first=True)
+    np.testing.assert_array_equal(found.T, ctc_greedy_decode(OUTPUTS, input_lengths=[8, 5, 2]))
+
+
+@pytest.mark.no_products
 def test_a_sequence_without_steps_does_not_count():
     kept = ctc(OUTPUTS[:, :2], LABELS[:2])
     found = ctc(OUTPUTS, np.abs(LABELS), target_lengths=[3, 1, 2], input_lengths=[T, T, 0])

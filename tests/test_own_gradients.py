@@ -237,6 +237,9 @@ def test_outputs_of_ones_own_are_weighed_by_weights_or_targets():
     ]
     found = evaluate(None, params, Held(), predict=predict)
     assert found == pytest.approx(0.75 * halves[0] + 0.25 * halves[1])
+    weighted = Held(weights=np.ones((6, 6), np.float32))
+    with pytest.raises(TypeError, match=r"^loss: expected it to take weights"):
+        evaluate(None, params, weighted, predict=predict, loss=lambda o, y: (0.0, o))
     with pytest.raises(ValueError, match=r"batches.batch\(0\).weights: expected those of the step"):
         evaluate(None, params, Held(lengths=[6] * 6), predict=predict)
 

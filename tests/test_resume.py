@@ -315,15 +315,15 @@ def test_any_tree_of_arrays_and_numbers_is_kept(tmp_path):
     ],
 )
 def test_a_state_that_no_file_can_hold_is_refused_at_the_first_step(tmp_path, make, words):
+    seen = []
+    watch = type("Watch", (Callback,), {"on_step": lambda self, run: seen.append(run.step)})
     with pytest.raises(TypeError, match=words):
         train(
-            PLAIN,
-            PLAIN.init(seed=0),
-            shuffled(),
-            steps=9,
-            optimizer=remembering(make),
+            *(PLAIN, PLAIN.init(seed=0), shuffled()),
+            **{"steps": 9, "optimizer": remembering(make), "callbacks": [watch()]},
             checkpoint=tmp_path / "c",
         )
+    assert not seen
     assert not (tmp_path / "c").exists()
 
 
