@@ -8,6 +8,7 @@ import pytest
 from array_api_compat import array_namespace
 
 import portable_rnn as prnn
+from portable_rnn._arrays.namespace import namespace_of
 
 from .backend import host_dtype
 from .cells import KINDS
@@ -92,7 +93,7 @@ def flow(model, params, x, state, d_outputs, steps):
     """Return all results by name."""
 
     def loss(outputs, d_outputs, weights=None):
-        xp = array_namespace(outputs)
+        xp = namespace_of(outputs=outputs)  # also that of an adapter
         return xp.sum(outputs * d_outputs, dtype=outputs.dtype), d_outputs
 
     found = prnn.gradient_flow(

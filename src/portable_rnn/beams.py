@@ -129,7 +129,8 @@ def beam_search(
         raise ValueError(f"start: expected tokens of shape (B,), got {tuple(start.shape)}")
     end = check.integer("end", end, least=0, most=network.outputs - 1)
     count, axis = tokens.shape[0] * width, 1 if rnn.batch_first else 0
-    sequences = xp.arange(count, dtype=xp.int32, device=device_of(tokens)) // width
+    # Indices have the default integer type, the only one that all libraries take rows by.
+    sequences = xp.arange(count, device=device_of(tokens)) // width
     read = network.read(sequences)
 
     def step(tokens: Array, state: Any) -> tuple[Array, Any]:
@@ -220,7 +221,7 @@ def _best(
     lengths = xp.full_like(one.lengths, length)
     every = concatenate(xp, [one.scores, scores], axis=1)
     scores, places = largest(xp, every, width)
-    first = xp.arange(batch, dtype=xp.int32, device=device_of(places))[:, None] * (2 * width)
+    first = xp.arange(batch, device=device_of(places))[:, None] * (2 * width)
     rows = xp.reshape(places + first, (-1,))
     both = xp.reshape(concatenate(xp, [one.tokens, tokens], axis=1), (-1, steps))
     lengths = xp.reshape(concatenate(xp, [one.lengths, lengths], axis=1), (-1,))
