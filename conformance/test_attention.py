@@ -173,7 +173,7 @@ def test_large_scores_have_a_softmax(backend):
 
 def test_drawn_parameters_are_the_same_everywhere(backend):
     dtype = backend.dtypes[0]
-    xp = backend.namespace(backend.put(np.ones(2)))
+    xp = backend.namespace(backend.put(np.ones(2, np.int32)))
     found = prnn.attention.init("additive", 3, 4, 5, seed=2, xp=xp, dtype=dtype)
     want = prnn.attention.init("additive", 3, 4, 5, seed=2, dtype=dtype)
     for name, array in want.items():
