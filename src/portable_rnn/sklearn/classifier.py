@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from .._arrays import checks as check
 from .._arrays.devices import device_context
 from .._arrays.host import from_host
-from .._arrays.namespace import Array, device_of, dtype_name, namespace_of
+from .._arrays.namespace import Array, device_of, namespace_of
 from .._engine.pooling import POOLS
 from ..losses import softmax_cross_entropy
 from ..losses.classification import log_softmax
@@ -82,6 +82,8 @@ class RNNClassifier(ClassifierMixin, Network):  # type: ignore[misc]
     >>> classifier.classes_, classifier.score(X, y) > 0.9
     (array(['down', 'up'], dtype='<U4'), True)
     """
+
+    classes_: Array
 
     def __init__(
         self,
@@ -209,29 +211,25 @@ class RNNClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         if self.class_weight is not None:
             of_classes = compute_class_weight(self.class_weight, classes=classes, y=labels)
             weights = of_classes[indices] * (1.0 if weights is None else weights)
-        xp, device = namespace_of(X=x), device_of(x)
         model = self._network(
             x.shape[2],
             len(classes),
             bidirectional=self.bidirectional,
             pool=check.choice("pool", self.pool, POOLS),
         )
-        with device_context(x):
-            targets = from_host(indices.astype(np.int32), xp, device=device)
-            if weights is not None:
-                weights = from_host(weights, xp, dtype_name(x.dtype), device)
-            numbers = is_foreign(x) and classes.dtype.kind in "iufb"
-            of_library = from_host(classes, xp, device=device) if numbers else classes
         self._train(
             model,
             found,
-            targets,
+            indices.astype(np.int32),
             weights=weights,
             loss=softmax_cross_entropy,
             stratify=labels,
             partial=partial,
         )
-        self.classes_ = of_library
+        self.classes_ = classes
+        if is_foreign(x) and classes.dtype.kind in "iufb":
+            with device_context(x):
+                self.classes_ = from_host(classes, namespace_of(X=x), device=device_of(x))
         return self
 
     def predict(self, X: Any) -> Array:

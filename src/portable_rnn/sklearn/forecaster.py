@@ -66,6 +66,9 @@ class RNNForecaster(Network):
     ((20, 20), True)
     """
 
+    mean_: Array
+    scale_: Array
+
     _columns = False
 
     def __init__(
@@ -149,15 +152,15 @@ class RNNForecaster(Network):
         model = self._network(x.shape[2], x.shape[2])
         with device_context(x):
             if continues:
-                x = self._like_params(x, "fit")
+                x, mean, scale = self._like_params(x, "fit"), self.mean_, self.scale_
             else:
-                self.mean_, self.scale_ = _moments(found, standardize)
-            x = (x - self.mean_) / self.scale_
-            x, lengths = _windows(x, found.lengths, window)
+                mean, scale = _moments(found, standardize)
+            x, lengths = _windows((x - mean) / scale, found.lengths, window)
             inputs, targets = x[:, :-1, :], x[:, 1:, :]
         short = None if lengths is None else lengths - 1
         steps = Sequences(inputs, short, flat=found.flat)
         self._train(model, steps, targets, loss=checked_loss(self.loss))
+        self.mean_, self.scale_ = mean, scale
         return self
 
     def predict(self, X: Any) -> Array:
@@ -243,7 +246,7 @@ def _windows(
         return x, lengths
     return pack(
         [
-            one[at : at + window + 1, :]
+            one[at : min(at + window + 1, one.shape[0]), :]
             for one in _series(x, lengths)
             for at in range(0, one.shape[0] - 1, window)
         ],

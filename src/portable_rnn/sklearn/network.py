@@ -25,7 +25,7 @@ from ..batches import Shuffled
 from ..model import RNN
 from ..training import Callback, Run, train
 from ..training.names import optimizer_of
-from .sequences import Sequences, checked_sequences
+from .sequences import Sequences, checked_sequences, is_foreign
 
 __all__ = ["Network"]
 
@@ -34,6 +34,12 @@ _AT_ONCE = 1024  # sequences; the hidden states of all their steps are held unti
 
 class Network(BaseEstimator):  # type: ignore[misc]
     """Parameters, training and outputs; what follows from ``X`` and ``y`` is the subclasses'."""
+
+    model_: RNN
+    params_: dict[str, Array]
+    n_iter_: int
+    loss_curve_: list[float]
+    _optimizer_state: Any
 
     _columns = True  # whether the steps of (N, T) are features to scikit-learn
 
@@ -112,6 +118,7 @@ class Network(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Train ``model``, from the parameters of the last fit if it is a continuation of it.
 
+        Targets and weights are NumPy's, or like ``x``.
         The shuffles and masks of epoch n are those of a run without an interruption: they depend on
         the seed and on n.
         """
@@ -131,9 +138,10 @@ class Network(BaseEstimator):  # type: ignore[misc]
         else:
             params = model.init(self._seed, xp=xp, dtype=dtype_name(x.dtype), device=device_of(x))
         epoch, state = (self.n_iter_, self._optimizer_state) if continues and partial else (0, None)
-        parts = self._split(len(targets), stratify, partial)
+        parts = self._split(x.shape[0], stratify)
         with device_context(x):
-            arrays = found._replace(x=x), targets, weights
+            weights = None if weights is None else _like(x, weights)
+            arrays = found._replace(x=x), _like(x, targets), weights
             sources = [self._source(part, *arrays) for part in parts]
             each = sources[0].steps_per_epoch
             epochs = _Epochs(epoch, each, state, verbose=bool(self.verbose))
@@ -161,7 +169,7 @@ class Network(BaseEstimator):  # type: ignore[misc]
                 **stopping,
             )
         self.model_, self._optimizer_state = model, run.optimizer_state
-        self.params_ = run.best_params if stopping else run.params
+        self.params_ = run.best_params or run.params
         self.n_iter_ = run.step // each
         before = self.loss_curve_ if continues and partial else []
         self.loss_curve_ = [*before, *epochs.losses]
@@ -189,7 +197,7 @@ class Network(BaseEstimator):  # type: ignore[misc]
         }
 
     def _split(
-        self, count: int, stratify: np.ndarray[Any, Any] | None, partial: bool
+        self, count: int, stratify: np.ndarray[Any, Any] | None
     ) -> list[np.ndarray[Any, Any] | None]:
         """Return which sequences to train on, and with ``early_stopping`` to evaluate on."""
         if not self.early_stopping:
@@ -263,11 +271,19 @@ class Network(BaseEstimator):  # type: ignore[misc]
         x, lengths, _ = self._asked(X, method)
         parts = []
         for at in range(0, x.shape[0], _AT_ONCE):
-            rows = slice(at, at + _AT_ONCE)
+            rows = slice(at, min(at + _AT_ONCE, x.shape[0]))
             some = None if lengths is None else lengths[rows]
             parts.append(predict(self.model_, self.params_, x[rows, ...], lengths=some))
         with device_context(x):
             return parts[0] if len(parts) == 1 else concatenate(namespace_of(X=x), parts)
+
+
+def _like(x: Array, values: Array) -> Array:
+    """Return targets or weights in the library and, unless they are integers, the dtype of x."""
+    if is_foreign(values):
+        return values
+    dtype = None if values.dtype.kind == "i" else dtype_name(x.dtype)
+    return from_host(values, namespace_of(X=x), dtype, device_of(x))
 
 
 class _Epochs(Callback):

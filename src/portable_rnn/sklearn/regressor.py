@@ -2,13 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from .._arrays import checks as check
-from .._arrays.devices import device_context
-from .._arrays.host import from_host
-from .._arrays.namespace import Array, device_of, dtype_name, namespace_of
+from .._arrays.namespace import Array
 from .._engine.pooling import POOLS
 from .network import Network
 from .targets import checked_loss, checked_numbers, checked_weights, on_host
@@ -146,23 +145,17 @@ class RNNRegressor(RegressorMixin, Network):  # type: ignore[misc]
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, *, partial: bool) -> "RNNRegressor":
         found = self._checked(X, reset=not self._continues(partial))
-        x = found.x
-        numbers = checked_numbers(y, x.shape[0])
+        numbers = checked_numbers(y, found.x.shape[0])
         weights = checked_weights(sample_weight, len(numbers))
-        rows = numbers.reshape(len(numbers), -1)
+        rows = numbers.reshape(len(numbers), -1).astype(np.float64)
         model = self._network(
-            x.shape[2],
+            found.x.shape[2],
             rows.shape[1],
             bidirectional=self.bidirectional,
             pool=check.choice("pool", self.pool, POOLS),
         )
-        like = {"xp": namespace_of(X=x), "dtype": dtype_name(x.dtype), "device": device_of(x)}
-        with device_context(x):
-            targets = from_host(rows, **like)
-            weights = None if weights is None else from_host(weights, **like)
-        self._train(
-            model, found, targets, weights=weights, loss=checked_loss(self.loss), partial=partial
-        )
+        loss = checked_loss(self.loss)
+        self._train(model, found, rows, weights=weights, loss=loss, partial=partial)
         self._one = numbers.ndim == 1
         return self
 
