@@ -102,7 +102,7 @@ def test_every_parameter_is_documented(kind):
         ([X[0], X[1, :, :1], *X[2:]], r"X\[1\]: expected shape \(T, 2\) like X\[0\]"),
         ([X[0], X[1, :0], *X[2:]], r"X\[1\]: expected at least one step"),
         ([X[0], X[1, :, 0], *X[2:]], r"X\[1\]: expected shape \(T, 2\)"),
-        (X.astype(str).tolist()[:19] + [[["a", "b"]]], r"could not convert string"),
+        ([*X.astype(str).tolist()[:19], [["a", "b"]]], r"could not convert string"),
         (X + 1j, "Complex data not supported"),
         ([], "Expected 2D array|0 sample"),
     ],
@@ -228,7 +228,7 @@ def test_predictions_are_of_the_library_of_the_sequences(kind, given, xp):
             wanted = getattr(same, method)(x32)
             np.testing.assert_allclose(to_host(made), wanted, rtol=1e-3, atol=1e-5)
     assert all(type(p) is type(made) for p in fitted.params_.values())
-    assert type(fitted.score(x if kind is not RNNForecaster else x, Y)) is float
+    assert type(fitted.score(x, Y)) is float
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
@@ -241,6 +241,14 @@ def test_targets_and_weights_may_be_of_any_library(kind, xp):
     assert fitted.score(torch.asarray(X), xp.asarray(Y)) == same.score(torch.asarray(X), Y)
     on_host = kind(**SMALL).fit(X, xp.asarray(Y))
     assert type(on_host.predict(X)) is np.ndarray
+
+
+def test_labels_are_of_32_bits_where_there_are_no_others():
+    jnp = pytest.importorskip("jax.numpy", reason="not run: JAX is not installed")
+    x = jnp.asarray(X, dtype="float32")
+    fitted = RNNClassifier(**SMALL).fit(x, Y)
+    assert fitted.classes_.dtype == "int32"
+    assert type(RNNClassifier(**SMALL).fit(x, Y + 2**40).predict(x)) is np.ndarray
 
 
 def test_labels_that_are_text_are_predicted_as_text():
@@ -262,7 +270,7 @@ def test_another_library_dtype_or_value_is_refused():
         fitted.predict(x)
     with pytest.raises(ValueError, match=r"RNNClassifier.partial_fit\(\) must use the same"):
         fitted.partial_fit(x, Y)
-    with pytest.raises(ValueError, match="X: expected a real floating dtype, got torch.int64"):
+    with pytest.raises(ValueError, match=r"X: expected a real floating dtype, got torch\.int64"):
         fitted.fit(x.to(torch.int64), Y)
     with pytest.raises(ValueError, match="X: expected finite values, got 1 NaN"):
         fitted.fit(torch.asarray(ONE_NAN), Y)

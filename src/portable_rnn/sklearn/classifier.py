@@ -9,6 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from .._arrays import checks as check
 from .._arrays.devices import device_context
+from .._arrays.functions import has_64_bits
 from .._arrays.host import from_host
 from .._arrays.namespace import Array, device_of, namespace_of
 from .._engine.pooling import POOLS
@@ -105,7 +106,7 @@ class RNNClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         class_weight: Any = None,
         warm_start: bool = False,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         super().__init__(
             hidden_size,
@@ -226,10 +227,7 @@ class RNNClassifier(ClassifierMixin, Network):  # type: ignore[misc]
             stratify=labels,
             partial=partial,
         )
-        self.classes_ = classes
-        if is_foreign(x) and classes.dtype.kind in "iufb":
-            with device_context(x):
-                self.classes_ = from_host(classes, namespace_of(X=x), device=device_of(x))
+        self.classes_ = _labels_like(x, classes)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -298,3 +296,17 @@ class RNNClassifier(ClassifierMixin, Network):  # type: ignore[misc]
         """
         labels, weights = on_host(y), on_host(sample_weight)
         return float(accuracy_score(labels, on_host(self.predict(X)), sample_weight=weights))
+
+
+def _labels_like(x: Array, classes: np.ndarray[Any, Any]) -> Array:
+    """Return labels in the library of x; those that it cannot represent, such as texts, as is."""
+    xp = namespace_of(X=x)
+    if not is_foreign(x) or classes.dtype.kind not in "biuf":
+        return classes
+    if classes.dtype.itemsize == 8 and not has_64_bits(xp):
+        narrow = classes.astype(f"{classes.dtype.kind}4")
+        if not np.array_equal(narrow, classes):
+            return classes
+        classes = narrow
+    with device_context(x):
+        return from_host(classes, xp, device=device_of(x))

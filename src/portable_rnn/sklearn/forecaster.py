@@ -92,7 +92,7 @@ class RNNForecaster(Network):
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         super().__init__(
             hidden_size,
@@ -234,8 +234,8 @@ def _moments(found: Sequences, standardize: bool) -> tuple[Array, Array]:
         return xp.zeros_like(x[0, 0, :]), xp.ones_like(x[0, 0, :])
     steps = xp.concat(_series(x, found.lengths), axis=0)
     mean, scale = xp.mean(steps, axis=0), xp.std(steps, axis=0)
-    rounding = 10.0 * xp.finfo(x.dtype).eps * xp.abs(mean)
-    return mean, xp.where(scale > rounding, scale, xp.ones_like(scale))
+    varies = xp.max(steps, axis=0) > xp.min(steps, axis=0)  # the deviation may be one of rounding
+    return mean, xp.where(varies, scale, xp.ones_like(scale))
 
 
 def _windows(

@@ -23,6 +23,7 @@ from .._arrays.namespace import (
 from ..api import predict
 from ..batches import Shuffled
 from ..model import RNN
+from ..optimizers.inner import check_optimizer
 from ..training import Callback, Run, train
 from ..training.names import optimizer_of
 from .sequences import Sequences, checked_sequences, is_foreign
@@ -60,7 +61,7 @@ class Network(BaseEstimator):  # type: ignore[misc]
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -189,9 +190,13 @@ class Network(BaseEstimator):  # type: ignore[misc]
             check.number(rate, self.learning_rate_init, least=0.0)
         if partial and self.early_stopping:
             raise ValueError("early_stopping: expected False with partial_fit, got True")
+        if not isinstance(self.verbose, bool):
+            check.integer("verbose", self.verbose, least=0)
+        solver = optimizer_of(self.solver, "solver")
+        check_optimizer("solver", solver)
         check.number("validation_fraction", self.validation_fraction, above=0.0, below=1.0)
         return {
-            "solver": optimizer_of(self.solver, "solver"),
+            "solver": solver,
             "max_iter": 1 if partial else check.count("max_iter", self.max_iter),
             "n_iter_no_change": check.count("n_iter_no_change", self.n_iter_no_change),
         }

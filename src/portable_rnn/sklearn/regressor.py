@@ -73,7 +73,7 @@ class RNNRegressor(RegressorMixin, Network):  # type: ignore[misc]
         n_iter_no_change: int = 10,
         warm_start: bool = False,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         super().__init__(
             hidden_size,
