@@ -42,7 +42,8 @@ def same_params(a, b):
 
 def trained(x, targets, outputs, loss, **options):
     """Return the model and parameters that `train` makes as the estimators do."""
-    model = prnn.RNN(x.shape[2], 5, outputs, cell="gru", pool="last", batch_first=True)
+    layers = {"num_layers": 2, "dropout": 0.4} if options.pop("dropout", False) else {}
+    model = prnn.RNN(x.shape[2], 5, outputs, cell="gru", pool="last", batch_first=True, **layers)
     source = prnn.batches.Shuffled(x, targets, batch_size=8, seed=SEED, batch_axis=0, **options)
     run = prnn.training.train(
         model,
@@ -52,6 +53,7 @@ def trained(x, targets, outputs, loss, **options):
         lr=0.01,
         loss=loss,
         max_norm=1.0,
+        seed=SEED,
     )
     return model, run.params
 
@@ -92,6 +94,14 @@ def test_a_regressor_is_a_network_trained_by_train(outputs):
     )
     one = RNNRegressor(**SMALL).fit(x, sums)
     assert one.predict(x).shape == (20,)
+
+
+def test_masks_are_drawn_from_the_random_state():
+    x, y, _ = problem()
+    fitted = RNNClassifier(**SMALL, num_layers=2, dropout=0.4).fit(x, y)
+    _, params = trained(x, (y == "up") * 1, 2, "cross_entropy", dropout=True)
+    for name, param in params.items():
+        np.testing.assert_array_equal(fitted.params_[name], param)
 
 
 def test_rows_are_sequences_of_one_feature():
@@ -160,6 +170,8 @@ def test_several_partial_fits_are_one_fit(kind):
     parts.partial_fit(x, y).partial_fit(x, y)
     same_params(whole, parts)
     assert (parts.n_iter_, parts.loss_curve_) == (3, whole.loss_curve_)
+    drawn = kind(**options | {"random_state": np.random.RandomState(3)})  # once
+    same_params(whole, drawn.partial_fit(x, y, **first).partial_fit(x, y).partial_fit(x, y))
     whole.set_params(max_iter=4).partial_fit(x, y)
     same_params(whole, kind(**options).set_params(max_iter=4).fit(x, y))
 
