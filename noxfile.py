@@ -192,9 +192,20 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sklearn(session: nox.Session) -> None:
+    """The estimators: scikit-learn's own checks, and what sktime and skorch do with them."""
+    others = ("array-api-strict", "jax>=0.6", "pandas", "skorch", "sktime", "torch==2.13.0")
+    install(session, "-e.[sklearn]", *others, groups=("test",))
+    session.run("python", "-c", "import portable_rnn.sklearn, skorch, sktime")  # none is left out
+    files = map(str, sorted(Path("tests").glob("test_sklearn*.py")))
+    pages = ("tests/test_documents.py", "-k", "sklearn")
+    session.run("pytest", "-n", "auto", *files, *pages, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The site, in build/site: tutorials run, links checked, warnings are errors."""
-    install(session, "-e.[cli,plot]", "rich", groups=("docs", "peers", "test"))
+    install(session, "-e.[cli,plot,sklearn]", "rich", groups=("docs", "peers", "test"))
     if not list(COMMITTED.glob("*.json")):
         REPORTS.mkdir(parents=True, exist_ok=True)
         numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")
@@ -242,7 +253,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """The coverage of the library by the tests of NumPy; it fails below the minimum."""
-    install(session, "-e.[cli,plot]", "pytest-cov", groups=("test",))
+    install(session, "-e.[cli,plot,sklearn]", "pytest-cov", groups=("test",))
     only = ("tests", "conformance", "--backend=numpy,numpy-compiled")
     shown = ("--cov=src/portable_rnn", "--cov-branch", "--cov-report=term", "--cov-fail-under=94")
     session.run("pytest", "-n", "auto", "-q", *only, *shown, env=ONE_THREAD)

@@ -102,3 +102,12 @@ def test_bad_input_is_named(make, words):
         make(*sequences(1))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_weights_of_sequences_say_that_targets_are_of_sequences(axis):
+    rows = np.arange(16.0).reshape(4, 4)  # as many steps as sequences and outputs
+    source = Shuffled(np.zeros((4, 4, 1)), rows, batch_size=2, weights=rows[:, 0], batch_axis=axis)
+    for step in range(2):
+        b = source.batch(step)
+        np.testing.assert_array_equal(b.targets, rows[(b.weights / 4).astype(int)])

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import importlib.util
 import inspect
 import itertools
 import json
@@ -33,7 +34,7 @@ DOCUMENTS = [
 ]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
-OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
+OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sklearn", "sympy", "torch")
 # Other blocks are shown as they are, and checked below. "py" quotes the library, as
 # test_derivation.py checks, or is a file to be written, as conformance/test_contributing.py does.
 LANGUAGES = {"python", "py", "sh", "text"}
@@ -122,6 +123,10 @@ def doctests():
     finder = doctest.DocTestFinder(exclude_empty=True)
     for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
         if info.name.startswith("portable_rnn.cli"):
+            continue
+        if ".sklearn" in info.name and importlib.util.find_spec("sklearn") is None:
+            reason = pytest.mark.skip(reason="not run: scikit-learn is not installed")
+            yield pytest.param(None, id=info.name, marks=reason)
             continue
         for test in finder.find(importlib.import_module(info.name)):
             if test.examples:

@@ -100,7 +100,8 @@ class Shuffled:
     ----------
     x : array, shape (T, N, I) or of tokens (T, N), or with ``batch_axis=0`` N first
     targets : array with the axes of N sequences and T steps; or (N,) or (N, O), for each one target
-        With as many steps as sequences and classes, (N, N) is taken for the former.
+        With as many steps as sequences and classes, (N, N) is taken for the former, unless there
+        are weights (N,).
     batch_size : int
         The last batch of an epoch holds the remaining sequences.
     weights : array, shape (T, N) or (N, T), or (N,) with one target for each, optional
@@ -148,7 +149,8 @@ class Shuffled:
         count: int = x.shape[self.batch_axis]
         shape, along = tuple(targets.shape), f"along axis {self.batch_axis} like x"
         # Targets of whole sequences have no axis of time: (N,), or rows (N, O).
-        whole = shape[:1] == (count,) and shape[:2] != tuple(x.shape[:2])
+        of_rows = weights is not None and weights.ndim == 1
+        whole = shape[:1] == (count,) and (of_rows or shape[:2] != tuple(x.shape[:2]))
         axis = 0 if whole else self.batch_axis
         if len(shape) <= axis or shape[axis] != count:
             raise ValueError(
