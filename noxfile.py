@@ -65,9 +65,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu"])
 def interop(session: nox.Session) -> None:
-    """Layers of Keras, Flax and Equinox, converted both ways; none of them may be absent."""
-    install(session, "-e.[cli,plot]", "keras", "flax", "equinox", groups=("test", "peers"))
-    files = ("tests/test_interop_libraries.py", "tests/test_interop_torch.py")
+    """Networks of other libraries, converted both ways; none of them may be absent."""
+    others = ("keras", "flax", "equinox", "onnxscript")
+    install(session, "-e.[cli,plot,onnx]", *others, groups=("test", "peers"))
+    files = map(str, sorted(Path("tests").glob("test_interop*.py")))
     required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
     session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
     examples = ("tests/test_documents.py", "-k", "interop")

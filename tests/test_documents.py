@@ -151,6 +151,8 @@ def test_the_example_of_a_docstring_runs(test):
         require("safetensors")
     if "interop" in test.name or "portable_rnn.torch" in test.name:
         require("torch")
+    if "onnx" in test.name.lower() or "export_training_step" in test.name:
+        require("onnx", "ndonnx")
     require(*(name for name in ("keras", "flax", "equinox", "optax") if name in test.name))
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -31,7 +31,7 @@ class Steps:
         self.values = first
 
     def __call__(self, x, targets, lr):
-        dtype = self.values["bias_hh_l0"].dtype
+        dtype = self.values["weight_hh_l0"].dtype
         given = {"x": x, "targets": targets, "lr": np.asarray(lr, dtype)} | self.values
         found = dict(zip(self.names, self.session.run(None, given), strict=True))
         self.values = {n.removeprefix("next."): a for n, a in found.items() if n != "loss"}
@@ -128,7 +128,7 @@ OPTIMIZERS = {
     "adamw": functools.partial(optimizers.adamw, weight_decay=0.1),
     "rmsprop": optimizers.rmsprop,
     "lion": optimizers.lion,
-    "ema": functools.partial(optimizers.ema, optimizer=optimizers.adam, decay=0.9),
+    "ema": optimizers.ema(optimizers.adam, decay=0.9),
 }
 
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, model, options, words):
 
 def test_a_loss_that_depends_on_a_size_in_another_way_is_refused(tmp_path):
     def loss(outputs, targets, weights=None):
-        value, d_outputs = losses.softmax_cross_entropy(outputs, targets, weights)
+        value, d_outputs = losses.softmax_cross_entropy(outputs, targets)
         return value * float(outputs.shape[0] ** 0.5), d_outputs
 
     model = prnn.RNN(3, 4, 2)

@@ -80,6 +80,8 @@ class _SizesOf:
 
     def value(self, first: Any, second: Any) -> str:
         """Return the name of what a constant is for any sizes."""
+        if first.shape != second.shape and _counts(first) and _counts(second):
+            return self._range(first, len(second))
         if first.shape != second.shape or first.dtype != second.dtype or first.ndim > 1:
             raise ValueError("model: an array in its graph has the size of its inputs")
         entries = zip(first.reshape(-1).tolist(), second.reshape(-1).tolist(), strict=True)
@@ -95,6 +97,17 @@ class _SizesOf:
             self.known[key] = self._node("Reshape", [cast, shape], name)
         return self.known[key]
 
+    def _range(self, array: Any, other: int) -> str:
+        """Return the name of the numbers 0, 1, ... below a size."""
+        size = self._scalar(self._part(*self._entry(len(array), other)))
+        zero, one = (self._scalar(self._part("", number)) for number in (0, 1))
+        name = self._node("Range", [zero, size, one], f"range_{size.rpartition('/')[2]}")
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        return self._node("Cast", [name], f"{name}_{kind}", to=kind)
+
+    def _scalar(self, name: str) -> str:
+        return self._node("Squeeze", [name], f"{name}_scalar")
+
     def _entry(self, first: float, second: float) -> tuple[str, float]:
         """Return which size an entry is a multiple of, and the factor."""
         if first == second:
@@ -103,7 +116,10 @@ class _SizesOf:
         for name in one:
             if first / one[name] == second / other[name] == first // one[name]:
                 return name, first // one[name]
-        raise ValueError(f"model: a number in its graph depends on sizes: {first} and {second}")
+        raise ValueError(
+            f"model: a number in its graph depends on sizes otherwise than as a multiple of T, B "
+            f"or T·B: it is {first} and {second} for T, B of {PAIRS[0][:]} and {PAIRS[1][:]}"
+        )
 
     def _part(self, name: str, factor: float) -> str:
         """Return the name of a vector of one integer."""
@@ -130,6 +146,10 @@ class _SizesOf:
 
     def _name(self, name: str) -> str:
         return name if name.startswith("sizes/") else f"sizes/{name}"
+
+
+def _counts(array: Any) -> bool:
+    return array.ndim == 1 and np.array_equal(array, np.arange(len(array)))
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -101,9 +101,9 @@ def export_training_step(
     if max_norm is not None:
         max_norm = check.number("max_norm", max_norm, above=0.0)
     step = _Step(model, given, rule, loss_of(loss), check.flag("labels", labels), max_norm)
-    made = [step.traced(sizes) for sizes in PAIRS]
+    first, second = (step.traced(sizes) for sizes in PAIRS)
     onnx = imported("onnx")
-    free = with_free_sizes(onnx, *made, "x", (1, 0) if model.batch_first else (0, 1))
+    free = with_free_sizes(onnx, first, second, "x", (1, 0) if model.batch_first else (0, 1))
     free.ir_version = IR_VERSION
     free.producer_name = "portable_rnn"
     onnx.checker.check_model(free)
