@@ -71,7 +71,7 @@ def interop(session: nox.Session) -> None:
     files = map(str, sorted(Path("tests").glob("test_interop*.py")))
     required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
     session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
-    examples = ("tests/test_documents.py", "-k", "interop")
+    examples = ("tests/test_documents.py", "-k", "interop or onnx")
     session.run("pytest", *examples, env=required | {"KERAS_BACKEND": "torch"})
 
 
@@ -206,7 +206,7 @@ def sklearn(session: nox.Session) -> None:
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The site, in build/site: tutorials run, links checked, warnings are errors."""
-    install(session, "-e.[cli,plot,sklearn]", "rich", groups=("docs", "peers", "test"))
+    install(session, "-e.[cli,plot,sklearn,onnx]", "rich", groups=("docs", "peers", "test"))
     if not list(COMMITTED.glob("*.json")):
         REPORTS.mkdir(parents=True, exist_ok=True)
         numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")
