@@ -25,6 +25,7 @@ from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
 TOKENS, HOST, PROGRAMS, LAYER = (
+ONNX = (
     RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs", "torch-layer")
 )
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
@@ -114,6 +115,10 @@ def on_files(files: Files, config: Any) -> Files:
     _tables["torch layer"] = _table(
         {"cell": "{}", "batch": "{}", "hidden": "{}", "torch / ours": "{:.2f}"}, layers
     )
+
+    steps = json.loads(ONNX.read_text(encoding="utf-8"))["rows"]
+    ratios = {f"onnxruntime / {name}": "{:.2f}" for name in ("eager", "compiled")}
+    _tables["onnx training"] = _table({"cell": "{}", "batch": "{}", "hidden": "{}"} | ratios, steps)
 
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:

@@ -39,8 +39,9 @@ class OnnxNetwork(NamedTuple):
     Examples
     --------
     >>> import portable_rnn as prnn
+    >>> from portable_rnn import interop
     >>> model = prnn.RNN(3, 4, cell="gru")
-    >>> prnn.interop.OnnxNetwork(model, model.init(seed=0)).state is None
+    >>> interop.OnnxNetwork(model, model.init(seed=0)).state is None
     True
     """
 
@@ -85,10 +86,11 @@ def load_onnx(source: Any, *, node: str | None = None, xp: Namespace | None = No
     --------
     >>> import tempfile
     >>> import portable_rnn as prnn
+    >>> from portable_rnn import interop
     >>> model = prnn.RNN(3, 4, 2, cell="gru")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     prnn.interop.export_onnx(f"{folder}/m.onnx", model, model.init(seed=0))
-    ...     network = prnn.interop.load_onnx(f"{folder}/m.onnx")
+    ...     interop.export_onnx(f"{folder}/m.onnx", model, model.init(seed=0))
+    ...     network = interop.load_onnx(f"{folder}/m.onnx")
     >>> network.model == model, network.params["readout.weight"].shape
     (True, (2, 4))
     """

@@ -65,9 +65,10 @@ def export_onnx(
     >>> import tempfile
     >>> import onnx
     >>> import portable_rnn as prnn
+    >>> from portable_rnn import interop
     >>> model = prnn.RNN(3, 4, 2, cell="gru", num_layers=2)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     prnn.interop.export_onnx(f"{folder}/m.onnx", model, model.init(seed=0))
+    ...     interop.export_onnx(f"{folder}/m.onnx", model, model.init(seed=0))
     ...     graph = onnx.load(f"{folder}/m.onnx").graph
     >>> [node.op_type for node in graph.node if node.op_type == "GRU"]
     ['GRU', 'GRU']

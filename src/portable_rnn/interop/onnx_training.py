@@ -80,10 +80,11 @@ def export_training_step(
     --------
     >>> import tempfile
     >>> import portable_rnn as prnn
+    >>> from portable_rnn import interop
     >>> model = prnn.RNN(3, 4, 2, cell="gru")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = f"{folder}/step.onnx"
-    ...     first = prnn.interop.export_training_step(path, model, model.init(seed=0))
+    ...     first = interop.export_training_step(path, model, model.init(seed=0))
     >>> list(first)[:3]
     ['step', 'weight_ih_l0', 'weight_hh_l0']
     """
