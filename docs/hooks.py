@@ -24,9 +24,9 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-TOKENS, HOST, PROGRAMS, LAYER = (
-ONNX = (
-    RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs", "torch-layer")
+TOKENS, HOST, PROGRAMS, LAYER, ONNX = (
+    RECORDS / f"2026-12-{of}.json"
+    for of in ("tokens", "host", "programs", "torch-layer", "onnx-training")
 )
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
