@@ -65,12 +65,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu"])
 def interop(session: nox.Session) -> None:
-    """Layers of Keras, Flax and Equinox, converted both ways; none of them may be absent."""
-    install(session, "-e.[cli,plot]", "keras", "flax", "equinox", groups=("test", "peers"))
-    files = ("tests/test_interop_libraries.py", "tests/test_interop_torch.py")
+    """Networks of other libraries, converted both ways; none of them may be absent."""
+    others = ("keras", "flax", "equinox", "onnxscript")
+    install(session, "-e.[cli,plot,onnx]", *others, groups=("test", "peers"))
+    files = map(str, sorted(Path("tests").glob("test_interop*.py")))
     required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
     session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
-    examples = ("tests/test_documents.py", "-k", "interop")
+    examples = ("tests/test_documents.py", "-k", "interop or onnx")
     session.run("pytest", *examples, env=required | {"KERAS_BACKEND": "torch"})
 
 
@@ -205,7 +206,7 @@ def sklearn(session: nox.Session) -> None:
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The site, in build/site: tutorials run, links checked, warnings are errors."""
-    install(session, "-e.[cli,plot,sklearn]", "rich", groups=("docs", "peers", "test"))
+    install(session, "-e.[cli,plot,sklearn,onnx]", "rich", groups=("docs", "peers", "test"))
     if not list(COMMITTED.glob("*.json")):
         REPORTS.mkdir(parents=True, exist_ok=True)
         numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")

@@ -33,7 +33,9 @@ DOCUMENTS = [
 ]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
-OPTIONAL = ("jax", "matplotlib", "mpmath", "safetensors", "sklearn", "sympy", "torch")
+OPTIONAL = (
+    *("jax", "matplotlib", "mpmath", "onnxruntime", "safetensors", "sklearn", "sympy", "torch"),
+)
 # Other blocks are shown as they are, and checked below. "py" quotes the library, as
 # test_derivation.py checks, or is a file to be written, as conformance/test_contributing.py does.
 LANGUAGES = {"python", "py", "sh", "text"}
@@ -55,7 +57,7 @@ def imports(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_runs_from_its_first_block_to_its_last(name, tmp_path, monkeypatch):
-    require(*imports(name))
+    require(*imports(name), *(["onnx", "ndonnx"] if name.endswith("howto/onnx.md") else []))
     if name.endswith("tutorials/cupy.md") and "cupy" in sys.modules:
         # No emulated device has CuPy's random numbers.
         runtime = sys.modules["cupy"].cuda.runtime
@@ -151,6 +153,8 @@ def test_the_example_of_a_docstring_runs(test):
         require("safetensors")
     if "interop" in test.name or "portable_rnn.torch" in test.name:
         require("torch")
+    if "onnx" in test.name.lower() or "export_training_step" in test.name:
+        require("onnx", "ndonnx")
     require(*(name for name in ("keras", "flax", "equinox", "optax") if name in test.name))
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -22,7 +22,7 @@ UNTRIED = {
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
     "of one of several libraries": (
-        "needs that library, and tests/test_interop_libraries.py has its wrong values"
+        "needs that library, and tests/test_interop_*.py have its wrong values"
     ),
     "of torch": "is of torch, and tests/test_torch_layer.py has its wrong values",
     "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
@@ -174,6 +174,11 @@ IN_FUNCTION = {
         for way in ("from", "to")
         for library in ("keras", "flax", "equinox")
     },
+    **{
+        f"interop.{name}": {"*": "of one of several libraries"}
+        for name in ("load_onnx", "export_onnx", "export_training_step")
+    },
+    "interop.OnnxNetwork": {"*": "record"},
     "interop.TorchModules": {"*": "record"},
     "interop": {
         "source": "network of another library",

@@ -58,8 +58,8 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
         With ``"compiled"``, for NumPy's arrays, and ``"fused"``, for CuPy's, a call that cannot be
         run so is refused. ``"persistent"`` runs what has no such kernel, and arrays of other
         libraries, as ``"auto"`` does; no GPU has measured yet which is faster. Arrays of JAX, Dask
-        and ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike.
-        Elsewhere, the environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
+        and ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike, but that
+        ``"eager"`` unrolls the time loop in a graph of ndonnx. Elsewhere, the environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
     threads : int, optional
         Maximum number of threads of compiled loops. None keeps the current number, which is that of
         the environment variable ``PORTABLE_RNN_THREADS``, or 1. Each thread runs some of the

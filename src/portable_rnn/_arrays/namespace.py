@@ -357,11 +357,18 @@ def conversion(name: str, array: Array, dtype: str) -> str:
 
 
 def is_traced(xp: Namespace, *arrays: Array) -> bool:
-    """Return whether any array is a JAX tracer, that is, whether XLA will run the loop."""
-    # Whoever passes a tracer has imported jax already.
-    return bool(is_jax_namespace(xp)) and any(
-        isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays
-    )
+    """Return whether any array has no value yet: a tracer of JAX, or one of a graph of ndonnx."""
+    if is_jax_namespace(xp):  # whoever passes a tracer has imported jax already
+        return any(isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays)
+    return bool(is_ndonnx_namespace(xp)) and not all(map(_has_value, arrays))
+
+
+def _has_value(array: Array) -> bool:
+    try:
+        array.unwrap_numpy()
+    except ValueError:
+        return False
+    return True
 
 
 def read_flag(array: Array) -> bool | None:

@@ -17,6 +17,7 @@ from .._arrays.namespace import (
     Namespace,
     dtype_name,
     is_cupy_namespace,
+    is_jax_namespace,
     is_numpys,
     is_on_gpu,
     is_traced,
@@ -26,6 +27,7 @@ from .._arrays.tracing import make_static, whole_sequence
 from .base import Executor
 from .eager import EAGER, ON_GPU, WHOLE
 from .lax import LAX
+from .onnx_scan import ONNX_SCAN
 
 __all__ = [
     "COMPILED_DTYPES",
@@ -140,7 +142,9 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
             # A number times such an array would be one of float32.
             raise ValueError(f"executor: only fused steps compute with CuPy's bfloat16; {reason}")
         return ON_GPU if is_on_gpu(arrays[0]) else EAGER
-    found = LAX if is_traced(xp, *arrays) else WHOLE
+    found: Executor = WHOLE
+    if is_traced(xp, *arrays):
+        found = LAX if is_jax_namespace(xp) else WHOLE if name == "eager" else ONNX_SCAN
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function
     return found
 
