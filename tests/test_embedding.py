@@ -315,3 +315,19 @@ def test_arguments_are_checked_before_tokens_are_embedded():
     model = prnn.RNN(I, H, C, num_layers=2, dropout=0.5, vocabulary_size=V)
     with pytest.raises(ValueError, match=r"^dropout: "):  # not that a token is out of range
         prnn.bptt(model, model.init(seed=0, dtype="float64"), TOKENS + V, LABELS)
+
+
+@pytest.mark.parametrize("largest", [2**63, 2**64 - 1])
+def test_a_token_beyond_64_bits_with_a_sign_is_named_as_it_is(largest):
+    torch = pytest.importorskip("torch")
+    tokens = np.asarray([largest, 1], np.uint64)
+    said = f": expected tokens from 0 to 5, got values from {largest} to {largest}$"
+    rows = np.ones((2, 1))
+    for put in (np.asarray, torch.from_numpy):
+        params = {name: put(array) for name, array in PARAMS.items()}
+        for name, call in {
+            "tokens": lambda put: prnn.embed_vjp(put(tokens), put(rows), V),
+            "x": lambda put, p=params: prnn.predict(MODEL, p, put(tokens)),
+        }.items():
+            with pytest.raises(ValueError, match=f"^{name}{said}"):
+                call(put)
