@@ -139,8 +139,15 @@ def one_hot_rows(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Arra
 
 
 def signed(xp: Namespace, labels: Array) -> Array:
-    """Return labels in a signed type that holds any class, and a negative ``ignore_index``."""
+    """Return labels in a signed type that holds any class, and a negative ``ignore_index``.
+
+    One that is too large for it becomes its largest number, which is no class either; it would be a
+    negative one, such as padding has.
+    """
     name = dtype_name(labels.dtype)
     if name in ("int32", "int64"):
         return labels
-    return xp.astype(labels, xp.int64 if name in ("uint32", "uint64") else xp.int32)
+    if name not in ("uint32", "uint64"):
+        return xp.astype(labels, xp.int32)
+    found = xp.astype(labels, xp.int64)
+    return xp.where(found < 0, xp.full_like(found, xp.iinfo(found.dtype).max), found)
