@@ -271,7 +271,7 @@ class Windows:
                 f"x: expected at least batch_size · window = {batch_size * window} steps, "
                 f"got {x.shape[0]}"
             )
-        if encode is not None:
+        if encode is not None and not isinstance(encode, type):  # such as numpy.float32
             check.function("encode", encode, "(window) -> inputs", "window")
         self._x, self._targets = (
             _lanes(array, batch_size, lane, self.batch_axis) for array in (x, targets)

@@ -196,10 +196,12 @@ def path(name: str, value: Any) -> Path:
 def function(name: str, value: Any, form: str, *args: Any, **options: Any) -> None:
     """Check that ``value`` can be called with these arguments and options.
 
-    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``.
+    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``. A class
+    can be called, but returns an object of its own, and often shows no signature.
     """
-    if not callable(value):
-        raise TypeError(f"{name}: expected a callable {form}, got {said(value)}")
+    if not callable(value) or isinstance(value, type):
+        kind = "the class " if isinstance(value, type) else ""
+        raise TypeError(f"{name}: expected a callable {form}, got {kind}{said(value)}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # functions not written in Python may have none
