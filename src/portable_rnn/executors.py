@@ -69,6 +69,7 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
     Returns
     -------
     context manager
+        Can be entered again, also while it is.
 
     Raises
     ------
