@@ -144,21 +144,25 @@ def test_a_search_ends_when_no_hypothesis_can_become_better(monkeypatch):
     assert len(calls) == 40
 
 
-def test_outputs_that_are_not_numbers_are_refused():
-    params = PARAMS | {"readout.bias": np.full(V, np.nan)}
-    said = "^params: expected a network whose outputs are numbers, got NaN"
+@pytest.mark.parametrize(
+    ("bias", "got"),
+    [([np.nan, 0, 0, 0, 0], "nan"), ([0, np.inf, 0, 0, 0], "inf"), ([-np.inf] * V, "-inf")],
+)
+def test_outputs_without_a_softmax_are_refused(bias, got):
+    params = PARAMS | {"readout.bias": np.asarray(bias)}
+    said = f"^params: expected a network with a finite largest output, got {got}$"
     with pytest.raises(ValueError, match=said):
         prnn.generate(LETTERS, params, START, STEPS)
     with pytest.raises(ValueError, match=said):
         prnn.beam_search(LETTERS, params, START, STEPS, end=1)
 
 
-def test_where_no_value_is_read_the_token_of_nan_is_below_0(monkeypatch):
+def test_where_no_value_is_read_the_token_without_a_softmax_is_below_0(monkeypatch):
     monkeypatch.setattr("portable_rnn._calls.sampling.reads", lambda xp, array: False)
-    logits = np.asarray([[0.0, np.nan], [0.0, 99.0]])
+    logits = np.asarray([[0.0, np.nan], [0.0, 99.0], [0.0, np.inf], [-np.inf, -np.inf]])
     for temperature in (0.0, 1.0):
         found = choose_tokens(np, logits, temperature, None, (0,), 0)
-        assert found.tolist() == [-1, 1]
+        assert found.tolist() == [-1, 1, -1, -1]
 
 
 CALLS = {

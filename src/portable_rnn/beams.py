@@ -103,8 +103,8 @@ def beam_search(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or, where values are on the host, an output is NaN. Elsewhere
-        scores are NaN then.
+        If an argument does not fit, or, where values are on the host, the largest output of a step
+        is infinite or NaN. Elsewhere scores are NaN then.
 
     Examples
     --------
@@ -167,8 +167,9 @@ def _search(
     scores, ended = _none_but_first(xp, tokens, dtype)
     for n in range(1, steps + 1):
         outputs, state = step(last, state)
+        outputs = to_accumulation_dtype(xp, outputs)
         check_numbers(xp, outputs)
-        log_p = log_softmax(xp, to_accumulation_dtype(xp, outputs))
+        log_p = log_softmax(xp, outputs)
         log_p = xp.reshape(log_p, (batch, width, -1))
         total = scores[:, :, None] + log_p
         ended = _best(xp, ended, tokens, n, total[:, :, end] / _penalty(n, penalty))

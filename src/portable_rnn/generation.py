@@ -90,7 +90,8 @@ def generate(
     ------
     TypeError, ValueError
         If an argument does not fit, or what ``feedback`` returns; or, where values are on the host,
-        if an output that a token is chosen from is NaN. Elsewhere the token is then -1.
+        if the largest output that a token is chosen from is infinite or NaN. Elsewhere the token is
+        then -1.
 
     Examples
     --------
