@@ -174,6 +174,10 @@ CALLS = {
         lambda: prnn.generate(LETTERS, PARAMS, START, 2, state=np.zeros((1, 2, 6))),
         r"state: expected shape \(1, 3, 6\), got \(1, 2, 6\)",
     ),
+    "a token of feedback out of range": (
+        lambda: prnn.generate(LETTERS, PARAMS, START, 2, feedback=lambda y, step: START + 3),
+        "value returned by feedback: expected tokens from 0 to 4, got values from 6 to 7",
+    ),
     "a temperature of numbers": (
         lambda: prnn.generate(FORECAST, WEIGHTS, np.ones((1, 2)), 2, temperature=1.0),
         "temperature, top_k: expected none",
