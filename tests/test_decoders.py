@@ -164,6 +164,27 @@ def test_what_does_not_fit_is_refused(name):
         call()
 
 
+OTHERS = {
+    "score": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="dot"),
+    "scale": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="scaled_dot"),
+    "size": prnn.AttentionDecoder(DECODER.rnn, H + 1, 3),
+    "network": prnn.AttentionDecoder(prnn.RNN(2, H), H, 3),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_tape_of_another_decoder_is_refused(name):
+    """Of dot products and general scores alike: gradients would be those of other functions."""
+    other = OTHERS[name]
+    dots = OTHERS["score"] if name == "scale" else DECODER
+    for one, two in ((dots, other), (other, dots)):
+        params = {d: d.init(seed=0, dtype="float64") for d in (one, two)}
+        memory = np.ones((S, B, one.memory_size))
+        outputs, *_, tape = prnn.decode(one, params[one], np.ones((T, B, 2)), memory)
+        with pytest.raises(ValueError, match=r"^tape: expected one of the same (decoder|model)"):
+            prnn.decode_vjp(two, params[two], tape, np.ones_like(outputs))
+
+
 def test_a_network_passes_where_a_decoder_is_expected_only_as_one():
     with pytest.raises(TypeError, match=r"^decoder: expected an AttentionDecoder, got"):
         prnn.decode(DECODER.rnn, {}, np.ones((T, B, 2)), np.ones((S, B, H)))

@@ -16,6 +16,7 @@ from ._arrays.namespace import Array, Namespace, check_array, check_shaped
 from ._calls.attention import score_shapes, valid_memory
 from ._calls.checks import check_arrays, check_model, check_record, check_sequence, check_state
 from ._calls.embedding import like_embedded
+from ._calls.tape import check_tape
 from ._calls.valid_steps import valid_steps_of_outputs
 from ._draws import draws_of
 from ._engine.attention import SCORES, Residuals
@@ -324,6 +325,8 @@ def decode_vjp(
     used = ("query", "memory", "weights")
     check_record("tape", kept.attention, Residuals, "decode", used)
     own, others = decoder.split(params)
+    check_tape(decoder.rnn, own, of_rnn, kept.attention.query, d_state)
+    _check_score(decoder, kept.attention)
     first = next(iter(params.values()))
     shape = (*kept.joined.shape[:2], decoder.output_size)
     check_shaped("d_outputs", d_outputs, shape, "params", first)
@@ -331,6 +334,18 @@ def decode_vjp(
     found = backward(decoder.rnn, own, of_rnn, d_hidden, d_state, grad_x=grad_x)
     grads = found.params | d_others
     return DecoderGradients({name: grads[name] for name in params}, found.x, d_memory, found.state)
+
+
+def _check_score(decoder: AttentionDecoder, kept: Residuals) -> None:
+    """Check that a tape is of a decoder's score and size of memory."""
+    sizes = decoder.rnn.feature_size, decoder.memory_size, decoder.attention_size
+    wanted = score_shapes(decoder.score, *sizes), decoder.memory_size, decoder.score == "scaled_dot"
+    shapes = {name: tuple(array.shape) for name, array in kept.params.items()}
+    if wanted != (shapes, kept.memory.shape[2], kept.scale is not None):
+        raise ValueError(
+            f"tape: expected one of the same decoder, with score={decoder.score!r} and "
+            f"memory_size={decoder.memory_size}, got one of another"
+        )
 
 
 def _check(decoder: Any, params: Any) -> Namespace:
