@@ -25,6 +25,20 @@ RESULTS = {
     "masks": lambda: prnn.dropout.draw(prnn.RNN(I, H, zoneout=0.5), X, 3),
     "run": lambda: prnn.training.Run(MODEL, PARAMS, 3, best_params=PARAMS, state=(X, X)),
 }
+DECODER = prnn.AttentionDecoder(prnn.RNN(I, H, cell="gru"), memory_size=I, output_size=O)
+TOKENS = prnn.RNN(I, H, O, vocabulary_size=O)
+RESULTS |= {
+    "attention": lambda: prnn.attend(X, X),
+    "its residuals": lambda: prnn.attend(X, X).residuals,
+    "its gradients": lambda: prnn.attend_vjp(prnn.attend(X, X).residuals, X),
+    "decoded": lambda: prnn.decode(DECODER, DECODER.init(), X, X),
+    "its tape": lambda: prnn.decode(DECODER, DECODER.init(), X, X).tape[1],
+    "gradients of a decoder": lambda: prnn.decode_vjp(
+        DECODER, DECODER.init(), prnn.decode(DECODER, DECODER.init(), X, X).tape, OUTPUTS
+    ),
+    "beams": lambda: prnn.beam_search(TOKENS, TOKENS.init(), LABELS[0], T, end=1),
+    "pooled": lambda: prnn.pool(X)[1],
+}
 OUTPUTS = np.full((T, B, O), 0.123456789, np.float32)
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_shape, check_shaped, namespace_of
+from ._arrays.shown import short_repr
 from ._calls.attention import check_memory, checked_params, score_shapes
 from ._calls.checks import check_record
 from ._calls.valid_steps import valid_steps_of_outputs
@@ -57,6 +58,9 @@ class Attention(NamedTuple):
     weights: Array
     residuals: Residuals
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
 
 class AttentionGradients(NamedTuple):
     """What `attend_vjp` returns: a cotangent for each array that `attend` took.
@@ -85,6 +89,9 @@ class AttentionGradients(NamedTuple):
     memory: Array
     values: Array | None
     params: dict[str, Array]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @check.named_options

@@ -7,6 +7,7 @@ from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.functions import accumulation_dtype, concatenate, to_accumulation_dtype
 from ._arrays.namespace import Array, Namespace, device_of, read_flag
+from ._arrays.shown import short_repr
 from ._calls.sampling import check_numbers, largest, reads
 from ._generated import checked_network
 from .api import predict
@@ -42,6 +43,9 @@ class Beams(NamedTuple):
     tokens: Array
     lengths: Array
     scores: Array
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class _Hypotheses(NamedTuple):

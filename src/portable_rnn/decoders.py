@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_array, check_shaped
+from ._arrays.shown import short_repr
 from ._calls.attention import score_shapes, valid_memory
 from ._calls.checks import check_arrays, check_model, check_record, check_sequence, check_state
 from ._calls.embedding import like_embedded
@@ -167,6 +168,9 @@ class Decoded(NamedTuple):
     weights: Array
     tape: tuple[Tape, DecoderTape]
 
+    def __repr__(self) -> str:
+        return short_repr(self)
+
 
 class DecoderGradients(NamedTuple):
     """What `decode_vjp` returns: a cotangent for each input of `decode`.
@@ -192,6 +196,9 @@ class DecoderGradients(NamedTuple):
     x: Array | None
     memory: Array
     state: Any
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @check.named_options

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .._arrays.functions import real_part, sum_over, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace
+from .._arrays.shown import short_repr
 from .affine import SUMS, Linear
 from .select import where_true
 
@@ -33,6 +34,9 @@ class Residuals(NamedTuple):
     weights: Array  # (B, T, S), in the accumulation dtype
     hidden: Array | None  # (B, T, S, A), of additive scores
     scale: float | None  # of scaled dot products
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def attend(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .._arrays.functions import real_part, sum_over, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of
+from .._arrays.shown import short_repr
 from .affine import affine_vjp_bias
 from .select import where_true
 
@@ -21,6 +22,9 @@ class Pooled(NamedTuple):
     features: Array  # (1, B, F), pooled
     chosen: Array  # (T, B, 1) or (T, B, F), booleans
     divisor: Array | None  # (B, 1), of a mean
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def pool(
