@@ -185,6 +185,21 @@ def test_a_tape_of_another_decoder_is_refused(name):
             prnn.decode_vjp(two, params[two], tape, np.ones_like(outputs))
 
 
+@pytest.mark.parametrize("given", [{"xp": 3}, {"dtype": "int32"}, {"device": "nowhere"}])
+def test_options_of_no_parameters_are_checked(given):
+    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(given))}: expected "):
+        prnn.attention.init("dot", 3, 3, **given)
+
+
+def test_an_error_is_one_line_whatever_it_shows():
+    found = prnn.attend(np.ones((2, 3)), np.ones((4, 2, 3)))
+    with pytest.raises(
+        TypeError, match=r"^residuals: expected what attend returned, got"
+    ) as raised:
+        prnn.attend_vjp(found, np.ones((2, 3)))
+    assert "\n" not in str(raised.value)
+
+
 def test_a_network_passes_where_a_decoder_is_expected_only_as_one():
     with pytest.raises(TypeError, match=r"^decoder: expected an AttentionDecoder, got"):
         prnn.decode(DECODER.rnn, {}, np.ones((T, B, 2)), np.ones((S, B, H)))

@@ -302,7 +302,7 @@ class Windows:
         check_library_and_device("what encode returns", found, "x", x)
         if tuple(found.shape[:2]) != tuple(x.shape[:2]):
             raise ValueError(
-                f"what encode returns: expected shape {(*x.shape[:2], 'I')}, "
+                f"what encode returns: expected shape ({x.shape[0]}, {x.shape[1]}, I), "
                 f"got {tuple(found.shape)}"
             )
         return found

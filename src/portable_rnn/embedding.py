@@ -102,9 +102,8 @@ def embed_vjp(tokens: Array, d_vectors: Array, vocabulary_size: int) -> Array:
         )
     _check_tokens(tokens, "d_vectors", d_vectors)
     if d_vectors.ndim != tokens.ndim + 1 or tuple(d_vectors.shape[:-1]) != tuple(tokens.shape):
-        raise ValueError(
-            f"d_vectors: expected shape {(*tokens.shape, 'I')}, got {tuple(d_vectors.shape)}"
-        )
+        wanted = f"({', '.join(map(str, (*tokens.shape, 'I')))})"
+        raise ValueError(f"d_vectors: expected shape {wanted}, got {tuple(d_vectors.shape)}")
     tokens, wrong = check_token_values(xp, "tokens", tokens, count)
     if wrong is not None:
         d_vectors = where(xp, xp.expand_dims(wrong, axis=-1), xp.zeros_like(d_vectors), d_vectors)

@@ -221,7 +221,7 @@ def said(value: Any) -> str:
             return f"an array of shape {tuple(value.shape)}"
         if isinstance(value, type) or callable(value):
             return str(getattr(value, "__name__", type(value).__name__))
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:  # an int of more digits than Python will print, or a faulty repr
         text = f"one of {type(value).__name__} that cannot be printed"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
