@@ -218,8 +218,16 @@ class CapturedCall:
         -------
         object
             The ``result``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``stream`` is not a stream, or of another device.
         """
-        with device_context(next(_arrays_of(self.arguments))):
+        array = next(_arrays_of(self.arguments))
+        if stream is not None:
+            _check_stream(stream, array)
+        with device_context(array):
             self.graph.launch(stream)
         return self.result
 
@@ -301,7 +309,7 @@ def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -
     from ._executors.cuda_graph import capture as captured  # CuPy with it
 
     with device_context(arrays[0]):
-        _check_stream(stream, arrays[0])
+        _check_capture(stream, arrays[0])
         return CapturedCall(function, arguments, *captured(function, arguments, arrays, stream))
 
 
@@ -320,6 +328,17 @@ def _arrays_of(value: Any) -> Iterator[Array]:
 
 
 def _check_stream(stream: Any, array: Array) -> None:
+    """Check that a stream is one of CuPy's, of the device of an array."""
+    if not (hasattr(stream, "ptr") and hasattr(stream, "begin_capture")):
+        raise TypeError(f"stream: expected a cupy.cuda.Stream, got {check.said(stream)}")
+    if stream.device_id not in (-1, array.device.id):
+        raise ValueError(
+            f"stream: expected one of device {array.device.id} like the arrays, got one of device "
+            f"{stream.device_id}"
+        )
+
+
+def _check_capture(stream: Any, array: Array) -> None:
     """Check that a stream of the current device can be captured."""
     if is_captured():
         raise ValueError(
@@ -328,14 +347,8 @@ def _check_stream(stream: Any, array: Array) -> None:
         )
     if stream is None:
         return
-    if not (hasattr(stream, "ptr") and hasattr(stream, "begin_capture")):
-        raise TypeError(f"stream: expected a cupy.cuda.Stream, got {check.said(stream)}")
+    _check_stream(stream, array)
     if stream.ptr in (0, 1):
         raise ValueError("stream: expected one that can be captured, got the null stream")
-    if stream.device_id not in (-1, array.device.id):
-        raise ValueError(
-            f"stream: expected one of device {array.device.id} like the arrays, got one of device "
-            f"{stream.device_id}"
-        )
     if stream.is_capturing():
         raise ValueError("stream: expected one that is not captured already")
