@@ -164,6 +164,12 @@ def test_what_does_not_fit_is_refused(name):
         call()
 
 
+def test_sizes_of_a_decoder_are_plain_numbers():
+    sizes = {"memory_size": np.int64(3), "output_size": np.int64(2), "attention_size": np.int64(4)}
+    found = prnn.AttentionDecoder(prnn.RNN(2, 3), score="additive", **sizes)
+    assert {type(getattr(found, name)) for name in sizes} == {int}
+
+
 OTHERS = {
     "score": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="dot"),
     "scale": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="scaled_dot"),

@@ -83,6 +83,9 @@ class AttentionDecoder:
         for name in ("memory_size", "output_size"):
             object.__setattr__(self, name, check.count(name, getattr(self, name)))
         check.choice("score", self.score, SCORES)
+        if self.attention_size is not None:
+            size = check.count("attention_size", self.attention_size)
+            object.__setattr__(self, "attention_size", size)
         score_shapes(self.score, self.rnn.feature_size, self.memory_size, self.attention_size)
 
     @property
@@ -95,14 +98,6 @@ class AttentionDecoder:
             **{"combine.weight": (f, m + f), "readout.weight": (self.output_size, f)},
             "readout.bias": (self.output_size,),
         }
-
-    def split(self, params: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the parameters of the recurrent layers, and the others."""
-        names = self.rnn.parameter_shapes
-        return (
-            {name: params[name] for name in names},
-            {name: array for name, array in params.items() if name not in names},
-        )
 
     @check.named_options
     def init(
@@ -268,7 +263,7 @@ def decode(
     if state is not None:
         check_state(decoder.rnn, "state", state, like)
     valid = valid_steps_of_outputs(xp, "x", like, lengths, mask)
-    own, others = decoder.split(params)
+    own, others = split_params(decoder, params)
     steps = {"lengths": lengths, "mask": mask}
     hidden, state, tape = forward(decoder.rnn, own, x, state, dropout=dropout, **steps)
     outputs, kept = read_memory(xp, decoder.score, others, hidden, memory, memory_valid, valid)
@@ -331,7 +326,7 @@ def decode_vjp(
     check_record("tape", kept, DecoderTape, "decode", ("joined", "attentional"))
     used = ("query", "memory", "weights")
     check_record("tape", kept.attention, Residuals, "decode", used)
-    own, others = decoder.split(params)
+    own, others = split_params(decoder, params)
     check_tape(decoder.rnn, own, of_rnn, kept.attention.query, d_state)
     _check_score(decoder, kept.attention)
     first = next(iter(params.values()))
@@ -341,6 +336,17 @@ def decode_vjp(
     found = backward(decoder.rnn, own, of_rnn, d_hidden, d_state, grad_x=grad_x)
     grads = found.params | d_others
     return DecoderGradients({name: grads[name] for name in params}, found.x, d_memory, found.state)
+
+
+def split_params(
+    decoder: AttentionDecoder, params: Mapping[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return checked parameters of the recurrent layers, and the others."""
+    names = decoder.rnn.parameter_shapes
+    return (
+        {name: params[name] for name in names},
+        {name: array for name, array in params.items() if name not in names},
+    )
 
 
 def _check_score(decoder: AttentionDecoder, kept: Residuals) -> None:

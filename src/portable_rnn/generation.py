@@ -76,7 +76,8 @@ def generate(
         Draw from so many most likely tokens only, and those equal to the last of them.
     seed : int, or tuple of ints
         Of what is drawn. One seed draws the same on every library, except where rounding decides
-        between two tokens.
+        between two tokens. The draws of a call begin anew: to go on from a state, give another one,
+        such as ``(seed, number)``.
     return_state : bool
         Whether to return the final state too, after the last input.
 
