@@ -318,6 +318,15 @@ def test_arguments_are_checked_before_tokens_are_embedded():
         prnn.bptt(model, model.init(seed=0, dtype="float64"), TOKENS + V, LABELS)
 
 
+def test_unsigned_tokens_where_integers_have_32_bits(recwarn):
+    jnp = pytest.importorskip("jax.numpy")
+    weight = jnp.asarray([[1.0], [2.0]])
+    assert prnn.embed(weight, jnp.asarray([1, 0], jnp.uint32)).tolist() == [[2.0], [1.0]]
+    with pytest.raises(ValueError, match=r"from 2147483649 to 2147483649$"):
+        prnn.embed(weight, jnp.asarray([2**31 + 1], jnp.uint32))
+    assert not recwarn
+
+
 @pytest.mark.parametrize("largest", [2**63, 2**64 - 1])
 def test_a_token_beyond_64_bits_with_a_sign_is_named_as_it_is(largest):
     torch = pytest.importorskip("torch")

@@ -75,6 +75,16 @@ def test_what_is_not_finite_is_drawn(value):
     assert plots.gradient_flow(found).startswith(b"\x89PNG")
 
 
+def test_a_flow_of_bfloat16_is_drawn(drawn):
+    torch = pytest.importorskip("torch")
+    model, x = prnn.RNN(1, 2, 1), torch.ones((4, 1, 1), dtype=torch.bfloat16)
+    params = model.init(seed=0, xp=torch, dtype="bfloat16")
+    found = prnn.gradient_flow(model, params, x, x, loss=mean_squared_error, by_loss_step=True)
+    plots.gradient_flow(found)
+    (norms,) = lines(drawn[0].axes[0]).values()
+    assert norms[:, 1].tolist() == found.d_h[:, 0, 0].tolist()
+
+
 def test_a_title_is_no_formula(drawn):
     title = "$5 for x_{ and $"
     plots.learning_curve({"loss": [1.0]}, title=title)

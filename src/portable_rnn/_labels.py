@@ -4,7 +4,7 @@ from typing import Any
 
 from ._arrays import checks as check
 from ._arrays.devices import on_host
-from ._arrays.functions import dtype_is_kind, nan_where, real_part, row
+from ._arrays.functions import dtype_is_kind, has_64_bits, nan_where, real_part, row
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -149,5 +149,5 @@ def signed(xp: Namespace, labels: Array) -> Array:
         return labels
     if name not in ("uint32", "uint64"):
         return xp.astype(labels, xp.int32)
-    found = xp.astype(labels, xp.int64)
+    found = xp.astype(labels, xp.int64 if has_64_bits(xp) else xp.int32)
     return xp.where(found < 0, xp.full_like(found, xp.iinfo(found.dtype).max), found)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import to_host
+from ._arrays.host import float64_to_host
 
 __all__ = ["Picture", "gradient_flow", "learning_curve"]
 
@@ -85,9 +85,10 @@ def learning_curve(
         baselines = {}
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
-    for name in baselines:
-        check.text("baselines, a name", name)
-    levels = {name: check.number(f"baselines[{name!r}]", one) for name, one in baselines.items()}
+    levels = {
+        check.text("baselines, a name", name): check.number(f"baselines[{name!r}]", level)
+        for name, level in baselines.items()
+    }
     check.text("title", title)
     if len({rate for _, rate in curves.get("learning_rate", [])}) == 1 and len(curves) > 1:
         del curves["learning_rate"]  # it was the same all the time
@@ -182,8 +183,8 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     if not flow.d_state:
         raise ValueError("flow: expected norms of gradients in d_state, got none")
     check.text("title", title)
-    d_state = [_host(part) for part in flow.d_state]
-    shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
+    d_state = [float64_to_host(part) for part in flow.d_state]
+    shares = None if flow.d_h_by_loss_step is None else float64_to_host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
     figure = _figure(8, 2.6 * rows + (1.2 if rows == 4 else 0))
     heights = [1.3, 1, 1] + ([1.6] if rows == 4 else [])
@@ -191,10 +192,10 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     figure.suptitle(title, parse_math=False)
     reverse = [bool(one) for one in flow.reverse]
     _draw_norms(axes[0], d_state, shares, reverse)
-    _draw_singular_values(axes[1], _host(flow.jacobian))
+    _draw_singular_values(axes[1], float64_to_host(flow.jacobian))
     for number, (name, norms) in enumerate(flow.params.items()):
         style = "-" if number < len(COLOURS) else "--"
-        _draw(axes[2], _host(norms), style, number, name)
+        _draw(axes[2], float64_to_host(norms), style, number, name)
     axes[2].set(yscale="log", ylabel="added to a\nweight gradient")
     if shares is not None:
         _draw_shares(figure, axes[3], shares[:, :, _last_layer(reverse), :])
@@ -365,11 +366,6 @@ def _png(figure: Any) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return Picture(buffer.getvalue())
-
-
-def _host(array: Any) -> Any:
-    """Copy to NumPy, in double precision: squares of small norms still count."""
-    return to_host(array).astype("float64")
 
 
 def _positive(norms: Any) -> Any:
