@@ -118,6 +118,24 @@ def test_a_wide_penalty_prefers_long_sequences():
     assert scores[0] < scores[1]
 
 
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 31.0), ("float64", 248.0)])
+def test_a_penalty_is_a_number(dtype, most):
+    """Scores divided by infinity are all 0: the best ones."""
+    params, steps = LETTERS.init(seed=2, dtype=dtype), 100
+    options = {"end": 1, "width": 2}
+    for penalty in (30.5, 31.5, 100.0):
+        given = options | {"length_penalty": penalty}
+        if penalty < most:
+            found = prnn.beam_search(LETTERS, params, START, steps, **given)
+            assert (found.scores < 0).all()
+            continue
+        said = f"^length_penalty: expected a number below {most:g} for 100 steps and scores of "
+        with pytest.raises(ValueError, match=said):
+            prnn.beam_search(LETTERS, params, START, steps, **given)
+    with pytest.raises(ValueError, match=r"^length_penalty: .* for 10000 steps"):
+        prnn.beam_search(LETTERS, params, START, 10_000, **options, length_penalty=99.0)
+
+
 def test_a_search_of_one_hypothesis_that_never_ends_is_greedy():
     params = dict(PARAMS)
     params["readout.bias"] = params["readout.bias"] - np.asarray([0, 50.0, 0, 0, 0])

@@ -43,7 +43,8 @@ class Attention(NamedTuple):
         For each query those of the steps of the memory. They sum to 1, or are all 0 if no step is
         valid.
     residuals : NamedTuple
-        For `attend_vjp`. It refers to the arrays that were given: do not write into them before.
+        For `attend_vjp`. It refers to the arrays that were given and to ``weights``: do not write
+        into them before.
 
     Examples
     --------

@@ -149,7 +149,8 @@ class Decoded(NamedTuple):
     weights : array, shape (T, B, S)
         How much of each output is of each step of the memory; zero like the outputs.
     tape : tuple
-        For `decode_vjp`.
+        For `decode_vjp`. It refers to the arrays that were given and to ``weights``: do not write
+        into them before.
 
     Examples
     --------
