@@ -145,7 +145,8 @@ def from_host(
     target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
     wanted = array.dtype.name if target is None else dtype_name(target)
     try:
-        moved = xp.asarray(array, dtype=target, device=device)
+        with np.errstate(under="ignore"):  # rounding, such as of 1e-8 to 0 in float16
+            moved = xp.asarray(array, dtype=target, device=device)
     except Exception as error:
         if device is None:
             raise
