@@ -77,6 +77,12 @@ def test_windows_encode_one_batch_at_a_time():
         np.arange(6), np.arange(6), batch_size=1, window=2, encode=lambda x: x[..., None] * 2.0
     )
     np.testing.assert_array_equal(source.batch(1).x, [[[4.0]], [[6.0]]])
+    given = {"batch_size": 1, "window": 2}
+    source = Windows(np.arange(6), np.arange(6), **given, encode=np.float32)  # a class
+    assert source.batch(1).x.dtype == np.float32
+    source = Windows(np.arange(6), np.arange(6), **given, encode=lambda x: x[:1, ..., None])
+    with pytest.raises(ValueError, match=r"expected shape \(2, 1, I\), got \(1, 1, 1\)$"):
+        source.batch(1)
 
 
 @pytest.mark.parametrize(

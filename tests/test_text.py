@@ -117,6 +117,11 @@ def test_the_same_seed_draws_the_same_text():
     assert len(draw()) == 30
 
 
+def test_a_network_of_bfloat16_writes():
+    torch = pytest.importorskip("torch")
+    assert len(draw(params=MODEL.init(seed=0, xp=torch, dtype="bfloat16"))) == 30
+
+
 def test_temperature_zero_takes_the_likeliest():
     params = MODEL.init(seed=0)
     text = "ab"

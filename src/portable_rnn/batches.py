@@ -273,7 +273,7 @@ class Windows:
                 f"x: expected at least batch_size · window = {batch_size * window} steps, "
                 f"got {x.shape[0]}"
             )
-        if encode is not None:
+        if encode is not None and not isinstance(encode, type):  # such as numpy.float32
             check.function("encode", encode, "(window) -> inputs", "window")
         self._x, self._targets = (
             _lanes(array, batch_size, lane, self.batch_axis) for array in (x, targets)
@@ -304,7 +304,7 @@ class Windows:
         check_library_and_device("what encode returns", found, "x", x)
         if tuple(found.shape[:2]) != tuple(x.shape[:2]):
             raise ValueError(
-                f"what encode returns: expected shape {(*x.shape[:2], 'I')}, "
+                f"what encode returns: expected shape ({x.shape[0]}, {x.shape[1]}, I), "
                 f"got {tuple(found.shape)}"
             )
         return found

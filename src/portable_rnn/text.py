@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import to_host
+from ._arrays.host import float64_to_host
 from ._arrays.namespace import Array, Namespace, device_of, namespace_of
 from ._calls.checks import check_every_step, check_one_direction, check_parameters
 from .api import predict
@@ -265,7 +265,7 @@ def _draw(
         read = xp.asarray(labels, device=device_of(weight))
         x = read if embeds else one_hot(xp, read, len(vocabulary), weight.dtype)
         outputs, state = predict(model, params, x, state, return_state=True)
-        logits = to_host(outputs[-1, :]).astype(np.float64)
+        logits = float64_to_host(outputs[-1, :])
         if not np.isfinite(logits).all():
             raise ValueError("params: expected a network of finite outputs, got NaN or infinity")
         if temperature == 0:

@@ -7,7 +7,7 @@ calculus depends on the array library.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -30,6 +30,7 @@ from array_api_compat import (
     is_torch_array,
 )
 
+from .contexts import reusable
 from .scalars import as_array_remedy, said
 
 __all__ = [
@@ -90,7 +91,7 @@ PLAIN: dict[type, Namespace] = {}
 _names: dict[Any, str] = {}  # of dtypes; NumPy builds the name on every access
 
 
-@contextmanager
+@reusable
 def use_namespace(xp: Namespace) -> Iterator[None]:
     """Compute with ``xp`` instead of the arrays' own namespace.
 
@@ -105,6 +106,7 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     Returns
     -------
     context manager
+        Can be entered again, also while it is.
 
     Raises
     ------

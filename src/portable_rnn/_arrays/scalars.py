@@ -196,10 +196,12 @@ def path(name: str, value: Any) -> Path:
 def function(name: str, value: Any, form: str, *args: Any, **options: Any) -> None:
     """Check that ``value`` can be called with these arguments and options.
 
-    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``.
+    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``. A class
+    can be called, but returns an object of its own, and often shows no signature.
     """
-    if not callable(value):
-        raise TypeError(f"{name}: expected a callable {form}, got {said(value)}")
+    if not callable(value) or isinstance(value, type):
+        kind = "the class " if isinstance(value, type) else ""
+        raise TypeError(f"{name}: expected a callable {form}, got {kind}{said(value)}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # functions not written in Python may have none
@@ -219,7 +221,7 @@ def said(value: Any) -> str:
             return f"an array of shape {tuple(value.shape)}"
         if isinstance(value, type) or callable(value):
             return str(getattr(value, "__name__", type(value).__name__))
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:  # an int of more digits than Python will print, or a faulty repr
         text = f"one of {type(value).__name__} that cannot be printed"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"

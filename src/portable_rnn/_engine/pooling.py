@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from .._arrays.functions import real_part, sum_over, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of
+from .._arrays.shown import short_repr
 from .affine import SUMS, Products
 from .select import where_true
 
@@ -20,7 +21,10 @@ class Pooled(NamedTuple):
 
     features: Array  # (1, B, F), pooled
     chosen: Array  # (T, B, 1) or (T, B, F), booleans
-    divisor: Array | None  # (B, 1), of a mean
+    divisor: Array | None  # (1, B, 1), of a mean
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def pool(
@@ -54,7 +58,7 @@ def pool(
         largest = (values == xp.max(values, axis=0, keepdims=True)) | xp.isnan(values)
         chosen = _first(xp, chosen & largest, time)
     else:
-        divisor = sum_over(xp, xp.astype(valid, y.dtype), axis=0)[:, None]
+        divisor = sum_over(xp, xp.astype(valid, y.dtype), axis=0)[None, :, None]
         divisor = xp.where(divisor != 0, divisor, xp.ones_like(divisor))
     rows = xp.reshape(where_true(xp, chosen, y), (steps, batch * size))
     summed = xp.reshape(products.bias(xp, rows, rows), (1, batch, size))

@@ -4,7 +4,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from .._arrays import scalars as check
+from .._arrays.contexts import reusable
 from .._arrays.namespace import (
     Array,
     Namespace,
@@ -67,7 +68,7 @@ def asked() -> str:
         return _by_environment()
 
 
-@contextmanager
+@reusable
 def use(name: str, threads: int | None = None) -> Iterator[None]:
     """Have calls served by an executor, of `NAMES`, with some threads; see `executors.use`."""
     of_name, of_threads = _asked.set(name), threads and _threads.set(threads)
