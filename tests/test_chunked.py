@@ -35,7 +35,7 @@ class Sliced:
 
     def __getitem__(self, where):
         self.reads.append(where)
-        assert isinstance(where, slice) or all(isinstance(one, slice) for one in where)
+        assert all(isinstance(one, slice) for one in where)
         return self.array[where]
 
 
@@ -127,7 +127,7 @@ def test_each_chunk_is_read_once_an_epoch_in_one_piece():
     x.reads.clear()
     for step in range(source.steps_per_epoch):
         source.batch(step)
-    assert sorted(where.start for where in x.reads) == [0, 12, 24, 36, 48]
+    assert sorted(where[0].start for where in x.reads) == [0, 12, 24, 36, 48]
     assert len(source._held) == 2
     for step in (0, 1, 0, 1):  # of one chunk, that is held
         source.batch(step)

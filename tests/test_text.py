@@ -68,9 +68,8 @@ def test_a_text_takes_little_more_memory_than_itself(monkeypatch):
     tracemalloc.stop()
     assert len(labels) == len(text)
     assert bits["unigram"] < math.log2(9.01)
-    assert most < 4 * len(
-        text
-    )  # the labels, two slices and a part; a list would be 8 times as large
+    # Labels, two slices and a part; a list of characters would be eight times the text.
+    assert most < 4 * len(text)
 
 
 def test_vocabulary_round_trip_with_any_characters():

@@ -94,11 +94,11 @@ class Chunked:
         elif device is not None:
             raise ValueError(f"device: expected xp, the library of batches, too, got {device!r}")
         self._device = device
+        one, *_ = self._read(0, 1)  # names what is no array of numbers before any work
         if chunk is None:
-            chunk = max(self._batch_size, _chunk_of(x, self.batch_axis))
+            chunk = max(self._batch_size, _chunk_of(x, self.batch_axis, one.nbytes))
         self._chunk = min(check.count("chunk", chunk), count)
         self._held: tuple[tuple[int, list[np.ndarray[Any, Any]]], ...] = ()
-        self._read(0, 1)  # names what is no array of numbers before any work
 
     @property
     def steps_per_epoch(self) -> int:
@@ -166,8 +166,12 @@ class Chunked:
         """Read neighbouring sequences of all arrays."""
         found = []
         for name, array, axis in zip(self._names, self._arrays, self._axes, strict=False):
-            rows = slice(start, end)
-            read = np.asarray(array[rows] if axis == 0 else array[:, rows])
+            where = [slice(None)] * len(array.shape)
+            where[axis] = slice(start, end)
+            part = array[tuple(where)]
+            if isinstance(part, np.ma.MaskedArray):
+                raise TypeError(f"{name}: expected an array without a mask: fill it first")
+            read = np.asarray(part)
             if read.dtype.kind not in "biufc":
                 raise TypeError(f"{name}: expected an array of numbers, got dtype {read.dtype}")
             found.append(read)
@@ -184,12 +188,10 @@ def _check_sliced(name: str, array: Any) -> None:
         raise TypeError(f"{name}: expected a shape of known sizes, got {shape}")
 
 
-def _chunk_of(x: Any, axis: int) -> int:
-    """Return how many sequences to read at a time."""
+def _chunk_of(x: Any, axis: int, size: int) -> int:
+    """Return how many sequences, each of so many bytes, to read at a time."""
     own: Any = getattr(x, "chunks", None)
     least = own[axis] if isinstance(own, tuple) and len(own) > axis else 1
     least = least if isinstance(least, int) and least > 0 else 1
-    size: int = np.dtype(getattr(x, "dtype", "float64")).itemsize
-    sequence = size * math.prod(x.shape) // max(1, x.shape[axis])
-    several: int = max(1, CHUNK // max(1, least * sequence))
+    several: int = max(1, CHUNK // (least * size))
     return least * several
