@@ -139,6 +139,8 @@ IN_FUNCTION = {
     "RNN.weights": {"*": "inner"},
     "activations": {"*": "inner"},
     "batches": dict.fromkeys(("x", "targets", "weights"), "kept array"),
+    "batches.Chunked": {"xp": "optional namespace", "chunk": "optional count"},
+    "batches.Prefetched": {"count": "count", "source": "source"},
     "ragged.unpack": {"packed": "kept array"},
     "book.Example": {
         **dict.fromkeys("UWVx", "numbers"),

@@ -155,6 +155,8 @@ class Valid:
         return {
             "RNN": lambda: self.model,
             "AttentionDecoder": lambda: prnn.AttentionDecoder(prnn.RNN(I, H), 2, 3),
+            "batches.Chunked": lambda: prnn.batches.Chunked(**self.shuffled_arguments()),
+            "batches.Prefetched": lambda: prnn.batches.Prefetched(self.shuffled(), 1),
             "batches.Shuffled": self.shuffled,
             "batches.Windows": lambda: prnn.batches.Windows(**self.windows_arguments()),
             **{

@@ -18,11 +18,20 @@ from rich.table import Table
 
 from .. import __version__, schedules
 from .._arrays import libraries as backends
+from .._arrays.namespace import namespace_of
 from .._files.atomic import leftovers, write_atomically
-from ..batches import Windows
+from ..batches import Batch, Windows
 from ..model import RNN
 from ..serialization import CheckpointError
-from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
+from ..text import (
+    XZ_CHARACTERS,
+    Vocabulary,
+    baselines,
+    default_text,
+    generate,
+    read_text,
+    split_text,
+)
 from ..training import Run, evaluate, train
 from ..training.checkpoints import lock_checkpoint
 from .callbacks import BITS, Bar, TimeLimit, Weights, progress_bar
@@ -78,7 +87,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         "prompt": prompt,
         "model": model.to_dict(),
         "vocabulary": vocabulary.characters,
-        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "text_sha256": _sha256(text),
     }
     with _opened(folder, settings, facts, found, resume=resume) as config:
         source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
@@ -144,7 +153,10 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 soft_wrap=True,
             )
         _draw(folder, settings, levels, console)
-        _report(folder, run, vocabulary, levels, validation, prompt, console)
+        read = "the training text"
+        if len(learned) > XZ_CHARACTERS:
+            read = f"its last {XZ_CHARACTERS:,} characters"
+        _report(folder, run, vocabulary, levels, read, validation, prompt, console)
 
 
 @contextmanager
@@ -156,6 +168,14 @@ def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
         if (folder / CHECKPOINT).exists():
             console.print(_go_on(folder), markup=False, highlight=False, soft_wrap=True)
         raise
+
+
+def _sha256(text: str) -> str:
+    """Return the checksum of a text in UTF-8, of which there is no copy as a whole."""
+    found, part = hashlib.sha256(), 2**20
+    for start in range(0, len(text), part):
+        found.update(text[start : start + part].encode())
+    return found.hexdigest()
 
 
 def _go_on(folder: Path) -> str:
@@ -262,9 +282,19 @@ def _versions(settings: Settings, found: backends.Available) -> dict[str, str]:
 
 
 class TextWindows(Windows):
-    """The windows of a text, of which a checkpoint tells which run they are of."""
+    """The windows of a text, of which a checkpoint tells which run they are of.
+
+    The labels of the text take as little memory as they can, and those of a window are int32.
+    """
 
     config = ""
+
+    def batch(self, step: int) -> Batch:
+        """Return what `Windows` does, in int32."""
+        batch = super().batch(step)
+        xp = namespace_of(x=batch.x)
+        x, targets = (xp.astype(labels, xp.int32) for labels in (batch.x, batch.targets))
+        return batch._replace(x=x, targets=targets)
 
     def describe(self) -> dict[str, Any]:
         """Return what `Windows` does, and the checksum of the run's configuration."""
@@ -281,7 +311,8 @@ def _windows(
     config: str,
 ) -> Windows:
     """Return the batches of a text: each character is to predict the next."""
-    labels = found.xp.asarray(vocabulary.encode(text), device=found.device)
+    dtype = "int8" if len(vocabulary) <= 128 else "int16" if len(vocabulary) <= 2**15 else "int32"
+    labels = found.xp.asarray(vocabulary.encode(text, dtype=dtype), device=found.device)
     batches = TextWindows(
         labels[:-1],
         labels[1:],
@@ -315,6 +346,7 @@ def _report(
     run: Run,
     vocabulary: Vocabulary,
     levels: dict[str, float],
+    read: str,
     validation: Windows,
     prompt: str,
     console: Console,
@@ -331,7 +363,7 @@ def _report(
     table.add_column("bits", justify="right")
     table.add_row("unigram frequencies", f"{levels['unigram']:.3f}")
     table.add_row("bigram frequencies", f"{levels['bigram']:.3f}")
-    table.add_row("xz, after reading the training text", f"{levels['xz']:.3f}")
+    table.add_row(f"xz, after reading {read}", f"{levels['xz']:.3f}")
     table.add_row(f"[bold]this network[/] (step {step})", f"[bold]{nats * BITS:.3f}[/]")
     console.print(table)
     drawn = generate(run.model, params, vocabulary, prompt=prompt, length=300, temperature=0.7)
