@@ -19,6 +19,7 @@ pytestmark = pytest.mark.no_products
 
 TINY = ("--hidden", "8", "--batch-size", "4", "--window", "8")
 FILES = {"config.json", "metrics.jsonl", "weights.safetensors", "checkpoint.safetensors"}
+PREVIOUS = "checkpoint.safetensors.previous"
 COMMAND = (sys.executable, "-c", "from portable_rnn.cli import main; main()")
 
 
@@ -49,7 +50,7 @@ def finished(tmp_path_factory, text):
 
 def test_train_writes_the_run_and_shows_what_it_reached(finished):
     out, done = finished
-    assert {p.name for p in out.iterdir()} - {"loss.png"} == FILES
+    assert {p.name for p in out.iterdir()} - {"loss.png", PREVIOUS} == FILES
     for words in ("unigram", "bigram", "xz", "this network", "a sample", str(out)):
         assert words in done.stdout
     metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -24,7 +24,7 @@ from ..model import RNN
 from ..serialization import CheckpointError
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
 from ..training import Run, evaluate, train
-from ..training.checkpoints import lock_checkpoint
+from ..training.checkpoints import lock_checkpoint, said_of_previous
 from .callbacks import BITS, Bar, TimeLimit, Weights, progress_bar
 from .lock import locked
 from .metrics import MetricsFile, read_metrics
@@ -34,6 +34,7 @@ from .settings import (
     CONFIG,
     METRICS,
     PLOT,
+    PREVIOUS,
     UNLIMITED,
     WEIGHTS,
     Settings,
@@ -240,6 +241,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{folder / CHECKPOINT}: file not found, but {WEIGHTS} is of a run that had one; "
             "restore it from a copy, or begin again with another --out"
+            f"{said_of_previous(folder / CHECKPOINT)}"
         )
     if (folder / WEIGHTS).exists():  # which the next save would replace unseen
         try:
@@ -247,7 +249,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or delete it, and --resume writes it anew") from None
     with lock_checkpoint(folder / CHECKPOINT):  # or what is not written yet would look left over
-        for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
+        for name in (CONFIG, CHECKPOINT, PREVIOUS, WEIGHTS, METRICS, PLOT):
             for leftover in leftovers(folder / name):
                 leftover.unlink()
 

@@ -13,6 +13,7 @@ from .._arrays.devices import device_context
 from .._arrays.namespace import Array, device_of
 from .._arrays.tracing import detached
 from .._calls.loss import Loss
+from .._files.atomic import previous
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
 from ..metrics.metric import combined
@@ -23,6 +24,7 @@ from .checkpoints import (
     check_savable,
     load_checkpoint,
     lock_checkpoint,
+    said_of_previous,
     save_checkpoint,
 )
 from .description import describe
@@ -119,12 +121,12 @@ def train(
         Steps between two readings of the loss, each of which waits for the device.
     callbacks : iterable of Callback
     checkpoint : path, optional
-        File to save to every ``save_every`` steps, at the end, and when interrupted: with a
-        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` an
-        existing file is an error: it may be hours of work. During the run, a lock (a hidden file
-        next to it) protects the checkpoint from other runs; the system releases it however this
-        process ends, even by kill -9. A file system without locks does not protect it from other
-        processes.
+        File to save to every ``save_every`` steps, at the end, and when interrupted. The one before
+        it is kept beside it, as ``<name>.previous``. With a checkpoint, the first Ctrl-C finishes
+        the step, saves and returns. Without ``resume`` an existing file is an error: it may be
+        hours of work. During the run, a lock (a hidden file next to it) protects the checkpoint
+        from other runs; the system releases it however this process ends, even by kill -9. A file
+        system without locks does not protect it from other processes.
     save_every : int
         Steps between two saves.
     resume : bool
@@ -325,6 +327,11 @@ class _Loop:
         if begun and not options.resume:
             raise ValueError(
                 f"checkpoint: {path} exists; pass resume=True to go on, or another path"
+            )
+        if not begun and previous(path).exists():  # which saves would replace
+            raise ValueError(
+                f"checkpoint: there is no {path}, but {previous(path).name} beside it"
+                f"{said_of_previous(path)}; or delete it to begin anew, or use another path"
             )
         self.described = describe(
             run,
