@@ -150,10 +150,10 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
 
 @contextmanager
 def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
-    """Say what is left of a run that ends at once: by a second Ctrl-C, or one before a step."""
+    """Say what is left of a run that ends here: by SIGTERM, or Ctrl-C twice or before a step."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if (folder / CHECKPOINT).exists():
             console.print(_go_on(folder), markup=False, highlight=False, soft_wrap=True)
         raise

@@ -1,6 +1,7 @@
 """The training loop: updates, with logs, evaluations and saves between them."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -123,10 +124,11 @@ def train(
     checkpoint : path, optional
         File to save to every ``save_every`` steps, at the end, and when interrupted. The one before
         it is kept beside it, as ``<name>.previous``. With a checkpoint, the first Ctrl-C finishes
-        the step, saves and returns. Without ``resume`` an existing file is an error: it may be
-        hours of work. During the run, a lock (a hidden file next to it) protects the checkpoint
-        from other runs; the system releases it however this process ends, even by kill -9. A file
-        system without locks does not protect it from other processes.
+        the step, saves and returns; SIGTERM finishes and saves likewise, and ends the process with
+        SystemExit, unless you have a handler for it. Without ``resume`` an existing file is an
+        error: it may be hours of work. During the run, a lock (a hidden file next to it) protects
+        the checkpoint from other runs; the system releases it however this process ends, even by
+        kill -9. A file system without locks does not protect it from other processes.
     save_every : int
         Steps between two saves.
     resume : bool
@@ -237,7 +239,7 @@ class _Loop:
         run, options = self.run, self.options
         self.check_patience()  # the run may have ended before
         self.notify("on_start")
-        with interruptible(run, enabled=options.path is not None):
+        with interruptible(run, enabled=options.path is not None) as signals:
             while not run.done and run.stop_reason is None:
                 self.make_step()
                 if run.step % options.log_every == 0:
@@ -252,6 +254,8 @@ class _Loop:
                     self.finish()
         self.save(self.before_end)
         self.notify("on_end")
+        if signal.SIGTERM in signals:
+            raise SystemExit(128 + signal.SIGTERM)  # as a shell reports it
         return run
 
     def make_step(self) -> None:
