@@ -81,7 +81,10 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         "vocabulary": vocabulary.characters,
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    with _opened(folder, settings, facts, found, resume=resume) as config:
+    with (
+        _opened(folder, settings, facts, found, resume=resume) as config,
+        _said_if_interrupted(folder, console),
+    ):
         source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
         console.print(
             f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
@@ -111,7 +114,6 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             )
         # A rate too large is told by the error that it ends in, not by NumPy's warnings before.
         with (
-            _said_if_interrupted(folder, console),
             messages_on(console),
             progress_bar(console) as progress,
             np.errstate(all="ignore"),
@@ -150,7 +152,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
 
 @contextmanager
 def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
-    """Say what is left of a run that ends here: by SIGTERM, or Ctrl-C twice or before a step."""
+    """Say what is left of a run that is ended by SIGTERM, or at once by Ctrl-C."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
