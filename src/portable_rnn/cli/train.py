@@ -33,7 +33,7 @@ from ..text import (
     split_text,
 )
 from ..training import Run, evaluate, train
-from ..training.checkpoints import lock_checkpoint
+from ..training.checkpoints import lock_checkpoint, said_of_previous
 from .callbacks import BITS, Bar, TimeLimit, Weights, progress_bar
 from .lock import locked
 from .metrics import MetricsFile, read_metrics
@@ -43,6 +43,7 @@ from .settings import (
     CONFIG,
     METRICS,
     PLOT,
+    PREVIOUS,
     UNLIMITED,
     WEIGHTS,
     Settings,
@@ -89,7 +90,10 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         "vocabulary": vocabulary.characters,
         "text_sha256": _sha256(text),
     }
-    with _opened(folder, settings, facts, found, resume=resume) as config:
+    with (
+        _opened(folder, settings, facts, found, resume=resume) as config,
+        _said_if_interrupted(folder, console),
+    ):
         source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
         console.print(
             f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
@@ -119,7 +123,6 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             )
         # A rate too large is told by the error that it ends in, not by NumPy's warnings before.
         with (
-            _said_if_interrupted(folder, console),
             messages_on(console),
             progress_bar(console) as progress,
             np.errstate(all="ignore"),
@@ -161,10 +164,10 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
 
 @contextmanager
 def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
-    """Say what is left of a run that ends at once: by a second Ctrl-C, or one before a step."""
+    """Say what is left of a run that is ended by SIGTERM, or at once by Ctrl-C."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if (folder / CHECKPOINT).exists():
             console.print(_go_on(folder), markup=False, highlight=False, soft_wrap=True)
         raise
@@ -260,6 +263,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{folder / CHECKPOINT}: file not found, but {WEIGHTS} is of a run that had one; "
             "restore it from a copy, or begin again with another --out"
+            f"{said_of_previous(folder / CHECKPOINT)}"
         )
     if (folder / WEIGHTS).exists():  # which the next save would replace unseen
         try:
@@ -267,7 +271,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or delete it, and --resume writes it anew") from None
     with lock_checkpoint(folder / CHECKPOINT):  # or what is not written yet would look left over
-        for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
+        for name in (CONFIG, CHECKPOINT, PREVIOUS, WEIGHTS, METRICS, PLOT):
             for leftover in leftovers(folder / name):
                 leftover.unlink()
 
