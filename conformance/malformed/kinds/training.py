@@ -171,7 +171,7 @@ def own_function(place: Place) -> list[Value]:
         Value("of nothing", of(lambda: None)),
         Value("of two", of(lambda params, batch: None)),
         Value("the class dict", of(dict)),
-        Value("returns nothing", of(lambda params, batch, state: None)),
+        Value("returns nothing", of(lambda params, batch, state: None), "misfit"),
     ]
     return junk(taken=("None",)) + own
 
