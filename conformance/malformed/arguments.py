@@ -123,7 +123,6 @@ IN_FUNCTION = {
         **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
         "xp": "optional namespace",
     },
-    "AttentionDecoder.split": {"*": "inner"},
     **{name: {"memory": "steps of a memory"} for name in ("attend", "decode")},
     "attention.init": {"weights": "scheme", "xp": "optional namespace"},
     "pool": {"outputs": "outputs to pool"},

@@ -127,6 +127,7 @@ def optimizer(place: Place) -> list[Value]:
     own = [
         Value("of three alone", of(lambda params, grads, state: (params, state))),
         Value("its result", of(({}, {}))),
+        Value("the class dict", of(dict)),
         Value("returns nothing", of(returning(lambda params, state: None))),
         Value("returns params", of(returning(lambda params, state: params))),
         Value("returns no params", of(returning(lambda params, state: (None, state)))),
@@ -177,7 +178,8 @@ def own_function(place: Place) -> list[Value]:
     own = [
         Value("of nothing", of(lambda: None)),
         Value("of two", of(lambda params, batch: None)),
-        Value("returns nothing", of(lambda params, batch, state: None)),
+        Value("the class dict", of(dict)),
+        Value("returns nothing", of(lambda params, batch, state: None), "misfit"),
     ]
     return junk(taken=("None",)) + own
 
