@@ -29,7 +29,7 @@ HOST_SIDE = {
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "text", "serialization", "plots"),
-    *("torch", "interop.gates", "interop.keras", "interop.flax", "interop.equinox"),
+    *("torch", "jax", "interop.gates", "interop.keras", "interop.flax", "interop.equinox"),
     *("interop.onnx", "interop.onnx_export", "interop.onnx_nodes", "interop.onnx_sizes"),
     "interop.onnx_training",
     *("metrics.classification", "metrics.metric", "metrics.regression"),
