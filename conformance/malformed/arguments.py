@@ -25,6 +25,7 @@ UNTRIED = {
         "needs that library, and tests/test_interop_*.py have its wrong values"
     ),
     "of torch": "is of torch, and tests/test_torch_layer.py has its wrong values",
+    "of JAX": "is of JAX, and tests/test_jax_layer.py has its wrong values",
     "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
 }
 
@@ -170,6 +171,7 @@ IN_FUNCTION = {
     "save_model": {"folder": "folder to be made"},
     "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
     "torch.Layer": {"*": "of torch"},
+    "jax.layer": {"*": "of JAX"},
     **{
         f"interop.{way}_{library}": {"*": "of one of several libraries"}
         for way in ("from", "to")
