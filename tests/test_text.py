@@ -209,3 +209,15 @@ def least(**options):
 def test_arguments_that_do_not_fit_are_named(call, error, message):
     with pytest.raises(error, match=f"^{message}"):
         call()
+
+
+def test_names_of_columns_are_no_indices():
+    class Frame:
+        shape, columns = (2, 2), (0, 1)
+
+        def __iter__(self):
+            return iter(self.columns)
+
+    for given in (Frame(), {0: "a"}, np.zeros((2, 2), int)):
+        with pytest.raises(TypeError, match=r"^indices: expected a list of ints, got "):
+            Vocabulary.of("ab").decode(given)

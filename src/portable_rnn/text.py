@@ -279,9 +279,13 @@ def _draw(
 
 
 def _items(name: str, value: Any, of: str) -> Iterator[Any]:
-    """Return an iterator over ``value``; refuse strings, and what is not iterable, by name."""
+    """Return an iterator over ``value``; refuse what is not iterable, or whose items are parts.
+
+    Those of texts are characters, those of mappings and frames names.
+    """
     try:
-        if isinstance(value, (str, bytes)):
+        whole = isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable)
+        if whole or len(getattr(value, "shape", ())) > 1:
             raise TypeError
         found: Iterator[Any] = iter(value)
     except Exception:
