@@ -6,8 +6,6 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from portable_rnn import executors
-
 from .backend import Backend
 
 __all__ = ["Dask", "Jax", "Ndonnx"]
@@ -116,7 +114,7 @@ class Ndonnx(Backend):
         # them needs a session, and most are shapes for a special case of `matmul`.
         spox = import_module("spox._future")
         folding = spox.value_prop_backend(spox.ValuePropBackend.REFERENCE)
-        with folding, executors.use(self.executor):
+        with folding, import_module("portable_rnn").executors.use(self.executor):
             found = function(static, *arguments)
         inputs = {f"in{i}": array for i, array in enumerate(_flat(arguments))}
         outputs = {f"out{i}": array for i, array in enumerate(found.values())}

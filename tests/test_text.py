@@ -1,6 +1,9 @@
 """Texts, vocabularies, baselines, and text drawn from a network."""
 
 import math
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +19,57 @@ from portable_rnn.text import (
 )
 
 pytestmark = pytest.mark.no_products
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_labels_take_the_memory_of_their_dtype(dtype):
+    text = "aé\u20ac\U0001f600" * 10
+    labels = Vocabulary.of(text).encode(text, dtype=dtype)
+    assert labels.dtype == dtype
+    assert labels.tolist() == [0, 1, 2, 3] * 10
+    many = Vocabulary("".join(map(chr, range(256, 400))))
+    with pytest.raises(ValueError, match="dtype: expected one for 144 characters, got 'int8'"):
+        many.encode("\u0100", dtype="int8")
+    with pytest.raises(ValueError, match="dtype: expected 'int8', 'int16', 'int32' or 'int64'"):
+        many.encode("\u0100", dtype="uint8")
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 1000])
+def test_a_text_is_read_in_parts(monkeypatch, part):
+    """Baselines and labels are those of counting characters and pairs one by one."""
+    rng = np.random.default_rng(0)
+    train, held_out = ("".join(rng.choice(list("abcé\u20ac"), size)) for size in (400, 57))
+    monkeypatch.setattr("portable_rnn.text.PART", part)
+    vocabulary = Vocabulary.of(train)
+    assert vocabulary.characters == "".join(sorted(set(train)))
+    assert vocabulary.decode(vocabulary.encode(train)) == train
+    bits = baselines(train, held_out)
+    alphabet = len(set(train + held_out))
+    counts, pairs = Counter(train), Counter(pairwise(train))
+    firsts = Counter(train[:-1])
+    unigram = -sum(math.log2((counts[b] + 1) / (len(train) + alphabet)) for b in held_out)
+    bigram = -sum(
+        math.log2((pairs[a, b] + 1) / (firsts[a] + alphabet))
+        for a, b in pairwise(train[-1] + held_out)
+    )
+    assert bits["unigram"] == pytest.approx(unigram / len(held_out), rel=1e-12)
+    assert bits["bigram"] == pytest.approx(bigram / len(held_out), rel=1e-12)
+
+
+def test_a_text_takes_little_more_memory_than_itself(monkeypatch):
+    monkeypatch.setattr("portable_rnn.text.PART", 2**16)
+    monkeypatch.setattr("portable_rnn.text._xz_bits", len)  # xz takes 700 MB for any text
+    text = "".join(np.random.default_rng(0).choice(list("abcdefgh "), 100_000)) * 60
+    tracemalloc.start()
+    vocabulary = Vocabulary.of(text)
+    labels = vocabulary.encode(text, dtype="int8")
+    bits = baselines(text[:-10_000], text[-10_000:])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(labels) == len(text)
+    assert bits["unigram"] < math.log2(9.01)
+    # Labels, two slices and a part; a list of characters would be eight times the text.
+    assert most < 4 * len(text)
 
 
 def test_vocabulary_round_trip_with_any_characters():

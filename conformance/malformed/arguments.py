@@ -123,7 +123,6 @@ IN_FUNCTION = {
         **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
         "xp": "optional namespace",
     },
-    "AttentionDecoder.split": {"*": "inner"},
     **{name: {"memory": "steps of a memory"} for name in ("attend", "decode")},
     "attention.init": {"weights": "scheme", "xp": "optional namespace"},
     "pool": {"outputs": "outputs to pool"},
@@ -139,6 +138,8 @@ IN_FUNCTION = {
     "RNN.weights": {"*": "inner"},
     "activations": {"*": "inner"},
     "batches": dict.fromkeys(("x", "targets", "weights"), "kept array"),
+    "batches.Chunked": {"xp": "optional namespace", "chunk": "optional count"},
+    "batches.Prefetched": {"count": "count", "source": "source"},
     "ragged.unpack": {"packed": "kept array"},
     "book.Example": {
         **dict.fromkeys("UWVx", "numbers"),

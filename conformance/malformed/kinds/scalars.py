@@ -104,7 +104,10 @@ def rate_or_schedule(place: Place) -> list[Value]:
             *(("a list", [0.1]), ("inf", math.inf), ("an array", np.ones(2))),
         )
     ]
-    more = [Value("a schedule of two", lambda: lambda step, other: 0.1)]
+    more = [
+        Value("a schedule of two", lambda: lambda step, other: 0.1),
+        Value("a class as schedule", of(dict)),
+    ]
     return number(place) + own + more
 
 
