@@ -79,9 +79,10 @@ def interop(session: nox.Session) -> None:
 def data(session: nox.Session) -> None:
     """Frames and stored arrays of other libraries; none of them may be absent."""
     others = ("h5py", "pandas", "polars", "pyarrow", "xarray", "zarr")
-    install(session, "-e.", *others, groups=("test",))
-    required = ONE_THREAD | {"DATA_REQUIRED": "1"}
-    session.run("pytest", "tests/test_frames.py", *session.posargs, env=required)
+    install(session, "-e.[checkpoint]", *others, groups=("test", "peers"))
+    files = ("tests/test_frames.py", "tests/test_chunked.py")
+    required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
+    session.run("pytest", *files, *session.posargs, env=required)
 
 
 @nox.session(default=False)

@@ -3,10 +3,9 @@
 The engine returns arrays of the caller's library, and a frame is of none. So each argument that is
 an array refuses it, and says how to make an array of it. ``lengths``, which may be any sequence of
 ints, may also be a column of a frame. ``nox -s data`` installs the packages, and there none of
-these tests may be skipped.
+these tests may be skipped. `Chunked` takes stored arrays as they are.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,9 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import losses, metrics
-from portable_rnn.batches import Batch, Shuffled, Windows
+from portable_rnn.batches import Batch, Chunked, Shuffled, Windows
+
+from .needed import need
 
 MODEL = prnn.RNN(3, 4, output_size=2)
 PARAMS = MODEL.init(seed=0, dtype="float64")
@@ -118,12 +119,7 @@ def train(batch):
 
 @pytest.fixture(params=MADE)
 def frames(request):
-    try:
-        package = __import__(request.param)
-    except ImportError:
-        if os.environ.get("DATA_REQUIRED"):
-            raise
-        pytest.skip(f"not run: {request.param} is not installed")
+    package = need(request.param)
     return package, MADE[request.param](package)
 
 
@@ -206,10 +202,33 @@ def test_a_column_with_missing_lengths_is_refused(frames):
 
 
 def test_columns_of_mixed_types_say_that_they_are_no_numbers():
-    pandas = pytest.importorskip("pandas", reason="not run: pandas is not installed")
-    frame = pandas.DataFrame(A).assign(name="a")
+    frame = need("pandas").DataFrame(A).assign(name="a")
     with pytest.raises(TypeError, match=r"^x: expected a dtype of numbers, got object$"):
         Shuffled(frame.to_numpy()[:, None, :], Y, batch_size=1)
+
+
+# What has a shape and slices of several axes; the others are tables and columns.
+STORED = ("h5py.Dataset", "xarray.DataArray", "xarray.Variable", "zarr.Array")
+
+
+def test_chunked_takes_stored_arrays_and_refuses_tables_by_name(frames):
+    package, make = frames
+    target = np.zeros(5)
+    for kind, frame in make.items():
+        if f"{package.__name__}.{kind}" in STORED:
+            batch = Chunked(frame, target, batch_size=5, batch_axis=0).batch(0)
+            assert type(batch.x) is np.ndarray
+            np.testing.assert_array_equal(np.sort(batch.x, axis=0), A)
+            continue
+        for name in ("x", "targets"):
+            given = {"x": A, "targets": target} | {name: frame}
+            with pytest.raises(TypeError) as refused:
+                Chunked(**given, batch_size=1, batch_axis=0)
+            exported = f"{package.__name__}.{kind}" if hasattr(package, kind) else kind
+            wanted = "an array with a shape, a dtype and slices"
+            assert str(refused.value).startswith(
+                f"{name}: expected {wanted}, got {exported}; give "
+            )
 
 
 def test_frames_elsewhere_are_described_in_a_few_words(frames):
