@@ -68,6 +68,6 @@ DATA = [
         "text.py",
         "last = labels[-1:]",
         "pass",
-        "tests/test_text.py::test_a_text_is_read_in_parts[3]",
+        "tests/test_text.py::test_a_text_is_read_in_parts[3-1048576]",
     ),
 ]

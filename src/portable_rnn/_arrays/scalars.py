@@ -33,6 +33,7 @@ __all__ = [
     "type_name",
 ]
 
+PART = 2**20
 LARGEST = 2**63 - 1  # no size is larger
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -159,9 +160,10 @@ def text(name: str, value: Any, *, least: int = 0) -> str:
         wanted = "at least one character" if least == 1 else f"at least {least} characters"
         raise ValueError(f"{name}: expected {wanted}, got {said(value)}")
     try:
-        value.encode()
+        for start in range(0, len(value), PART):  # no copy of all of a large text
+            value[start : start + PART].encode()
     except UnicodeEncodeError as error:
-        found = value[error.start]
+        found = error.object[error.start]
         raise ValueError(f"{name}: expected characters of UTF-8, got {said(found)}") from None
     return value
 

@@ -192,7 +192,7 @@ def _check_sliced(name: str, array: Any) -> None:
         remedy = as_array_remedy(name, array)
         got = f"{type_name(array)}{remedy}" if remedy else check.said(array)
         raise TypeError(f"{name}: expected an array with a shape, a dtype and slices, got {got}")
-    if not all(isinstance(size, int) for size in shape):
+    if not all(isinstance(size, int) for size in array.shape):
         raise TypeError(f"{name}: expected a shape of known sizes, got {shape}")
 
 
