@@ -75,6 +75,16 @@ def interop(session: nox.Session) -> None:
     session.run("pytest", *examples, env=required | {"KERAS_BACKEND": "torch"})
 
 
+@nox.session(default=False, tags=["cpu"])
+def data(session: nox.Session) -> None:
+    """Frames and stored arrays of other libraries; none of them may be absent."""
+    others = ("h5py", "pandas", "polars", "pyarrow", "xarray", "zarr")
+    install(session, "-e.[checkpoint]", *others, groups=("test", "peers"))
+    files = ("tests/test_frames.py", "tests/test_chunked.py")
+    required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
+    session.run("pytest", *files, *session.posargs, env=required)
+
+
 @nox.session(default=False)
 def kernels(session: nox.Session) -> None:
     """The NumPy tests under every BLAS kernel that this processor can run, 1 thread and 2."""

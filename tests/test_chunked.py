@@ -79,7 +79,12 @@ def test_each_epoch_sees_every_sequence_once_in_a_new_order():
     chunks = [one // 12 for one in flat(first)]
     changes = [a for a, b in zip(chunks, [*chunks[1:], None], strict=True) if a != b]
     assert sorted(changes) == list(range(5))
-    assert any(flat(seen(source, epoch))[0] // 12 for epoch in range(6))
+    firsts = [flat(seen(source, epoch))[0] // 12 for epoch in range(6)]
+    assert len(set(firsts)) > 1
+    # Of one chunk, too, the order is new in every epoch.
+    inside = [[i for i in flat(batches) if i // 12 == 2] for batches in (first, second)]
+    assert inside[0] != inside[1]
+    assert all(one != sorted(one) for one in inside)
 
 
 def test_a_batch_follows_from_its_step_and_the_seed():
@@ -96,7 +101,8 @@ def test_a_batch_follows_from_its_step_and_the_seed():
 
 def test_arrays_stay_together():
     x, targets = data()
-    weights, lengths = np.arange(N * T).reshape(N, T) + 1.0, np.arange(N) % T + 1
+    weights = np.arange(N * T).reshape(N, T) + 1.0
+    lengths = np.random.default_rng(1).integers(1, T + 1, N)
     source = chunked(weights=Sliced(weights), lengths=lengths)
     for batch, chosen in zip((source.batch(i) for i in range(7)), seen(source), strict=True):
         np.testing.assert_array_equal(batch.x, x[chosen])
@@ -264,35 +270,63 @@ def test_the_thread_ends_with_the_source():
     assert not thread.is_alive()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_a_thread_of_its_own():
-    ahead = Prefetched(chunked())
-    wanted = ahead.batch(0).x.tobytes(), ahead.batch(1).x.tobytes()
-    child = os.fork()
-    if child == 0:
-        found = ahead.batch(0).x.tobytes(), ahead.batch(1).x.tobytes()
-        os._exit(0 if found == wanted else 1)
-    assert os.waitpid(child, 0)[1] == 0
+def run(program, **options):
+    """Run a program in a process of its own, and return it when it has ended."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        **{"capture_output": True, "text": True, "timeout": 60, "check": False} | options,
+    )
 
 
-def test_a_program_ends_while_batches_are_read():
-    program = """
-import time
+SLOW = """
+import os, signal, threading, time
 from portable_rnn.batches import Prefetched
 class Slow:
     def batch(self, step):
-        time.sleep(0.5)
+        time.sleep({seconds})
         return step
 ahead = Prefetched(Slow(), count=20)
-print(ahead.batch(0))
-raise KeyboardInterrupt
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+def test_a_forked_process_has_a_thread_of_its_own():
+    program = """
+wanted = ahead.batch(0), ahead.batch(1)
+child = os.fork()
+found = ahead.batch(0), ahead.batch(1)
+if child == 0:
+    os._exit(0 if found == wanted else 1)
+print(os.waitpid(child, 0)[1], found)
+"""
+    ended = run(SLOW.format(seconds=0) + program)
+    assert ended.stdout == "0 (0, 1)\n", ended.stderr
+
+
+def test_a_program_ends_while_batches_are_read():
+    ended = run(SLOW.format(seconds=0.5) + "print(ahead.batch(0))\nraise KeyboardInterrupt")
     assert ended.stdout == "0\n"
     assert "KeyboardInterrupt" in ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_program_that_waits_for_a_batch_can_be_interrupted():
+    program = """
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    ahead.batch(0)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ended = run(SLOW.format(seconds=300) + program)
+    assert ended.stdout == "interrupted\n", ended.stderr
+
+
+def test_a_thread_that_ended_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("portable_rnn.batches.prefetched.WAIT", 0.01)
+    monkeypatch.setattr("portable_rnn.batches.prefetched._serve", lambda *args: None)
+    with pytest.raises(RuntimeError, match="the thread that reads batches has ended"):
+        Prefetched(chunked()).batch(0)
 
 
 # ------------------------------------------------------------------------------- memory
@@ -327,7 +361,7 @@ def test_training_takes_little_memory(tmp_path, store):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"x": [[1.0]]}, TypeError, "x: expected an array with a shape and slices"),
+        ({"x": [[1.0]]}, TypeError, "x: expected an array with a shape, a dtype and slices"),
         ({"x": np.zeros(3)}, ValueError, r"x: expected shape \(N, T, ...\)"),
         ({"x": np.zeros((0, 3, 2))}, ValueError, "x: expected shape"),
         ({"targets": np.zeros((9, T))}, ValueError, "targets: expected 53 sequences along axis 0"),
@@ -348,6 +382,18 @@ def test_what_does_not_fit_is_named(options, error, words):
     given = {"x": x, "targets": targets, "batch_size": 8, "batch_axis": 0} | options
     with pytest.raises(error, match=words):
         Chunked(given.pop("x"), given.pop("targets"), **given)
+
+
+def test_a_column_of_a_frame_is_refused():
+    """Its slices may be of labels; tests/test_frames.py has those of pandas and polars."""
+
+    class Column(Sliced):
+        def to_numpy(self):
+            return self.array
+
+    wanted = r"^x: expected an array with a shape, a dtype and slices, got Column; give x\.to_numpy"
+    with pytest.raises(TypeError, match=wanted):
+        Chunked(Column(data()[0]), data()[1], batch_size=8, batch_axis=0)
 
 
 def test_what_cannot_be_read_ahead_is_named():

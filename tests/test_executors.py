@@ -84,7 +84,7 @@ def test_without_llvmlite_the_python_loop_runs(monkeypatch):
     try:
         assert executor_of(MODEL, PARAMS, X) is EAGER
         with executors.use("auto"):
-            assert "pip install portable-rnn[fast]" in executors.explain(MODEL)
+            assert "pip install 'portable-rnn[fast]'" in executors.explain(MODEL)
         with pytest.raises(ValueError, match="llvmlite is not installed"):
             executor_of(MODEL, PARAMS, X, "compiled")
     finally:

@@ -1,7 +1,7 @@
 """What runs the time loop: Python, or code compiled from the cell's own source.
 
 By default (``"auto"``) a call on NumPy arrays of float32 or float64 is compiled if the model
-can be, on x86-64, and llvmlite is installed (``pip install portable-rnn[fast]``). On CuPy arrays
+can be, on x86-64, and llvmlite is installed (``pip install 'portable-rnn[fast]'``). On CuPy arrays
 each step is one product and one kernel (``"fused"``), compiled by NVRTC; by name, all steps are one
 kernel where the weights fit into shared memory (``"persistent"``). All else is ``"eager"``, the
 loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of all agree up to

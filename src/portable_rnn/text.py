@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 PART = 2**20  # characters that are looked at together: a text may be as large as memory allows
+DENSE = 2**20  # pairs of characters that are counted in a table, which is faster than to sort them
 XZ_CHARACTERS = 8 * 2**20  # that xz has read before it compresses the rest
 
 
@@ -331,9 +332,13 @@ def _draw(
 
 
 def _items(name: str, value: Any, of: str) -> Iterator[Any]:
-    """Return an iterator over ``value``; refuse strings, and what is not iterable, by name."""
+    """Return an iterator over ``value``; refuse what is not iterable, or whose items are parts.
+
+    Those of texts are characters, those of mappings and frames names.
+    """
     try:
-        if isinstance(value, (str, bytes)):
+        whole = isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable)
+        if whole or len(getattr(value, "shape", ())) > 1:
             raise TypeError
         found: Iterator[Any] = iter(value)
     except Exception:
@@ -365,7 +370,12 @@ def _labels(
 
 def _counted(numbers: np.ndarray[Any, Any]) -> dict[int, int]:
     """Return how often each number occurs."""
-    found, counts = np.unique(numbers, return_counts=True)
+    if numbers.max(initial=0) < DENSE:
+        counts = np.bincount(numbers)
+        found = np.flatnonzero(counts)
+        counts = counts[found]
+    else:
+        found, counts = np.unique(numbers, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 

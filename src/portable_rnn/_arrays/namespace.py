@@ -31,7 +31,7 @@ from array_api_compat import (
 )
 
 from .contexts import reusable
-from .scalars import as_array_remedy, said
+from .scalars import as_array_remedy, said, type_name
 
 __all__ = [
     "DTYPES",
@@ -183,7 +183,7 @@ def _home(name: str, array: Any) -> Namespace:
     if not is_array(array):
         raise TypeError(
             f"{name}: expected an array of an array API library, "
-            f"got {kind.__name__}{as_array_remedy(name, array)}"
+            f"got {type_name(array)}{as_array_remedy(name, array)}"
         )
     if reason := _unlike_others(name, array):
         raise TypeError(f"{name}: expected an array like any other, got {reason}")

@@ -177,7 +177,7 @@ def no_compiler(by_name: bool) -> str:
         Whether it is asked for by name, and so also where it is not yet the default.
     """
     if find_spec("llvmlite") is None:
-        return "llvmlite is not installed: pip install portable-rnn[fast]"
+        return "llvmlite is not installed: pip install 'portable-rnn[fast]'"
     try:
         found = version("llvmlite")
     except PackageNotFoundError:  # a folder of that name

@@ -9,6 +9,7 @@ from .._arrays import checks as check
 from .._arrays.functions import take
 from .._arrays.host import check_device, from_host
 from .._arrays.namespace import Namespace, resolve_namespace
+from .._arrays.scalars import as_array_remedy, type_name
 from .._calls.valid_steps import read_lengths
 from .batch import Batch, sequences_of
 
@@ -29,8 +30,9 @@ class Chunked:
     Parameters
     ----------
     x : array-like, shape (T, N, I) or of tokens (T, N), or with ``batch_axis=0`` N first
-        Anything with a shape and slices, such as a ``zarr.Array``, an ``h5py.Dataset`` or a
-        ``numpy.memmap``. With N first, each chunk is read from one place.
+        Anything with a shape, a dtype and slices, such as a ``zarr.Array``, an ``h5py.Dataset``, a
+        ``numpy.memmap`` or an ``xarray.DataArray``. With N first, each chunk is read from one
+        place.
     targets : such an array, with the axes of N sequences and T steps; or (N,) or (N, O)
         As for `Shuffled`.
     batch_size : int
@@ -179,12 +181,18 @@ class Chunked:
 
 
 def _check_sliced(name: str, array: Any) -> None:
-    """Check that something has a shape, and can be sliced."""
+    """Check that something has a shape and a dtype, and can be sliced by position.
+
+    Columns of frames are sliced by their labels; arrays of xarray, which have ``dims``, are not.
+    """
     shape = getattr(array, "shape", None)
-    if isinstance(array, type) or not isinstance(shape, tuple) or not hasattr(array, "__getitem__"):
-        wanted = "an array with a shape and slices"
-        raise TypeError(f"{name}: expected {wanted}, got {check.said(array)}")
-    if not all(isinstance(size, int) for size in shape):
+    sliced = hasattr(array, "dtype") and hasattr(array, "__getitem__") and isinstance(shape, tuple)
+    column = hasattr(array, "to_numpy") and not hasattr(array, "dims")
+    if isinstance(array, type) or not sliced or column:
+        remedy = as_array_remedy(name, array)
+        got = f"{type_name(array)}{remedy}" if remedy else check.said(array)
+        raise TypeError(f"{name}: expected an array with a shape, a dtype and slices, got {got}")
+    if not all(isinstance(size, int) for size in array.shape):
         raise TypeError(f"{name}: expected a shape of known sizes, got {shape}")
 
 

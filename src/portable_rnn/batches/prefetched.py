@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ from .._arrays import checks as check
 from .batch import Batch, Batches
 
 __all__ = ["Prefetched"]
+
+WAIT = 1.0  # seconds until it is asked again whether the thread lives; also for Ctrl-C on Windows
 
 Tasks: TypeAlias = "SimpleQueue[tuple[Future[Batch], int] | None]"
 
@@ -71,7 +73,16 @@ class Prefetched:
             if one not in self._waiting:
                 self._waiting[one] = Future()
                 self._tasks.put((self._waiting[one], one))
-        return self._waiting.pop(step).result()
+        return self._taken(self._waiting.pop(step))
+
+    def _taken(self, future: "Future[Batch]") -> Batch:
+        """Wait for a batch as long as there is a thread that reads it."""
+        while not future.done():
+            alive = self._thread is not None and self._thread.is_alive()
+            wait([future], timeout=WAIT)
+            if not (alive or future.done()):
+                raise RuntimeError("the thread that reads batches has ended")
+        return future.result()
 
     def _start(self) -> None:
         """Start the thread; it ends when nothing refers to this object, and with the program."""

@@ -58,6 +58,7 @@ __all__ = ["train_text"]
 VALIDATION_BATCH_SIZE = 8
 EVALUATE_EVERY = 250
 SAVE_EVERY = 50
+HELD_OUT = 2**20  # characters at most, or evaluations of a large text would take most of the time
 PROMPT = "The "
 
 
@@ -65,11 +66,13 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
     """Train, then show what was reached, a sample, and where the files are."""
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
+    most = max(HELD_OUT, VALIDATION_BATCH_SIZE * settings.window + 1)
     learned, held_out = split_text(
         text,
         batch_size=settings.batch_size,
         window=settings.window,
         validation_batch_size=VALIDATION_BATCH_SIZE,
+        share=min(0.1, most / max(1, len(text))),
     )
     vocabulary = Vocabulary.of(text)
     model = RNN(
@@ -90,6 +93,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
         "vocabulary": vocabulary.characters,
         "text_sha256": _sha256(text),
     }
+    del text  # which may be large
     with (
         _opened(folder, settings, facts, found, resume=resume) as config,
         _said_if_interrupted(folder, console),
@@ -112,6 +116,8 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             config=config,
         )
         validation = windows(held_out, batch_size=VALIDATION_BATCH_SIZE)
+        batches, characters = windows(learned, batch_size=settings.batch_size), len(learned)
+        del learned
         schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
         if settings.steps != UNLIMITED:
             schedule = functools.partial(
@@ -131,7 +137,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             run = train(
                 model,
                 model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
-                windows(learned, batch_size=settings.batch_size),
+                batches,
                 steps=settings.steps,
                 lr=schedule,
                 max_norm=1.0,
@@ -157,7 +163,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
             )
         _draw(folder, settings, levels, console)
         read = "the training text"
-        if len(learned) > XZ_CHARACTERS:
+        if characters > XZ_CHARACTERS:
             read = f"its last {XZ_CHARACTERS:,} characters"
         _report(folder, run, vocabulary, levels, read, validation, prompt, console)
 
