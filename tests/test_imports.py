@@ -59,7 +59,7 @@ LEVELS = [
     },
     {"decoders", "vectors", "metrics", "model_files", "interop"},
     {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book", "torch"},
-    {"_generated"},
+    {"_generated", "distributed"},
     {"generation", "beams"},
     {""},
     {"cli"},
@@ -165,7 +165,17 @@ def test_the_engine_knows_no_cell_by_name():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich", "dask"]
+    heavy = [
+        "cupy",
+        "torch",
+        "jax",
+        "safetensors",
+        "matplotlib",
+        "typer",
+        "rich",
+        "dask",
+        "distributed",
+    ]
     code = f"import sys, portable_rnn; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
