@@ -149,7 +149,7 @@ class DaskGradients(DistributedObjective):
                 if again == self._retries:
                     raise RuntimeError(
                         f"client: expected workers that last for step {step}, lost them "
-                        f"{again + 1} times ({error}); see their logs, or give more retries"
+                        f"{again + 1} times, perhaps for lack of memory; see their logs ({error})"
                     ) from error
             except KilledWorker as error:
                 self._forget()
@@ -314,6 +314,6 @@ def _local(steps: Any, optimizer: Any, lr: Any) -> Local | None:
     steps = check.count("local_steps", steps)
     if lr is None:
         raise ValueError("local_lr: expected a learning rate with local_steps, got none")
-    found = check_optimizer("local_optimizer", optimizer_of(optimizer))
+    found = check_optimizer("local_optimizer", optimizer_of(optimizer, "local_optimizer"))
     refuse_scaled("local_optimizer", found, "there is no scaled loss here")
     return Local(steps, found, check.number("local_lr", lr, above=0.0))

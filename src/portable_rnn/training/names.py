@@ -50,10 +50,10 @@ def loss_of(loss: Any) -> Any:
     return _named("loss", loss, named | LOSSES)
 
 
-def optimizer_of(optimizer: Any) -> Any:
-    """Return the optimizer of a name; anything else as it is."""
+def optimizer_of(optimizer: Any, argument: str = "optimizer") -> Any:
+    """Return the optimizer of a name; anything else as it is. Errors name the argument."""
     every = [name for name in optimizers.__all__ if name not in _NO_OPTIMIZER]
-    return _named("optimizer", optimizer, {name: getattr(optimizers, name) for name in every})
+    return _named(argument, optimizer, {name: getattr(optimizers, name) for name in every})
 
 
 def _named(argument: str, value: Any, known: Mapping[str, Any]) -> Any:
