@@ -10,7 +10,7 @@ import portable_rnn as prnn
 
 __all__ = ["DESCRIBED", "METHODS", "MODULES", "NAMES"]
 
-NAMED = [f"portable_rnn.{name}" for name in ("activations", "book", "interop")]
+NAMED = [f"portable_rnn.{name}" for name in ("activations", "book", "distributed", "interop")]
 if find_spec("torch"):
     NAMED.append("portable_rnn.torch")
 MODULES = [

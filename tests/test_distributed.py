@@ -429,7 +429,7 @@ def test_what_is_wrong_with_a_shard_is_said(client, loader, kind, message):
         ({"retries": -1}, ValueError, "^retries: expected at least 0"),
         ({"threads": 0}, ValueError, "^threads: expected at least 1"),
         ({"loss": "cross-entropy"}, ValueError, "^loss: expected "),
-        ({"loss": 3}, TypeError, "^loss: expected a callable, got 3"),
+        ({"loss": 3}, TypeError, "^loss: expected a callable"),
         ({"metrics": ["acuracy"]}, ValueError, r"^metrics\['acuracy'\]: .*did you mean accuracy"),
         ({"local_steps": 2}, ValueError, "^local_lr: expected a learning rate with local_steps"),
         ({"local_lr": 0.1}, ValueError, "^local_lr: expected local_steps with it, got 0.1 alone"),

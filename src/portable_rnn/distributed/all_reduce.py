@@ -93,20 +93,14 @@ class AllReduceGradients(DistributedObjective):
         self._held: dict[bool, list[Any]] = {}
         self.writes = self._rank == 0
 
-    def add(
+    def _sums(
         self,
         params: Mapping[str, Array],
         batch: Batch,
         state: Any,
         seed: tuple[int, int] | None,
     ) -> Sums:
-        """Return the sums over the shards of a batch; without a seed, for an evaluation.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the batch cannot be cut, or ``all_reduce`` returns another array.
-        """
+        """Return the sums over the shards of a batch; without a seed, for an evaluation."""
         step = seed[1] if seed else 0
         if isinstance(batch.x, ToLoad):
             shards, step = batch.x.shards, batch.x.step
@@ -157,11 +151,9 @@ class AllReduceGradients(DistributedObjective):
         parts = [_part_of(read[i * width : (i + 1) * width], one) for i in range(shards)]
         return Sums(grads, parts)
 
-    def described(self) -> dict[str, Any]:
-        """Return what determines a run besides its loss and data."""
-        found: dict[str, Any] = super().described()
-        found["gradients"] |= {"shards": self._shards, "size": self._size}
-        return found
+    def _described(self) -> dict[str, Any]:
+        """Return what determines a run besides its model, loss and data."""
+        return {"shards": self._shards, "size": self._size}
 
 
 def _numbers(one: PartResult) -> list[float]:

@@ -15,6 +15,7 @@ from ..losses import softmax_cross_entropy
 from ..model import RNN
 from ..optimizers import Optimizer, sgd
 from ..optimizers.inner import check_optimizer, refuse_scaled
+from ..training.description import plain
 from ..training.distributed import DistributedObjective, Sums
 from ..training.evaluation import evaluate_objective
 from ..training.names import Metrics, optimizer_of
@@ -25,6 +26,8 @@ from .shards import ToLoad, cut_batch
 __all__ = ["DaskGradients"]
 
 FAN_IN = 8  # more shards than that are added on workers, so many at a time
+# Errors of Dask's, besides a cancelled future, by which it says that workers were lost.
+LOST = ("KilledWorker", "CommClosedError")
 REFRESH = 2.0  # seconds after which the scheduler is asked again for its workers
 
 
@@ -113,25 +116,14 @@ class DaskGradients(DistributedObjective):
         self._workers: list[str] = []
         self._asked = 0.0
 
-    def add(
+    def _sums(
         self,
         params: Mapping[str, Array],
         batch: Batch,
         state: Any,
         seed: tuple[int, int] | None,
     ) -> Sums:
-        """Return the sums over the shards of a batch; without a seed, for an evaluation.
-
-        Raises
-        ------
-        TimeoutError
-            If that takes too long.
-        RuntimeError
-            If workers are lost again and again.
-        """
-        from distributed import KilledWorker
-        from distributed.comm import CommClosedError
-
+        """Return the sums over the shards of a batch; without a seed, for an evaluation."""
         jobs, load = self._jobs(batch, state, seed)
         host, step = from_params(params), jobs[0][2]
         end = time.monotonic() + self._timeout
@@ -143,22 +135,19 @@ class DaskGradients(DistributedObjective):
                     self._attempt, host, jobs, load, seed, futures, callback_timeout=left
                 )
                 return found
-            except (CancelledError, CommClosedError) as error:
-                # With the workers that had them, the parameters or the work were lost.
-                self._forget()
-                if again == self._retries:
-                    raise RuntimeError(
-                        f"client: expected workers that last for step {step}, lost them "
-                        f"{again + 1} times, perhaps for lack of memory; see their logs ({error})"
-                    ) from error
-            except KilledWorker as error:
-                self._forget()
-                raise RuntimeError(
-                    f"client: a shard of step {step} ended several workers, one after the other, "
-                    f"perhaps for lack of memory; see their logs ({error})"
-                ) from error
             except TimeoutError:
                 raise self._late(step, futures) from None
+            except Exception as error:
+                if not isinstance(error, CancelledError) and type(error).__name__ not in LOST:
+                    raise
+                # With the workers that had them, the parameters or the work were lost. A shard
+                # that ends one worker after the other is given up.
+                self._forget()
+                if again == self._retries or type(error).__name__ == "KilledWorker":
+                    raise RuntimeError(
+                        f"client: expected workers that last for step {step}, lost some "
+                        f"{again + 1} times, perhaps for lack of memory; see their logs ({error})"
+                    ) from error
             finally:
                 futures.clear()
         raise AssertionError
@@ -186,13 +175,12 @@ class DaskGradients(DistributedObjective):
         found = evaluate_objective(self, params, batches)
         return {"loss": found.loss, **found.metrics}
 
-    def described(self) -> dict[str, Any]:
-        """Return what determines a run besides its loss and data."""
-        found: dict[str, Any] = super().described()
-        found["gradients"]["shards"] = self._shards
-        if self._local is not None:
-            found["gradients"] |= {"local_steps": self._local.steps, "local_lr": self._local.lr}
-            found["local_optimizer"] = self._local.optimizer
+    def _described(self) -> dict[str, Any]:
+        """Return what determines a run besides its model, loss and data."""
+        found: dict[str, Any] = {"shards": self._shards}
+        if (local := self._local) is not None:
+            found |= {"local_steps": local.steps, "local_lr": local.lr}
+            found["local_optimizer"] = plain(local.optimizer)
         return found
 
     def _jobs(

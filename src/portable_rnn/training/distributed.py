@@ -85,12 +85,11 @@ class DistributedObjective(ABC):
         check_model(model)
         self.model = model
         self.loss: Loss = loss_of(loss)
-        if not callable(self.loss):
-            raise TypeError(f"loss: expected a callable, got {check.said(loss)}")
+        check.loss(type(self), self.loss, {}, weighted=False)
         self.metrics: dict[str, Metric] = metrics_of(metrics)
 
     @abstractmethod
-    def add(self, params: Params, batch: Batch, state: Any, seed: tuple[int, int] | None) -> Sums:
+    def _sums(self, params: Params, batch: Batch, state: Any, seed: tuple[int, int] | None) -> Sums:
         """Return the sums over the parts of a batch; without a seed, for an evaluation."""
 
     def __call__(
@@ -120,7 +119,7 @@ class DistributedObjective(ABC):
         """Return the gradients of a batch, from the sums over its parts."""
         first = next(iter(params.values()))
         xp, device = namespace_of(params=first), device_of(first)
-        sums = self.add(params, batch, state, drawn)
+        sums = self._sums(params, batch, state, drawn)
         divisor = sums.counted or 1.0  # without any, all gradients are zero
         grads = {
             key: xp.astype(_moved(sums.grads[key] / divisor, xp, device), p.dtype, copy=False)
@@ -135,7 +134,7 @@ class DistributedObjective(ABC):
     ) -> tuple[float, float, Any, list[dict[str, Array]]]:
         """Return the loss of a batch, how much it counts, the state, and what metrics measure."""
         first = next(iter(params.values()))
-        sums = self.add(params, batch, state, None)
+        sums = self._sums(params, batch, state, None)
         weight = math.fsum(part.weight for part in sums.parts) if sums.counted else 0.0
         measured = _measured(sums, namespace_of(params=first), device_of(first))
         return sums.loss, weight, _states(sums), measured
@@ -163,7 +162,12 @@ class DistributedObjective(ABC):
 
     def described(self) -> dict[str, Any]:
         """Return what determines a run besides its loss and data."""
-        return {"model": self.model.to_dict(), "gradients": {"name": type(self).__name__}}
+        own = {"gradients": {"name": type(self).__name__, **self._described()}}
+        return {"model": self.model.to_dict(), **own}
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """Return what determines a run besides its model, loss and data."""
 
 
 def _moved(array: Any, xp: Namespace, device: Any) -> Array:
