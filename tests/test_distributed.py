@@ -403,14 +403,22 @@ def test_a_cluster_without_workers_is_an_error():
 @pytest.mark.parametrize(
     ("loader", "kind", "message"),
     [
-        (problem.fails, ValueError, "^shard 2 of step 1: no such file$"),
-        (problem.no_batch, TypeError, r"^shard 0 .*load\(step=1, shard=0\): expected it to return"),
+        (problem.fails, ValueError, r"^no such file \(shard 2 of step 1\)$"),
+        (
+            problem.no_batch,
+            TypeError,
+            r"^load: expected it to return a Batch, got .* \(shard \d of step 1\)$",
+        ),
         (problem.ends_its_process, RuntimeError, "^client: .* step 1"),
-        (lambda step, shard: load(step, shard)._replace(fresh=False), ValueError, "fresh=True, or"),
+        (
+            lambda step, shard: load(step, shard)._replace(fresh=False),
+            ValueError,
+            "^load: expected batches with fresh=True, or",
+        ),
         (lambda step, shard: 1 / 0, ZeroDivisionError, "division"),
         (
             *(lambda step, shard: load(step, shard)._replace(x=load(step, shard).x[..., :2]),),
-            *(ValueError, r"^shard \d of step 1: batch\.x: expected"),
+            *(ValueError, r"^batch\.x: expected .* \(shard \d of step 1\)$"),
         ),
     ],
 )

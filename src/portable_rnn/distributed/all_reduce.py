@@ -137,7 +137,7 @@ class AllReduceGradients(DistributedObjective):
         flat = [reshape(xp, g, (math.prod(g.shape),)) for g in sums.grads.values()]
         given = concatenate(xp, [*flat, xp.asarray(numbers, dtype=dtype, device=device)])
         vector = self._all_reduce(given)
-        like = xp.empty((sum(map(len, flat)) + len(numbers),), dtype=dtype, device=device)
+        like = xp.empty((sum(g.shape[0] for g in flat) + len(numbers),), dtype=dtype, device=device)
         check_shaped(
             "what all_reduce returned", vector, tuple(like.shape), f"params[{name!r}]", like
         )

@@ -109,7 +109,7 @@ class DaskGradients(DistributedObjective):
         self._shards = None if shards is None else check.count("shards", shards)
         self._timeout = check.number("timeout", timeout, above=0.0)
         self._retries = check.integer("retries", retries, least=0)
-        self._threads = check.count("threads", threads)
+        self._threads = check.integer("threads", threads, least=1, most=1024)
         self._local = _local(local_steps, local_optimizer, local_lr)
         self._work = Work(model, self.loss, self.metrics, self._local)
         self._sent: dict[int, tuple[Any, Any]] = {}  # by identity: what, and its future
@@ -295,13 +295,14 @@ def _computed(
 
 def _local(steps: Any, optimizer: Any, lr: Any) -> Local | None:
     """Check the options of local steps."""
+    found = check_optimizer("local_optimizer", optimizer_of(optimizer, "local_optimizer"))
+    refuse_scaled("local_optimizer", found, "there is no scaled loss here")
+    lr = None if lr is None else check.number("local_lr", lr, above=0.0)
     if steps is None:
         if lr is not None:
-            raise ValueError(f"local_lr: expected local_steps with it, got {check.said(lr)} alone")
+            raise ValueError(f"local_lr: expected local_steps with it, got {lr:g} alone")
         return None
     steps = check.count("local_steps", steps)
     if lr is None:
         raise ValueError("local_lr: expected a learning rate with local_steps, got none")
-    found = check_optimizer("local_optimizer", optimizer_of(optimizer, "local_optimizer"))
-    refuse_scaled("local_optimizer", found, "there is no scaled loss here")
-    return Local(steps, found, check.number("local_lr", lr, above=0.0))
+    return Local(steps, found, lr)

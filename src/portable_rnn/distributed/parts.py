@@ -89,7 +89,7 @@ def part(
             return _on_host(sums) if sent else sums
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"shard {shard} of step {step}: {error}") from error
+        raise kind(f"{error} (shard {shard} of step {step})") from error
 
 
 def _part(

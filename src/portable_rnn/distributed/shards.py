@@ -24,14 +24,12 @@ class ToLoad:
     step: int
 
     def batch(self, shard: int, *, later: int = 0) -> Batch:
-        """Load a shard, of this step or a later one; errors name both."""
-        step = self.step + later
-        where = f"load(step={step}, shard={shard})"
-        batch = self.load(step, shard)
+        """Load a shard, of this step or a later one."""
+        batch = self.load(self.step + later, shard)
         if not isinstance(batch, Batch):
-            raise TypeError(f"{where}: expected it to return a Batch, got {check.said(batch)}")
-        if not check.flag(f"{where}.fresh", batch.fresh) and not self.carry:
-            raise ValueError(f"{where}: expected batches with fresh=True, or Shards(carry=True)")
+            raise TypeError(f"load: expected it to return a Batch, got {check.said(batch)}")
+        if not check.flag("batch.fresh", batch.fresh) and not self.carry:
+            raise ValueError("load: expected batches with fresh=True, or Shards(carry=True)")
         return batch
 
 
