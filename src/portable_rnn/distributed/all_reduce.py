@@ -168,6 +168,6 @@ def _part_of(numbers: list[float], like: PartResult) -> PartResult:
     measured, start = {}, 0
     for name, array in like.measured.items():
         size = len(array)
-        measured[name] = array * 0 + rest[start : start + size]
+        measured[name] = (array * 0 + rest[start : start + size]).astype(array.dtype)
         start += size
     return PartResult(loss, count, weight, KEPT, measured)

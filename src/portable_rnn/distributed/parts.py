@@ -2,14 +2,15 @@
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .._arrays.devices import device_context
 from .._arrays.functions import accumulation_dtype, row
 from .._arrays.host import from_host, to_host
 from .._arrays.namespace import Array, device_of, dtype_name, is_array, namespace_of
+from .._arrays.tracing import compile_step
 from .._calls.loss import Loss
 from .._labels import one_hot_rows, signed
 from ..batches import Batch
@@ -19,7 +20,7 @@ from ..model import RNN
 from ..optimizers import Optimizer
 from ..optimizers.inner import taken
 from ..training.distributed import PartResult, Sums
-from ..training.objective import ModelObjective, evaluated
+from ..training.objective import Found, ModelObjective, evaluated
 from ..training.sources import check_fits
 from .shards import ToLoad
 
@@ -51,6 +52,34 @@ class Work:
     loss: Loss
     metrics: Mapping[str, Metric]
     local: Local | None = None
+
+    @functools.cached_property  # one function, which is compiled once
+    def differentiate(self) -> Callable[..., tuple[Found, Any]]:
+        """Gradients ``(params, state, batch, masks) -> (Found, count)``."""
+
+        def differentiate(*args: Any) -> tuple[Found, Any]:
+            objective, counts = self._objective()
+            return objective.gradients(*args), counts[-1]
+
+        return differentiate
+
+    @functools.cached_property
+    def evaluate(self) -> Callable[..., tuple[Any, Any]]:
+        """Evaluation ``(params, state, batch) -> ((value, empty, state, measured), count)``."""
+
+        def evaluate(*args: Any) -> tuple[Any, Any]:
+            objective, counts = self._objective()
+            return evaluated(objective, *args), counts[-1]
+
+        return evaluate
+
+    def _objective(self) -> tuple[ModelObjective, list[Any]]:
+        """Return an objective that records how much counts; threads must not share one."""
+        loss, counts = _counting(self.loss)
+        return ModelObjective(self.model, loss, self.metrics), counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def from_params(params: Mapping[str, Array]) -> HostParams:
@@ -121,13 +150,11 @@ def _differentiated(
     work: Work, params: Mapping[str, Array], batch: Batch, state: Any, key: tuple[Any, ...]
 ) -> tuple[dict[str, Array], PartResult]:
     """Return the gradient of a shard, and the rest of it."""
-    loss, counts = _counting(work.loss)
-    objective = ModelObjective(work.model, loss, work.metrics)
     batch, state = _checked(work.model, params, batch, state)
     xp = namespace_of(params=next(iter(params.values())))
-    masks = objective.drawn(xp, params, batch, key)
-    found = objective.gradients(params, state, batch, masks)
-    count = 0.0 if bool(found.empty) else counts[-1]
+    masks = ModelObjective(work.model, work.loss, {}).drawn(xp, params, batch, key)
+    found, count = compile_step(xp, work.differentiate)(params, state, batch, masks)
+    count = 0.0 if bool(found.empty) else float(count)
     measured = {name: to_host(a) for one in found.measured for name, a in one.items()}
     return found.grads, PartResult(float(found.loss), count, count, found.state, measured)
 
@@ -160,15 +187,12 @@ def _stepped(
 
 def _evaluated(work: Work, params: Mapping[str, Array], batch: Batch, state: Any) -> PartResult:
     """Return the loss of a shard, and what metrics measure."""
-    loss, counts = _counting(work.loss)
-    objective = ModelObjective(work.model, loss, work.metrics)
     batch, state = _checked(work.model, params, batch, state)
     xp = namespace_of(params=next(iter(params.values())))
-    weights, weight = objective.weights(xp, params, batch)
-    value, empty, after, measured = evaluated(
-        objective, params, state, batch._replace(weights=weights)
-    )
-    count = 0.0 if bool(empty) else counts[-1]
+    weights, weight = ModelObjective(work.model, work.loss, {}).weights(xp, params, batch)
+    batch = batch._replace(weights=weights)
+    (value, empty, after, measured), count = compile_step(xp, work.evaluate)(params, state, batch)
+    count = 0.0 if bool(empty) else float(count)
     host = {name: to_host(array) for name, array in measured.items()}
     return PartResult(float(value), count, float(weight), after, host)
 
@@ -219,9 +243,9 @@ def add(sums: list[Sums]) -> Sums:
     return Sums(grads, [part for one in sums for part in one.parts])
 
 
-def _counting(loss: Loss) -> tuple[Loss, list[float]]:
+def _counting(loss: Loss) -> tuple[Loss, list[Any]]:
     """Return a loss that records how much counts, and the record."""
-    record: list[float] = []
+    record: list[Any] = []
 
     @functools.wraps(loss)
     def counting(outputs: Array, targets: Any, **options: Any) -> Any:
@@ -232,7 +256,7 @@ def _counting(loss: Loss) -> tuple[Loss, list[float]]:
     return counting, record
 
 
-def _count(loss: Any, outputs: Array, targets: Any, weights: Any) -> float:
+def _count(loss: Any, outputs: Array, targets: Any, weights: Any) -> Any:
     """Return by what the mean of a loss divides, up to a factor that all shards share.
 
     That is the weight of all steps, without those that the loss itself leaves out.
@@ -246,7 +270,7 @@ def _count(loss: Any, outputs: Array, targets: Any, weights: Any) -> float:
         axis = 1 if options.get("batch_first") else 0
         if weights is None:
             return float(steps[1 - axis])
-        return float(xp.sum(xp.astype(xp.any(weights, axis=axis), xp.int32)))
+        return xp.sum(xp.astype(xp.any(weights, axis=axis), xp.int32))
     ignored, of_classes = options.get("ignore_index"), options.get("class_weights")
     if loss is not softmax_cross_entropy or not _are_labels(targets, steps):
         ignored = of_classes = None
@@ -262,7 +286,7 @@ def _count(loss: Any, outputs: Array, targets: Any, weights: Any) -> float:
         classes = outputs.shape[-1]
         rows = one_hot_rows(xp, targets, classes, wide)
         weights = weights * xp.sum(rows * row(xp, xp.astype(of_classes, wide), rows.ndim), axis=-1)
-    return float(xp.sum(weights))
+    return xp.sum(weights)
 
 
 def _are_labels(targets: Any, steps: tuple[int, ...]) -> bool:
