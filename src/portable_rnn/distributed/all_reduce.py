@@ -113,7 +113,7 @@ class AllReduceGradients(DistributedObjective):
                 f"shards: expected one for each of {self._size} processes, got {shards}"
             )
         mine = range(self._rank, shards, self._size)
-        held = self._held.get(seed is None) if state == KEPT else None
+        held = None if state is None else self._held.get(seed is None)
         states = held or [None] * len(mine)
         work, key = self._work, None if seed is None else seed[0]
         sums = add(
@@ -170,4 +170,5 @@ def _part_of(numbers: list[float], like: PartResult) -> PartResult:
         size = len(array)
         measured[name] = (array * 0 + rest[start : start + size]).astype(array.dtype)
         start += size
-    return PartResult(loss, count, weight, KEPT, measured)
+    state = None if like.state is None else KEPT
+    return PartResult(loss, count, weight, state, measured)

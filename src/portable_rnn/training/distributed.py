@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .._arrays import checks as check
+from .._arrays.devices import device_context
 from .._arrays.host import from_host
 from .._arrays.namespace import Array, Namespace, device_of, namespace_of
 from .._calls.checks import check_model, check_parameters
@@ -112,7 +113,8 @@ class DistributedObjective(ABC):
         state : list, one for each part
         """
         self.check_params(params)
-        found = self.gradients(params, None if batch.fresh else state, batch, seed)
+        with device_context(next(iter(params.values()))):
+            found = self.gradients(params, None if batch.fresh else state, batch, seed)
         return found.loss, found.grads, found.state
 
     def gradients(self, params: Params, state: Any, batch: Batch, drawn: tuple[int, int]) -> Found:
