@@ -20,6 +20,7 @@ from .. import __version__, schedules
 from .._arrays import libraries as backends
 from .._files.atomic import leftovers, write_atomically
 from ..batches import Windows
+from ..distributed import DaskGradients
 from ..model import RNN
 from ..serialization import CheckpointError
 from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
@@ -51,8 +52,13 @@ SAVE_EVERY = 50
 PROMPT = "The "
 
 
-def train_text(folder: Path, settings: Settings, console: Console, *, resume: bool) -> None:
-    """Train, then show what was reached, a sample, and where the files are."""
+def train_text(
+    folder: Path, settings: Settings, console: Console, *, resume: bool, client: Any = None
+) -> None:
+    """Train, then show what was reached, a sample, and where the files are.
+
+    With a client of Dask's, train on its cluster.
+    """
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
     learned, held_out = split_text(
@@ -124,6 +130,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 lr=schedule,
                 max_norm=1.0,
                 seed=settings.seed,
+                gradients=client and DaskGradients(client, model, shards=settings.shards),
                 validation=validation,
                 evaluate_every=EVALUATE_EVERY,
                 callbacks=(
