@@ -274,20 +274,36 @@ def bench(
     threads: Annotated[
         int, typer.Option(help="Threads of each contender, except the floor and the Python loop.")
     ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Compare a step of training on so many workers of Dask's, instead."),
+    ] = None,
     to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write a record.")
     ] = None,
 ) -> None:
     """Time a layer of your sizes, also in torch, JAX and onnxruntime if they are installed.
 
-    The floor is the time of the same matrix products by BLAS alone.
+    The floor is the time of the same matrix products by BLAS alone. With --workers, a step of
+    training is compared with that of one process, and extrapolated to more workers.
     """
+    several = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
+    given: dict[str, Any] = {"dtype": dtype, "rounds": rounds}
+    given |= {name: tuple(value) for name, value in several.items() if value}
+    if workers is not None:
+        from .bench_cluster import ClusterSizes, bench_cluster
+
+        if work != "train" or threads != 1:
+            name = "threads" if threads != 1 else "work"
+            raise ValueError(f"{name}: expected its default with --workers, got another")
+        cluster_sizes = ClusterSizes(workers, inputs=inputs, **given)
+        check_cluster(workers, None)
+        bench_cluster(cluster_sizes, Console(), _path("json", to))
+        return
     from .bench import Sizes
     from .bench import bench as measure
 
-    several = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
-    given: dict[str, Any] = {"dtype": dtype, "rounds": rounds, "threads": threads}
-    given |= {name: tuple(value) for name, value in several.items() if value}
+    given["threads"] = threads
     sizes = Sizes(work=work, inputs=inputs, **given)
     measure(sizes, Console(), _path("json", to))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
@@ -115,6 +115,7 @@ class DaskGradients(DistributedObjective):
         self._sent: dict[int, tuple[Any, Any]] = {}  # by identity: what, and its future
         self._workers: list[str] = []
         self._asked = 0.0
+        self._function: Callable[..., Sums] = computed
 
     def _sums(
         self,
@@ -229,7 +230,7 @@ class DaskGradients(DistributedObjective):
         sent = await client.scatter(params, broadcast=True, hash=False)
         sums = [
             client.submit(
-                _computed,
+                self._function,
                 *(work, sent, loader, *job, None if seed is None else seed[0], self._threads),
                 pure=False,
                 workers=[workers[job[3] % len(workers)]],
@@ -275,7 +276,7 @@ class DaskGradients(DistributedObjective):
         )
 
 
-def _computed(
+def computed(
     work: Work,
     params: HostParams,
     load: Any,
