@@ -107,6 +107,17 @@ def damage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def distributed(session: nox.Session) -> None:
+    """Training on a cluster whose workers, driver and size change 20 times each, or so often."""
+    install(session, "-e.[cli,distributed]", groups=("test", "peers"))
+    count = session.posargs[0] if session.posargs else "20"
+    session.run("pytest", "tests/test_distributed.py", "tests/test_cli_cluster.py", env=ONE_THREAD)
+    session.run(
+        "pytest", "tests/test_distributed_kills.py", "-s", env=ONE_THREAD | {"KILLS": count}
+    )
+
+
+@nox.session(default=False)
 def compiled(session: nox.Session) -> None:
     """Every cell compiled, and the functions of vectors on all 2**32 numbers of float32."""
     install(session, "-e.", groups=("test",))

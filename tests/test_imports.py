@@ -64,18 +64,11 @@ LEVELS = [
     },
     {"decoders", "vectors", "metrics", "model_files"},
     {
-        "derivatives",
-        "streaming",
-        "truncated",
-        "_windows",
-        "training",
-        "text",
-        "book",
-        "torch",
-        "jax",
+        *("derivatives", "streaming", "truncated", "_windows", "training", "text", "book"),
+        *("torch", "jax"),
     },
     {"interop"},
-    {"_generated"},
+    {"_generated", "distributed"},
     {"generation", "beams"},
     {"sklearn"},
     {""},
@@ -183,7 +176,7 @@ def test_the_engine_knows_no_cell_by_name():
 
 def test_importing_the_package_imports_nothing_heavy():
     heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich", "dask"]
-    heavy += ["sklearn", "scipy"]
+    heavy += ["sklearn", "scipy", "distributed"]
     code = f"import sys, portable_rnn; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True

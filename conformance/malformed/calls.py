@@ -9,6 +9,7 @@ import numpy as np
 import portable_rnn as prnn
 from portable_rnn import book, optimizers, text
 
+from ..inline_client import InlineClient
 from ..losses import LOSSES
 from ..optimizers import RULES
 
@@ -75,6 +76,21 @@ def calls_of(valid: Any) -> dict[str, Callable[[], dict[str, Any]]]:
         "batches.Shuffled.batch": lambda: {"step": 1},
         "batches.Windows": valid.windows_arguments,
         "batches.Windows.batch": lambda: {"step": 1},
+        "distributed.Shards": lambda: {"load": valid.load, "shards": 2, "carry": False},
+        "distributed.Shards.from_sources": lambda: {
+            **{"make": lambda shard: valid.shuffled(), "shards": 2, "steps_per_epoch": 3}
+        },
+        "distributed.Shards.batch": lambda: {"step": 1},
+        "distributed.DaskGradients": lambda: {
+            **{"client": InlineClient(), "model": valid.model, "shards": 1, "metrics": ["accuracy"]}
+        },
+        "distributed.DaskGradients.evaluate": lambda: {
+            **{"params": valid.params, "batches": valid.shuffled()}
+        },
+        "distributed.AllReduceGradients": lambda: {
+            **{"model": valid.model, "all_reduce": lambda vector: vector, "rank": 0, "size": 1},
+            **{"shards": 1, "metrics": ["accuracy"]},
+        },
         "dropout.draw": lambda: {"model": valid.dropping, "x": valid.x, "seed": 0},
         "dropout.expected": lambda: {
             **{"xp": valid.row.namespace(valid.x), "model": valid.dropping, "x": valid.x}

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 import portable_rnn as prnn
-from portable_rnn import book, optimizers, serialization, text
+from portable_rnn import book, distributed, optimizers, serialization, text
+from portable_rnn.training.evaluation import evaluate_objective
 
 from ..backend import Backend
 from ..combinators import COMBINATORS
+from ..inline_client import InlineClient
 from .arguments import CALLABLES, arguments, spreads
 from .calls import B, H, I, N, O, T, calls_of
 
@@ -96,6 +98,8 @@ class Valid:
             found = getattr(self.objects[owner](), member)
         if name in MAKERS:  # of an optimizer, which takes a step
             return lambda **given: found(**given)(self.params, self.grads, None, lr=0.1)
+        if name in ("distributed.DaskGradients", "distributed.AllReduceGradients"):
+            return lambda **given: self._differentiated(found(**given))
         if name == "optimizers.scaled_loss":
             return lambda **given: found(**given)(self.outputs, self.outputs**2)
         if name == "text.generate":
@@ -110,6 +114,17 @@ class Valid:
     def path(self, name: str = "") -> Path:
         """Return an unused path in an existing folder."""
         return Path(tempfile.mkdtemp(dir=self.folder)) / (name or "file")
+
+    def _differentiated(self, gradients: Any) -> None:
+        """Differentiate and evaluate, if the model is that of the parameters."""
+        if gradients.model != self.model:
+            return
+        source = self.shuffled()
+        gradients(self.params, source.batch(0))
+        evaluate_objective(gradients, self.params, source)
+
+    def load(self, step: int, shard: int) -> prnn.batches.Batch:
+        return self.shuffled(seed=shard).batch(step)
 
     def shuffled(self, **options: Any) -> prnn.batches.Shuffled:
         return prnn.batches.Shuffled(**self.shuffled_arguments() | options)
@@ -158,6 +173,10 @@ class Valid:
             "batches.Chunked": lambda: prnn.batches.Chunked(**self.shuffled_arguments()),
             "batches.Prefetched": lambda: prnn.batches.Prefetched(self.shuffled(), 1),
             "batches.Shuffled": self.shuffled,
+            "distributed.Shards": lambda: distributed.Shards(self.load, 2),
+            "distributed.DaskGradients": lambda: distributed.DaskGradients(
+                InlineClient(), self.model, shards=2
+            ),
             "batches.Windows": lambda: prnn.batches.Windows(**self.windows_arguments()),
             **{
                 f"metrics.{name}": getattr(prnn.metrics, name)

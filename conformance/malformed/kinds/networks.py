@@ -30,7 +30,9 @@ def model(place: Place) -> list[Value]:
         "of two directions": small(bidirectional=True),
         "projected": small(cell="lstm", projection_size=2),
     }
-    drawing = place.function.startswith(("dropout", "executors", "memory"))  # any network is valid
+    drawing = place.function.startswith(
+        ("distributed", "dropout", "executors", "memory")
+    )  # any network is valid
     own: list[Value] = [
         Value(label, of(other), "taken" if drawing else "misfit") for label, other in others.items()
     ]
@@ -124,6 +126,12 @@ def loss(place: Place) -> list[Value]:
 def loss_of_numbers_too(place: Place) -> list[Value]:
     right = "mean_squared_error"
     return [v._replace(verdict="taken") if v.label == right else v for v in loss(place)]
+
+
+@kind("loss of classes")
+def loss_of_classes(place: Place) -> list[Value]:
+    # That of numbers would name the targets, which are no argument there.
+    return [v for v in loss(place) if v.label != "mean_squared_error"]
 
 
 @kind("unknown option")

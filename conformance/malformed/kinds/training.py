@@ -184,6 +184,27 @@ def own_function(place: Place) -> list[Value]:
     return junk(taken=("None",)) + own
 
 
+@kind("client")
+def client(place: Place) -> list[Value]:
+    return [*junk(), Value("half of one", of(SimpleNamespace(submit=print, gather=print)))]
+
+
+@kind("loader")
+def loader(place: Place) -> list[Value]:
+    return [*junk(), Value("of three", of(lambda step, shard, more: None))]
+
+
+@kind("all-reduce")
+def all_reduce(place: Place) -> list[Value]:
+    own = [
+        Value("of two", of(lambda vector, group: vector)),
+        Value("returns nothing", of(lambda vector: None)),
+        Value("returns a part", of(lambda vector: vector[:2])),
+        Value("returns a list", of(lambda vector: [vector])),
+    ]
+    return junk() + own
+
+
 @kind("whether to show")
 def whether_to_show(place: Place) -> list[Value]:
     own = [Value("'auto'", of("auto"), "taken"), Value("'never'", of("never"))]

@@ -32,6 +32,7 @@ from .namespace import (
 from .scalars import (
     choice,
     count,
+    counted,
     flag,
     function,
     integer,
@@ -48,6 +49,7 @@ __all__ = [
     "FLOATING",
     "choice",
     "count",
+    "counted",
     "finite",
     "flag",
     "floating",

@@ -8,91 +8,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from .. import __version__
 from .._arrays import checks as check
 from .._arrays.libraries import BackendUnavailable
 from .book import Options, show_book
+from .cluster import SHARDS, check_cluster, connected
 from .info import show_info
 from .sample import print_sample
 from .settings import DEFAULTS, Settings
 from .terminal import Console, printable, write
 from .train import train_text
+from .usage import Commands, Interrupted
 
 __all__ = ["app", "run"]
-
-
-class Commands(TyperGroup):
-    """The commands; what typer has to say of wrong options is said as all other errors are."""
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        """Read the options before the command."""
-        return _explained(super().make_context, *args, **options)
-
-    def invoke(self, *args: Any, **options: Any) -> Any:
-        """Read the options of the command, and run it."""
-        return _explained(super().invoke, *args, **options)
-
-
-class Interrupted(Exception):
-    """Ctrl-C, past typer."""
-
-
-def _explained(call: Any, *args: Any, **options: Any) -> Any:
-    try:
-        return call(*args, **options)
-    except KeyboardInterrupt:  # typer would end without a word
-        raise Interrupted from None
-    except Exception as error:
-        # Typer's, and click's under older ones; without arguments, the help is one.
-        if not hasattr(error, "format_message") or type(error).__name__.startswith("NoArgs"):
-            raise
-        raise Misused(_in_own_words(error)) from None
-
-
-class Misused(ValueError):
-    """What the command line was given does not fit its options."""
-
-
-def _in_own_words(error: Any) -> str:
-    """Return what is wrong with the options as ``name: expected X, got Y``."""
-    said, command = error.message.rstrip("."), getattr(error.ctx, "command_path", "portable-rnn")
-    param, option = getattr(error, "param", None), getattr(error, "option_name", None)
-    name = (option or getattr(param, "name", None) or "").lstrip("-").replace("-", "_")
-    if found := re.match("No such command '(.*?)'", said):
-        known = [c.callback.__name__ for c in app.registered_commands if c.callback]
-        near = check.suggestion(found[1], known)
-        return f"command: expected {', '.join(known)}, got {found[1]!r}{near}"
-    if said.startswith("No such option"):
-        known = [o[2:] for p in error.ctx.command.params for o in p.opts if o.startswith("--")]
-        near = check.suggestion(name, known).replace("mean ", "mean --")
-        return f"{name}: expected an option of {command}, got an unknown one{near}"
-    if "issing" in type(error).__name__ or said.endswith("requires an argument"):
-        shown = (getattr(param, "metavar", None) or name).lower()
-        return f"{shown}: expected a value, got none; see {command} --help"
-    if said.startswith("Got unexpected extra argument"):
-        return f"{command}: expected fewer arguments, got more: {said[said.rindex('(') :]}"
-    if name and param is not None:
-        for word, wanted in (
-            ("than or equal to", f"expected at {'least' if 'greater' in said else 'most'}"),
-            ("integer", "expected an int"),
-            ("number", "expected a number"),
-            ("float", "expected a number"),
-        ):
-            if word in said:
-                bound = re.search(r"equal to (\S+)", said)
-                return f"{name}: {wanted}{f' {bound[1]}' if bound else ''}{_given(error)}"
-    return f"{name or command}: {said[:1].lower()}{said[1:]}"
-
-
-def _given(error: Any) -> str:
-    """Return ', got ...' where an error knows what was given."""
-    cause, found = error.__cause__, re.match(r"'?(.*?)'? is not ", error.message)
-    value = str(cause.errors()[0]["input"]) if hasattr(cause, "errors") else found and found[1]
-    if value is None:
-        return ""
-    return f", got {value if re.fullmatch('[-+.0-9]+', value) else repr(value)}"
 
 
 app = typer.Typer(
@@ -190,6 +119,20 @@ def train(
         typer.Option(metavar="FOLDER", help="Folder of the run. (default: runs/DATE-TIME)"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Train on so many processes of this machine, by Dask.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Train on the workers of a scheduler of Dask's."),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            help="Parts of a batch on a cluster, which determine the run; workers do not. "
+            f"(default: as many as --workers, or {SHARDS})"
+        ),
+    ] = None,
 ) -> None:
     """Learn a text character by character, and report how well."""
     files = [str(check.path("text", f).absolute()) for f in (*(text or ()), *(more or ()))]
@@ -210,9 +153,17 @@ def train(
         "device": device,
         "seed": seed,
     }
-    given = {name: value for name, value in given.items() if value is not None}
+    on_cluster = check_cluster(workers, scheduler)
+    if shards is None and on_cluster and not resume:
+        shards = workers or SHARDS
+    given = {n: value for n, value in {**given, "shards": shards}.items() if value is not None}
     folder, settings = Settings.resolve(_path("out", out), given, resume=resume)
-    train_text(folder, settings, Console(), resume=resume)
+    if on_cluster != (settings.shards is not None):
+        wanted = "none, for a run in one process" if on_cluster else "a number, or --scheduler"
+        raise ValueError(f"workers: expected {wanted}; see --shards")
+    console = Console()
+    with connected(workers, scheduler, console) as client:
+        train_text(folder, settings, console, resume=resume, client=client)
 
 
 @app.command()
@@ -323,20 +274,36 @@ def bench(
     threads: Annotated[
         int, typer.Option(help="Threads of each contender, except the floor and the Python loop.")
     ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Compare a step of training on so many workers of Dask's, instead."),
+    ] = None,
     to: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write a record.")
     ] = None,
 ) -> None:
     """Time a layer of your sizes, also in torch, JAX and onnxruntime if they are installed.
 
-    The floor is the time of the same matrix products by BLAS alone.
+    The floor is the time of the same matrix products by BLAS alone. With --workers, a step of
+    training is compared with that of one process, and extrapolated to more workers.
     """
+    several = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
+    given: dict[str, Any] = {"dtype": dtype, "rounds": rounds}
+    given |= {name: tuple(value) for name, value in several.items() if value}
+    if workers is not None:
+        from .bench_cluster import ClusterSizes, bench_cluster
+
+        if work != "train" or threads != 1:
+            name = "threads" if threads != 1 else "work"
+            raise ValueError(f"{name}: expected its default with --workers, got another")
+        cluster_sizes = ClusterSizes(workers, inputs=inputs, **given)
+        check_cluster(workers, None)
+        bench_cluster(cluster_sizes, Console(), _path("json", to))
+        return
     from .bench import Sizes
     from .bench import bench as measure
 
-    several = {"cells": cell, "batches": batch, "hidden": hidden, "steps": steps}
-    given: dict[str, Any] = {"dtype": dtype, "rounds": rounds, "threads": threads}
-    given |= {name: tuple(value) for name, value in several.items() if value}
+    given["threads"] = threads
     sizes = Sizes(work=work, inputs=inputs, **given)
     measure(sizes, Console(), _path("json", to))
 

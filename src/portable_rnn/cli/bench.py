@@ -38,7 +38,7 @@ from .contenders import WORK, Run, contenders, draw
 from .info import version_of
 from .terminal import Console, messages_on
 
-__all__ = ["Sizes", "bench"]
+__all__ = ["Sizes", "about_machine", "bench"]
 
 WIDE = 110  # columns of a terminal that has room for all figures
 PART = 0.02  # seconds of a round that each contender takes, at least
@@ -227,6 +227,11 @@ def about(sizes: Sizes) -> dict[str, Any]:
     """Return what was measured, when, and on what."""
     with executors.use("auto"):
         how = executors.explain(RNN(1, 1, cell=sizes.cells[0]), sizes.dtype)
+    return about_machine() | {"executor": how} | asdict(sizes)
+
+
+def about_machine() -> dict[str, Any]:
+    """Return when and on what something is measured."""
     pools = [
         {key: pool.get(key) for key in ("internal_api", "version", "architecture", "num_threads")}
         for pool in threadpoolctl.threadpool_info()
@@ -236,9 +241,7 @@ def about(sizes: Sizes) -> dict[str, Any]:
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := version_of(name)) != "-"},
-        "executor": how,
         "pools": pools,
-        **asdict(sizes),
     }
 
 

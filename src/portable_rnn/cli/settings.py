@@ -52,6 +52,7 @@ class Settings:
     dtype: str = "float32"
     device: str | None = None
     seed: int = 0
+    shards: int | None = None  # of each batch, on a cluster; None in one process
 
     def __post_init__(self) -> None:
         for name in ("embedding", "hidden", "layers", "steps", "batch_size", "window"):
@@ -61,6 +62,11 @@ class Settings:
             raise ValueError("dropout: acts between layers, and there is only one: add --layers")
         if self.minutes is not None:
             check.number("minutes", self.minutes, above=0)
+        if self.shards is not None and check.count("shards", self.shards) > self.batch_size:
+            raise ValueError(
+                f"shards: expected at most the {self.batch_size} sequences of a batch, "
+                f"got {self.shards}"
+            )
         check.number("lr", self.lr, above=0)
         check.choice("cell", self.cell, CELLS)
         check.choice("dtype", self.dtype, ("float32", "float64"))

@@ -21,6 +21,7 @@ from .._arrays import libraries as backends
 from .._arrays.namespace import namespace_of
 from .._files.atomic import leftovers, write_atomically
 from ..batches import Batch, Windows
+from ..distributed import DaskGradients
 from ..model import RNN
 from ..serialization import CheckpointError
 from ..text import (
@@ -62,8 +63,13 @@ HELD_OUT = 2**20  # characters at most, or evaluations of a large text would tak
 PROMPT = "The "
 
 
-def train_text(folder: Path, settings: Settings, console: Console, *, resume: bool) -> None:
-    """Train, then show what was reached, a sample, and where the files are."""
+def train_text(
+    folder: Path, settings: Settings, console: Console, *, resume: bool, client: Any = None
+) -> None:
+    """Train, then show what was reached, a sample, and where the files are.
+
+    With a client of Dask's, train on its cluster.
+    """
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
     most = max(HELD_OUT, VALIDATION_BATCH_SIZE * settings.window + 1)
@@ -142,6 +148,7 @@ def train_text(folder: Path, settings: Settings, console: Console, *, resume: bo
                 lr=schedule,
                 max_norm=1.0,
                 seed=settings.seed,
+                gradients=client and DaskGradients(client, model, shards=settings.shards),
                 validation=validation,
                 evaluate_every=EVALUATE_EVERY,
                 callbacks=(

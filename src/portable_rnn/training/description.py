@@ -12,7 +12,7 @@ from ..batches import Batch, Batches
 from .objective import Objective
 from .run import Run
 
-__all__ = ["describe"]
+__all__ = ["describe", "plain"]
 
 
 def describe(
@@ -40,9 +40,9 @@ def describe(
         "validation": held,
         "optimizer": _function(run.optimizer),
         "loss": _function(objective.loss),
-        "metrics": {name: _plain(metric) for name, metric in objective.metrics.items()},
+        "metrics": {name: plain(metric) for name, metric in objective.metrics.items()},
         "lr": _function(lr),
-        "options": {"max_norm": _plain(max_norm), "seed": run.seed},
+        "options": {"max_norm": plain(max_norm), "seed": run.seed},
     }
 
 
@@ -53,7 +53,7 @@ def _source(name: str, batches: Batches, run: Run, objective: Objective) -> dict
     if not isinstance(said, Mapping):
         raise TypeError(f"{name}.describe: expected it to return a dict, got {check.said(said)}")
     held = {f"first {name}": getattr(first, name, None) for name in Batch._fields}
-    return {**said, **{name: _plain(v) for name, v in held.items() if v is not None}}
+    return {**said, **{name: plain(v) for name, v in held.items() if v is not None}}
 
 
 def _function(function: Any) -> dict[str, Any]:
@@ -69,10 +69,10 @@ def _function(function: Any) -> dict[str, Any]:
             field.name: getattr(function, field.name) for field in dataclasses.fields(function)
         }
     name = getattr(function, "__qualname__", type(function).__qualname__).rsplit(".", 1)[-1]
-    return {"name": name} | {key: _plain(value) for key, value in options.items()}
+    return {"name": name} | {key: plain(value) for key, value in options.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value as JSON that is the same in every process, unlike `repr` of a function."""
     if is_array(value) and value.shape:
         return f"{tuple(value.shape)}, checksum {digest(value)}"
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     return _function(value)

@@ -15,6 +15,7 @@ from ..batches import Batches
 from ..losses import softmax_cross_entropy
 from ..metrics.metric import combined
 from ..model import RNN
+from .distributed import DistributedObjective
 from .names import Metrics, loss_of, metrics_of
 from .objective import ModelObjective, Objective, OwnObjective, evaluated
 from .sources import check_source
@@ -139,6 +140,8 @@ def _losses(
 ) -> tuple[list[Array], list[Any], list[Array], list[dict[str, Array]]]:
     """Return the loss of each batch, its weight, whether nothing counts, and what is measured."""
     xp = objective.check_params(params)
+    if isinstance(objective, DistributedObjective):
+        return _losses_of_parts(objective, params, batches, name)
     batch_loss: Callable[..., Any] = functools.partial(evaluated, objective)
     if objective.compiled or not is_jax_namespace(xp):
         batch_loss = compile_step(xp, batch_loss)
@@ -163,3 +166,21 @@ def _losses(
         empties.append(empty)
         measured.append(found)
     return values, counts, empties, measured
+
+
+def _losses_of_parts(
+    objective: DistributedObjective, params: Mapping[str, Array], batches: Batches, name: str
+) -> tuple[list[Any], list[Any], list[Any], list[dict[str, Array]]]:
+    """Return what `_losses` does."""
+    state = None
+    values, counts, measured = [], [], []
+    for step in range(batches.steps_per_epoch):
+        batch = objective.batch(name, batches, step, params, state)
+        objective.check_loss(evaluate, batch)
+        value, count, state, found = objective.evaluated(
+            params, None if batch.fresh else state, batch
+        )
+        values.append(value)
+        counts.append(count)
+        measured.extend(found)
+    return values, counts, [False] * len(values), measured

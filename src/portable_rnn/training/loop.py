@@ -205,7 +205,8 @@ def train(
         resume=resume,
         progress=progress,
     )
-    locked = lock_checkpoint(options.path) if options.path else nullcontext()
+    writes = options.path is not None and options.objective.writes
+    locked = lock_checkpoint(options.path) if writes and options.path else nullcontext()
     with locked, device_context(next(iter(options.params.values()))):
         loop = _Loop(options)
         with shown(options.progress, loop.run) as bars:
@@ -278,8 +279,7 @@ class _Loop:
             check_savable(run, self.described)  # the optimizer's state too, now that there is one
         run.pending.append(updated.loss)
         run.pending_norm = updated.norm
-        if updated.measured:
-            run.pending_metrics.append(updated.measured)
+        run.pending_metrics.extend(updated.measured)
         run.step += 1
         self.notify("on_step")
 
@@ -368,7 +368,7 @@ class _Loop:
     def save(self, run: Run) -> None:
         """Save a run, unless it has diverged."""
         path = self.options.path
-        if path is None:
+        if path is None or not self.options.objective.writes:
             return
         finite_mean_loss(run)
         check_finite_params(self.options.xp, run)

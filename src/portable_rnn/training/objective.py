@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .._arrays import checks as check
 from .._arrays.functions import accumulation_dtype
@@ -36,6 +36,9 @@ from ..model import RNN
 from ..optimizers.step import check_dict
 from .sources import check_batch, checked_batch
 
+if TYPE_CHECKING:
+    from .distributed import DistributedObjective
+
 __all__ = ["Found", "ModelObjective", "Objective", "OwnObjective", "evaluated", "takes_seed"]
 
 Params = Mapping[str, Array]
@@ -51,15 +54,15 @@ class Found(NamedTuple):
         Whether the loss is NaN because nothing counts.
     grads : dict of str to array
     state : what is passed to the next batch
-    measured : dict of str to array
-        What each metric has measured.
+    measured : list of dicts of str to array
+        What each metric has measured: of the batch, or of each of its parts.
     """
 
     loss: Array
     empty: Array
     grads: dict[str, Array]
     state: Any
-    measured: dict[str, Array]
+    measured: list[dict[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class ModelObjective:
     loss: Loss
     metrics: Mapping[str, Metric]
     compiled = True  # the gradients are of this library's own, and can be traced
+    writes = True  # whether this process writes the checkpoints
 
     def check_params(self, params: Params) -> Namespace:
         """Check parameters; return their namespace."""
@@ -111,7 +115,8 @@ class ModelObjective:
             **options,
         )
         returned, measured = record.pop()
-        return Found(*value_and_empty(returned), result.grads, result.state, measured)
+        several = [measured] if measured else []
+        return Found(*value_and_empty(returned), result.grads, result.state, several)
 
     @functools.cached_property
     def _recording(self) -> tuple[Loss, list[tuple[Any, dict[str, Array]]]]:
@@ -154,6 +159,7 @@ class OwnObjective:
     gradients_of: Callable[..., Any] | None
     predict: Callable[..., Any] | None
     compiled = False  # whatever these functions do: JAX users compile them
+    writes = True
     sizes = None
 
     def check_params(self, params: Any) -> Namespace:
@@ -204,7 +210,7 @@ class OwnObjective:
         moved = nonzero[0]
         for one in nonzero[1:]:
             moved = moved | one
-        return Found(loss, xp.isnan(loss) & ~moved, dict(grads), state, {})
+        return Found(loss, xp.isnan(loss) & ~moved, dict(grads), state, [])
 
     def weights(self, xp: Namespace, params: Params, batch: Batch) -> tuple[Any, Any]:
         """Return the weights of a batch, or None, and how much the batch counts."""
@@ -247,7 +253,7 @@ class OwnObjective:
         return model | {"gradients": self.gradients_of, "predict": self.predict}
 
 
-Objective = ModelObjective | OwnObjective
+Objective: TypeAlias = "ModelObjective | OwnObjective | DistributedObjective"
 
 
 def takes_seed(function: Any) -> bool:
@@ -314,7 +320,9 @@ def value_and_empty(returned: tuple[Any, Array]) -> tuple[Array, Array]:
     return value, xp.isnan(value) & ~xp.any(d_outputs != 0)
 
 
-def evaluated(objective: Objective, params: Params, state: Any, batch: Batch) -> tuple[Any, ...]:
+def evaluated(
+    objective: ModelObjective | OwnObjective, params: Params, state: Any, batch: Batch
+) -> tuple[Any, ...]:
     """Return the loss of a batch, whether nothing counts, the state, and what metrics measure."""
     options = {} if batch.weights is None else {"weights": batch.weights}
     outputs, state = objective.outputs(params, state, batch)

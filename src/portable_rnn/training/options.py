@@ -16,6 +16,7 @@ from ..losses import softmax_cross_entropy
 from ..model import RNN
 from ..optimizers.inner import check_optimizer, refuse_scaled
 from ..schedules import constant
+from .distributed import DistributedObjective
 from .names import loss_of, metrics_of, optimizer_of
 from .objective import ModelObjective, Objective, OwnObjective, takes_seed
 from .progress import check_progress
@@ -116,6 +117,8 @@ class Options:
             return ModelObjective(self.model, self.loss, self.metrics)  # type: ignore[arg-type]
         if self.model is not None:
             check_model(self.model)
+        if isinstance(self.gradients, DistributedObjective):
+            return self._distributed(self.gradients)
         three, form = ("params", "batch", "state"), "(params, batch, state)"
         seed = {"seed": (0, 0)} if callable(self.gradients) and takes_seed(self.gradients) else {}
         check.function("gradients", self.gradients, form, *three, **seed)
@@ -128,6 +131,17 @@ class Options:
         elif self.loss is not softmax_cross_entropy:
             raise ValueError("loss: with gradients=... it needs predict and validation")
         return OwnObjective(self.model, self.loss, self.metrics, self.gradients, self.predict)
+
+    def _distributed(self, gradients: DistributedObjective) -> Objective:
+        """Return gradients that have a model, a loss and metrics of their own."""
+        kind = type(gradients).__name__
+        if self.model is not None and self.model != gradients.model:
+            raise ValueError(f"model: expected that of {kind}, or None, got another")
+        if self.predict is not None or self.metrics or self.loss is not softmax_cross_entropy:
+            name = "predict" if self.predict else "metrics" if self.metrics else "loss"
+            raise ValueError(f"{name}: expected none with {kind}, which has its own")
+        self.model = gradients.model
+        return gradients
 
     def _check_steps(self) -> None:
         """Check that there is a number of steps, or one of epochs."""

@@ -13,7 +13,7 @@ from .._calls.valid_steps import check_lengths
 from ..batches import Batch, Batches
 from ..model import RNN
 
-__all__ = ["check_batch", "check_source", "checked_batch"]
+__all__ = ["check_batch", "check_fits", "check_source", "checked_batch"]
 
 
 def check_source(
@@ -64,7 +64,14 @@ def checked_batch(
 ) -> Batch:
     """Return the batch of a step, after checking that it fits the model and ``state``."""
     batch = check_batch(name, source, step)
-    where = f"{name}.batch({step})"
+    check_fits(f"{name}.batch({step})", batch, model, params, state)
+    return batch
+
+
+def check_fits(
+    where: str, batch: Batch, model: RNN, params: Mapping[str, Array], state: Any
+) -> None:
+    """Check that a batch fits the model and ``state``; errors begin with ``where``."""
     try:
         check_sequence(model, params, batch.x)
         x = like_embedded(namespace_of(x=batch.x), model, params, batch.x)
@@ -84,4 +91,3 @@ def checked_batch(
             check_state(model, "state", state, x)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}.{error}") from None
-    return batch

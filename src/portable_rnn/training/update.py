@@ -25,8 +25,8 @@ class Updated(NamedTuple):
         NaN if nothing counts in the batch, and infinity instead of any other NaN.
     norm : array, shape (), or None
         Joint norm of the gradient before it is clipped; None if it is not.
-    measured : dict of str to array
-        What each metric has measured.
+    measured : list of dicts of str to array
+        What each metric has measured: of the batch, or of each of its parts.
     """
 
     params: dict[str, Array]
@@ -34,7 +34,7 @@ class Updated(NamedTuple):
     state: Any
     loss: Array
     norm: Array | None
-    measured: dict[str, Array]
+    measured: list[dict[str, Array]]
 
 
 def make_update(
