@@ -30,6 +30,7 @@ def train(**options):
 FLOW = "plots.gradient_flow(prnn.gradient_flow(model, params, x, y))"
 STEP = "interop.export_training_step('a.onnx', model, params)"
 LAYER = "torch is needed for portable_rnn.torch: pip install torch"
+JAX_LAYER = "jax is needed for portable_rnn.jax: pip install jax"
 TORCH = "torch is needed to convert its modules: pip install torch"
 FILES = "safetensors is needed to read and write files: pip install safetensors"
 ESTIMATORS = "portable_rnn.sklearn needs scikit-learn 1.6 or later: "
@@ -60,6 +61,7 @@ CALLS = {
         }
         for name in ("keras", "flax", "equinox")
     },
+    "jax": {"import portable_rnn.jax": JAX_LAYER},
     "jax equinox": {"interop.to_equinox(model, params)": converted("equinox")},
     "onnx": {
         "interop.export_onnx('a.onnx', model, params)": converted("onnx"),
@@ -132,9 +134,12 @@ except (ImportError, ValueError) as error:
 
 
 TRAIN = ("train", "--hidden=4", "--steps=2", "--batch-size=2", "--window=4", "--out=run")
+CLUSTER = "workers: expected Dask's distributed to be installed; "
+CLUSTER += "pip install 'portable-rnn[distributed]'"
 CLI = "pip install typer rich threadpoolctl safetensors"
 # The error that each command ends with.
 COMMANDS = {
+    "distributed": ("distributed", (*TRAIN, "--workers=2"), f"error: {CLUSTER}"),
     "typer": ("typer", ("info",), f"portable-rnn needs typer: {CLI}"),
     "rich": ("rich", ("info",), f"portable-rnn needs rich: {CLI}"),
     "threadpoolctl": ("threadpoolctl", ("info",), f"portable-rnn needs threadpoolctl: {CLI}"),
@@ -185,8 +190,9 @@ def test_all_works_without_what_only_makes_it_faster_or_visible(tmp_path):
 
 
 BASE = {"array_api_compat", "numpy"}  # which the package requires
-# Only asked for where it is there: a command that compares libraries leaves others out.
-THEIRS = {"onnxruntime"}
+# Only asked for where they are there: a command that compares libraries leaves others out, and a
+# cluster without bokeh has no dashboard.
+THEIRS = {"onnxruntime", "bokeh"}
 
 
 def imported():
