@@ -4,18 +4,24 @@ A file of random sequences is made, a network is trained from it for one epoch i
 own, again in two parts, and the largest memory of a process is printed. Pages of a file that is
 mapped to memory do not count: the system keeps them while nobody else needs them.
 
-    python benchmarks/large_data.py --store memmap|zarr|h5py [--megabytes N] [--folder PATH]
+    python benchmarks/large_data.py --store memmap zarr h5py [--megabytes N] [--folder PATH]
+
+``--json PATH`` writes a record. The files are in a folder that is removed.
 """
 
 import argparse
+import datetime
+import importlib
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
 
+import measuring  # before any library starts its threads
 import numpy as np
 
 import portable_rnn as prnn
@@ -105,27 +111,16 @@ def learn(store: str, folder: Path, checkpoint: Path, stop: int | None) -> None:
     print(watch.most if store == "memmap" else whole, run.step, bits)
 
 
-def main() -> None:
-    """Make the file, train whole and in two parts, and print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", choices=("memmap", "zarr", "h5py"), required=True)
-    parser.add_argument("--megabytes", type=int, default=2048)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--learn", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.learn:
-        learn(options.store, options.folder, options.learn, options.stop)
-        return
-    with tempfile.TemporaryDirectory(dir=options.folder) as made:
-        folder, count = Path(made), options.megabytes * 2**20 // (4 * STEPS * INPUTS)
+def measure(store: str, megabytes: int, parent: Path | None) -> dict[str, Any]:
+    """Make the file, train whole and in two parts, and return what was measured."""
+    with tempfile.TemporaryDirectory(dir=parent) as made:
+        folder, count = Path(made), megabytes * 2**20 // (4 * STEPS * INPUTS)
         # Also this in a process of its own: what it held would count as its children's.
-        code = f"import large_data as of; of.write({options.store!r}, of.Path({made!r}), {count})"
+        code = f"import large_data as of; of.write({store!r}, of.Path({made!r}), {count})"
         subprocess.run(
             [sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, timeout=3000
         )
-
-        command = [sys.executable, __file__, "--store", options.store, "--folder", made]
+        command = [sys.executable, __file__, "--store", store, "--folder", made]
 
         def trained(name: str, *more: str) -> list[str]:
             ended = subprocess.run(
@@ -139,11 +134,41 @@ def main() -> None:
                 sys.exit(ended.stderr)
             return ended.stdout.split()
 
+        begun = time.perf_counter()
         whole = trained("whole")
+        seconds = time.perf_counter() - begun
         parts = [trained("parts", "--stop", str(int(whole[1]) // 2)), trained("parts")]
-    most = max(float(one[0]) for one in (whole, *parts))
-    same = "resumed-to-the-same-bits" if parts[1][1:] == whole[1:] else "differs"
-    print(options.store, f"{most:.0f}", same)
+    return {
+        "store": store,
+        "megabytes": megabytes,
+        "most_megabytes_in_memory": round(max(float(one[0]) for one in (whole, *parts))),
+        "same_bits": parts[1][1:] == whole[1:],
+        "seconds_of_an_epoch": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    """Measure each store, print a line of it, and write a record if it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", choices=("memmap", "zarr", "h5py"), nargs="+", required=True)
+    parser.add_argument("--megabytes", type=int, default=2048)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--learn", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--stop", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.learn:
+        learn(options.store[0], options.folder, options.learn, options.stop)
+        return
+    rows = []
+    for store in options.store:
+        rows.append(row := measure(store, options.megabytes, options.folder))
+        same = "resumed-to-the-same-bits" if row["same_bits"] else "differs"
+        print(store, row["most_megabytes_in_memory"], same, flush=True)
+    if options.json:
+        used = [np, *(importlib.import_module(one) for one in options.store if one != "memmap")]
+        today = datetime.date.today().isoformat()
+        measuring.write(options.json, tuple(used), date=today, rows=rows)
 
 
 if __name__ == "__main__":

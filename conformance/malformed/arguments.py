@@ -204,6 +204,7 @@ IN_FUNCTION = {
     "serialization.save_arrays": {"arrays": "dict of arrays", "header": "header"},
     "serialization.write_atomically": {"data": "data"},
     "text.Vocabulary.decode": {"indices": "indices"},
+    "text.Vocabulary.encode": {"dtype": "dtype of labels"},
     "text.read_text": {"paths": "paths"},
     "vector_to_parameters": {"vector": "floating array"},
     "metrics": {

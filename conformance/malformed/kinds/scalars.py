@@ -198,6 +198,12 @@ def dtype(place: Place) -> list[Value]:
     return junk(taken=("a class",)) + own + [Value("NumPy's float64", of(np.float64), "taken")]
 
 
+@kind("dtype of labels")
+def dtype_of_labels(place: Place) -> list[Value]:
+    fine = [Value(name, of(name), "taken") for name in ("int8", "int16", "int64")]
+    return junk() + fine + [Value(name, of(name)) for name in ("uint8", "float32", "int")]
+
+
 @kind("device")
 def device(place: Place) -> list[Value]:
     return optional(lambda place: junk())(place)
