@@ -1,14 +1,19 @@
-"""Batches that are read while the ones before them are computed with."""
+"""Batches that are read while the ones before them are computed with.
+
+``concurrent.futures``, which imports ``logging``, is imported only where there is a thread.
+"""
 
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._arrays import checks as check
 from .batch import Batch, Batches
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["Prefetched"]
 
@@ -63,6 +68,8 @@ class Prefetched:
         Exception
             What the source raised for this step.
         """
+        from concurrent.futures import Future
+
         step = check.integer("step", step, least=0)
         if self._thread is None or not self._thread.is_alive():  # as in a process that was forked
             self._start()
@@ -77,6 +84,8 @@ class Prefetched:
 
     def _taken(self, future: "Future[Batch]") -> Batch:
         """Wait for a batch as long as there is a thread that reads it."""
+        from concurrent.futures import wait
+
         while not future.done():
             alive = self._thread is not None and self._thread.is_alive()
             wait([future], timeout=WAIT)
