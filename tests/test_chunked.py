@@ -312,6 +312,7 @@ def test_a_program_ends_while_batches_are_read():
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 def test_a_program_that_waits_for_a_batch_can_be_interrupted():
     program = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which may be ignored, in the background
 threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     ahead.batch(0)
