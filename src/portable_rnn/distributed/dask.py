@@ -83,9 +83,19 @@ class DaskGradients(DistributedObjective):
 
     Examples
     --------
-    >>> from portable_rnn.distributed import DaskGradients  # doctest: +SKIP
-    >>> gradients = DaskGradients(client, model, loss="mse", shards=8)  # doctest: +SKIP
-    >>> run = train(model, params, batches, steps=100, gradients=gradients)  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> from distributed import Client, LocalCluster
+    >>> from portable_rnn.distributed import DaskGradients
+    >>> model = prnn.RNN(input_size=1, hidden_size=8, output_size=2)
+    >>> source = prnn.batches.Shuffled(np.ones((5, 6, 1)), np.zeros((5, 6), int), batch_size=4)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> with LocalCluster(1, processes=False, dashboard_address=":0") as cluster:
+    ...     with Client(cluster) as client:
+    ...         gradients = DaskGradients(client, model, shards=2, timeout=60)
+    ...         run = prnn.training.train(model, params, source, steps=3, gradients=gradients)
+    >>> run.step
+    3
     """
 
     def __init__(
