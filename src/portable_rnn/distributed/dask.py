@@ -116,6 +116,8 @@ class DaskGradients(DistributedObjective):
         super().__init__(model, loss, metrics)
         if not all(hasattr(client, name) for name in ("submit", "gather", "sync", "nthreads")):
             raise TypeError(f"client: expected a distributed.Client, got {check.said(client)}")
+        if getattr(client, "asynchronous", False):
+            raise ValueError("client: expected one that waits, got one with asynchronous=True")
         self._client = client
         self._shards = None if shards is None else check.count("shards", shards)
         self._timeout = check.number("timeout", timeout, above=0.0)
