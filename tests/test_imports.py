@@ -172,7 +172,8 @@ def test_the_engine_knows_no_cell_by_name():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = "cupy torch jax safetensors matplotlib typer rich dask distributed".split()
+    heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich"]
+    heavy += ["dask", "distributed"]
     code = f"import sys, portable_rnn; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
