@@ -280,7 +280,7 @@ class DaskGradients(DistributedObjective):
         """Return the error that says how far a step came in its time."""
         self._forget()
         ended = sum(future.status == "finished" for future in futures)
-        got = f"{ended} of {len(futures)} shards" if futures else "no worker"
+        got = f"{ended} of {len(futures)} shards" if futures else "no scheduler with workers"
         return TimeoutError(
             f"timeout: expected step {step} within {self._timeout:g} s, got {got}; see the "
             "dashboard of the cluster, or give more time"
