@@ -65,13 +65,24 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["cpu"])
 def interop(session: nox.Session) -> None:
-    """Layers of Keras, Flax and Equinox, converted both ways; none of them may be absent."""
-    install(session, "-e.[cli,plot]", "keras", "flax", "equinox", groups=("test", "peers"))
-    files = ("tests/test_interop_libraries.py", "tests/test_interop_torch.py")
+    """Networks of other libraries, converted both ways; none of them may be absent."""
+    others = ("keras", "flax", "equinox", "onnxscript")
+    install(session, "-e.[cli,plot,onnx]", *others, groups=("test", "peers"))
+    files = map(str, sorted(Path("tests").glob("test_interop*.py")))
     required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
     session.run("pytest", "-n", "auto", *files, *session.posargs, env=required)
-    examples = ("tests/test_documents.py", "-k", "interop")
+    examples = ("tests/test_documents.py", "-k", "interop or onnx")
     session.run("pytest", *examples, env=required | {"KERAS_BACKEND": "torch"})
+
+
+@nox.session(default=False, tags=["cpu"])
+def data(session: nox.Session) -> None:
+    """Frames and stored arrays of other libraries; none of them may be absent."""
+    others = ("h5py", "pandas", "polars", "pyarrow", "xarray", "zarr")
+    install(session, "-e.[checkpoint]", *others, groups=("test", "peers"))
+    files = ("tests/test_frames.py", "tests/test_chunked.py")
+    required = ONE_THREAD | {"INTEROP_REQUIRED": "1"}
+    session.run("pytest", *files, *session.posargs, env=required)
 
 
 @nox.session(default=False)
@@ -203,9 +214,20 @@ def report(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def sklearn(session: nox.Session) -> None:
+    """The estimators: scikit-learn's own checks, and what sktime and skorch do with them."""
+    others = ("array-api-strict", "jax>=0.6", "pandas", "skorch", "sktime", "torch==2.13.0")
+    install(session, "-e.[sklearn]", *others, groups=("test",))
+    session.run("python", "-c", "import portable_rnn.sklearn, skorch, sktime")  # none is left out
+    files = map(str, sorted(Path("tests").glob("test_sklearn*.py")))
+    pages = ("tests/test_documents.py", "-k", "sklearn")
+    session.run("pytest", "-n", "auto", *files, *pages, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """The site, in build/site: tutorials run, links checked, warnings are errors."""
-    install(session, "-e.[cli,plot]", "rich", groups=("docs", "peers", "test"))
+    install(session, "-e.[cli,plot,sklearn,onnx]", "rich", groups=("docs", "peers", "test"))
     if not list(COMMITTED.glob("*.json")):
         REPORTS.mkdir(parents=True, exist_ok=True)
         numpy = ("--backend=numpy", f"--report-json={REPORTS / 'numpy.json'}")
@@ -253,7 +275,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """The coverage of the library by the tests of NumPy; it fails below the minimum."""
-    install(session, "-e.[cli,plot]", "pytest-cov", groups=("test",))
+    install(session, "-e.[cli,plot,sklearn]", "pytest-cov", groups=("test",))
     only = ("tests", "conformance", "--backend=numpy,numpy-compiled")
     shown = ("--cov=src/portable_rnn", "--cov-branch", "--cov-report=term", "--cov-fail-under=94")
     session.run("pytest", "-n", "auto", "-q", *only, *shown, env=ONE_THREAD)

@@ -110,6 +110,13 @@ BACKENDS: dict[str, Backend] = {
         ),
         Dask("dask", dtypes=HALF, proves="lazy, in two chunks, no compute inside a call"),
         Ndonnx("ndonnx", dtypes=HALF, proves="run by onnxruntime from a graph without values"),
+        Ndonnx(
+            "ndonnx-scan",
+            dtypes=HALF,
+            variant=True,
+            executor="auto",
+            proves="the same, time by ONNX's operator Scan",
+        ),
         Dpnp("dpnp", proves="SYCL, the nearest relative of CuPy on a CPU"),
         Mlx("mlx", proves="what is not quite the standard"),
         CuPyWithoutDevice(

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def _plain(draw, labels, put, dtype):
     found["decoding"] = lambda: losses.ctc_greedy_decode(o, weights=mask)
     found["far binary logits"] = lambda: losses.binary_cross_entropy(100.0 * o, rows)
 
+    found |= _by_hand(draw, put)
     params, grads = {"a": draw(3, 2), "b": draw(2)}, {"a": draw(3, 2), "b": draw(2)}
     for case, (name, of_case) in ALL_CASES.items():
 
@@ -87,6 +89,50 @@ def _plain(draw, labels, put, dtype):
     for bound in (0.1, 1e3, np.inf):
         found[f"clip {bound:g}"] = lambda bound=bound: optimizers.clip_by_global_norm(grads, bound)
     found["clip zeros"] = lambda: optimizers.clip_by_global_norm({"a": 0.0 * grads["a"]}, 1.0)
+    return found
+
+
+def _by_hand(draw, put):
+    """What networks are put together of, and networks that run on their own outputs."""
+
+    def drawn(shapes):
+        return {name: draw(*shape) for name, shape in shapes.items()}
+
+    tokens, start = put(np.asarray([[1, 0, 2], [2, 1, 1]])), put(np.asarray([1, 0, 2]))
+    memory, lengths = draw(T, B, C), [3, 0, 1]
+    found: dict[str, Callable[..., Any]] = {
+        "embed": lambda: prnn.embed(draw(4, C), tokens),
+        "embed_vjp": lambda: prnn.embed_vjp(tokens, draw(2, B, C), 4),
+    }
+    for how, both in product(("last", "mean", "max"), (False, True)):
+
+        def pool(how=how, both=both):
+            _, residuals = prnn.pool(memory, how, lengths=lengths, bidirectional=both)
+            return prnn.pool_vjp(residuals, draw(B, C))
+
+        found[f"pool {how}, both directions {both}"] = pool
+    for score in ("dot", "scaled_dot", "general", "additive"):
+        own = prnn.attention.init(score, C, C, 5 if score == "additive" else None)
+        own = drawn({name: array.shape for name, array in own.items()})
+
+        def attend(*axes, score=score, own=own):
+            query = draw(*axes, B, C)
+            _, weights, residuals = prnn.attend(query, memory, own, score=score, lengths=lengths)
+            return prnn.attend_vjp(residuals, query, weights)
+
+        found |= {f"attend {score}": partial(attend, T), f"attend {score}, one step": attend}
+    rnn = prnn.RNN(3, C, vocabulary_size=C + 1)
+    decoder = prnn.AttentionDecoder(rnn, C, C + 1, score="additive", attention_size=5)
+    params, steps = drawn(decoder.parameter_shapes), {"memory": memory, "memory_lengths": lengths}
+
+    def decode():
+        made = prnn.decode(decoder, params, tokens, memory, memory_lengths=lengths)
+        return prnn.decode_vjp(decoder, params, made.tape, made.outputs)
+
+    given = (decoder, params, start, 3)
+    found["decode"] = decode
+    found["generate"] = partial(prnn.generate, *given, **steps, temperature=0.5, top_k=2)
+    found["beam_search"] = partial(prnn.beam_search, *given, **steps, end=1, width=9)
     return found
 
 

@@ -87,6 +87,7 @@ class Ndonnx(Backend):
     many_steps: bool = False
     one_piece: bool = True
     reads: bool = False
+    executor: str = "eager"
 
     def get(self, array):
         return array.unwrap_numpy().copy()
@@ -94,7 +95,7 @@ class Ndonnx(Backend):
     def call(self, function, static, *arrays):
         # Building takes seconds, so graphs are cached by shapes and dtypes.
         like = repr(_mapped(lambda array: (tuple(array.shape), str(array.dtype)), arrays))
-        key = (function, static, like)
+        key = (self.executor, function, static, like)
         if key not in _GRAPHS:
             _GRAPHS[key] = self.build(function, static, arrays)
         run, used, names = _GRAPHS[key]
@@ -112,7 +113,8 @@ class Ndonnx(Backend):
         # Constants are folded while the graph is built. With onnxruntime, ndonnx's default, each of
         # them needs a session, and most are shapes for a special case of `matmul`.
         spox = import_module("spox._future")
-        with spox.value_prop_backend(spox.ValuePropBackend.REFERENCE):
+        folding = spox.value_prop_backend(spox.ValuePropBackend.REFERENCE)
+        with folding, import_module("portable_rnn").executors.use(self.executor):
             found = function(static, *arguments)
         inputs = {f"in{i}": array for i, array in enumerate(_flat(arguments))}
         outputs = {f"out{i}": array for i, array in enumerate(found.values())}

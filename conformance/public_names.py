@@ -11,8 +11,7 @@ import portable_rnn as prnn
 __all__ = ["DESCRIBED", "METHODS", "MODULES", "NAMES"]
 
 NAMED = [f"portable_rnn.{name}" for name in ("activations", "book", "distributed", "interop")]
-if find_spec("torch"):
-    NAMED.append("portable_rnn.torch")
+NAMED += [f"portable_rnn.{name}" for name in ("torch", "jax") if find_spec(name)]
 MODULES = [
     *(value for value in map(vars(prnn).get, prnn.__all__) if isinstance(value, types.ModuleType)),
     *map(importlib.import_module, NAMED),

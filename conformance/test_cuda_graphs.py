@@ -330,6 +330,18 @@ def test_wrong_arguments_are_refused_by_name(backend, dtype, cp, given):
             executors.capture(*arguments, **options)
 
 
+def test_a_launch_on_what_is_no_stream_of_its_device_is_refused(backend, dtype, cp, given):
+    captured = executors.capture(lambda x: x + 1.0, given.x)
+    with pytest.raises(TypeError, match=r"^stream: expected a cupy.cuda.Stream, got 3$"):
+        captured.launch(3)
+    captured.launch(cp.cuda.Stream.null)
+    if cp.cuda.runtime.getDeviceCount() > 1:
+        with cp.cuda.Device(1):
+            stream = cp.cuda.Stream()
+        with pytest.raises(ValueError, match=r"^stream: expected one of device 0"):
+            captured.launch(stream)
+
+
 def test_a_capture_within_a_capture_is_refused(backend, dtype, cp, given):
     stream = cp.cuda.Stream(non_blocking=True)
     stream.begin_capture()

@@ -24,8 +24,9 @@ from conformance.report.verdict import number  # noqa: E402
 from docs import blocks  # noqa: E402
 
 RECORDS = ROOT / "benchmarks" / "records"
-TOKENS, HOST, PROGRAMS, LAYER = (
-    RECORDS / f"2026-12-{of}.json" for of in ("tokens", "host", "programs", "torch-layer")
+TOKENS, HOST, PROGRAMS, LAYER, ONNX = (
+    RECORDS / f"2026-12-{of}.json"
+    for of in ("tokens", "host", "programs", "torch-layer", "onnx-training")
 )
 RAGGED, MEMORY, CALLS = (RECORDS / f"2026-11-{of}.json" for of in ("ragged", "memory", "calls"))
 BENCH = {
@@ -114,6 +115,10 @@ def on_files(files: Files, config: Any) -> Files:
     _tables["torch layer"] = _table(
         {"cell": "{}", "batch": "{}", "hidden": "{}", "torch / ours": "{:.2f}"}, layers
     )
+
+    steps = json.loads(ONNX.read_text(encoding="utf-8"))["rows"]
+    ratios = {f"onnxruntime / {name}": "{:.2f}" for name in ("eager", "compiled")}
+    _tables["onnx training"] = _table({"cell": "{}", "batch": "{}", "hidden": "{}"} | ratios, steps)
 
     document = _conformance()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ MODULES = {
     f"portable_rnn.{name}"
     for name in (
         *("activations", "batches", "cells", "dropout", "losses", "memory", "optimizers"),
-        *("plots", "ragged", "schedules", "serialization", "training"),
+        *("plots", "ragged", "schedules", "serialization", "sklearn", "training"),
     )
 }
 

@@ -1,5 +1,9 @@
 """Arguments that only look like fitting arrays are refused by name, with a remedy."""
 
+import re
+import sys
+import types
+
 import numpy as np
 import pytest
 
@@ -182,6 +186,36 @@ class Frame:
         return X
 
 
+class LazyFrame:
+    """Like polars'."""
+
+    def collect(self):
+        return Frame()
+
+    def collect_schema(self):
+        return {}
+
+
+class Dataset(dict):
+    """Like xarray's."""
+
+    def to_dataarray(self):
+        return Frame()
+
+
+class ArrowArray(Frame):
+    """Like pyarrow's with nulls."""
+
+    def __arrow_c_array__(self, requested_schema=None):
+        raise NotImplementedError
+
+    def __array__(self, dtype=None, copy=None):
+        return X
+
+    def to_numpy(self, zero_copy_only=True):
+        raise ValueError("needed to copy")
+
+
 class Sparse:
     """Like those of SciPy."""
 
@@ -191,9 +225,34 @@ class Sparse:
 
 @pytest.mark.parametrize("name", PASSES)
 def test_frames_and_sparse_matrices_are_refused_with_the_conversion(name):
-    for x, remedy in ((Frame(), r"x\.to_numpy\(\)"), (Sparse(), r"x\.toarray\(\)")):
-        with pytest.raises(TypeError, match=rf"^x: .* got \w+; give {remedy}$"):
+    """Libraries of frames may be absent here; tests/test_frames.py has their own."""
+    for x, remedy in (
+        (Frame(), "x.to_numpy()"),
+        (LazyFrame(), "x.collect().to_numpy()"),
+        (Dataset(), "x.to_dataarray().to_numpy()"),
+        (ArrowArray(), "an array, such as np.asarray(x)"),
+        (Sparse(), "x.toarray()"),
+    ):
+        with pytest.raises(TypeError, match=rf"^x: .* got \w+; give {re.escape(remedy)}$"):
             PASSES[name](x, LABELS)
+
+
+def test_a_type_is_named_as_users_import_it(monkeypatch):
+    monkeypatch.setattr(Frame, "__module__", "frames.core")
+    monkeypatch.setitem(sys.modules, "frames", types.SimpleNamespace(Frame=Frame))
+    with pytest.raises(TypeError, match=r"^x: .*, got frames\.Frame; give x\.to_numpy\(\)$"):
+        prnn.predict(MODEL, PARAMS, Frame())
+
+
+def test_lengths_are_a_column_or_name_what_makes_one():
+    columns = np.asarray([T, 2]), memoryview(np.asarray([T, 2]))
+    for column in columns:
+        prnn.predict(MODEL, PARAMS, X, lengths=column)
+    wanted = r"^lengths: expected \d ints .*, got "
+    with pytest.raises(TypeError, match=wanted + r"LazyFrame; give lengths\.collect\(\)"):
+        prnn.predict(MODEL, PARAMS, X, lengths=LazyFrame())
+    with pytest.raises(TypeError, match=wanted + r"\[None, 2\]$"):
+        prnn.predict(MODEL, PARAMS, X, lengths=[None, 2])
 
 
 @pytest.mark.parametrize("dtype", [">f8", np.longdouble, np.clongdouble, object, "U1"])
@@ -208,7 +267,7 @@ def test_parameters_of_an_unsupported_dtype_are_refused(dtype):
 def test_matrices_are_refused_and_memory_maps_are_arrays(tmp_path):
     with pytest.warns(PendingDeprecationWarning):
         matrix = np.matrix(np.ones((T, I)))
-    with pytest.raises(TypeError, match=r"^x: .*got matrix; give .*np\.asarray\(x\)"):
+    with pytest.raises(TypeError, match=r"^x: .*got numpy\.matrix; give .*np\.asarray\(x\)"):
         prnn.predict(MODEL, PARAMS, matrix)
     mapped = np.memmap(tmp_path / "x", dtype=np.float64, mode="w+", shape=X.shape)
     mapped[:] = X

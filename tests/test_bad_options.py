@@ -208,6 +208,7 @@ CASES = [
     (plots.learning_curve, ({"a": [(1,)]},), {}, ValueError, r"metrics\['a'\]\[0\]: .*got 1 entr"),
     (plots.learning_curve, ({3: [1.0]},), {}, TypeError, "metrics, a name: expected a text, got 3"),
     (plots.learning_curve, ([], {"a": "b"}, ""), {}, TypeError, r"baselines\['a'\]: .*got 'b'"),
+    (plots.learning_curve, ([], {3: 1.0}, ""), {}, TypeError, "baselines, a name: .*got 3"),
     (plots.learning_curve, ([], {}, 3), {}, TypeError, "title: expected a text, got 3"),
     (plots.learning_curve, ("", {}, ""), {}, TypeError, "metrics: expected a sequence .*got ''"),
     (plots.learning_curve, ([], {}, "\ud800"), {}, ValueError, "title: .*UTF-8"),

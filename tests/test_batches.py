@@ -77,6 +77,12 @@ def test_windows_encode_one_batch_at_a_time():
         np.arange(6), np.arange(6), batch_size=1, window=2, encode=lambda x: x[..., None] * 2.0
     )
     np.testing.assert_array_equal(source.batch(1).x, [[[4.0]], [[6.0]]])
+    given = {"batch_size": 1, "window": 2}
+    source = Windows(np.arange(6), np.arange(6), **given, encode=np.float32)  # a class
+    assert source.batch(1).x.dtype == np.float32
+    source = Windows(np.arange(6), np.arange(6), **given, encode=lambda x: x[:1, ..., None])
+    with pytest.raises(ValueError, match=r"expected shape \(2, 1, I\), got \(1, 1, 1\)$"):
+        source.batch(1)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +108,12 @@ def test_bad_input_is_named(make, words):
         make(*sequences(1))
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_weights_of_sequences_say_that_targets_are_of_sequences(axis):
+    rows = np.arange(16.0).reshape(4, 4)  # as many steps as sequences and outputs
+    source = Shuffled(np.zeros((4, 4, 1)), rows, batch_size=2, weights=rows[:, 0], batch_axis=axis)
+    for step in range(2):
+        b = source.batch(step)
+        np.testing.assert_array_equal(b.targets, rows[(b.weights / 4).astype(int)])

@@ -1,7 +1,6 @@
 """The command line, from outside: what it writes, prints and refuses, and how it is stopped."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import time
 import pytest
 
 from portable_rnn.cli.metrics import read_metrics
-from portable_rnn.serialization import load_arrays, load_weights
 
 from . import command
 
@@ -19,6 +17,7 @@ pytestmark = pytest.mark.no_products
 
 TINY = ("--hidden", "8", "--batch-size", "4", "--window", "8")
 FILES = {"config.json", "metrics.jsonl", "weights.safetensors", "checkpoint.safetensors"}
+PREVIOUS = "checkpoint.safetensors.previous"
 COMMAND = (sys.executable, "-c", "from portable_rnn.cli import main; main()")
 
 
@@ -49,7 +48,7 @@ def finished(tmp_path_factory, text):
 
 def test_train_writes_the_run_and_shows_what_it_reached(finished):
     out, done = finished
-    assert {p.name for p in out.iterdir()} - {"loss.png"} == FILES
+    assert {p.name for p in out.iterdir()} - {"loss.png", PREVIOUS} == FILES
     for words in ("unigram", "bigram", "xz", "this network", "a sample", str(out)):
         assert words in done.stdout
     metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -125,45 +124,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, text):
     assert "interrupted" in shown
     assert f"portable-rnn train --out {out} --resume" in shown.replace("\n", " ")
     assert (out / "checkpoint.safetensors").exists()
-
-
-KILLS = int(os.environ.get("KILLS", "4"))  # nox -s damage: 20
-
-
-def test_a_run_killed_repeatedly_ends_with_the_same_bits(tmp_path, text):
-    """Kill -9 at random moments; the folder resumes every time, and ends with the same bits."""
-    steps = 200 * KILLS
-    options = (*TINY, "--steps", str(steps))
-    train(tmp_path / "whole", *options, text=text)
-    out, rng, reached = tmp_path / "r", random.Random(1), []
-    start = [*COMMAND, "train", "--out", out, "--text", text, *options]
-    resume = [*COMMAND, "train", "--out", out, "--resume"]
-    for kill in range(KILLS):
-        # A start that is killed before it has a folder is repeated; all others are resumed.
-        kept = resume if (out / "config.json").exists() else start
-        process = subprocess.Popen(
-            list(map(str, kept)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        if kill % 5:  # well into its steps, perhaps into a save
-            wait_for_step(out, round(0.75 * steps * kill / KILLS, -1))
-            time.sleep(rng.uniform(0, 0.1))
-        else:  # while it starts
-            time.sleep(rng.uniform(0.1, 0.6))
-        process.kill()
-        errors = process.communicate()[1].decode()
-        assert not errors, errors
-        assert process.returncode == -signal.SIGKILL, "finished: there was nothing to kill"
-        if (out / "checkpoint.safetensors").exists():
-            reached.append(load_arrays(out / "checkpoint.safetensors")[1]["step"])
-    assert reached == sorted(reached)
-    assert len(set(reached)) >= KILLS // 2, f"too few kills hit a running training: {reached}"
-    call("train", "--out", out, "--resume")
-    whole, resumed = (load_weights(p / "weights.safetensors") for p in (tmp_path / "whole", out))
-    for name, array in whole.items():
-        assert resumed[name].tobytes() == array.tobytes(), name
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    logged = [json.loads(line)["step"] for line in lines if "training_bits" in line]
-    assert logged == list(range(10, steps + 1, 10))  # nothing missing, nothing twice
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,16 @@ def test_a_rate_too_large_is_one_error_without_warnings(tmp_path, text):
     assert not [w for w in warned if w.category is RuntimeWarning]
 
 
+def test_little_of_a_large_text_is_held_out_and_read_by_xz(tmp_path, monkeypatch):
+    monkeypatch.setattr("portable_rnn.cli.train.HELD_OUT", 500)
+    for module in ("text", "cli.train"):
+        monkeypatch.setattr(f"portable_rnn.{module}.XZ_CHARACTERS", 1000)
+    (long := tmp_path / "long").write_text("abcd efgh " * 1000)
+    code, shown = call("train", "--out", tmp_path / "r", "--text", long, *TINY, "--steps", 1)
+    assert (code, ", 500 held out" in shown) == (0, True)
+    assert "xz, after reading its last 1,000 characters" in shown
+
+
 @pytest.mark.parametrize("where", ["app.show_info", "train.train"])
 def test_an_interruption_prints_one_word_and_how_to_go_on(run, monkeypatch, capsys, where):
     """During preparation, or by a second Ctrl-C."""

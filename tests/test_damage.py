@@ -1,11 +1,7 @@
-"""Files that are read are whole, or refused by name: seeded damages of every kind.
-
-``DAMAGES=5000 pytest tests/test_damage.py`` (or ``nox -s damage``) tries that many.
-"""
+"""Files that are read are whole, or refused by name: seeded damages of every kind."""
 
 import functools
 import json
-import os
 import pickle
 import random
 import struct
@@ -19,12 +15,13 @@ from portable_rnn.batches import Shuffled
 from portable_rnn.serialization import CheckpointError, load_weights
 from portable_rnn.training import train
 
+from .campaign import times
 from .command import call
 
-pytestmark = pytest.mark.no_products
+pytestmark = [pytest.mark.no_products, pytest.mark.reliability]
 safetensors = pytest.importorskip("safetensors.numpy")
 
-COUNT = int(os.environ.get("DAMAGES", "400"))
+COUNT = times(400, 20_000)
 # Shares of all damages: a command takes longer than a call.
 CALLS, COMMANDS = COUNT - COUNT // 8, COUNT // 8
 

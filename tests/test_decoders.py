@@ -164,6 +164,48 @@ def test_what_does_not_fit_is_refused(name):
         call()
 
 
+def test_sizes_of_a_decoder_are_plain_numbers():
+    sizes = {"memory_size": np.int64(3), "output_size": np.int64(2), "attention_size": np.int64(4)}
+    found = prnn.AttentionDecoder(prnn.RNN(2, 3), score="additive", **sizes)
+    assert {type(getattr(found, name)) for name in sizes} == {int}
+
+
+OTHERS = {
+    "score": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="dot"),
+    "scale": prnn.AttentionDecoder(DECODER.rnn, H, 3, score="scaled_dot"),
+    "size": prnn.AttentionDecoder(DECODER.rnn, H + 1, 3),
+    "network": prnn.AttentionDecoder(prnn.RNN(2, H), H, 3),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_tape_of_another_decoder_is_refused(name):
+    """Of dot products and general scores alike: gradients would be those of other functions."""
+    other = OTHERS[name]
+    dots = OTHERS["score"] if name == "scale" else DECODER
+    for one, two in ((dots, other), (other, dots)):
+        params = {d: d.init(seed=0, dtype="float64") for d in (one, two)}
+        memory = np.ones((S, B, one.memory_size))
+        outputs, *_, tape = prnn.decode(one, params[one], np.ones((T, B, 2)), memory)
+        with pytest.raises(ValueError, match=r"^tape: expected one of the same (decoder|model)"):
+            prnn.decode_vjp(two, params[two], tape, np.ones_like(outputs))
+
+
+@pytest.mark.parametrize("given", [{"xp": 3}, {"dtype": "int32"}, {"device": "nowhere"}])
+def test_options_of_no_parameters_are_checked(given):
+    with pytest.raises((TypeError, ValueError), match=f"^{next(iter(given))}: expected "):
+        prnn.attention.init("dot", 3, 3, **given)
+
+
+def test_an_error_is_one_line_whatever_it_shows():
+    found = prnn.attend(np.ones((2, 3)), np.ones((4, 2, 3)))
+    with pytest.raises(
+        TypeError, match=r"^residuals: expected what attend returned, got"
+    ) as raised:
+        prnn.attend_vjp(found, np.ones((2, 3)))
+    assert "\n" not in str(raised.value)
+
+
 def test_a_network_passes_where_a_decoder_is_expected_only_as_one():
     with pytest.raises(TypeError, match=r"^decoder: expected an AttentionDecoder, got"):
         prnn.decode(DECODER.rnn, {}, np.ones((T, B, 2)), np.ones((S, B, H)))

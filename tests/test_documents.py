@@ -33,7 +33,10 @@ DOCUMENTS = [
 ]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
-OPTIONAL = ("distributed", "jax", "matplotlib", "mpmath", "safetensors", "sympy", "torch")
+OPTIONAL = (
+    *("distributed", "jax", "matplotlib", "mpmath", "onnxruntime", "safetensors", "sklearn"),
+    *("sympy", "torch"),
+)
 # Other blocks are shown as they are, and checked below. "py" quotes the library, as
 # test_derivation.py checks, or is a file to be written, as conformance/test_contributing.py does.
 LANGUAGES = {"python", "py", "sh", "text"}
@@ -55,7 +58,7 @@ def imports(name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_runs_from_its_first_block_to_its_last(name, tmp_path, monkeypatch):
-    require(*imports(name))
+    require(*imports(name), *(["onnx", "ndonnx"] if name.endswith("howto/onnx.md") else []))
     if name.endswith("tutorials/cupy.md") and "cupy" in sys.modules:
         # No emulated device has CuPy's random numbers.
         runtime = sys.modules["cupy"].cuda.runtime
@@ -118,12 +121,29 @@ def test_outputs_are_placed_below_their_blocks():
     assert shown.endswith("x = 2\n```\nend\n")
 
 
+def modules():
+    """Return each module but those of the command line; for one that needs what is missing, why."""
+    found = {}
+    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
+        if not info.name.startswith("portable_rnn.cli"):
+            try:
+                found[info.name] = importlib.import_module(info.name)
+            except ImportError as error:
+                found[info.name] = str(error)
+    return found
+
+
+MODULES = modules()
+
+
 def doctests():
     finder = doctest.DocTestFinder(exclude_empty=True)
-    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
-        if info.name.startswith("portable_rnn.cli"):
+    for name, module in MODULES.items():
+        if isinstance(module, str):
+            reason = pytest.mark.skip(reason=f"not run: {module}")
+            yield pytest.param(None, id=name, marks=reason)
             continue
-        for test in finder.find(importlib.import_module(info.name)):
+        for test in finder.find(module):
             if test.examples:
                 yield pytest.param(test, id=test.name)
 
@@ -136,6 +156,8 @@ def test_the_example_of_a_docstring_runs(test):
         require("torch")
     if "distributed.dask" in test.name:
         require("distributed")
+    if "onnx" in test.name.lower() or "export_training_step" in test.name:
+        require("onnx", "ndonnx")
     require(*(name for name in ("keras", "flax", "equinox", "optax") if name in test.name))
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -154,12 +176,11 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_no_function_has_the_name_of_a_module_which_the_reference_would_show_instead():
-    for info in pkgutil.walk_packages(portable_rnn.__path__, "portable_rnn."):
-        if info.ispkg:
-            package = importlib.import_module(info.name)
+    for package in MODULES.values():
+        if hasattr(package, "__path__"):
             modules = {found.name for found in pkgutil.iter_modules(package.__path__)}
             for name in modules & set(getattr(package, "__all__", ())):
-                assert inspect.ismodule(getattr(package, name)), f"{info.name}.{name}"
+                assert inspect.ismodule(getattr(package, name)), f"{package.__name__}.{name}"
 
 
 # ------------------------------------------------------------------------------- shell

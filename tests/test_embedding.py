@@ -239,6 +239,7 @@ def test_a_direction_of_tokens_is_refused():
 
 
 WEIGHT = PARAMS["embedding.weight"]
+EXPECTED = rf"d_vectors: expected shape \({', '.join(map(str, TOKENS.shape))}, I\), got "
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ WEIGHT = PARAMS["embedding.weight"]
         (lambda: prnn.embed(WEIGHT, TOKENS + 1), ValueError, "tokens: expected tokens from 0 to 5"),
         (lambda: prnn.embed_vjp(TOKENS, VECTORS, 0), ValueError, "vocabulary_size: "),
         (lambda: prnn.embed_vjp(TOKENS, VECTORS, 2), ValueError, "tokens: expected tokens from"),
-        (lambda: prnn.embed_vjp(TOKENS, VECTORS[1:], V), ValueError, "d_vectors: expected shape"),
+        (lambda: prnn.embed_vjp(TOKENS, VECTORS[1:], V), ValueError, EXPECTED),
         (lambda: prnn.embed_vjp(TOKENS, TOKENS, V), TypeError, "d_vectors: "),
     ],
 )
@@ -315,3 +316,28 @@ def test_arguments_are_checked_before_tokens_are_embedded():
     model = prnn.RNN(I, H, C, num_layers=2, dropout=0.5, vocabulary_size=V)
     with pytest.raises(ValueError, match=r"^dropout: "):  # not that a token is out of range
         prnn.bptt(model, model.init(seed=0, dtype="float64"), TOKENS + V, LABELS)
+
+
+def test_unsigned_tokens_where_integers_have_32_bits(recwarn):
+    jnp = pytest.importorskip("jax.numpy")
+    weight = jnp.asarray([[1.0], [2.0]])
+    assert prnn.embed(weight, jnp.asarray([1, 0], jnp.uint32)).tolist() == [[2.0], [1.0]]
+    with pytest.raises(ValueError, match=r"from 2147483649 to 2147483649$"):
+        prnn.embed(weight, jnp.asarray([2**31 + 1], jnp.uint32))
+    assert not recwarn
+
+
+@pytest.mark.parametrize("largest", [2**63, 2**64 - 1])
+def test_a_token_beyond_64_bits_with_a_sign_is_named_as_it_is(largest):
+    torch = pytest.importorskip("torch")
+    tokens = np.asarray([largest, 1], np.uint64)
+    said = f": expected tokens from 0 to 5, got values from {largest} to {largest}$"
+    rows = np.ones((2, 1))
+    for put in (np.asarray, torch.from_numpy):
+        params = {name: put(array) for name, array in PARAMS.items()}
+        for name, call in {
+            "tokens": lambda put: prnn.embed_vjp(put(tokens), put(rows), V),
+            "x": lambda put, p=params: prnn.predict(MODEL, p, put(tokens)),
+        }.items():
+            with pytest.raises(ValueError, match=f"^{name}{said}"):
+                call(put)

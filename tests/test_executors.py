@@ -11,6 +11,7 @@ import pytest
 
 import portable_rnn as prnn
 from portable_rnn import executors
+from portable_rnn._arrays.namespace import _chosen
 from portable_rnn._executors import choose, compiled, llvm_cache, programs
 from portable_rnn._executors import kernel as kernels
 from portable_rnn._executors.compiled import Compiled
@@ -83,7 +84,7 @@ def test_without_llvmlite_the_python_loop_runs(monkeypatch):
     try:
         assert executor_of(MODEL, PARAMS, X) is EAGER
         with executors.use("auto"):
-            assert "pip install portable-rnn[fast]" in executors.explain(MODEL)
+            assert "pip install 'portable-rnn[fast]'" in executors.explain(MODEL)
         with pytest.raises(ValueError, match="llvmlite is not installed"):
             executor_of(MODEL, PARAMS, X, "compiled")
     finally:
@@ -102,6 +103,35 @@ def test_a_chosen_executor_holds_for_its_block_and_thread():
     inherits = getattr(sys.flags, "thread_inherit_context", 0)  # free-threaded Python does
     assert choose.asked() == os.environ["PORTABLE_RNN_EXECUTOR"]
     assert seen == ["compiled" if inherits else choose.asked()]
+
+
+def test_a_block_can_be_entered_again_in_itself_and_in_other_threads():
+    eager, before = executors.use("eager"), choose.asked()
+    for _ in range(2):
+        with eager, executors.use("compiled"), eager:
+            assert choose.asked() == "eager"
+        assert choose.asked() == before
+    barrier, seen = threading.Barrier(2), []
+
+    def enter():
+        with eager:
+            barrier.wait()
+            seen.append(choose.asked())
+            barrier.wait()
+        seen.append(choose.asked())
+
+    threads = [threading.Thread(target=enter) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == ["eager", "eager", before, before]
+    assert eager(choose.asked)() == "eager"  # as a decorator
+    other = prnn.use_namespace(np)
+    for _ in range(2):
+        with pytest.raises(KeyError), other, other:  # errors leave it
+            raise KeyError
+        assert _chosen.get() is None
 
 
 @pytest.mark.parametrize("name", ["xla", "Eager", ""])

@@ -118,6 +118,24 @@ def test_a_wide_penalty_prefers_long_sequences():
     assert scores[0] < scores[1]
 
 
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 31.0), ("float64", 248.0)])
+def test_a_penalty_is_a_number(dtype, most):
+    """Scores divided by infinity are all 0: the best ones."""
+    params, steps = LETTERS.init(seed=2, dtype=dtype), 100
+    options = {"end": 1, "width": 2}
+    for penalty in (30.5, 31.5, 100.0):
+        given = options | {"length_penalty": penalty}
+        if penalty < most:
+            found = prnn.beam_search(LETTERS, params, START, steps, **given)
+            assert (found.scores < 0).all()
+            continue
+        said = f"^length_penalty: expected a number below {most:g} for 100 steps and scores of "
+        with pytest.raises(ValueError, match=said):
+            prnn.beam_search(LETTERS, params, START, steps, **given)
+    with pytest.raises(ValueError, match=r"^length_penalty: .* for 10000 steps"):
+        prnn.beam_search(LETTERS, params, START, 10_000, **options, length_penalty=99.0)
+
+
 def test_a_search_of_one_hypothesis_that_never_ends_is_greedy():
     params = dict(PARAMS)
     params["readout.bias"] = params["readout.bias"] - np.asarray([0, 50.0, 0, 0, 0])
@@ -144,21 +162,25 @@ def test_a_search_ends_when_no_hypothesis_can_become_better(monkeypatch):
     assert len(calls) == 40
 
 
-def test_outputs_that_are_not_numbers_are_refused():
-    params = PARAMS | {"readout.bias": np.full(V, np.nan)}
-    said = "^params: expected a network whose outputs are numbers, got NaN"
+@pytest.mark.parametrize(
+    ("bias", "got"),
+    [([np.nan, 0, 0, 0, 0], "nan"), ([0, np.inf, 0, 0, 0], "inf"), ([-np.inf] * V, "-inf")],
+)
+def test_outputs_without_a_softmax_are_refused(bias, got):
+    params = PARAMS | {"readout.bias": np.asarray(bias)}
+    said = f"^params: expected a network with a finite largest output, got {got}$"
     with pytest.raises(ValueError, match=said):
         prnn.generate(LETTERS, params, START, STEPS)
     with pytest.raises(ValueError, match=said):
         prnn.beam_search(LETTERS, params, START, STEPS, end=1)
 
 
-def test_where_no_value_is_read_the_token_of_nan_is_below_0(monkeypatch):
+def test_where_no_value_is_read_the_token_without_a_softmax_is_below_0(monkeypatch):
     monkeypatch.setattr("portable_rnn._calls.sampling.reads", lambda xp, array: False)
-    logits = np.asarray([[0.0, np.nan], [0.0, 99.0]])
+    logits = np.asarray([[0.0, np.nan], [0.0, 99.0], [0.0, np.inf], [-np.inf, -np.inf]])
     for temperature in (0.0, 1.0):
         found = choose_tokens(np, logits, temperature, None, (0,), 0)
-        assert found.tolist() == [-1, 1]
+        assert found.tolist() == [-1, 1, -1, -1]
 
 
 CALLS = {
@@ -169,6 +191,10 @@ CALLS = {
     "a state of another batch": (
         lambda: prnn.generate(LETTERS, PARAMS, START, 2, state=np.zeros((1, 2, 6))),
         r"state: expected shape \(1, 3, 6\), got \(1, 2, 6\)",
+    ),
+    "a token of feedback out of range": (
+        lambda: prnn.generate(LETTERS, PARAMS, START, 2, feedback=lambda y, step: START + 3),
+        "value returned by feedback: expected tokens from 0 to 4, got values from 6 to 7",
     ),
     "a temperature of numbers": (
         lambda: prnn.generate(FORECAST, WEIGHTS, np.ones((1, 2)), 2, temperature=1.0),

@@ -28,17 +28,16 @@ HOST_SIDE = {
         "_executors.cuda_graph",
         "_executors.persistent_layer",
     ),
-    *("initializers", "dropout", "memory", "ragged", "batches", "text", "serialization", "plots"),
-    *(
-        "torch",
-        "distributed.dask",
-        "interop.gates",
-        "interop.keras",
-        "interop.flax",
-        "interop.equinox",
-    ),
+    *("initializers", "dropout", "memory", "ragged", "text", "serialization", "plots"),
+    "distributed.dask",
+    *("torch", "jax", "interop.gates", "interop.keras", "interop.flax", "interop.equinox"),
+    *("interop.onnx", "interop.onnx_export", "interop.onnx_nodes", "interop.onnx_sizes"),
+    "interop.onnx_training",
     *("metrics.classification", "metrics.metric", "metrics.regression"),
+    *("batches.chunked", "batches.shuffled"),
     *("book.computed", "book.files"),
+    *("sklearn.classifier", "sklearn.forecaster", "sklearn.network", "sklearn.regressor"),
+    *("sklearn.sequences", "sklearn.targets"),
 }
 # A module imports from its own level and from lower ones, which come first here. Where modules of a
 # package are on several levels, they are listed by name.
@@ -64,10 +63,15 @@ LEVELS = [
         *("api", "attention", "embedding", "pooling"),
         *("losses", "ragged", "optimizers", "batches"),
     },
-    {"decoders", "vectors", "metrics", "model_files", "interop"},
-    {"derivatives", "streaming", "truncated", "_windows", "training", "text", "book", "torch"},
+    {"decoders", "vectors", "metrics", "model_files"},
+    {
+        *("derivatives", "streaming", "truncated", "_windows", "training", "text", "book"),
+        *("torch", "jax"),
+    },
+    {"interop"},
     {"_generated", "distributed"},
     {"generation", "beams"},
+    {"sklearn"},
     {""},
     {"cli"},
 ]
@@ -172,13 +176,27 @@ def test_the_engine_knows_no_cell_by_name():
 
 
 def test_importing_the_package_imports_nothing_heavy():
-    heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich"]
-    heavy += ["dask", "distributed"]
+    heavy = ["cupy", "torch", "jax", "safetensors", "matplotlib", "typer", "rich", "dask"]
+    heavy += ["sklearn", "scipy", "distributed"]
     code = f"import sys, portable_rnn; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "[]"
+
+
+def test_estimators_name_the_library_that_they_need():
+    code = """
+import sys
+sys.modules["sklearn"] = None
+try:
+    import portable_rnn.sklearn
+except ImportError as error:
+    print(error)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    wanted = "needs scikit-learn 1.6 or later: pip install 'portable-rnn[sklearn]'"
+    assert ended.stdout.strip() == f"portable_rnn.sklearn {wanted}"
 
 
 def test_every_public_name_is_there():

@@ -129,3 +129,9 @@ def test_the_forget_bias_is_a_number(value):
     coupled = prnn.RNN(3, 4, cell=prnn.cells.LSTM(coupled=True))
     with pytest.raises(ValueError, match=r"^forget_bias: expected an LSTM with a forget gate"):
         coupled.init(seed=0, forget_bias=1.0)
+
+
+def test_small_numbers_are_rounded_whatever_numpy_is_set_to():
+    with np.errstate(all="raise"):
+        found = prnn.RNN(64, 64, cell="lstm").init(seed=0, dtype="float16")
+    assert min(np.abs(array).min() for array in found.values()) < np.finfo(np.float16).tiny

@@ -12,6 +12,8 @@ import pytest
 import portable_rnn as prnn
 from portable_rnn import interop
 
+from .needed import need
+
 pytestmark = [
     pytest.mark.no_products,
     # Keras's own, about its variables.
@@ -21,13 +23,6 @@ pytestmark = [
 os.environ.setdefault("KERAS_BACKEND", "torch")
 T, B, I, H, O, V = 5, 3, 4, 6, 2, 7  # noqa: E741
 EPS = 8
-
-
-def need(name):
-    """Return a library; skip without it, unless all are required."""
-    if os.environ.get("INTEROP_REQUIRED"):
-        return __import__(name)
-    return pytest.importorskip(name, reason=f"not run: {name} is not installed")
 
 
 @pytest.fixture

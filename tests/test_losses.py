@@ -262,3 +262,15 @@ def test_a_numpy_label_smoothing_does_not_widen():
 def test_rows_of_integers_are_told_from_labels():
     with pytest.raises(ValueError, match=r"got \(5, 2, 3\); rows are of the dtype of outputs$"):
         softmax_cross_entropy(np.zeros((5, 2, 3)), np.ones((5, 2, 3), int))
+
+
+@pytest.mark.parametrize("label", [2**63, 2**64 - 1, 2**64 - 100])
+def test_an_unsigned_label_is_never_padding(label):
+    """It is no negative number, though its bits are those of one."""
+    labels = np.asarray([[label, 1]], np.uint64)
+    outputs = np.zeros((1, 2, 3))
+    for ignored in (None, -1, -100):
+        with pytest.raises(ValueError, match=r"^targets: .* values from 1 to \d+$"):
+            softmax_cross_entropy(outputs, labels, ignore_index=ignored)
+    with pytest.raises(ValueError, match=r"^targets: expected labels from 0 to 2"):
+        prnn.losses.ctc(np.zeros((4, 1, 3)), labels)

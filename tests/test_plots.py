@@ -44,6 +44,9 @@ def test_a_gradient_of_zero_is_drawn():
         (np.ones(21), "is carried: ×1.000 per step back, ×1.0e+00 in all"),
         (np.asarray([0.0, 1.0]), "vanishes entirely"),
         (np.asarray([1.0, 0.0]), "nothing to compare"),
+        (np.asarray([np.nan, 1.0]), "is not finite"),
+        (np.asarray([np.inf, 1.0]), "is not finite"),
+        (np.asarray([1.0, np.inf]), "is not finite"),
     ],
 )
 def test_the_verdict_states_what_the_picture_shows(norms, verdict):
@@ -56,6 +59,50 @@ def test_the_part_of_the_last_loss_is_judged_alone():
     shares[2, :3, 0] = 0.25, 0.5, 1.0
     shares[1, :2, 0] = 7.0, 7.0
     np.testing.assert_array_equal(plots._from_the_last_loss(shares), [0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_is_drawn(value):
+    found, bad = flow(5.0, by_loss_step=True), np.full(12, 1.0)
+    bad[3] = value
+    shares = np.where(found.d_h_by_loss_step > 0, bad[:, None, None], 0.0)
+    found = found._replace(
+        d_state=tuple(part * bad[:, None, None] for part in found.d_state),
+        params=dict.fromkeys(found.params, bad),
+        jacobian=found.jacobian * bad[:, None, None],
+        d_h_by_loss_step=shares,
+    )
+    assert plots.gradient_flow(found).startswith(b"\x89PNG")
+
+
+def test_a_flow_of_bfloat16_is_drawn(drawn):
+    torch = pytest.importorskip("torch")
+    model, x = prnn.RNN(1, 2, 1), torch.ones((4, 1, 1), dtype=torch.bfloat16)
+    params = model.init(seed=0, xp=torch, dtype="bfloat16")
+    found = prnn.gradient_flow(model, params, x, x, loss=mean_squared_error, by_loss_step=True)
+    plots.gradient_flow(found)
+    (norms,) = lines(drawn[0].axes[0]).values()
+    assert norms[:, 1].tolist() == found.d_h[:, 0, 0].tolist()
+
+
+def test_a_title_is_no_formula(drawn):
+    title = "$5 for x_{ and $"
+    plots.learning_curve({"loss": [1.0]}, title=title)
+    plots.gradient_flow(flow(0.5), title)
+    for figure in drawn:
+        figure.canvas.draw()
+    assert drawn[0].axes[0].get_title() == drawn[1].get_suptitle() == title
+
+
+@pytest.mark.parametrize("nan", [float("nan"), np.float32("nan"), np.asarray(np.nan)])
+def test_a_number_that_is_none_leaves_a_gap(drawn, nan):
+    plots.learning_curve({"loss": [1.0, nan]})
+    np.testing.assert_array_equal(lines(drawn[0].axes[0])["training"], [[1, 1], [2, np.nan]])
+
+
+def test_a_small_baseline_is_not_named_as_zero(drawn):
+    plots.learning_curve({"loss": [1e-5]}, {"zeros": 1.5e-5})
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["zeros 1.5e-05"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import re
 from typing import NamedTuple
 
@@ -14,7 +13,10 @@ from portable_rnn.batches import Shuffled, Windows
 from portable_rnn.serialization import CheckpointError, load_arrays, save_arrays
 from portable_rnn.training import Callback, train
 
+from .campaign import FULL
 from .runs import Stop
+
+pytestmark = pytest.mark.reliability
 
 STEPS = 29
 PLAIN = prnn.RNN(1, 5, 2, cell="gru")
@@ -112,8 +114,8 @@ def whole(name, steps=STEPS):
     return fields(trainer(name)(steps=steps))
 
 
-# Runs log, evaluate or save every 4, 6, 7, 9 or 10 steps; at 13 none does. All: nox -s damage.
-CUTS = range(1, STEPS) if os.environ.get("EVERY_CUT") else (1, 4, 7, 9, 10, 13, 18, 20, 27, 28)
+# Runs log, evaluate or save every 4, 6, 7, 9 or 10 steps; at 13 none does. All: nox -s reliability.
+CUTS = range(1, STEPS) if FULL else (1, 4, 7, 9, 10, 13, 18, 20, 27, 28)
 
 
 @pytest.mark.parametrize("cut", CUTS)

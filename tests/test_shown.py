@@ -1,6 +1,8 @@
 """Results are shown by library, dtype and shape of their arrays, on a page."""
 
+import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,20 @@ RESULTS = {
     "batch": lambda: prnn.batches.Batch(X, LABELS),
     "masks": lambda: prnn.dropout.draw(prnn.RNN(I, H, zoneout=0.5), X, 3),
     "run": lambda: prnn.training.Run(MODEL, PARAMS, 3, best_params=PARAMS, state=(X, X)),
+}
+DECODER = prnn.AttentionDecoder(prnn.RNN(I, H, cell="gru"), memory_size=I, output_size=O)
+TOKENS = prnn.RNN(I, H, O, vocabulary_size=O)
+RESULTS |= {
+    "attention": lambda: prnn.attend(X, X),
+    "its residuals": lambda: prnn.attend(X, X).residuals,
+    "its gradients": lambda: prnn.attend_vjp(prnn.attend(X, X).residuals, X),
+    "decoded": lambda: prnn.decode(DECODER, DECODER.init(), X, X),
+    "its tape": lambda: prnn.decode(DECODER, DECODER.init(), X, X).tape[1],
+    "gradients of a decoder": lambda: prnn.decode_vjp(
+        DECODER, DECODER.init(), prnn.decode(DECODER, DECODER.init(), X, X).tape, OUTPUTS
+    ),
+    "beams": lambda: prnn.beam_search(TOKENS, TOKENS.init(), LABELS[0], T, end=1),
+    "pooled": lambda: prnn.pool(X)[1],
 }
 OUTPUTS = np.full((T, B, O), 0.123456789, np.float32)
 
@@ -116,3 +132,24 @@ def test_what_is_traced_is_shown_and_leaves_a_compiled_function():
     assert type(found) is prnn.Gradients
     assert seen == [repr(found)]
     assert "<jax float32 (2, 3)>" in seen[0]
+
+
+@dataclasses.dataclass
+class Held:
+    array: Any
+    more: Any = None
+    other: Any = 1
+
+
+def test_one_array_and_a_description_of_arrays_are_shown():
+    """An array is equal to a default in parts only."""
+    run = prnn.training.Run(prnn.RNN(4, 5), {}, 3, state=X, optimizer_state=Held(X, X))
+    assert "    state=<numpy float32 (40, 8, 4)>,\n" in repr(run)
+    shown = "Held(array=<numpy float32 (40, 8, 4)>, more=<numpy float32 (40, 8, 4)>)"
+    assert shown in repr(prnn.batches.Batch(Held(X, X), 1))
+
+
+def test_what_is_in_an_optimizer_is_named():
+    optimizer = prnn.optimizers.clip_norm(prnn.optimizers.adam, 1.5)
+    run = prnn.training.Run(prnn.RNN(4, 5), {}, 3, optimizer=optimizer)
+    assert "    optimizer=ClipNorm(optimizer=adam, max_norm=1.5),\n" in repr(run)

@@ -1,6 +1,11 @@
 """Texts, vocabularies, baselines, and text drawn from a network."""
 
 import math
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,6 +21,89 @@ from portable_rnn.text import (
 )
 
 pytestmark = pytest.mark.no_products
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_labels_take_the_memory_of_their_dtype(dtype):
+    text = "aé\u20ac\U0001f600" * 10
+    labels = Vocabulary.of(text).encode(text, dtype=dtype)
+    assert labels.dtype == dtype
+    assert labels.tolist() == [0, 1, 2, 3] * 10
+    many = Vocabulary("".join(map(chr, range(256, 400))))
+    with pytest.raises(ValueError, match="dtype: expected one for 144 characters, got 'int8'"):
+        many.encode("\u0100", dtype="int8")
+    with pytest.raises(ValueError, match="dtype: expected 'int8', 'int16', 'int32' or 'int64'"):
+        many.encode("\u0100", dtype="uint8")
+
+
+@pytest.mark.parametrize(("part", "dense"), [(1, 0), (2, 0), (3, 2**20), (1000, 0), (1000, 2**20)])
+def test_a_text_is_read_in_parts(monkeypatch, part, dense):
+    """Baselines and labels are those of counting characters and pairs one by one."""
+    rng = np.random.default_rng(0)
+    train, held_out = ("".join(rng.choice(list("abcé\u20ac"), size)) for size in (400, 57))
+    monkeypatch.setattr("portable_rnn.text.PART", part)
+    monkeypatch.setattr("portable_rnn.text.DENSE", dense)
+    vocabulary = Vocabulary.of(train)
+    assert vocabulary.characters == "".join(sorted(set(train)))
+    assert vocabulary.decode(vocabulary.encode(train)) == train
+    bits = baselines(train, held_out)
+    alphabet = len(set(train + held_out))
+    counts, pairs = Counter(train), Counter(pairwise(train))
+    firsts = Counter(train[:-1])
+    unigram = -sum(math.log2((counts[b] + 1) / (len(train) + alphabet)) for b in held_out)
+    bigram = -sum(
+        math.log2((pairs[a, b] + 1) / (firsts[a] + alphabet))
+        for a, b in pairwise(train[-1] + held_out)
+    )
+    assert bits["unigram"] == pytest.approx(unigram / len(held_out), rel=1e-12)
+    assert bits["bigram"] == pytest.approx(bigram / len(held_out), rel=1e-12)
+
+
+def test_a_text_takes_little_more_memory_than_itself(monkeypatch):
+    monkeypatch.setattr("portable_rnn.text.PART", 2**16)
+    monkeypatch.setattr("portable_rnn.text._xz_bits", len)  # xz takes 700 MB for any text
+    text = "".join(np.random.default_rng(0).choice(list("abcdefgh "), 100_000)) * 60
+    tracemalloc.start()
+    vocabulary = Vocabulary.of(text)
+    labels = vocabulary.encode(text, dtype="int8")
+    bits = baselines(text[:-10_000], text[-10_000:])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(labels) == len(text)
+    assert bits["unigram"] < math.log2(9.01)
+    # Labels, two slices and a part; a list of characters would be eight times the text.
+    assert most < 3.5 * len(text)
+
+
+LARGE = """
+import resource, sys
+from pathlib import Path
+from portable_rnn import text
+text._xz_bits = len  # xz takes as long, and as much memory, for any large text
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = most()
+whole = text.read_text([Path(sys.argv[1])])
+learned, held_out = text.split_text(
+    whole, batch_size=16, window=64, validation_batch_size=8, share=0.01
+)
+vocabulary = text.Vocabulary.of(whole)
+del whole
+text.baselines(learned, held_out)
+assert len(vocabulary.encode(learned, dtype="int8")) == len(learned)
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units elsewhere")
+def test_a_file_of_50_mb_takes_little_more_than_twice_its_size(tmp_path):
+    with open(tmp_path / "text", "wb") as file:
+        for _ in range(50):
+            file.write(b"Words, and more words.\n" * (10**6 // 23))
+    command = [sys.executable, "-c", LARGE, tmp_path / "text"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) < 130.0  # MB
 
 
 def test_vocabulary_round_trip_with_any_characters():
@@ -117,6 +205,11 @@ def test_the_same_seed_draws_the_same_text():
     assert len(draw()) == 30
 
 
+def test_a_network_of_bfloat16_writes():
+    torch = pytest.importorskip("torch")
+    assert len(draw(params=MODEL.init(seed=0, xp=torch, dtype="bfloat16"))) == 30
+
+
 def test_temperature_zero_takes_the_likeliest():
     params = MODEL.init(seed=0)
     text = "ab"
@@ -204,3 +297,15 @@ def least(**options):
 def test_arguments_that_do_not_fit_are_named(call, error, message):
     with pytest.raises(error, match=f"^{message}"):
         call()
+
+
+def test_names_of_columns_are_no_indices():
+    class Frame:
+        shape, columns = (2, 2), (0, 1)
+
+        def __iter__(self):
+            return iter(self.columns)
+
+    for given in (Frame(), {0: "a"}, np.zeros((2, 2), int)):
+        with pytest.raises(TypeError, match=r"^indices: expected a list of ints, got "):
+            Vocabulary.of("ab").decode(given)

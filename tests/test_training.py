@@ -123,6 +123,48 @@ def test_ctrl_c_finishes_the_step_saves_and_returns(tmp_path):
     assert same(resumed.params, go().params)
 
 
+class Terminate(Callback):
+    def on_step(self, run):
+        if run.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_sigterm_finishes_the_step_saves_and_ends_the_process(tmp_path):
+    go = functools.partial(train, MODEL, MODEL.init(seed=0), source(), steps=9)
+    with pytest.raises(SystemExit) as ended:
+        go(checkpoint=tmp_path / "c", callbacks=[Terminate()])
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    resumed = go(checkpoint=tmp_path / "c", resume=True, callbacks=[first := Steps()])
+    assert first.steps == [5, 6, 7, 8, 9]
+    assert same(resumed.params, go().params)
+
+
+class Steps(Callback):
+    def __init__(self):
+        self.steps = []
+
+    def on_step(self, run):
+        self.steps.append(run.step)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_handler_of_sigterm_is_left_alone(tmp_path, request):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *given: heard.append(given))
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+    run = train(
+        MODEL,
+        MODEL.init(seed=0),
+        source(),
+        steps=9,
+        checkpoint=tmp_path / "c",
+        callbacks=[Terminate()],
+    )
+    assert (run.step, len(heard)) == (9, 1)
+
+
 def test_without_a_checkpoint_ctrl_c_is_left_alone(request):
     # Tests that are started in the background may ignore SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

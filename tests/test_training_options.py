@@ -111,6 +111,14 @@ def test_a_wrong_result_of_an_optimizer_is_refused():
         ({"max_norm": "1"}, "max_norm: expected a number above 0"),
         ({"loss": None}, "loss: expected a callable"),
         ({"loss": lambda outputs: None}, "loss: expected a callable"),
+        ({"loss": dict}, "loss: expected a callable, got the class dict"),
+        ({"optimizer": dict}, r"optimizer: expected a callable \(.*\), got the class dict"),
+        (
+            {"optimizer": Exception},
+            r"optimizer: expected a callable \(.*\), got the class Exception",
+        ),
+        ({"lr": dict}, r"lr: expected a callable \(step\), got the class dict"),
+        ({"gradients": dict}, r"gradients: expected a callable \(.*\), got the class dict"),
     ],
 )
 def test_a_function_of_another_form_is_refused_before_the_first_step(options, message):

@@ -22,9 +22,10 @@ UNTRIED = {
     "inner": "runs between the checks of the functions that call it, some at every step",
     "hook": "does nothing until it is overridden",
     "of one of several libraries": (
-        "needs that library, and tests/test_interop_libraries.py has its wrong values"
+        "needs that library, and tests/test_interop_*.py have its wrong values"
     ),
     "of torch": "is of torch, and tests/test_torch_layer.py has its wrong values",
+    "of JAX": "is of JAX, and tests/test_jax_layer.py has its wrong values",
     "captured": "is of CuPy, and test_cuda_graphs.py has its wrong values",
 }
 
@@ -123,7 +124,6 @@ IN_FUNCTION = {
         **{"biases": "kind of biases", "forget_bias": "forget bias of another cell"},
         "xp": "optional namespace",
     },
-    "AttentionDecoder.split": {"*": "inner"},
     **{name: {"memory": "steps of a memory"} for name in ("attend", "decode")},
     "attention.init": {"weights": "scheme", "xp": "optional namespace"},
     "pool": {"outputs": "outputs to pool"},
@@ -139,6 +139,8 @@ IN_FUNCTION = {
     "RNN.weights": {"*": "inner"},
     "activations": {"*": "inner"},
     "batches": dict.fromkeys(("x", "targets", "weights"), "kept array"),
+    "batches.Chunked": {"xp": "optional namespace", "chunk": "optional count"},
+    "batches.Prefetched": {"count": "count", "source": "source"},
     "ragged.unpack": {"packed": "kept array"},
     "book.Example": {
         **dict.fromkeys("UWVx", "numbers"),
@@ -179,11 +181,17 @@ IN_FUNCTION = {
     "save_model": {"folder": "folder to be made"},
     "load_model": {"folder": "folder of a model", "xp": "optional namespace"},
     "torch.Layer": {"*": "of torch"},
+    "jax.layer": {"*": "of JAX"},
     **{
         f"interop.{way}_{library}": {"*": "of one of several libraries"}
         for way in ("from", "to")
         for library in ("keras", "flax", "equinox")
     },
+    **{
+        f"interop.{name}": {"*": "of one of several libraries"}
+        for name in ("load_onnx", "export_onnx", "export_training_step")
+    },
+    "interop.OnnxNetwork": {"*": "record"},
     "interop.TorchModules": {"*": "record"},
     "interop": {
         "source": "network of another library",
@@ -196,6 +204,7 @@ IN_FUNCTION = {
     "serialization.save_arrays": {"arrays": "dict of arrays", "header": "header"},
     "serialization.write_atomically": {"data": "data"},
     "text.Vocabulary.decode": {"indices": "indices"},
+    "text.Vocabulary.encode": {"dtype": "dtype of labels"},
     "text.read_text": {"paths": "paths"},
     "vector_to_parameters": {"vector": "floating array"},
     "metrics": {

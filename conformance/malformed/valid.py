@@ -105,7 +105,7 @@ class Valid:
         if name == "text.generate":
             return lambda **given: list(islice(found(**given), 2))
         if name == "use_namespace":
-            return lambda **given: found(**given).__enter__()  # its thread is its own
+            return lambda **given: found(**given)(dict)()  # it checks when it is entered
         if any(spreads(name, argument) for argument in arguments(name)):
             # All are positional: the value of ``*args`` is given as one argument, and last.
             return lambda **given: found(*(given[a] for a in arguments(name) if a in given))
@@ -170,6 +170,8 @@ class Valid:
         return {
             "RNN": lambda: self.model,
             "AttentionDecoder": lambda: prnn.AttentionDecoder(prnn.RNN(I, H), 2, 3),
+            "batches.Chunked": lambda: prnn.batches.Chunked(**self.shuffled_arguments()),
+            "batches.Prefetched": lambda: prnn.batches.Prefetched(self.shuffled(), 1),
             "batches.Shuffled": self.shuffled,
             "distributed.Shards": lambda: distributed.Shards(self.load, 2),
             "distributed.DaskGradients": lambda: distributed.DaskGradients(

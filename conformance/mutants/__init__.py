@@ -13,6 +13,7 @@ from .combinators import COMBINATORS
 from .compiled import COMPILED
 from .ctc import CTC
 from .cuda import CUDA
+from .data import DATA
 from .derivatives import DERIVATIVES
 from .fused import FUSED
 from .networks import NETWORKS
@@ -40,6 +41,7 @@ MUTANTS = [
     *ARRAYS,
     *COMPILED,
     *CUDA,
+    *DATA,
     *FUSED,
     *SHOWN,
 ]

@@ -4,6 +4,10 @@ from ..mutant import Mutant, gradients
 
 __all__ = ["ARRAYS"]
 
+FRAMES = (
+    "tests/test_bad_arrays.py::"
+    "test_frames_and_sparse_matrices_are_refused_with_the_conversion[predict]"
+)
 
 ARRAYS = [
     Mutant(
@@ -47,5 +51,33 @@ ARRAYS = [
         "    sequence, steps = layout.time_major(xp, model, shape), Steps()\n",
         "    x *= 1.0\n    sequence, steps = layout.time_major(xp, model, shape), Steps()\n",
         gradients("elman-default", "numpy-readonly"),
+    ),
+    Mutant(
+        "a conversion of Arrow's that refuses nulls",
+        "_arrays/scalars.py",
+        ' and not hasattr(kind, "__arrow_c_array__")',
+        "",
+        FRAMES,
+    ),
+    Mutant(
+        "a lazy frame without its conversion",
+        "_arrays/scalars.py",
+        "{name}.collect().to_numpy()",
+        "{name}.to_numpy()",
+        FRAMES,
+    ),
+    Mutant(
+        "lengths of no numbers without what reads them",
+        "_calls/valid_steps.py",
+        "            if found.dtype == np.object_:\n                raise TypeError\n",
+        "",
+        "tests/test_bad_arrays.py::test_lengths_are_a_column_or_name_what_makes_one",
+    ),
+    Mutant(
+        "names of columns taken for indices",
+        "text.py",
+        ' or len(getattr(value, "shape", ())) > 1',
+        "",
+        "tests/test_text.py::test_names_of_columns_are_no_indices",
     ),
 ]

@@ -160,7 +160,7 @@ ATTENTION = [
         "_calls/sampling.py",
         "xp.where(wrong, xp.full_like(tokens, -1), tokens)",
         "tokens",
-        made("where_no_value_is_read_the_token_of_nan_is_below_0"),
+        made("where_no_value_is_read_the_token_without_a_softmax_is_below_0"),
     ),
     Mutant(
         "a state that stays with its place in the beam",

@@ -204,7 +204,7 @@ CUDA = [
     Mutant(
         "a graph launched on a device that is not its own",
         "executors.py",
-        "        with device_context(next(_arrays_of(self.arguments))):",
+        "        with device_context(array):",
         "        with device_context(None):",
         graph("a_graph_of_another_device_is_launched_there"),
     ),

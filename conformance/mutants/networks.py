@@ -326,8 +326,8 @@ NETWORKS = [
     Mutant(
         "a mean over all steps",
         "_engine/pooling.py",
-        "sum_over(xp, xp.astype(valid, y.dtype), axis=0)[:, None]",
-        "sum_over(xp, xp.astype(valid | ~valid, y.dtype), axis=0)[:, None]",
+        "sum_over(xp, xp.astype(valid, y.dtype), axis=0)[None, :, None]",
+        "sum_over(xp, xp.astype(valid | ~valid, y.dtype), axis=0)[None, :, None]",
         pooled("mean-False-steps1"),
     ),
     Mutant(

@@ -9,7 +9,7 @@ from ._calls.checks import check_arrays
 from ._calls.embedding import like_embedded
 from ._calls.generation import check_start
 from ._engine.decoder import read_memory
-from .decoders import AttentionDecoder
+from .decoders import AttentionDecoder, split_params
 from .model import RNN
 
 __all__ = ["Network", "checked_network"]
@@ -65,7 +65,7 @@ def checked_network(
         xp, start = check_start(model, params, start, state, what)
         return Network(xp, model, params, model.feature_size, start)
     check_arrays(model.parameter_shapes, params)
-    own, others = model.split(params)
+    own, others = split_params(model, params)
     xp, start = check_start(model.rnn, own, start, state, what)
     axes = 2 if model.rnn.vocabulary_size is None else 1
     if start.ndim != axes:

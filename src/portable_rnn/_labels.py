@@ -4,7 +4,7 @@ from typing import Any
 
 from ._arrays import checks as check
 from ._arrays.devices import on_host
-from ._arrays.functions import dtype_is_kind, nan_where, real_part, row
+from ._arrays.functions import dtype_is_kind, has_64_bits, nan_where, real_part, row
 from ._arrays.namespace import (
     Array,
     Namespace,
@@ -139,8 +139,15 @@ def one_hot_rows(xp: Namespace, labels: Array, classes: int, dtype: Any) -> Arra
 
 
 def signed(xp: Namespace, labels: Array) -> Array:
-    """Return labels in a signed type that holds any class, and a negative ``ignore_index``."""
+    """Return labels in a signed type that holds any class, and a negative ``ignore_index``.
+
+    One that is too large for it becomes its largest number, which is no class either; it would be a
+    negative one, such as padding has.
+    """
     name = dtype_name(labels.dtype)
     if name in ("int32", "int64"):
         return labels
-    return xp.astype(labels, xp.int64 if name in ("uint32", "uint64") else xp.int32)
+    if name not in ("uint32", "uint64"):
+        return xp.astype(labels, xp.int32)
+    found = xp.astype(labels, xp.int64 if has_64_bits(xp) else xp.int32)
+    return xp.where(found < 0, xp.full_like(found, xp.iinfo(found.dtype).max), found)

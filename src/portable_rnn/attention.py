@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_shape, check_shaped, namespace_of
+from ._arrays.shown import short_repr
 from ._calls.attention import check_memory, checked_params, score_shapes
 from ._calls.checks import check_record
 from ._calls.valid_steps import valid_steps_of_outputs
@@ -42,7 +43,8 @@ class Attention(NamedTuple):
         For each query those of the steps of the memory. They sum to 1, or are all 0 if no step is
         valid.
     residuals : NamedTuple
-        For `attend_vjp`. It refers to the arrays that were given: do not write into them before.
+        For `attend_vjp`. It refers to the arrays that were given and to ``weights``: do not write
+        into them before.
 
     Examples
     --------
@@ -56,6 +58,9 @@ class Attention(NamedTuple):
     context: Array
     weights: Array
     residuals: Residuals
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class AttentionGradients(NamedTuple):
@@ -85,6 +90,9 @@ class AttentionGradients(NamedTuple):
     memory: Array
     values: Array | None
     params: dict[str, Array]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @check.named_options

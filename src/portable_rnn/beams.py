@@ -1,12 +1,19 @@
 """Beam search: the most likely sequences of tokens, of those that few hypotheses lead to."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
-from ._arrays.functions import accumulation_dtype, concatenate, to_accumulation_dtype
-from ._arrays.namespace import Array, Namespace, device_of, read_flag
+from ._arrays.functions import (
+    accumulation_dtype,
+    concatenate,
+    largest_number,
+    to_accumulation_dtype,
+)
+from ._arrays.namespace import Array, Namespace, device_of, dtype_name, read_flag
+from ._arrays.shown import short_repr
 from ._calls.sampling import check_numbers, largest, reads
 from ._generated import checked_network
 from .api import predict
@@ -42,6 +49,9 @@ class Beams(NamedTuple):
     tokens: Array
     lengths: Array
     scores: Array
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class _Hypotheses(NamedTuple):
@@ -88,7 +98,8 @@ def beam_search(
     width : int
         W.
     length_penalty : float
-        From 0, for none, to 100. With more, long sequences have better scores.
+        From 0, for none, to 100, if the penalty of all ``steps`` is a number of the dtype of the
+        scores. With more, long sequences have better scores.
     state : array, shape (L, B, H); for LSTM a pair, optional
         Before ``start``, such as of an encoder; zeros if None.
     memory, memory_lengths, memory_mask : optional
@@ -103,8 +114,8 @@ def beam_search(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or, where values are on the host, an output is NaN. Elsewhere
-        scores are NaN then.
+        If an argument does not fit, or, where values are on the host, the largest output of a step
+        is infinite or NaN. Elsewhere scores are NaN then.
 
     Examples
     --------
@@ -128,6 +139,8 @@ def beam_search(
     if tokens.ndim != 1:
         raise ValueError(f"start: expected tokens of shape (B,), got {tuple(start.shape)}")
     end = check.integer("end", end, least=0, most=network.outputs - 1)
+    dtype = accumulation_dtype(xp, next(iter(network.params.values())).dtype)
+    _check_penalty(xp, length_penalty, steps, dtype)
     count, axis = tokens.shape[0] * width, 1 if rnn.batch_first else 0
     # Indices have the default integer type, the only one that all libraries take rows by.
     sequences = xp.arange(count, device=device_of(tokens)) // width
@@ -138,7 +151,6 @@ def beam_search(
         outputs, state = predict(rnn, network.params, x, state, return_state=True)
         return read(outputs[:, 0, :] if axis else outputs[0, ...]), state
 
-    dtype = accumulation_dtype(xp, next(iter(network.params.values())).dtype)
     found = _search(xp, step, tokens, state, sequences, steps, end, length_penalty, dtype)
     order = (0, 2, 1) if axis else (2, 0, 1)
     return Beams(xp.permute_dims(found.tokens, order), found.lengths, found.scores)
@@ -167,8 +179,9 @@ def _search(
     scores, ended = _none_but_first(xp, tokens, dtype)
     for n in range(1, steps + 1):
         outputs, state = step(last, state)
+        outputs = to_accumulation_dtype(xp, outputs)
         check_numbers(xp, outputs)
-        log_p = log_softmax(xp, to_accumulation_dtype(xp, outputs))
+        log_p = log_softmax(xp, outputs)
         log_p = xp.reshape(log_p, (batch, width, -1))
         total = scores[:, :, None] + log_p
         ended = _best(xp, ended, tokens, n, total[:, :, end] / _penalty(n, penalty))
@@ -197,6 +210,16 @@ def _none_but_first(xp: Namespace, tokens: Array, dtype: Any) -> tuple[Array, _H
     none = xp.full((batch, width), -float("inf"), dtype=dtype, device=device_of(tokens))
     lengths = xp.zeros((batch, width), dtype=xp.int32, device=device_of(tokens))
     return xp.where(first, xp.zeros_like(none), none), _Hypotheses(tokens, lengths, none)
+
+
+def _check_penalty(xp: Namespace, exponent: float, steps: int, dtype: Any) -> None:
+    """Refuse an exponent by which all scores would be divided by infinity."""
+    most, base = math.log(largest_number(xp, dtype)), math.log((5.0 + steps) / 6.0)
+    if exponent * base >= most:
+        raise ValueError(
+            f"length_penalty: expected a number below {most / base:.3g} for {steps} steps and "
+            f"scores of {dtype_name(dtype)}, got {exponent:g}"
+        )
 
 
 def _penalty(length: int, exponent: float) -> float:

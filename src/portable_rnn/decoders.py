@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from ._arrays import checks as check
 from ._arrays.devices import with_device_of_arguments
 from ._arrays.namespace import Array, Namespace, check_array, check_shaped
+from ._arrays.shown import short_repr
 from ._calls.attention import score_shapes, valid_memory
 from ._calls.checks import check_arrays, check_model, check_record, check_sequence, check_state
 from ._calls.embedding import like_embedded
+from ._calls.tape import check_tape
 from ._calls.valid_steps import valid_steps_of_outputs
 from ._draws import draws_of
 from ._engine.attention import SCORES, Residuals
@@ -81,6 +83,9 @@ class AttentionDecoder:
         for name in ("memory_size", "output_size"):
             object.__setattr__(self, name, check.count(name, getattr(self, name)))
         check.choice("score", self.score, SCORES)
+        if self.attention_size is not None:
+            size = check.count("attention_size", self.attention_size)
+            object.__setattr__(self, "attention_size", size)
         score_shapes(self.score, self.rnn.feature_size, self.memory_size, self.attention_size)
 
     @property
@@ -93,14 +98,6 @@ class AttentionDecoder:
             **{"combine.weight": (f, m + f), "readout.weight": (self.output_size, f)},
             "readout.bias": (self.output_size,),
         }
-
-    def split(self, params: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the parameters of the recurrent layers, and the others."""
-        names = self.rnn.parameter_shapes
-        return (
-            {name: params[name] for name in names},
-            {name: array for name, array in params.items() if name not in names},
-        )
 
     @check.named_options
     def init(
@@ -152,7 +149,8 @@ class Decoded(NamedTuple):
     weights : array, shape (T, B, S)
         How much of each output is of each step of the memory; zero like the outputs.
     tape : tuple
-        For `decode_vjp`.
+        For `decode_vjp`. It refers to the arrays that were given and to ``weights``: do not write
+        into them before.
 
     Examples
     --------
@@ -165,6 +163,9 @@ class Decoded(NamedTuple):
     state: Any
     weights: Array
     tape: tuple[Tape, DecoderTape]
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 class DecoderGradients(NamedTuple):
@@ -191,6 +192,9 @@ class DecoderGradients(NamedTuple):
     x: Array | None
     memory: Array
     state: Any
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @check.named_options
@@ -260,7 +264,7 @@ def decode(
     if state is not None:
         check_state(decoder.rnn, "state", state, like)
     valid = valid_steps_of_outputs(xp, "x", like, lengths, mask)
-    own, others = decoder.split(params)
+    own, others = split_params(decoder, params)
     steps = {"lengths": lengths, "mask": mask}
     hidden, state, tape = forward(decoder.rnn, own, x, state, dropout=dropout, **steps)
     outputs, kept = read_memory(xp, decoder.score, others, hidden, memory, memory_valid, valid)
@@ -323,7 +327,9 @@ def decode_vjp(
     check_record("tape", kept, DecoderTape, "decode", ("joined", "attentional"))
     used = ("query", "memory", "weights")
     check_record("tape", kept.attention, Residuals, "decode", used)
-    own, others = decoder.split(params)
+    own, others = split_params(decoder, params)
+    check_tape(decoder.rnn, own, of_rnn, kept.attention.query, d_state)
+    _check_score(decoder, kept.attention)
     first = next(iter(params.values()))
     shape = (*kept.joined.shape[:2], decoder.output_size)
     check_shaped("d_outputs", d_outputs, shape, "params", first)
@@ -331,6 +337,29 @@ def decode_vjp(
     found = backward(decoder.rnn, own, of_rnn, d_hidden, d_state, grad_x=grad_x)
     grads = found.params | d_others
     return DecoderGradients({name: grads[name] for name in params}, found.x, d_memory, found.state)
+
+
+def split_params(
+    decoder: AttentionDecoder, params: Mapping[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return checked parameters of the recurrent layers, and the others."""
+    names = decoder.rnn.parameter_shapes
+    return (
+        {name: params[name] for name in names},
+        {name: array for name, array in params.items() if name not in names},
+    )
+
+
+def _check_score(decoder: AttentionDecoder, kept: Residuals) -> None:
+    """Check that a tape is of a decoder's score and size of memory."""
+    sizes = decoder.rnn.feature_size, decoder.memory_size, decoder.attention_size
+    wanted = score_shapes(decoder.score, *sizes), decoder.memory_size, decoder.score == "scaled_dot"
+    shapes = {name: tuple(array.shape) for name, array in kept.params.items()}
+    if wanted != (shapes, kept.memory.shape[2], kept.scale is not None):
+        raise ValueError(
+            f"tape: expected one of the same decoder, with score={decoder.score!r} and "
+            f"memory_size={decoder.memory_size}, got one of another"
+        )
 
 
 def _check(decoder: Any, params: Any) -> Namespace:

@@ -15,7 +15,7 @@ from ._arrays.namespace import (
     dtype_name,
     namespace_of,
 )
-from ._calls.embedding import check_in_range, vectors_of
+from ._calls.embedding import check_token_values, vectors_of
 from ._executors.choose import choose
 
 __all__ = ["embed", "embed_vjp"]
@@ -55,7 +55,7 @@ def embed(weight: Array, tokens: Array) -> Array:
     if weight.ndim != 2 or 0 in weight.shape:
         raise ValueError(f"weight: expected shape (V, I), got {tuple(weight.shape)}")
     _check_tokens(tokens, "weight", weight)
-    tokens, wrong = check_in_range(xp, "tokens", tokens, weight.shape[0])
+    tokens, wrong = check_token_values(xp, "tokens", tokens, weight.shape[0])
     return vectors_of(xp, weight, tokens, wrong)
 
 
@@ -102,10 +102,9 @@ def embed_vjp(tokens: Array, d_vectors: Array, vocabulary_size: int) -> Array:
         )
     _check_tokens(tokens, "d_vectors", d_vectors)
     if d_vectors.ndim != tokens.ndim + 1 or tuple(d_vectors.shape[:-1]) != tuple(tokens.shape):
-        raise ValueError(
-            f"d_vectors: expected shape {(*tokens.shape, 'I')}, got {tuple(d_vectors.shape)}"
-        )
-    tokens, wrong = check_in_range(xp, "tokens", tokens, count)
+        wanted = f"({', '.join(map(str, (*tokens.shape, 'I')))})"
+        raise ValueError(f"d_vectors: expected shape {wanted}, got {tuple(d_vectors.shape)}")
+    tokens, wrong = check_token_values(xp, "tokens", tokens, count)
     if wrong is not None:
         d_vectors = where(xp, xp.expand_dims(wrong, axis=-1), xp.zeros_like(d_vectors), d_vectors)
     found = choose(xp, (d_vectors,)).sums.tokens(xp, tokens, d_vectors, count)

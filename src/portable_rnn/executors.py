@@ -1,7 +1,7 @@
 """What runs the time loop: Python, or code compiled from the cell's own source.
 
 By default (``"auto"``) a call on NumPy arrays of float32 or float64 is compiled if the model
-can be, on x86-64, and llvmlite is installed (``pip install portable-rnn[fast]``). On CuPy arrays
+can be, on x86-64, and llvmlite is installed (``pip install 'portable-rnn[fast]'``). On CuPy arrays
 each step is one product and one kernel (``"fused"``), compiled by NVRTC; by name, all steps are one
 kernel where the weights fit into shared memory (``"persistent"``). All else is ``"eager"``, the
 loop in Python, and arrays that JAX traces go through ``jax.lax.scan``. Results of all agree up to
@@ -58,8 +58,9 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
         With ``"compiled"``, for NumPy's arrays, and ``"fused"``, for CuPy's, a call that cannot be
         run so is refused. ``"persistent"`` runs what has no such kernel, and arrays of other
         libraries, as ``"auto"`` does; no GPU has measured yet which is faster. Arrays of JAX, Dask
-        and ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike.
-        Elsewhere, the environment variable ``PORTABLE_RNN_EXECUTOR`` sets the executor.
+        and ndonnx are computed by these libraries, with ``"auto"`` and ``"eager"`` alike, but that
+        ``"eager"`` unrolls the time loop in a graph of ndonnx. Elsewhere, the environment variable
+        ``PORTABLE_RNN_EXECUTOR`` sets the executor.
     threads : int, optional
         Maximum number of threads of compiled loops. None keeps the current number, which is that of
         the environment variable ``PORTABLE_RNN_THREADS``, or 1. Each thread runs some of the
@@ -69,6 +70,7 @@ def use(name: str = "auto", *, threads: int | None = None) -> AbstractContextMan
     Returns
     -------
     context manager
+        Can be entered again, also while it is.
 
     Raises
     ------
@@ -217,8 +219,16 @@ class CapturedCall:
         -------
         object
             The ``result``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``stream`` is not a stream, or of another device.
         """
-        with device_context(next(_arrays_of(self.arguments))):
+        array = next(_arrays_of(self.arguments))
+        if stream is not None:
+            _check_stream(stream, array)
+        with device_context(array):
             self.graph.launch(stream)
         return self.result
 
@@ -300,7 +310,7 @@ def capture(function: Callable[..., Any], *arguments: Any, stream: Any = None) -
     from ._executors.cuda_graph import capture as captured  # CuPy with it
 
     with device_context(arrays[0]):
-        _check_stream(stream, arrays[0])
+        _check_capture(stream, arrays[0])
         return CapturedCall(function, arguments, *captured(function, arguments, arrays, stream))
 
 
@@ -319,6 +329,17 @@ def _arrays_of(value: Any) -> Iterator[Array]:
 
 
 def _check_stream(stream: Any, array: Array) -> None:
+    """Check that a stream is one of CuPy's, of the device of an array."""
+    if not (hasattr(stream, "ptr") and hasattr(stream, "begin_capture")):
+        raise TypeError(f"stream: expected a cupy.cuda.Stream, got {check.said(stream)}")
+    if stream.device_id not in (-1, array.device.id):
+        raise ValueError(
+            f"stream: expected one of device {array.device.id} like the arrays, got one of device "
+            f"{stream.device_id}"
+        )
+
+
+def _check_capture(stream: Any, array: Array) -> None:
     """Check that a stream of the current device can be captured."""
     if is_captured():
         raise ValueError(
@@ -327,14 +348,8 @@ def _check_stream(stream: Any, array: Array) -> None:
         )
     if stream is None:
         return
-    if not (hasattr(stream, "ptr") and hasattr(stream, "begin_capture")):
-        raise TypeError(f"stream: expected a cupy.cuda.Stream, got {check.said(stream)}")
+    _check_stream(stream, array)
     if stream.ptr in (0, 1):
         raise ValueError("stream: expected one that can be captured, got the null stream")
-    if stream.device_id not in (-1, array.device.id):
-        raise ValueError(
-            f"stream: expected one of device {array.device.id} like the arrays, got one of device "
-            f"{stream.device_id}"
-        )
     if stream.is_capturing():
         raise ValueError("stream: expected one that is not captured already")

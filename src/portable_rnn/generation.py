@@ -15,6 +15,7 @@ from ._arrays.namespace import (
     check_shaped,
     dtype_name,
 )
+from ._calls.embedding import check_token_values
 from ._calls.sampling import choose_tokens
 from ._generated import Network, checked_network
 from .decoders import AttentionDecoder
@@ -75,7 +76,8 @@ def generate(
         Draw from so many most likely tokens only, and those equal to the last of them.
     seed : int, or tuple of ints
         Of what is drawn. One seed draws the same on every library, except where rounding decides
-        between two tokens.
+        between two tokens. The draws of a call begin anew: to go on from a state, give another one,
+        such as ``(seed, number)``.
     return_state : bool
         Whether to return the final state too, after the last input.
 
@@ -90,7 +92,8 @@ def generate(
     ------
     TypeError, ValueError
         If an argument does not fit, or what ``feedback`` returns; or, where values are on the host,
-        if an output that a token is chosen from is NaN. Elsewhere the token is then -1.
+        if the largest output that a token is chosen from is infinite or NaN. Elsewhere the token is
+        then -1.
 
     Examples
     --------
@@ -119,7 +122,7 @@ def generate(
     found: list[Array] = []
     for step in range(steps):
         if step and feedback is not None:
-            x = _checked(feedback(found[-1], step), start, of_tokens)
+            x = _checked(network, feedback(found[-1], step), start)
         outputs = read(stream.step(x))
         if of_tokens and feedback is None:
             tokens = choose_tokens(xp, outputs, temperature, top_k, key, step)
@@ -147,10 +150,10 @@ def _check_feedback(network: Network, feedback: Any) -> None:
         )
 
 
-def _checked(x: Any, start: Array, of_tokens: bool) -> Array:
+def _checked(network: Network, x: Any, start: Array) -> Array:
     """Check what ``feedback`` returned: like the first input."""
-    name = "value returned by feedback"
-    if not of_tokens:
+    name, vocabulary_size = "value returned by feedback", network.rnn.vocabulary_size
+    if vocabulary_size is None:
         check_shaped(name, x, tuple(start.shape), "start", start)
         return x
     check_array(name, x)
@@ -158,4 +161,5 @@ def _checked(x: Any, start: Array, of_tokens: bool) -> Array:
     check_shape(name, x, tuple(start.shape))
     if not is_kind(name, x, "integral"):
         raise TypeError(f"{name}: expected integers, got dtype {dtype_name(x.dtype)}")
+    check_token_values(network.xp, name, x, vocabulary_size)
     return x

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import check_device, from_host
+from ._arrays.host import check_device, find_dtype, from_host
 from ._arrays.namespace import Array, Namespace, resolve_namespace
 
 __all__ = ["SCHEMES", "Draw", "constant", "gates_of", "matrix", "uniform"]
@@ -32,11 +32,10 @@ def uniform(
     ``others`` has functions that draw some arrays instead. Other parameters are those of
     :meth:`portable_rnn.RNN.init`.
     """
-    if dtype is None:
-        raise TypeError("dtype: expected a floating type such as 'float32', got None")
+    xp = resolve_namespace(np if xp is None else xp)
+    dtype = find_dtype(xp, dtype)  # not only with the first array, since there may be none
     rng = np.random.default_rng(check.integer("seed", seed, least=0))
-    if device is not None:
-        check_device(resolve_namespace(np if xp is None else xp), device)
+    check_device(xp, device)
     found = {}
     for name, shape in shapes.items():
         other = None if others is None else others.get(name)

@@ -14,7 +14,13 @@ from ._arrays import checks as check
 from ._arrays.namespace import Array, Namespace
 from ._calls.checks import check_model, check_parameters
 from .model import RNN
-from .serialization import CheckpointError, load_arrays, save_arrays, write_atomically
+from .serialization import (
+    CheckpointError,
+    load_arrays,
+    safetensors_numpy,
+    save_arrays,
+    write_atomically,
+)
 
 __all__ = ["load_model", "save_model"]
 
@@ -63,6 +69,7 @@ def save_model(folder: str | os.PathLike[str], model: RNN, params: Mapping[str, 
     check_parameters(model, params)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder: expected a folder, or none yet, got the file {folder}")
+    safetensors_numpy()  # before a folder is made
     config = {"format": FORMAT, "library": "portable_rnn", "model": model.to_dict()}
     folder.mkdir(parents=True, exist_ok=True)
     # The parameters first, with the description: a folder that is half written is then noticed.
@@ -117,6 +124,7 @@ def load_model(
     /config.json: there is no such file
     """
     folder = check.path("folder", folder)
+    safetensors_numpy()
     if not folder.is_dir():
         raise CheckpointError(f"folder: expected that of a model, got {folder}, which is no folder")
     path = folder / CONFIG

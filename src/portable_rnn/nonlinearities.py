@@ -36,6 +36,7 @@ __all__ = [
     "hard_sigmoid_derivative",
     "leaky_relu",
     "leaky_relu_derivative",
+    "numbers_of",
     "scaled_tanh",
     "scaled_tanh_derivative",
     "softplus",
@@ -200,16 +201,27 @@ def checked(argument: str, given: Any) -> Activation:
     return (name, alpha, *rest)
 
 
+def numbers_of(activation: Activation) -> tuple[float, ...]:
+    """Return the numbers alpha and beta of a result of `checked`, as far as it has them.
+
+    Examples
+    --------
+    >>> from portable_rnn.nonlinearities import numbers_of
+    >>> numbers_of("tanh"), numbers_of("elu"), numbers_of(("hard_sigmoid", 0.25, 0.5))
+    ((), (1.0,), (0.25, 0.5))
+    """
+    name, *numbers = (activation,) if isinstance(activation, str) else activation
+    return tuple(map(float, numbers)) or _KINDS[str(name)][2]
+
+
 @lru_cache(maxsize=64)
 def functions(activation: Activation) -> tuple[Function, Function]:
     """Return value and derivative, as functions of ``(xp, array)``, for a result of `checked`."""
-    name, *numbers = (activation,) if isinstance(activation, str) else activation
-    value, derivative, defaults = _KINDS[str(name)]
-    if not defaults:
+    name = activation if isinstance(activation, str) else activation[0]
+    value, derivative, _ = _KINDS[str(name)]
+    if not (numbers := numbers_of(activation)):
         return value, derivative
-    alpha_beta = tuple(map(float, numbers)) or defaults
-    names = ("alpha", "beta")[: len(alpha_beta)]
-    options = dict(zip(names, alpha_beta, strict=True))
+    options = dict(zip(("alpha", "beta"), numbers, strict=False))
     return partial(value, **options), partial(derivative, **options)
 
 

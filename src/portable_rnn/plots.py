@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import checks as check
-from ._arrays.host import to_host
+from ._arrays.host import float64_to_host
 
 __all__ = ["Picture", "gradient_flow", "learning_curve"]
 
@@ -85,7 +85,10 @@ def learning_curve(
         baselines = {}
     if not isinstance(baselines, Mapping):
         raise TypeError(f"baselines: expected a dict, got {check.said(baselines)}")
-    levels = {name: check.number(f"baselines[{name!r}]", one) for name, one in baselines.items()}
+    levels = {
+        check.text("baselines, a name", name): check.number(f"baselines[{name!r}]", level)
+        for name, level in baselines.items()
+    }
     check.text("title", title)
     if len({rate for _, rate in curves.get("learning_rate", [])}) == 1 and len(curves) > 1:
         del curves["learning_rate"]  # it was the same all the time
@@ -98,7 +101,7 @@ def learning_curve(
     _draw_levels(every[0], levels)
     for axes, (panel, of_panel) in zip(every, panels.items(), strict=True):
         _draw_curves(axes, panel, of_panel)
-    every[0].set_title(title)
+    every[0].set_title(title, parse_math=False)
     every[-1].set_xlabel("step")
     return _png(figure)
 
@@ -133,7 +136,7 @@ def _draw_levels(axes: Any, levels: Mapping[str, float]) -> None:
     for name, level in levels.items():
         axes.axhline(level, color="#888888", linestyle=":", linewidth=1)
         axes.annotate(
-            f"{name} {level:.2f}",
+            f"{name} {level:.4g}",
             (1, level),
             xycoords=("axes fraction", "data"),
             xytext=(5, 0),
@@ -180,19 +183,19 @@ def gradient_flow(flow: Any, title: str = "") -> Picture:
     if not flow.d_state:
         raise ValueError("flow: expected norms of gradients in d_state, got none")
     check.text("title", title)
-    d_state = [_host(part) for part in flow.d_state]
-    shares = None if flow.d_h_by_loss_step is None else _host(flow.d_h_by_loss_step)
+    d_state = [float64_to_host(part) for part in flow.d_state]
+    shares = None if flow.d_h_by_loss_step is None else float64_to_host(flow.d_h_by_loss_step)
     rows = 3 if shares is None else 4
     figure = _figure(8, 2.6 * rows + (1.2 if rows == 4 else 0))
     heights = [1.3, 1, 1] + ([1.6] if rows == 4 else [])
     axes = figure.subplots(rows, 1, gridspec_kw={"height_ratios": heights})
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     reverse = [bool(one) for one in flow.reverse]
     _draw_norms(axes[0], d_state, shares, reverse)
-    _draw_singular_values(axes[1], _host(flow.jacobian))
+    _draw_singular_values(axes[1], float64_to_host(flow.jacobian))
     for number, (name, norms) in enumerate(flow.params.items()):
         style = "-" if number < len(COLOURS) else "--"
-        _draw(axes[2], _host(norms), style, number, name)
+        _draw(axes[2], float64_to_host(norms), style, number, name)
     axes[2].set(yscale="log", ylabel="added to a\nweight gradient")
     if shares is not None:
         _draw_shares(figure, axes[3], shares[:, :, _last_layer(reverse), :])
@@ -245,7 +248,8 @@ def _draw_singular_values(axes: Any, singular: Any) -> None:
         axes.plot(steps, np.median(singular[:, layer], axis=1), color=colour)
     axes.axhline(1.0, color="#888888", linestyle=":", linewidth=1)
     axes.set(ylabel="largest singular\nvalue of a step")
-    axes.set_ylim(bottom=0.0, top=max(1.1, 1.05 * float(singular.max())))
+    highest = float(singular.max(where=np.isfinite(singular), initial=0.0))
+    axes.set_ylim(bottom=0.0, top=max(1.1, 1.05 * highest))
 
 
 def _draw_shares(figure: Any, axes: Any, shares: Any) -> None:
@@ -337,8 +341,11 @@ def _without_prefix(name: str) -> str:
 
 def _number(name: str, value: Any) -> float:
     """Check a number to plot; NaN, the mean of nothing, leaves a gap."""
-    nothing = isinstance(value, float) and math.isnan(value)
-    return value if nothing else check.number(name, value, infinite=True)
+    try:
+        nothing = math.isnan(value)
+    except Exception:  # not a number, or one that no float can be
+        nothing = False
+    return math.nan if nothing else check.number(name, value, infinite=True)
 
 
 def _figure(width: float, height: float) -> Any:
@@ -361,11 +368,6 @@ def _png(figure: Any) -> Picture:
     return Picture(buffer.getvalue())
 
 
-def _host(array: Any) -> Any:
-    """Copy to NumPy, in double precision: squares of small norms still count."""
-    return to_host(array).astype("float64")
-
-
 def _positive(norms: Any) -> Any:
     """Replace 0 by NaN, which leaves a gap on a logarithmic axis."""
     return np.where(norms > 0.0, norms, np.nan)
@@ -382,6 +384,8 @@ def _verdict(norms: Any, name: str) -> str:
     """Return the average factor of a gradient per step back, in words."""
     where = f"{name}: " if name else ""
     steps = len(norms) - 1
+    if not (math.isfinite(norms[0]) and math.isfinite(norms[-1])):
+        return f"{where}is not finite"
     if steps == 0 or norms[-1] == 0.0:
         return f"{where}nothing to compare"
     if norms[0] == 0.0:

@@ -32,7 +32,7 @@ from ._calls.checks import (
     check_state_alone,
     check_tokens,
 )
-from ._calls.embedding import NAME, check_in_range, like_embedded, vectors_of
+from ._calls.embedding import NAME, check_token_values, like_embedded, vectors_of
 from ._calls.layout import sizes, state_outward
 from ._calls.valid_steps import check_lengths, check_mask, mask_of
 from ._engine.stack import States, step
@@ -161,7 +161,7 @@ class Stream:
             check_shape("mask", mask, tuple(x.shape))
             check_mask(mask, tuple(x.shape), x)
             mask = xp.reshape(mask_of(xp, xp.reshape(x, (1, -1)), None, mask), x.shape)
-        tokens, wrong = check_in_range(xp, "x", x, model.parameter_shapes[NAME][0], mask)
+        tokens, wrong = check_token_values(xp, "x", x, model.parameter_shapes[NAME][0], mask)
         return vectors_of(xp, self._params[NAME], tokens, wrong)
 
     def _like_the_last(self, x: Any) -> bool:

@@ -106,7 +106,10 @@ def kept_array(place: Place) -> list[Value]:
     """An array that is cut into parts, and checked when it is used."""
     own = arrays(place, place.value, dtypes="taken")
     odd = ("of objects", "of texts")
-    fits = ("of another library",) if place.function == "ragged.unpack" else ()
+    fits = {
+        "ragged.unpack": ("of another library",),
+        "batches.Chunked": ("of another library", "a matrix"),  # they are read as NumPy's
+    }.get(place.function, ())
     own = [
         v._replace(verdict="taken") if v.label.startswith("axis") or v.label in fits else v
         for v in own

@@ -99,6 +99,7 @@ def feedback(place: Place) -> list[Value]:
 
     own = [
         Value("of outputs alone", of(lambda outputs: outputs)),
+        Value("the class dict", of(dict)),
         Value("returns nothing", returning(lambda x: None)),
         Value("returns a list", returning(lambda x: [x])),
         Value("returns a number", returning(lambda x: 0.5)),

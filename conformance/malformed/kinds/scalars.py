@@ -104,7 +104,10 @@ def rate_or_schedule(place: Place) -> list[Value]:
             *(("a list", [0.1]), ("inf", math.inf), ("an array", np.ones(2))),
         )
     ]
-    more = [Value("a schedule of two", lambda: lambda step, other: 0.1)]
+    more = [
+        Value("a schedule of two", lambda: lambda step, other: 0.1),
+        Value("a class as schedule", of(dict)),
+    ]
     return number(place) + own + more
 
 
@@ -193,6 +196,12 @@ def dtype(place: Place) -> list[Value]:
     own += [Value(name, of(name)) for name in ("object", "S4", "f8,i4", "sum")]
     # A dtype of NumPy may have the same name as something else.
     return junk(taken=("a class",)) + own + [Value("NumPy's float64", of(np.float64), "taken")]
+
+
+@kind("dtype of labels")
+def dtype_of_labels(place: Place) -> list[Value]:
+    fine = [Value(name, of(name), "taken") for name in ("int8", "int16", "int64")]
+    return junk() + fine + [Value(name, of(name)) for name in ("uint8", "float32", "int")]
 
 
 @kind("device")

@@ -155,4 +155,5 @@ def baselines(place: Place) -> list[Value]:
         *junk(taken=("{}", "None")),
         Value("a text as bits", of({"xz": "2"})),
         Value("nan as bits", of({"xz": math.nan}), "taken"),
+        Value("a number as name", of({3: 2.0})),
     ]

@@ -38,7 +38,8 @@ def source(place: Place) -> list[Value]:
         return changed(batch=lambda self, step: make(good.batch(step)))
 
     trained: Verdict = "refused"  # only evaluation uses the length of an epoch
-    if (place.function, place.argument) == ("training.train", "batches"):
+    where = (place.function, place.argument)
+    if where in (("training.train", "batches"), ("batches.Prefetched", "source")):
         trained = "taken"
     own = [
         Value("its class", of(prnn.batches.Shuffled)),
@@ -69,6 +70,13 @@ def source(place: Place) -> list[Value]:
         Value("returns a plain tuple", returning(lambda b: tuple(b))),
         Value("returns a pair", returning(lambda b: (b.x, b.targets))),
     ]
+    if place.function == "batches.Prefetched":  # it reads ahead what others look at
+        looked_at = ("its class", "a function", "without batch", "batch is no function")
+        return [
+            v if v.label in looked_at else v._replace(verdict="taken")
+            for v in (*junk(), *own)
+            if not v.label.startswith(("returns", "batch of"))
+        ]
     for name, kept in (("x", False), ("targets", False), ("weights", True), ("lengths", True)):
         given = (
             place.valid.row.put(np.asarray(getattr(good.batch(0), name)))
@@ -119,6 +127,7 @@ def optimizer(place: Place) -> list[Value]:
     own = [
         Value("of three alone", of(lambda params, grads, state: (params, state))),
         Value("its result", of(({}, {}))),
+        Value("the class dict", of(dict)),
         Value("returns nothing", of(returning(lambda params, state: None))),
         Value("returns params", of(returning(lambda params, state: params))),
         Value("returns no params", of(returning(lambda params, state: (None, state)))),
@@ -169,7 +178,8 @@ def own_function(place: Place) -> list[Value]:
     own = [
         Value("of nothing", of(lambda: None)),
         Value("of two", of(lambda params, batch: None)),
-        Value("returns nothing", of(lambda params, batch, state: None)),
+        Value("the class dict", of(dict)),
+        Value("returns nothing", of(lambda params, batch, state: None), "misfit"),
     ]
     return junk(taken=("None",)) + own
 

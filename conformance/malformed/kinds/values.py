@@ -4,7 +4,7 @@ import bisect
 import decimal
 import fractions
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -79,6 +79,24 @@ class Duck:
     shape, dtype, ndim = (5, 2, 3), np.dtype("float64"), 3
 
 
+class Frame:
+    """A data frame: two columns of numbers, by name."""
+
+    columns, shape = ("a", "b"), (2, 2)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.to_numpy()
+
+    def to_numpy(self) -> Any:
+        return np.ones(self.shape)
+
+
 JUNK: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
     "True": lambda: True,
@@ -122,6 +140,7 @@ JUNK: dict[str, Callable[[], Any]] = {
     "a faulty repr": FaultyRepr,
     "a faulty object": Faulty,
     "half an array": Duck,
+    "a frame": Frame,
     "NumPy's scalar array": lambda: np.asarray(0.5),
     "an array of one": lambda: np.ones(1),
     "an empty array": lambda: np.ones((0, 3)),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .devices import device_context
-from .functions import dtype_is_kind, stack
+from .functions import dtype_is_kind, stack, to_accumulation_dtype
 from .namespace import (
     DTYPES,
     Array,
@@ -32,6 +32,7 @@ __all__ = [
     "check_device",
     "digest",
     "find_dtype",
+    "float64_to_host",
     "from_bits",
     "from_host",
     "has_bfloat16",
@@ -144,7 +145,8 @@ def from_host(
     target = getattr(xp, array.dtype.name, None) if dtype is None else find_dtype(xp, dtype)
     wanted = array.dtype.name if target is None else dtype_name(target)
     try:
-        moved = xp.asarray(array, dtype=target, device=device)
+        with np.errstate(under="ignore"):  # rounding, such as of 1e-8 to 0 in float16
+            moved = xp.asarray(array, dtype=target, device=device)
     except Exception as error:
         if device is None:
             raise
@@ -176,6 +178,15 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, RuntimeError):  # array-api-strict off its CPU device
         xp = array.__array_namespace__()
         return np.asarray(xp.asarray(array, device=xp.Device("CPU_DEVICE"), copy=True))
+
+
+def float64_to_host(array: Array) -> np.ndarray[Any, Any]:
+    """Copy an array of any floating dtype into a NumPy array in float64.
+
+    NumPy has no bfloat16; and squares of small numbers still count.
+    """
+    xp = namespace_of(array=array)
+    return to_host(to_accumulation_dtype(xp, array)).astype(np.float64)
 
 
 def all_to_host(arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:

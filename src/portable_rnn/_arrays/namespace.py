@@ -7,7 +7,7 @@ calculus depends on the array library.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -30,7 +30,8 @@ from array_api_compat import (
     is_torch_array,
 )
 
-from .scalars import as_array_remedy, said
+from .contexts import reusable
+from .scalars import as_array_remedy, said, type_name
 
 __all__ = [
     "DTYPES",
@@ -90,7 +91,7 @@ PLAIN: dict[type, Namespace] = {}
 _names: dict[Any, str] = {}  # of dtypes; NumPy builds the name on every access
 
 
-@contextmanager
+@reusable
 def use_namespace(xp: Namespace) -> Iterator[None]:
     """Compute with ``xp`` instead of the arrays' own namespace.
 
@@ -105,6 +106,7 @@ def use_namespace(xp: Namespace) -> Iterator[None]:
     Returns
     -------
     context manager
+        Can be entered again, also while it is.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def _home(name: str, array: Any) -> Namespace:
     if not is_array(array):
         raise TypeError(
             f"{name}: expected an array of an array API library, "
-            f"got {kind.__name__}{as_array_remedy(name, array)}"
+            f"got {type_name(array)}{as_array_remedy(name, array)}"
         )
     if reason := _unlike_others(name, array):
         raise TypeError(f"{name}: expected an array like any other, got {reason}")
@@ -357,11 +359,18 @@ def conversion(name: str, array: Array, dtype: str) -> str:
 
 
 def is_traced(xp: Namespace, *arrays: Array) -> bool:
-    """Return whether any array is a JAX tracer, that is, whether XLA will run the loop."""
-    # Whoever passes a tracer has imported jax already.
-    return bool(is_jax_namespace(xp)) and any(
-        isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays
-    )
+    """Return whether any array has no value yet: a tracer of JAX, or one of a graph of ndonnx."""
+    if is_jax_namespace(xp):  # whoever passes a tracer has imported jax already
+        return any(isinstance(array, sys.modules["jax"].core.Tracer) for array in arrays)
+    return bool(is_ndonnx_namespace(xp)) and not all(map(_has_value, arrays))
+
+
+def _has_value(array: Array) -> bool:
+    try:
+        array.unwrap_numpy()
+    except ValueError:
+        return False
+    return True
 
 
 def read_flag(array: Array) -> bool | None:

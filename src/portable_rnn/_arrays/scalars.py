@@ -9,6 +9,7 @@ import math
 import operator
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
@@ -29,8 +30,10 @@ __all__ = [
     "size_in_bytes",
     "suggestion",
     "text",
+    "type_name",
 ]
 
+PART = 2**20
 LARGEST = 2**63 - 1  # no size is larger
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -157,9 +160,10 @@ def text(name: str, value: Any, *, least: int = 0) -> str:
         wanted = "at least one character" if least == 1 else f"at least {least} characters"
         raise ValueError(f"{name}: expected {wanted}, got {said(value)}")
     try:
-        value.encode()
+        for start in range(0, len(value), PART):  # no copy of all of a large text
+            value[start : start + PART].encode()
     except UnicodeEncodeError as error:
-        found = value[error.start]
+        found = error.object[error.start]
         raise ValueError(f"{name}: expected characters of UTF-8, got {said(found)}") from None
     return value
 
@@ -196,10 +200,12 @@ def path(name: str, value: Any) -> Path:
 def function(name: str, value: Any, form: str, *args: Any, **options: Any) -> None:
     """Check that ``value`` can be called with these arguments and options.
 
-    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``.
+    ``form`` is the signature to show in errors, such as ``(params, grads, state, lr=...)``. A class
+    can be called, but returns an object of its own, and often shows no signature.
     """
-    if not callable(value):
-        raise TypeError(f"{name}: expected a callable {form}, got {said(value)}")
+    if not callable(value) or isinstance(value, type):
+        kind = "the class " if isinstance(value, type) else ""
+        raise TypeError(f"{name}: expected a callable {form}, got {kind}{said(value)}")
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # functions not written in Python may have none
@@ -215,22 +221,44 @@ def function(name: str, value: Any, form: str, *args: Any, **options: Any) -> No
 def said(value: Any) -> str:
     """Return a short description of a value for an error message."""
     try:
-        if hasattr(value, "dtype") and not isinstance(value, type) and _dimensions(value):
-            return f"an array of shape {tuple(value.shape)}"
+        if not isinstance(value, type) and _dimensions(value):
+            plain = hasattr(value, "dtype") and not hasattr(value, "to_numpy")
+            return (
+                f"{'an array' if plain else f'a {type_name(value)}'} of shape {tuple(value.shape)}"
+            )
         if isinstance(value, type) or callable(value):
             return str(getattr(value, "__name__", type(value).__name__))
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))
     except Exception:  # an int of more digits than Python will print, or a faulty repr
         text = f"one of {type(value).__name__} that cannot be printed"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"
 
 
+def type_name(value: Any) -> str:
+    """Return the name of a value's type as it is imported, such as pandas.DataFrame, or list."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    module = sys.modules.get(package)
+    exported = package != "builtins" and vars(module or kind).get(kind.__name__) is kind
+    return f"{package}.{kind.__name__}" if exported else kind.__name__
+
+
 def as_array_remedy(name: str, value: Any) -> str:
-    """Return how to make an array of an object that holds numbers; '' if that is unknown."""
-    for method in ("to_numpy", "toarray"):  # pandas, polars, xarray; SciPy's sparse matrices
-        if hasattr(value, method):
-            return f"; give {name}.{method}()"
-    if isinstance(value, (list, tuple, int, float, complex)) or hasattr(value, "__array__"):
+    """Return how to make an array of an object that holds numbers; '' if that is unknown.
+
+    Found by the methods of its type, since no library of frames is imported here.
+    """
+    kind = type(value)
+    if hasattr(kind, "to_dataarray"):  # a dataset of xarray
+        return f"; give {name}.to_dataarray().to_numpy()"
+    if hasattr(kind, "collect_schema") and not hasattr(kind, "to_numpy"):  # polars.LazyFrame
+        return f"; give {name}.collect().to_numpy()"
+    # An array of Arrow makes no copy by default, and then refuses nulls and booleans.
+    if hasattr(kind, "to_numpy") and not hasattr(kind, "__arrow_c_array__"):
+        return f"; give {name}.to_numpy()"  # pandas, polars, xarray
+    if hasattr(kind, "toarray"):  # sparse matrices of SciPy
+        return f"; give {name}.toarray()"
+    if isinstance(value, (list, tuple, int, float, complex)) or hasattr(kind, "__array__"):
         return f"; give an array, such as np.asarray({name})"
     return ""
 

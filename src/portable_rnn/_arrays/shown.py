@@ -6,7 +6,7 @@ shown as well.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeAlias
 
 from .namespace import device_of, dtype_name
@@ -58,6 +58,9 @@ def _shown(value: Any, depth: int, used: int) -> str:
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         entries = [(f"{key}=", part) for key, part in zip(value._fields, value, strict=True)]
         ends = f"{name}(", ")"
+    elif is_dataclass(value) and not isinstance(value, type):
+        given = [f.name for f in fields(value) if f.repr and not _is_default(value, f)]
+        entries, ends = [(f"{one}=", getattr(value, one)) for one in given], (f"{name}(", ")")
     elif isinstance(value, (tuple, list)):
         entries, ends = [("", part) for part in value], ("[", "]")
         if isinstance(value, tuple):
@@ -97,7 +100,15 @@ def _array(array: Any) -> str:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value == {} or (isinstance(value, float) and not math.isfinite(value))
+    if isinstance(value, (float, Mapping)):  # no array, which can be compared with anything
+        return not (value if isinstance(value, Mapping) else math.isfinite(value))
+    return value is None
+
+
+def _is_default(value: Any, field: Field[Any]) -> bool:
+    """Return whether a field of a dataclass is its default, which is no array."""
+    found = getattr(value, field.name)
+    return found is field.default or (type(found) is type(field.default) and found == field.default)
 
 
 def _rounded(value: Any) -> Any:
@@ -122,12 +133,7 @@ def _arrays(value: Any) -> Iterator[Any]:
 
 
 def _other(value: Any) -> str:
-    """Return the text of what holds no arrays: of a description, what is not its default."""
+    """Return the text of what holds no arrays."""
     name = getattr(value, "__name__", None)
-    if is_dataclass(value) and not isinstance(value, type):
-        given = [f for f in fields(value) if f.repr and getattr(value, f.name) != f.default]
-        shown = ", ".join(f"{f.name}={getattr(value, f.name)!r}" for f in given)
-        text = f"{type(value).__name__}({shown})"
-    else:
-        text = name if callable(value) and isinstance(name, str) else repr(value)
+    text = name if callable(value) and isinstance(name, str) else repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

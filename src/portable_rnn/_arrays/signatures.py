@@ -132,8 +132,9 @@ def loss(
     ``weighted`` says whether it gets ``weights`` too; ``known`` are options of ``caller`` that do
     not go to the loss.
     """
-    if not callable(value):
-        raise TypeError(f"loss: expected a callable, got {type(value).__name__}")
+    if not callable(value) or isinstance(value, type):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"loss: expected a callable, got {got}")
     found = takes(value)
     if found is None:  # functions not written in Python may have no signature
         return

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from .._arrays.devices import on_host
 from .._arrays.functions import nan_where, rows_at
+from .._arrays.host import to_host
 from .._arrays.namespace import Array, Namespace, device_of, is_traced, read_flag
 from .._labels import signed
 from ..model import RNN
 from .layout import mask_inward
 from .valid_steps import valid_steps_of
 
-__all__ = ["NAME", "Tokens", "check_in_range", "embedded", "like_embedded", "vectors_of"]
+__all__ = ["NAME", "Tokens", "check_token_values", "embedded", "like_embedded", "vectors_of"]
 
 NAME = "embedding.weight"
 
@@ -56,12 +57,12 @@ def embedded(
     if lengths is not None or mask is not None:
         shape = like_embedded(xp, model, params, x)
         valid = valid_steps_of(xp, model, shape, lengths, mask)
-    tokens, wrong = check_in_range(xp, "x", x, model.vocabulary_size, valid)
+    tokens, wrong = check_token_values(xp, "x", x, model.vocabulary_size, valid)
     vectors = vectors_of(xp, params[NAME], tokens, wrong)
     return vectors, Tokens(mask_inward(model, tokens), mask_inward(model, wrong))
 
 
-def check_in_range(
+def check_token_values(
     xp: Namespace, name: str, tokens: Array, count: int, valid: Any = None
 ) -> tuple[Array, Array | None]:
     """Return tokens in a signed dtype with 0 for those out of range, and where these are.
@@ -73,15 +74,17 @@ def check_in_range(
     ValueError
         If one is out of range, and values can be read.
     """
-    tokens = signed(xp, tokens)
+    given, tokens = tokens, signed(xp, tokens)
     wrong = (tokens < 0) | (tokens >= count)
     counts = wrong if valid is None else wrong & valid
     reads = on_host(tokens) and not is_traced(xp, tokens)
     some = read_flag(xp.any(counts)) if reads else None
     if some:
-        low, high = (int(find(tokens[counts])) for find in (xp.min, xp.max))
+        # Not those of the signed dtype, in which a large number is a negative one.
+        bad = to_host(given)[to_host(counts)]
         raise ValueError(
-            f"{name}: expected tokens from 0 to {count - 1}, got values from {low} to {high}"
+            f"{name}: expected tokens from 0 to {count - 1}, "
+            f"got values from {bad.min()} to {bad.max()}"
         )
     if some is False and valid is None:
         return tokens, None

@@ -14,7 +14,7 @@ from .._arrays.namespace import (
 )
 from ..model import RNN
 from .checks import check_every_step, check_one_direction, check_parameters, check_state
-from .embedding import NAME, check_in_range, like_embedded
+from .embedding import NAME, check_token_values, like_embedded
 
 __all__ = ["check_start"]
 
@@ -44,7 +44,7 @@ def check_start(
                 f"start: expected tokens of shape (B,) or (), got {tuple(start.shape)}"
             )
         check_library_and_device("start", start, "params", first)
-        start, _ = check_in_range(xp, "start", start, model.parameter_shapes[NAME][0])
+        start, _ = check_token_values(xp, "start", start, model.parameter_shapes[NAME][0])
     if state is not None:
         axis = 1 if model.batch_first and start.ndim == count else 0
         one = like_embedded(xp, model, params, xp.expand_dims(start, axis=axis))

@@ -1,7 +1,7 @@
 """The pool of a network and the readout behind it, with what a call knows of its valid steps."""
 
 from .._arrays.namespace import Array, device_of
-from .._engine.affine import Linear
+from .._engine.affine import AT_ONCE, SUMS, Linear
 from .._engine.pooling import Pooled, pool, pool_vjp
 from .._engine.setup import Setup
 from ..model import RNN
@@ -11,7 +11,9 @@ __all__ = ["run_pool", "run_pool_vjp"]
 
 def run_pool(s: Setup, model: RNN, readout: Linear | None, features: Array) -> tuple[Array, Pooled]:
     """Return the outputs (1, B, O) for features (T, B, F), and what the backward pass needs."""
-    pooled = pool(s.xp, str(model.pool), features, _valid(s, features), model.reversed_directions)
+    valid, reverse = _valid(s, features), model.reversed_directions
+    products = AT_ONCE if s.executor.whole_sequence else SUMS
+    pooled = pool(s.xp, str(model.pool), features, valid, reverse, products)
     return pooled.features if readout is None else readout(s.xp, pooled.features), pooled
 
 

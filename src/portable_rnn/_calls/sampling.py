@@ -28,13 +28,13 @@ def choose_tokens(
 ) -> Array:
     """Return a token for each row (..., V): the largest logit's, or drawn by the softmax.
 
-    ``number`` is that of the draw: each has random bits of its own. Where an output is NaN, the
-    token is -1, unless values can be read: then that is an error.
+    ``number`` is that of the draw: each has random bits of its own. Where the largest output is
+    infinite or NaN, the token is -1, unless values can be read: then that is an error.
     """
-    check_numbers(xp, logits)
     shape = tuple(logits.shape[:-1])
     logits = to_accumulation_dtype(xp, xp.reshape(logits, (-1, logits.shape[-1])))
-    wrong = xp.any(xp.isnan(logits), axis=1)
+    check_numbers(xp, logits)
+    wrong = ~xp.isfinite(xp.max(logits, axis=1))
     if temperature:
         if top_k is not None and top_k < logits.shape[1]:
             logits = _largest_only(xp, logits, top_k)
@@ -49,9 +49,16 @@ def choose_tokens(
 
 
 def check_numbers(xp: Namespace, outputs: Array) -> None:
-    """Refuse outputs that are NaN, if values can be read."""
-    if reads(xp, outputs) and read_flag(xp.any(xp.isnan(outputs))):
-        raise ValueError("params: expected a network whose outputs are numbers, got NaN")
+    """Refuse outputs (N, V) without a softmax, if values can be read.
+
+    The largest of a row is NaN or infinite then. Others may be -inf: tokens that are not possible.
+    """
+    if not reads(xp, outputs):
+        return
+    top = xp.max(outputs, axis=1)
+    if read_flag(xp.all(xp.isfinite(top))) is False:
+        got = float(xp.sum(xp.where(xp.isfinite(top), xp.zeros_like(top), top)))
+        raise ValueError(f"params: expected a network with a finite largest output, got {got}")
 
 
 def reads(xp: Namespace, array: Array) -> bool:

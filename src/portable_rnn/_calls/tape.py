@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from .._arrays import checks as check
 from .._arrays.namespace import Array, check_like, check_shaped, namespace_of
 from .._arrays.shown import short_repr
 from .._engine.network import StackTape
@@ -71,7 +72,8 @@ def check_tape(
         )
     for name, kind in TAPE.items():
         if not isinstance(held := getattr(tape, name), kind):
-            raise TypeError(f"tape: expected the tape of forward, got one with {name}={held!r:.40}")
+            got = f"one with {name}={check.said(held)}"
+            raise TypeError(f"tape: expected the tape of forward, got {got}")
     check_model(tape.model, "tape.model")
     check_same_model("tape", model, tape.model)
     again = "run forward with params of that dtype"

@@ -17,6 +17,7 @@ from .._arrays.namespace import (
     is_array,
     namespace_of,
 )
+from .._arrays.scalars import as_array_remedy, type_name
 from ..model import RNN
 from .layout import mask_inward, mask_outward, time_major
 
@@ -50,11 +51,13 @@ def read_lengths(
     wanted = f"{name}: expected {batch} ints of 0 to {steps} {unit}, shape ({batch},)"
     if not is_array(value):
         try:
-            value = np.asarray(value)
+            found = np.asarray(value)
+            if found.dtype == np.object_:
+                raise TypeError
         except Exception:  # a list of lists, or an object that fails
-            raise TypeError(f"{wanted}, got {check.said(value)}") from None
-        if not value.size:  # the dtype of an empty list says nothing
-            value = value.astype(np.int64)
+            raise TypeError(f"{wanted}, got {_unread(name, value)}") from None
+        # The dtype of an empty list says nothing.
+        value = found if found.size else found.astype(np.int64)
     if not is_kind(name, value, "integral"):
         raise TypeError(f"{wanted}, got dtype {dtype_name(value.dtype)}")
     # A plain number is accepted for a single sequence.
@@ -70,6 +73,12 @@ def read_lengths(
     if wrong := [int(n) for n in values if not 0 <= n <= steps]:
         raise ValueError(f"{wanted}, got {wrong[0]}")
     return values
+
+
+def _unread(name: str, value: Any) -> str:
+    """Describe what NumPy makes no numbers of, and how its own library makes an array of it."""
+    remedy = "" if isinstance(value, (list, tuple)) else as_array_remedy(name, value)
+    return f"{type_name(value)}{remedy}" if remedy else check.said(value)
 
 
 def check_lengths(

@@ -9,8 +9,9 @@ looks at them, and have no weight: what stood there reaches nothing.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .._arrays.functions import real_part, sum_over, to_accumulation_dtype
+from .._arrays.functions import real_part, row, sum_over, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace
+from .._arrays.shown import short_repr
 from .affine import SUMS, Linear
 from .select import where_true
 
@@ -33,6 +34,9 @@ class Residuals(NamedTuple):
     weights: Array  # (B, T, S), in the accumulation dtype
     hidden: Array | None  # (B, T, S, A), of additive scores
     scale: float | None  # of scaled dot products
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def attend(
@@ -115,7 +119,7 @@ def _additive_vjp(
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Return the cotangents of queries, memory and parameters of additive scores."""
     d_scores = d_scores[..., None]
-    d = (1.0 - hidden * hidden) * (d_scores * w["weight_score"][0, :])
+    d = (1.0 - hidden * hidden) * (d_scores * row(xp, w["weight_score"], 4))
     d_queries, d_memory = sum_over(xp, d, axis=2), sum_over(xp, d, axis=1)
     of_query, of_memory = Linear(w["weight_query"]), Linear(w["weight_memory"])
     flat = (-1, hidden.shape[-1])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .._arrays.functions import row, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace
+from .._arrays.shown import short_repr
 from . import attention
 from .affine import SUMS, Linear
 from .select import where_true
@@ -27,6 +28,9 @@ class DecoderTape(NamedTuple):
     joined: Array  # (T, B, V + F), contexts and hidden states
     attentional: Array  # (T, B, F)
     valid: Array | None  # (T, B), the decoder's own steps
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def read_memory(

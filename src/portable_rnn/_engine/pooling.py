@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from .._arrays.functions import real_part, sum_over, to_accumulation_dtype
 from .._arrays.namespace import Array, Namespace, device_of
-from .affine import affine_vjp_bias
+from .._arrays.shown import short_repr
+from .affine import SUMS, Products
 from .select import where_true
 
 __all__ = ["POOLS", "Pooled", "pool", "pool_vjp"]
@@ -20,15 +21,24 @@ class Pooled(NamedTuple):
 
     features: Array  # (1, B, F), pooled
     chosen: Array  # (T, B, 1) or (T, B, F), booleans
-    divisor: Array | None  # (B, 1), of a mean
+    divisor: Array | None  # (1, B, 1), of a mean
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 def pool(
-    xp: Namespace, how: str, y: Array, valid: Array | None, reverse: tuple[bool, ...]
+    xp: Namespace,
+    how: str,
+    y: Array,
+    valid: Array | None,
+    reverse: tuple[bool, ...],
+    products: Products = SUMS,
 ) -> Pooled:
     """Pool features (T, B, F) over the valid steps, a mask (T, B); zero if there are none.
 
-    The last step of a direction in ``reverse`` is the first in time.
+    The last step of a direction in ``reverse`` is the first in time. Steps are summed as
+    ``products`` sum the rows of a bias.
     """
     steps, batch, size = y.shape
     if valid is None:
@@ -48,10 +58,10 @@ def pool(
         largest = (values == xp.max(values, axis=0, keepdims=True)) | xp.isnan(values)
         chosen = _first(xp, chosen & largest, time)
     else:
-        divisor = sum_over(xp, xp.astype(valid, y.dtype), axis=0)[:, None]
+        divisor = sum_over(xp, xp.astype(valid, y.dtype), axis=0)[None, :, None]
         divisor = xp.where(divisor != 0, divisor, xp.ones_like(divisor))
     rows = xp.reshape(where_true(xp, chosen, y), (steps, batch * size))
-    summed = xp.reshape(affine_vjp_bias(xp, rows, rows), (1, batch, size))
+    summed = xp.reshape(products.bias(xp, rows, rows), (1, batch, size))
     features = summed if divisor is None else summed / divisor
     return Pooled(xp.astype(features, y.dtype, copy=False), chosen, divisor)
 

@@ -4,7 +4,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +12,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from .._arrays import scalars as check
+from .._arrays.contexts import reusable
 from .._arrays.namespace import (
     Array,
     Namespace,
     dtype_name,
     is_cupy_namespace,
+    is_jax_namespace,
     is_numpys,
     is_on_gpu,
     is_traced,
@@ -26,6 +28,7 @@ from .._arrays.tracing import make_static, whole_sequence
 from .base import Executor
 from .eager import EAGER, ON_GPU, WHOLE
 from .lax import LAX
+from .onnx_scan import ONNX_SCAN
 
 __all__ = [
     "COMPILED_DTYPES",
@@ -65,7 +68,7 @@ def asked() -> str:
         return _by_environment()
 
 
-@contextmanager
+@reusable
 def use(name: str, threads: int | None = None) -> Iterator[None]:
     """Have calls served by an executor, of `NAMES`, with some threads; see `executors.use`."""
     of_name, of_threads = _asked.set(name), threads and _threads.set(threads)
@@ -140,7 +143,9 @@ def choose(xp: Namespace, arrays: Iterable[Array], name: str | None = None) -> E
             # A number times such an array would be one of float32.
             raise ValueError(f"executor: only fused steps compute with CuPy's bfloat16; {reason}")
         return ON_GPU if is_on_gpu(arrays[0]) else EAGER
-    found = LAX if is_traced(xp, *arrays) else WHOLE
+    found: Executor = WHOLE
+    if is_traced(xp, *arrays):
+        found = LAX if is_jax_namespace(xp) else WHOLE if name == "eager" else ONNX_SCAN
     make_static(xp, type(found))  # it stands on the tape, which may leave a compiled function
     return found
 
@@ -172,7 +177,7 @@ def no_compiler(by_name: bool) -> str:
         Whether it is asked for by name, and so also where it is not yet the default.
     """
     if find_spec("llvmlite") is None:
-        return "llvmlite is not installed: pip install portable-rnn[fast]"
+        return "llvmlite is not installed: pip install 'portable-rnn[fast]'"
     try:
         found = version("llvmlite")
     except PackageNotFoundError:  # a folder of that name

@@ -11,7 +11,15 @@ from typing import Any
 
 from .._arrays import checks as check
 
-__all__ = ["NO_CHECKSUM", "hidden", "leftovers", "naming", "write_atomically"]
+__all__ = [
+    "NO_CHECKSUM",
+    "hidden",
+    "keep_previous",
+    "leftovers",
+    "naming",
+    "previous",
+    "write_atomically",
+]
 
 # A longer name than this is replaced by its hash in the name of a hidden file.
 _MAX_KEPT_BYTES = 100
@@ -77,6 +85,36 @@ def write_atomically(path: str | os.PathLike[str], *data: Any) -> None:
             os.close(folder)
 
 
+def previous(path: Path) -> Path:
+    """Return the path at which `keep_previous` keeps a file."""
+    return path.with_name(f"{_short(path.name)}.previous")
+
+
+def keep_previous(path: Path) -> None:
+    """Give a file, if there is one, a second name, which it keeps when the first is replaced.
+
+    A crash at any moment leaves both names with a complete file.
+
+    Raises
+    ------
+    OSError
+        If the file system has no second names and no space for a copy; it names the file.
+    """
+    if not path.exists():
+        return
+    kept = previous(path)
+    temporary = hidden(kept, f"{secrets.token_hex(4)}.part")
+    with naming(kept):
+        try:
+            os.link(path, temporary)
+        except OSError:  # not all file systems have second names
+            write_atomically(kept, path.read_bytes())
+        else:
+            os.replace(temporary, kept)
+            with suppress(OSError):  # it is still there if both were names of one file
+                temporary.unlink()
+
+
 def _has_bytes(part: Any) -> bool:
     try:
         view = memoryview(part)
@@ -91,10 +129,12 @@ def hidden(path: Path, suffix: str) -> Path:
     File systems allow names of at most 255 bytes, some of 143. To leave room for the suffix, a long
     name is replaced by its hash.
     """
-    name = path.name
-    if len(os.fsencode(name)) > _MAX_KEPT_BYTES:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-    return path.with_name(f".{name}.{suffix}")
+    return path.with_name(f".{_short(path.name)}.{suffix}")
+
+
+def _short(name: str) -> str:
+    encoded = os.fsencode(name)
+    return hashlib.sha256(encoded).hexdigest()[:32] if len(encoded) > _MAX_KEPT_BYTES else name
 
 
 def leftovers(path: Path) -> Iterator[Path]:

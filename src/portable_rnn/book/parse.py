@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from .._arrays import checks as check
 from .._arrays.host import to_host
 from .._arrays.namespace import is_array
-from .._arrays.scalars import as_array_remedy
+from .._arrays.scalars import as_array_remedy, type_name
 
 __all__ = ["Matrix", "Vector", "check_shape", "flat", "parse", "shape_of", "to_lists"]
 
@@ -135,8 +135,8 @@ def _floats(name: str, tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return tuple(_floats(name, item) for item in tree)
     if isinstance(tree, bool) or not isinstance(tree, (Real, Decimal)):
-        table = hasattr(tree, "to_numpy") or hasattr(tree, "toarray")
-        got = f"{type(tree).__name__}{as_array_remedy(name, tree)}" if table else check.said(tree)
+        remedy = "" if isinstance(tree, (bool, complex)) else as_array_remedy(name, tree)
+        got = f"{type_name(tree)}{remedy}" if remedy else check.said(tree)
         raise TypeError(f"{name}: expected real numbers, got {got}")
     try:
         value = float(tree)

@@ -10,19 +10,20 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._calls.checks import check_parameters
-from .._files.atomic import NO_CHECKSUM, write_atomically
+from .._files.atomic import NO_CHECKSUM, previous, write_atomically
 from ..cells import CELLS
 from ..model import RNN
 from ..serialization import CheckpointError, load_arrays
 from ..text import Vocabulary
 
 __all__ = [
-    *("CHECKPOINT", "CHECKSUM", "CONFIG", "DEFAULTS", "METRICS", "PLOT", "UNLIMITED", "WEIGHTS"),
-    *("Settings", "read_config", "read_weights", "refuse_another_run"),
+    *("CHECKPOINT", "CHECKSUM", "CONFIG", "DEFAULTS", "METRICS", "PLOT", "PREVIOUS", "UNLIMITED"),
+    *("WEIGHTS", "Settings", "read_config", "read_weights", "refuse_another_run"),
 ]
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS = previous(Path(CHECKPOINT)).name
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.jsonl"
 PLOT = "loss.png"
@@ -144,7 +145,7 @@ def refuse_another_run(folder: Path) -> None:
         raise ValueError(
             f"out: {folder} already holds a run; pass --resume to continue it, or another --out"
         )
-    for name in (CHECKPOINT, WEIGHTS, METRICS):
+    for name in (CHECKPOINT, PREVIOUS, WEIGHTS, METRICS):
         if (folder / name).exists():
             raise ValueError(
                 f"out: {folder} holds {name} of a run without its {CONFIG}; use another --out"

@@ -18,14 +18,23 @@ from rich.table import Table
 
 from .. import __version__, schedules
 from .._arrays import libraries as backends
+from .._arrays.namespace import namespace_of
 from .._files.atomic import leftovers, write_atomically
-from ..batches import Windows
+from ..batches import Batch, Windows
 from ..distributed import DaskGradients
 from ..model import RNN
 from ..serialization import CheckpointError
-from ..text import Vocabulary, baselines, default_text, generate, read_text, split_text
+from ..text import (
+    XZ_CHARACTERS,
+    Vocabulary,
+    baselines,
+    default_text,
+    generate,
+    read_text,
+    split_text,
+)
 from ..training import Run, evaluate, train
-from ..training.checkpoints import lock_checkpoint
+from ..training.checkpoints import lock_checkpoint, said_of_previous
 from .callbacks import BITS, Bar, TimeLimit, Weights, progress_bar
 from .lock import locked
 from .metrics import MetricsFile, read_metrics
@@ -35,6 +44,7 @@ from .settings import (
     CONFIG,
     METRICS,
     PLOT,
+    PREVIOUS,
     UNLIMITED,
     WEIGHTS,
     Settings,
@@ -49,6 +59,7 @@ __all__ = ["train_text"]
 VALIDATION_BATCH_SIZE = 8
 EVALUATE_EVERY = 250
 SAVE_EVERY = 50
+HELD_OUT = 2**20  # characters at most, or evaluations of a large text would take most of the time
 PROMPT = "The "
 
 
@@ -61,11 +72,13 @@ def train_text(
     """
     found = backends.find(settings.backend, settings.device, settings.dtype)
     text = default_text() if settings.text is None else read_text(map(Path, settings.text))
+    most = max(HELD_OUT, VALIDATION_BATCH_SIZE * settings.window + 1)
     learned, held_out = split_text(
         text,
         batch_size=settings.batch_size,
         window=settings.window,
         validation_batch_size=VALIDATION_BATCH_SIZE,
+        share=min(0.1, most / max(1, len(text))),
     )
     vocabulary = Vocabulary.of(text)
     model = RNN(
@@ -84,9 +97,13 @@ def train_text(
         "prompt": prompt,
         "model": model.to_dict(),
         "vocabulary": vocabulary.characters,
-        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "text_sha256": _sha256(text),
     }
-    with _opened(folder, settings, facts, found, resume=resume) as config:
+    del text  # which may be large
+    with (
+        _opened(folder, settings, facts, found, resume=resume) as config,
+        _said_if_interrupted(folder, console),
+    ):
         source = "Python's own help texts" if settings.text is None else ", ".join(settings.text)
         console.print(
             f"[bold]{settings.cell}[/], {_size(settings)}, on {settings.backend} "
@@ -105,6 +122,8 @@ def train_text(
             config=config,
         )
         validation = windows(held_out, batch_size=VALIDATION_BATCH_SIZE)
+        batches, characters = windows(learned, batch_size=settings.batch_size), len(learned)
+        del learned
         schedule = functools.partial(schedules.constant, lr=settings.lr, warmup=20)
         if settings.steps != UNLIMITED:
             schedule = functools.partial(
@@ -116,7 +135,6 @@ def train_text(
             )
         # A rate too large is told by the error that it ends in, not by NumPy's warnings before.
         with (
-            _said_if_interrupted(folder, console),
             messages_on(console),
             progress_bar(console) as progress,
             np.errstate(all="ignore"),
@@ -125,7 +143,7 @@ def train_text(
             run = train(
                 model,
                 model.init(settings.seed, xp=found.xp, dtype=settings.dtype, device=found.device),
-                windows(learned, batch_size=settings.batch_size),
+                batches,
                 steps=settings.steps,
                 lr=schedule,
                 max_norm=1.0,
@@ -151,18 +169,29 @@ def train_text(
                 soft_wrap=True,
             )
         _draw(folder, settings, levels, console)
-        _report(folder, run, vocabulary, levels, validation, prompt, console)
+        read = "the training text"
+        if characters > XZ_CHARACTERS:
+            read = f"its last {XZ_CHARACTERS:,} characters"
+        _report(folder, run, vocabulary, levels, read, validation, prompt, console)
 
 
 @contextmanager
 def _said_if_interrupted(folder: Path, console: Console) -> Iterator[None]:
-    """Say what is left of a run that ends at once: by a second Ctrl-C, or one before a step."""
+    """Say what is left of a run that is ended by SIGTERM, or at once by Ctrl-C."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if (folder / CHECKPOINT).exists():
             console.print(_go_on(folder), markup=False, highlight=False, soft_wrap=True)
         raise
+
+
+def _sha256(text: str) -> str:
+    """Return the checksum of a text in UTF-8, of which there is no copy as a whole."""
+    found, part = hashlib.sha256(), 2**20
+    for start in range(0, len(text), part):
+        found.update(text[start : start + part].encode())
+    return found.hexdigest()
 
 
 def _go_on(folder: Path) -> str:
@@ -247,6 +276,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{folder / CHECKPOINT}: file not found, but {WEIGHTS} is of a run that had one; "
             "restore it from a copy, or begin again with another --out"
+            f"{said_of_previous(folder / CHECKPOINT)}"
         )
     if (folder / WEIGHTS).exists():  # which the next save would replace unseen
         try:
@@ -254,7 +284,7 @@ def _look_over(folder: Path, facts: dict[str, Any]) -> None:
         except CheckpointError as error:
             raise CheckpointError(f"{error}; or delete it, and --resume writes it anew") from None
     with lock_checkpoint(folder / CHECKPOINT):  # or what is not written yet would look left over
-        for name in (CONFIG, CHECKPOINT, WEIGHTS, METRICS, PLOT):
+        for name in (CONFIG, CHECKPOINT, PREVIOUS, WEIGHTS, METRICS, PLOT):
             for leftover in leftovers(folder / name):
                 leftover.unlink()
 
@@ -269,9 +299,19 @@ def _versions(settings: Settings, found: backends.Available) -> dict[str, str]:
 
 
 class TextWindows(Windows):
-    """The windows of a text, of which a checkpoint tells which run they are of."""
+    """The windows of a text, of which a checkpoint tells which run they are of.
+
+    The labels of the text take as little memory as they can, and those of a window are int32.
+    """
 
     config = ""
+
+    def batch(self, step: int) -> Batch:
+        """Return what `Windows` does, in int32."""
+        batch = super().batch(step)
+        xp = namespace_of(x=batch.x)
+        x, targets = (xp.astype(labels, xp.int32) for labels in (batch.x, batch.targets))
+        return batch._replace(x=x, targets=targets)
 
     def describe(self) -> dict[str, Any]:
         """Return what `Windows` does, and the checksum of the run's configuration."""
@@ -288,7 +328,8 @@ def _windows(
     config: str,
 ) -> Windows:
     """Return the batches of a text: each character is to predict the next."""
-    labels = found.xp.asarray(vocabulary.encode(text), device=found.device)
+    dtype = "int8" if len(vocabulary) <= 128 else "int16" if len(vocabulary) <= 2**15 else "int32"
+    labels = found.xp.asarray(vocabulary.encode(text, dtype=dtype), device=found.device)
     batches = TextWindows(
         labels[:-1],
         labels[1:],
@@ -322,6 +363,7 @@ def _report(
     run: Run,
     vocabulary: Vocabulary,
     levels: dict[str, float],
+    read: str,
     validation: Windows,
     prompt: str,
     console: Console,
@@ -338,7 +380,7 @@ def _report(
     table.add_column("bits", justify="right")
     table.add_row("unigram frequencies", f"{levels['unigram']:.3f}")
     table.add_row("bigram frequencies", f"{levels['bigram']:.3f}")
-    table.add_row("xz, after reading the training text", f"{levels['xz']:.3f}")
+    table.add_row(f"xz, after reading {read}", f"{levels['xz']:.3f}")
     table.add_row(f"[bold]this network[/] (step {step})", f"[bold]{nats * BITS:.3f}[/]")
     console.print(table)
     drawn = generate(run.model, params, vocabulary, prompt=prompt, length=300, temperature=0.7)

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._arrays import checks as check
 from .._arrays.namespace import Array, Namespace, dtype_name, is_array
-from .._files.atomic import hidden
+from .._files.atomic import hidden, keep_previous, previous
 from .._files.locks import hold
 from ..serialization import (
     CheckpointError,
@@ -30,6 +30,7 @@ __all__ = [
     "check_savable",
     "load_checkpoint",
     "lock_checkpoint",
+    "said_of_previous",
     "save_checkpoint",
 ]
 
@@ -97,7 +98,7 @@ def save_checkpoint(
     evaluate_every: int | None,
     ended: Mapping[str, float] | None,
 ) -> None:
-    """Write a run to one file, atomically.
+    """Write a run to one file, atomically; keep the file before it as the previous checkpoint.
 
     ``ended`` is what was measured after the last step, if the run has made all its steps.
 
@@ -115,6 +116,7 @@ def save_checkpoint(
         inside: list[Array] = []
         header[name] = _taken_apart(_label(name), getattr(run, name), inside)
         arrays |= {f"{group}/{i}": array for i, array in enumerate(inside)}
+    keep_previous(path)
     save_arrays(path, arrays, header | {"arrays": len(arrays)})
 
 
@@ -139,7 +141,10 @@ def load_checkpoint(
         If the file is damaged, or belongs to another model, optimizer, dtype, batches or options;
         ``run`` is then unchanged.
     """
-    arrays, header = load_arrays(path, xp=xp, device=device)
+    try:
+        arrays, header = load_arrays(path, xp=xp, device=device)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{said_of_previous(path)}") from None
     if header.get("format") not in (_EARLIER, _FORMAT):
         raise CheckpointError(
             f"{path}: expected a checkpoint of format {_FORMAT}, got "
@@ -182,6 +187,16 @@ def load_checkpoint(
         _compare(path, "lr", {at: float(f"{rate:.9g}")}, {at: float(f"{now:.9g}")})
     vars(run).update(kept)
     return every, header["ended"]
+
+
+def said_of_previous(path: Path) -> str:
+    """Return how to go on from the checkpoint before one that is lost, if it is whole."""
+    kept = previous(path)
+    try:
+        step = load_arrays(kept)[1]["step"]
+    except (CheckpointError, KeyError):
+        return ""
+    return f"; to go on from the one before it, of step {step}, rename {kept} to {path.name}"
 
 
 def _lack(error: Exception) -> str:

@@ -13,6 +13,8 @@ from .run import Run
 
 __all__ = ["check_finite_params", "finite_mean_loss", "interruptible", "read_pending"]
 
+_REASONS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}  # of a stop
+
 
 def finite_mean_loss(run: Run) -> float:
     """Return the mean of the pending losses; raise if the run has diverged."""
@@ -47,18 +49,28 @@ def check_finite_params(xp: Namespace, run: Run) -> None:
 
 
 @contextmanager
-def interruptible(run: Run, *, enabled: bool) -> Iterator[None]:
-    """Turn the first Ctrl-C into a request to stop; the second is a KeyboardInterrupt."""
+def interruptible(run: Run, *, enabled: bool) -> Iterator[set[int]]:
+    """Turn the first Ctrl-C, or SIGTERM, into a request to stop; the second one acts as before.
+
+    Yields the signals that were received. SIGTERM is left to a handler that the user has set.
+    """
+    received: set[int] = set()
     if not enabled or threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
 
     def request(signum: int, frame: Any) -> None:
-        run.stop("interrupted")
-        signal.signal(signal.SIGINT, before)
+        received.add(signum)
+        run.stop(_REASONS[signum])
+        signal.signal(signum, before[signum])
 
-    before = signal.signal(signal.SIGINT, request)
+    before: dict[int, Any] = {signum: signal.getsignal(signum) for signum in _REASONS}
+    if before[signal.SIGTERM] != signal.SIG_DFL:
+        del before[signal.SIGTERM]
+    for signum in before:
+        signal.signal(signum, request)
     try:
-        yield
+        yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,6 +1,7 @@
 """The training loop: updates, with logs, evaluations and saves between them."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from .._arrays.devices import device_context
 from .._arrays.namespace import Array, device_of
 from .._arrays.tracing import detached
 from .._calls.loss import Loss
+from .._files.atomic import previous
 from ..batches import Batches
 from ..losses import softmax_cross_entropy
 from ..metrics.metric import combined
@@ -23,6 +25,7 @@ from .checkpoints import (
     check_savable,
     load_checkpoint,
     lock_checkpoint,
+    said_of_previous,
     save_checkpoint,
 )
 from .description import describe
@@ -121,12 +124,13 @@ def train(
         Steps between two readings of the loss, each of which waits for the device.
     callbacks : iterable of Callback
     checkpoint : path, optional
-        File to save to every ``save_every`` steps, at the end, and when interrupted: with a
-        checkpoint, the first Ctrl-C finishes the step, saves and returns. Without ``resume`` an
-        existing file is an error: it may be hours of work. During the run, a lock (a hidden file
-        next to it) protects the checkpoint from other runs; the system releases it however this
-        process ends, even by kill -9. A file system without locks does not protect it from other
-        processes.
+        File to save to every ``save_every`` steps, at the end, and when interrupted. The one before
+        it is kept beside it, as ``<name>.previous``. With a checkpoint, the first Ctrl-C finishes
+        the step, saves and returns; SIGTERM finishes and saves likewise, and ends the process with
+        SystemExit, unless you have a handler for it. Without ``resume`` an existing file is an
+        error: it may be hours of work. During the run, a lock (a hidden file next to it) protects
+        the checkpoint from other runs; the system releases it however this process ends, even by
+        kill -9. A file system without locks does not protect it from other processes.
     save_every : int
         Steps between two saves.
     resume : bool
@@ -238,7 +242,7 @@ class _Loop:
         run, options = self.run, self.options
         self.check_patience()  # the run may have ended before
         self.notify("on_start")
-        with interruptible(run, enabled=options.path is not None):
+        with interruptible(run, enabled=options.path is not None) as signals:
             while not run.done and run.stop_reason is None:
                 self.make_step()
                 if run.step % options.log_every == 0:
@@ -253,6 +257,8 @@ class _Loop:
                     self.finish()
         self.save(self.before_end)
         self.notify("on_end")
+        if signal.SIGTERM in signals:
+            raise SystemExit(128 + signal.SIGTERM)  # as a shell reports it
         return run
 
     def make_step(self) -> None:
@@ -327,6 +333,11 @@ class _Loop:
         if begun and not options.resume:
             raise ValueError(
                 f"checkpoint: {path} exists; pass resume=True to go on, or another path"
+            )
+        if not begun and previous(path).exists():  # which saves would replace
+            raise ValueError(
+                f"checkpoint: there is no {path}, but {previous(path).name} beside it"
+                f"{said_of_previous(path)}; or delete it to begin anew, or use another path"
             )
         self.described = describe(
             run,

@@ -51,7 +51,7 @@ def loss_of(loss: Any) -> Any:
 
 
 def optimizer_of(optimizer: Any, argument: str = "optimizer") -> Any:
-    """Return the optimizer of a name; anything else as it is. Errors name the argument."""
+    """Return the optimizer of a name; anything else as it is. Errors name the ``argument``."""
     every = [name for name in optimizers.__all__ if name not in _NO_OPTIMIZER]
     return _named(argument, optimizer, {name: getattr(optimizers, name) for name in every})
 
