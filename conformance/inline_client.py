@@ -16,11 +16,10 @@ class InlineClient:
     async def nthreads(self):
         return {"here": 1}
 
-    async def scatter(self, value, **options):
-        return SimpleNamespace(value=self._sent(value), status="finished")
-
     def submit(self, function, *args, **options):
-        return SimpleNamespace(value=function(*map(self._own, args)), status="finished")
+        return SimpleNamespace(
+            value=function(*(self._own(self._sent(one)) for one in args)), status="finished"
+        )
 
     async def gather(self, futures):
         return [pickle.loads(pickle.dumps(one.value)) for one in futures]

@@ -47,6 +47,25 @@ def test_gradients_of_processes_are_those_of_the_whole_batch(size):
                 assert np.abs(grads[name] - gradient).max() < 1e-15
 
 
+def test_each_shard_draws_masks_of_its_own():
+    params, one = DROPPING.init(seed=0, dtype="float64"), problem.load_double(4, 0)
+    batch = Shards(lambda step, shard: problem.load_double(step, 0), 2).batch(4)
+    first, second = (
+        prnn.bptt(
+            DROPPING, params, one.x, one.targets, lengths=one.lengths, dropout=(7, 4, shard)
+        ).grads
+        for shard in range(2)
+    )
+    assert not same(first, second)
+
+    def work(rank, reduce):
+        return made(rank, 2, reduce, DROPPING)(params, batch, None, (7, 4))
+
+    for _, grads, _ in every(2, work):
+        for name, gradient in grads.items():
+            assert np.abs(gradient - (first[name] + second[name]) / 2).max() < 1e-15
+
+
 def test_a_run_of_processes_is_that_of_one(tmp_path):
     """Clipping, logs, evaluations and patience are of the whole batch, and equal in all."""
     options = {"evaluate_every": 4, "patience": 2}

@@ -395,7 +395,9 @@ def test_a_cluster_without_workers_is_an_error():
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
         distributed.Client(empty) as client,
-        pytest.raises(TimeoutError, match=r"^timeout: .* within 0.5 s, got no worker; see"),
+        pytest.raises(
+            TimeoutError, match=r"^timeout: .* within 0.5 s, got no scheduler with workers; see"
+        ),
     ):
         DaskGradients(client, MODEL, timeout=0.5)(MODEL.init(seed=0), shards().batch(0))
 

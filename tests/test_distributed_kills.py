@@ -22,6 +22,7 @@ from portable_rnn.training import Callback
 from .distributed_problem import DROPPING, load, run
 from .runs import same
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 pytest.importorskip("safetensors")
 pytestmark = pytest.mark.no_products
@@ -32,6 +33,8 @@ STEPS = 10 * KILLS
 
 
 def cluster(workers):
+    # A worker that is killed again, 15 seconds after it was, would be given up by default.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
     return distributed.LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
     )
@@ -75,12 +78,18 @@ class NowAndThen(Callback):
         self.done += 1
 
 
-def kill_one(workers):
-    """End one worker process that is running; if none is, wait for one."""
+def kill_one(cluster):
+    """End one worker process that is running; if none is, wait for one.
+
+    (A worker that ends while it starts is not started again by Dask.)
+    """
 
     def kill(rng):
         while True:
-            pids = [nanny.pid for nanny in workers.values() if nanny.pid]
+            there = {worker.pid for worker in cluster.scheduler.workers.values()}
+            processes = [nanny.process for nanny in cluster.workers.values() if nanny.process]
+            running = [p.pid for p in processes if p.status.name == "running"]
+            pids = [pid for pid in running if pid in there]
             if pids:
                 os.kill(rng.choice(pids), signal.SIGKILL)
                 return
@@ -90,7 +99,7 @@ def kill_one(workers):
 
 
 def test_workers_that_end_at_random_moments_change_no_bit(two, undisturbed):
-    killing = NowAndThen(kill_one(two.workers))
+    killing = NowAndThen(kill_one(two))
     with distributed.Client(two, timeout=WAIT) as client:
         found = trained(client, callbacks=[killing])
         client.wait_for_workers(2, timeout=WAIT)

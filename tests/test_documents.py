@@ -34,7 +34,8 @@ DOCUMENTS = [
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PAGES = [name for name, text in TEXTS.items() if blocks.find(text, "python")]
 OPTIONAL = (
-    *("jax", "matplotlib", "mpmath", "onnxruntime", "safetensors", "sklearn", "sympy", "torch"),
+    *("distributed", "jax", "matplotlib", "mpmath", "onnxruntime", "safetensors", "sklearn"),
+    *("sympy", "torch"),
 )
 # Other blocks are shown as they are, and checked below. "py" quotes the library, as
 # test_derivation.py checks, or is a file to be written, as conformance/test_contributing.py does.
@@ -153,6 +154,8 @@ def test_the_example_of_a_docstring_runs(test):
         require("safetensors")
     if "interop" in test.name or "portable_rnn.torch" in test.name:
         require("torch")
+    if "distributed.dask" in test.name:
+        require("distributed")
     if "onnx" in test.name.lower() or "export_training_step" in test.name:
         require("onnx", "ndonnx")
     require(*(name for name in ("keras", "flax", "equinox", "optax") if name in test.name))
@@ -270,9 +273,12 @@ def try_portable_rnn(words, tmp_path):
         out = blocks.call(shlex.join(["portable-rnn", *words, "--minutes", "0.01"]), tmp_path)
         assert "this network" in out
     if words[0] == "bench":
-        few = ("--rounds", "1", "--batch", "1", "--hidden", "8", "--steps", "2")
+        few = ("--rounds", "1", "--batch", "2", "--hidden", "8", "--steps", "2")
         words = [word for word in words if not word.startswith("--json")]
-        assert "floor" in blocks.call(shlex.join(["portable-rnn", *words, *few]), tmp_path)
+        if "--workers" in words:
+            require("distributed")
+        shown = "extrapolated" if "--workers" in words else "floor"
+        assert shown in blocks.call(shlex.join(["portable-rnn", *words, *few]), tmp_path)
     # Commands with a folder depend on each other, and are run with their page.
 
 

@@ -29,6 +29,7 @@ HOST_SIDE = {
         "_executors.persistent_layer",
     ),
     *("initializers", "dropout", "memory", "ragged", "text", "serialization", "plots"),
+    "distributed.dask",
     *("torch", "jax", "interop.gates", "interop.keras", "interop.flax", "interop.equinox"),
     *("interop.onnx", "interop.onnx_export", "interop.onnx_nodes", "interop.onnx_sizes"),
     "interop.onnx_training",

@@ -22,6 +22,43 @@ TRAINING = [
         "[numpy-float64--1]",
     ),
     Mutant(
+        "shards that count alike",
+        "distributed/parts.py",
+        "_times(g, found.counted) for name, g",
+        "_times(g, 1.0 + 0 * found.counted) for name, g",
+        "conformance/test_distributed.py::test_gradients_of_shards_are_those_of_the_batch"
+        "[numpy-float64-loaded-by_dask]",
+    ),
+    Mutant(
+        "padding that counts",
+        "distributed/parts.py",
+        "    return xp.sum(weights)",
+        "    return xp.sum(xp.ones_like(weights))",
+        "conformance/test_distributed.py::test_gradients_of_shards_are_those_of_the_batch"
+        "[numpy-float64-cut-alone]",
+    ),
+    Mutant(
+        "the same masks in all shards",
+        "distributed/parts.py",
+        "_part(work, own, batch, state, (seed, step, shard), loader)",
+        "_part(work, own, batch, state, (seed, step, 0), loader)",
+        "tests/test_all_reduce.py::test_each_shard_draws_masks_of_its_own",
+    ),
+    Mutant(
+        "shards beyond the number of processes",
+        "distributed/all_reduce.py",
+        "mine = range(self._rank, shards, self._size)",
+        "mine = range(self._rank, self._size, self._size)",
+        "tests/test_all_reduce.py::test_gradients_of_processes_are_those_of_the_whole_batch[2]",
+    ),
+    Mutant(
+        "every process writes",
+        "distributed/all_reduce.py",
+        "self.writes = self._rank == 0",
+        "self.writes = self._rank >= 0",
+        "tests/test_all_reduce.py::test_one_process_writes_and_all_resume",
+    ),
+    Mutant(
         "the first names of an index alone",
         "model_files.py",
         "params |= {name: found[name] for name in names} if names else found",

@@ -59,7 +59,10 @@ def connected(workers: int | None, scheduler: str | None, console: Console) -> I
                     )
                 )
         try:
-            client = stack.enter_context(distributed.Client(address, timeout=WAIT))
+            direct = True if scheduler is None else None  # results need not pass the scheduler
+            client = stack.enter_context(
+                distributed.Client(address, timeout=WAIT, direct_to_workers=direct)
+            )
             client.wait_for_workers(1, timeout=WAIT)
         except (OSError, TimeoutError, ValueError) as error:
             raise ValueError(

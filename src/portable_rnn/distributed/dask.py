@@ -56,7 +56,8 @@ class DaskGradients(DistributedObjective):
     timeout : float
         Seconds that a step may take at most, with all that is lost and computed again.
     retries : int
-        How often a step is begun again if what was sent is lost with the workers that had it.
+        How often a step is begun again if the cluster has lost track of it. (A shard of a worker
+        that is lost is computed by another without that.)
     threads : int
         Threads of BLAS in the process of a worker.
     local_steps : int, optional
@@ -82,9 +83,19 @@ class DaskGradients(DistributedObjective):
 
     Examples
     --------
-    >>> from portable_rnn.distributed import DaskGradients  # doctest: +SKIP
-    >>> gradients = DaskGradients(client, model, loss="mse", shards=8)  # doctest: +SKIP
-    >>> run = train(model, params, batches, steps=100, gradients=gradients)  # doctest: +SKIP
+    >>> import numpy as np
+    >>> import portable_rnn as prnn
+    >>> from distributed import Client, LocalCluster
+    >>> from portable_rnn.distributed import DaskGradients
+    >>> model = prnn.RNN(input_size=1, hidden_size=8, output_size=2)
+    >>> source = prnn.batches.Shuffled(np.ones((5, 6, 1)), np.zeros((5, 6), int), batch_size=4)
+    >>> params = model.init(seed=0, dtype="float64")
+    >>> with LocalCluster(1, processes=False, dashboard_address=":0") as cluster:
+    ...     with Client(cluster) as client:
+    ...         gradients = DaskGradients(client, model, shards=2, timeout=60)
+    ...         run = prnn.training.train(model, params, source, steps=3, gradients=gradients)
+    >>> run.step
+    3
     """
 
     def __init__(
@@ -103,8 +114,10 @@ class DaskGradients(DistributedObjective):
         local_lr: float | None = None,
     ) -> None:
         super().__init__(model, loss, metrics)
-        if not all(hasattr(client, name) for name in ("submit", "scatter", "gather", "sync")):
+        if not all(hasattr(client, name) for name in ("submit", "gather", "sync", "nthreads")):
             raise TypeError(f"client: expected a distributed.Client, got {check.said(client)}")
+        if getattr(client, "asynchronous", False):
+            raise ValueError("client: expected one that waits, got one with asynchronous=True")
         self._client = client
         self._shards = None if shards is None else check.count("shards", shards)
         self._timeout = check.number("timeout", timeout, above=0.0)
@@ -141,8 +154,7 @@ class DaskGradients(DistributedObjective):
             except Exception as error:
                 if not isinstance(error, CancelledError) and type(error).__name__ not in LOST:
                     raise
-                # With the workers that had them, the parameters or the work were lost. A shard
-                # that ends one worker after the other is given up.
+                # A shard that ends one worker after the other is given up.
                 self._forget()
                 if again == self._retries or type(error).__name__ == "KilledWorker":
                     raise RuntimeError(
@@ -225,9 +237,9 @@ class DaskGradients(DistributedObjective):
         """Send what is needed, and wait for the sums."""
         client = self._client
         workers = await self._current_workers()
-        work = await self._send(self._work)
-        loader = None if load is None else await self._send(load)
-        sent = await client.scatter(params, broadcast=True, hash=False)
+        work = self._send(self._work)
+        loader = None if load is None else self._send(load)
+        sent = _send(client, params)
         sums = [
             client.submit(
                 self._function,
@@ -253,11 +265,10 @@ class DaskGradients(DistributedObjective):
                 await asyncio.sleep(0.1)
         return self._workers
 
-    async def _send(self, value: Any) -> Any:
+    def _send(self, value: Any) -> Any:
         """Return a future of a value that is sent to the workers once."""
         if id(value) not in self._sent:
-            future = await self._client.scatter(value, broadcast=True, hash=False)
-            self._sent[id(value)] = value, future
+            self._sent[id(value)] = value, _send(self._client, value)
         return self._sent[id(value)][1]
 
     def _forget(self) -> None:
@@ -269,11 +280,27 @@ class DaskGradients(DistributedObjective):
         """Return the error that says how far a step came in its time."""
         self._forget()
         ended = sum(future.status == "finished" for future in futures)
-        got = f"{ended} of {len(futures)} shards" if futures else "no worker"
+        got = f"{ended} of {len(futures)} shards" if futures else "no scheduler with workers"
         return TimeoutError(
             f"timeout: expected step {step} within {self._timeout:g} s, got {got}; see the "
             "dashboard of the cluster, or give more time"
         )
+
+
+def _send(client: Any, value: Any) -> Any:
+    """Return a future of a value.
+
+    It is the result of a task, not scattered: the scheduler sends it again, by itself, if workers
+    are lost with it. (Scattering to all workers fails while some end.)
+    """
+    import dask
+
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+        return client.submit(_same, value, pure=False)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def computed(

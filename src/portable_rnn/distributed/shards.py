@@ -18,6 +18,7 @@ Load = Callable[[int, int], Batch]
 class ToLoad:
     """The shards of a step, not loaded yet: ``x`` of the batches of `Shards`."""
 
+    in_shards = True  # by which `train` tells it from an array
     load: Load
     shards: int
     carry: bool
@@ -70,8 +71,6 @@ class Shards:
     >>> source.describe()
     {'kind': 'shards', 'shards': 4}
     """
-
-    in_shards = True
 
     def __init__(
         self, load: Load, shards: int, *, steps_per_epoch: int | None = None, carry: bool = False

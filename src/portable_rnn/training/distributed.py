@@ -16,7 +16,7 @@ from ..metrics import Metric
 from ..model import RNN
 from .names import Metrics, loss_of, metrics_of
 from .objective import Found
-from .sources import check_batch, checked_batch
+from .sources import check_batch, check_fits
 
 __all__ = ["DistributedObjective", "PartResult", "Sums"]
 
@@ -147,9 +147,10 @@ class DistributedObjective(ABC):
 
     def batch(self, name: str, source: Batches, step: int, params: Params, state: Any) -> Batch:
         """Return the batch of a step; shards that are loaded elsewhere are checked there."""
-        if getattr(source, "in_shards", False):
-            return check_batch(name, source, step)
-        return checked_batch(name, source, step, self.model, params, None)
+        batch = check_batch(name, source, step)
+        if not getattr(batch.x, "in_shards", False):
+            check_fits(f"{name}.batch({step})", batch, self.model, params, None)
+        return batch
 
     def check_loss(self, caller: Callable[..., Any], batch: Batch) -> None:
         """Check that the loss takes what it will be given."""

@@ -101,7 +101,9 @@ def train(
         as ``state`` to the next batch (dicts, tuples and lists of arrays and plain numbers, or
         None, as for the first batch and those with ``fresh=True``). If it has a parameter
         ``seed``, that is ``(seed, n)`` at step n, for masks. The batch is passed as ``batches``
-        made it, unchecked. It is not compiled: with JAX, put ``jax.jit`` around it.
+        made it, unchecked. It is not compiled: with JAX, put ``jax.jit`` around it. Those of
+        :mod:`portable_rnn.distributed` compute the parts of a batch in several processes; they have
+        a model, a loss and metrics of their own, and need no ``predict``.
     predict : callable ``(params, batch, state) -> (outputs, state)``, optional
         With ``gradients`` and ``validation``: makes the outputs that ``loss`` and ``metrics`` are
         given there, with the batch's targets and weights. A batch counts by the sum of its weights
