@@ -191,8 +191,8 @@ def test_all_works_without_what_only_makes_it_faster_or_visible(tmp_path):
 
 BASE = {"array_api_compat", "numpy"}  # which the package requires
 # Only asked for where they are there: a command that compares libraries leaves others out, and a
-# cluster without bokeh has no dashboard.
-THEIRS = {"onnxruntime", "bokeh"}
+# cluster without bokeh has no dashboard. Dask is there where its distributed is.
+THEIRS = {"onnxruntime", "bokeh", "dask"}
 
 
 def imported():
