@@ -94,16 +94,11 @@ def kernels(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def damage(session: nox.Session) -> None:
-    """5,000 seeded damages of checkpoints, weights and run folders, or the given number.
-
-    Also a run that is killed 20 times, and runs that are interrupted after each of their steps.
-    """
+def reliability(session: nox.Session) -> None:
+    """Runs killed 300 times and at every call of a save; 20,000 damages; stops after every step."""
     install(session, "-e.[cli,plot]", groups=("test",))
-    count = session.posargs[0] if session.posargs else "5000"
-    session.run("pytest", "tests/test_damage.py", env=ONE_THREAD | {"DAMAGES": count})
-    session.run("pytest", "tests/test_cli.py", "-k", "killed", env=ONE_THREAD | {"KILLS": "20"})
-    session.run("pytest", "tests/test_resume.py", "-n", "auto", env=ONE_THREAD | {"EVERY_CUT": "1"})
+    full = ONE_THREAD | {"RELIABILITY": "full"}
+    session.run("pytest", "-n", "auto", "-m", "reliability", "tests", *session.posargs, env=full)
 
 
 @nox.session(default=False)

@@ -1,8 +1,4 @@
-"""How often the tests of reliability try something: a few times, or as ``nox -s reliability`` does.
-
-What they tried is kept with the result of a test, so that ``python -m conformance.reliability``
-can make the table in the documents.
-"""
+"""How often the tests of reliability try something: a few times, or as `nox -s reliability` does."""
 
 import os
 
