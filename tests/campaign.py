@@ -1,4 +1,4 @@
-"""How often the tests of reliability try something: a few times, or as `nox -s reliability` does."""
+"""How often tests of reliability try something: a few times, or as `nox -s reliability` does."""
 
 import os
 
