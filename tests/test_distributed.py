@@ -26,15 +26,15 @@ from .runs import Stop, same
 
 distributed = pytest.importorskip("distributed")
 
+from .distributed_cluster import cluster as start_cluster  # noqa: E402  # it imports distributed
+
 WAIT = 60.0  # seconds; nothing here takes more than a few
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Two worker processes of one thread, for all tests."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as found:
+    with start_cluster(2) as found:
         yield found
 
 
@@ -393,7 +393,7 @@ def test_a_step_that_takes_too_long_is_an_error(client):
 
 def test_a_cluster_without_workers_is_an_error():
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        start_cluster(0) as empty,
         distributed.Client(empty) as client,
         pytest.raises(
             TimeoutError, match=r"^timeout: .* within 0.5 s, got no scheduler with workers; see"
@@ -411,7 +411,6 @@ def test_a_cluster_without_workers_is_an_error():
             TypeError,
             r"^load: expected it to return a Batch, got .* \(shard \d of step 1\)$",
         ),
-        (problem.ends_its_process, RuntimeError, "^client: .* step 1"),
         (
             lambda step, shard: load(step, shard)._replace(fresh=False),
             ValueError,
@@ -429,6 +428,13 @@ def test_what_is_wrong_with_a_shard_is_said(client, loader, kind, message):
     with pytest.raises(kind, match=message):
         gradients(MODEL.init(seed=0), Shards(loader, SHARDS).batch(1))
     client.wait_for_workers(2, timeout=WAIT)
+
+
+def test_a_shard_that_ends_every_worker_is_given_up():
+    with start_cluster(1) as own, distributed.Client(own, timeout=WAIT) as client:
+        gradients = DaskGradients(client, MODEL, timeout=WAIT)
+        with pytest.raises((RuntimeError, TimeoutError), match=r"^(client|timeout): .* step 1"):
+            gradients(MODEL.init(seed=0), Shards(problem.ends_its_process, SHARDS).batch(1))
 
 
 @pytest.mark.parametrize(

@@ -22,22 +22,16 @@ from portable_rnn.training import Callback
 from .distributed_problem import DROPPING, load, run
 from .runs import same
 
-dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 pytest.importorskip("safetensors")
+
+from .distributed_cluster import cluster  # noqa: E402  # it imports distributed
+
 pytestmark = pytest.mark.no_products
 
 KILLS = int(os.environ.get("KILLS", "2"))
 WAIT = 60.0
 STEPS = 10 * KILLS
-
-
-def cluster(workers):
-    # A worker that is killed again, 15 seconds after it was, would be given up by default.
-    dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
-    return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
-    )
 
 
 def trained(client, **options):
@@ -122,7 +116,8 @@ DRIVER = """
 import sys
 import distributed
 
-from tests.test_distributed_kills import cluster, trained
+from tests.distributed_cluster import cluster
+from tests.test_distributed_kills import trained
 
 if __name__ == "__main__":
     with cluster(2) as found, distributed.Client(found, timeout=60) as client:
